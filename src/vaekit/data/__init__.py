@@ -1,0 +1,24 @@
+"""From a name or a path to arrays: sources, readers, and the schema (shape, support, scaling, split, fingerprint)."""
+
+from vaekit.data.dataset import Dataset, prepare
+from vaekit.data.named import names, where
+from vaekit.data.rows import Rows
+from vaekit.data.schema import Binary, Count, Levels, Real, Schema, Support, Unit
+from vaekit.data.spec import DataSpec, Limit
+
+__all__ = [
+    "Binary",
+    "Count",
+    "DataSpec",
+    "Dataset",
+    "Levels",
+    "Limit",
+    "Real",
+    "Rows",
+    "Schema",
+    "Support",
+    "Unit",
+    "names",
+    "prepare",
+    "where",
+]

@@ -1,0 +1,116 @@
+"""NumPy's own files. Sizes in a header are checked against the file before anything is allocated; no pickles."""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from vaekit.data.idx import refuse_bomb
+from vaekit.data.raw import LABEL_NAMES, Raw, are_classes, find_name, nearest
+from vaekit.errors import DataError
+
+VALUE_NAMES = ("X", "x", "data", "images", "X_train", "x_train")
+
+
+def read_npy(path: Path) -> Raw:
+    """The one array of a .npy file; raises DataError where it is damaged, or holds objects."""
+    with path.open("rb") as file:
+        return Raw(_read_array(file, path.stat().st_size, f"{path}"))
+
+
+def read_npz(path: Path, label: str | None) -> Raw:
+    """The values of a .npz file, its labels and its test set, found by their names.
+
+    Values are called X, x, data, images or X_train, or are the only array that is not labels; `_test` marks the
+    test set. label: the array that holds the labels. Raises DataError where the file is damaged or ambiguous.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _choose(archive, path, label)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(
+            f"{path} is truncated or damaged ({error}); expected a whole NumPy archive (.npz): save it anew."
+        ) from None
+
+
+def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
+    members = _members(archive, path)
+
+    def read(name: str) -> np.ndarray:
+        member = members[name]
+        refuse_bomb(path, min(member.compress_size, path.stat().st_size), member.file_size)
+        with archive.open(member) as file:
+            return _read_array(file, member.file_size, f"{path}: the array {name!r}")
+
+    if label is not None and label not in members:
+        raise DataError(
+            f"data.label names the array {label!r}, which {path} does not have{nearest(label, members)}; "
+            f"its arrays are {', '.join(members)}."
+        )
+    label_names = LABEL_NAMES + tuple(f"{name}_train" for name in LABEL_NAMES)
+    labels_in = label or find_name(members, label_names)
+    values_in = next((name for name in VALUE_NAMES if name in members and name != labels_in), None)
+    if values_in is None:
+        others = [name for name in members if name != labels_in and not name.endswith("_test")]
+        if len(others) != 1:
+            raise DataError(
+                f"{path} holds the arrays {', '.join(members) or '(none)'}, and which one is the data is not "
+                "clear: name it X, its labels y, and a test set X_test and y_test."
+            )
+        values_in = others[0]
+    test_in = f"{values_in.removesuffix('_train')}_test"
+    values, test_values = read(values_in), read(test_in) if test_in in members else None
+    if labels_in is None:
+        return Raw(values, test_values=test_values)
+    labels = _flat(read(labels_in))
+    if label is None and not are_classes(labels):
+        return Raw(values, test_values=test_values)
+    test_in = f"{labels_in.removesuffix('_train')}_test"
+    return Raw(values, labels, test_values, _flat(read(test_in)) if test_in in members else None)
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The arrays of an archive by name."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename or "/" in name or "\\" in name or name in members:
+            raise DataError(
+                f"{path}: its member {member.filename!r} is not an array, or there twice; "
+                "a NumPy archive as numpy.savez writes it is needed."
+            )
+        members[name] = member
+    return members
+
+
+def _read_array(file: IO[bytes], size: int, what: str) -> np.ndarray:
+    """The array in `file`, which is `size` bytes long."""
+    try:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = header[version](file)
+    # The header is a Python literal out of an unknown file: what a broken one raises cannot be listed.
+    except Exception as error:
+        raise DataError(
+            f"{what} has a header that cannot be read ({type(error).__name__}); expected what numpy.save writes."
+        ) from None
+    if dtype.hasobject:
+        raise DataError(
+            f"{what} holds Python objects, which can run code when they are read and are never opened; "
+            "convert with .astype(numpy.float32) before saving."
+        )
+    claimed = math.prod(shape) * dtype.itemsize
+    held = size - file.tell()
+    if min(shape, default=0) < 0 or claimed != held:
+        raise DataError(
+            f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {held} are there: "
+            "it is truncated, or its header is wrong; save it anew."
+        )
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)

@@ -1,0 +1,72 @@
+"""IDX, the format of MNIST: a magic number, big-endian sizes, then the values; plain or gzipped."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from vaekit.errors import DataError
+
+TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+_SUSPECT_RATIO = 200
+_SUSPECT_BYTES = 1 << 30
+
+
+def is_idx(head: bytes) -> bool:
+    """Whether a file that begins with these bytes may be IDX."""
+    return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in TYPES and 1 <= head[3] <= 8
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file. Raises DataError unless the file is whole and its sizes are true."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            return _parse(cast(BinaryIO, file), path, zipped)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path} is truncated or damaged ({error}); expected a whole gzip file: fetch it anew."
+        ) from None
+
+
+def _parse(file: BinaryIO, path: Path, zipped: bool) -> np.ndarray:
+    head = file.read(4)
+    if not is_idx(head):
+        raise DataError(f"{path} is not an IDX file: it begins with the bytes {head.hex(' ') or '(none)'}.")
+    sizes = np.frombuffer(_exactly(file, 4 * head[3], path), ">u4")
+    shape = tuple(int(size) for size in sizes)
+    dtype = np.dtype(TYPES[head[2]])
+    claimed = math.prod(shape) * dtype.itemsize
+    stored = path.stat().st_size
+    # The claim is judged before it is believed: gzip can shrink at most 1032 times.
+    if claimed > stored * (1032 if zipped else 1):
+        raise DataError(
+            f"{path}: its header says {shape}, which is {claimed} bytes, but the file has {stored}: "
+            "it is truncated, or its header is wrong; fetch it anew."
+        )
+    refuse_bomb(path, stored, claimed)
+    values = np.frombuffer(_exactly(file, claimed, path), dtype).reshape(shape)
+    if file.read(1):
+        raise DataError(f"{path}: there is data beyond the {shape} that its header says; fetch it anew.")
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _exactly(file: BinaryIO, count: int, path: Path) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise DataError(f"{path} is truncated: its header asks for {count} bytes, of which {len(data)} came.")
+    return data
+
+
+def refuse_bomb(path: Path, stored: int, unpacked: int) -> None:
+    """Raise DataError where a small file says that it unpacks to an enormous array."""
+    if unpacked > _SUSPECT_BYTES and unpacked > _SUSPECT_RATIO * stored:
+        raise DataError(
+            f"{path} would unpack to {unpacked / 1e9:.1f} GB, {unpacked // max(stored, 1)} times its size, which "
+            f"is refused above {_SUSPECT_RATIO} times; if the data is real, save it uncompressed."
+        )

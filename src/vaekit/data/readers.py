@@ -1,0 +1,128 @@
+"""From a path to arrays. A file is known by its content; a name that says otherwise is an error."""
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaekit.data.arrays import read_npy, read_npz
+from vaekit.data.idx import is_idx, read_idx
+from vaekit.data.raw import Raw
+from vaekit.data.table import read_csv
+from vaekit.errors import DataError
+
+NPY = "NumPy array (.npy)"
+NPZ = "NumPy archive (.npz)"
+CSV = "CSV file (.csv)"
+IDX = "IDX file (-ubyte or -ubyte.gz)"
+READABLE = (NPY, NPZ, CSV, IDX)
+
+_BY_SUFFIX = {".npy": NPY, ".npz": NPZ, ".csv": CSV, ".tsv": CSV, ".gz": IDX, ".idx": IDX}
+_SIGNATURES = {
+    b"\x93NUMPY": NPY,
+    b"PAR1": "Parquet file",
+    b"ARROW1": "Arrow file",
+    b"\x89HDF": "HDF5 file",
+    b"\x89PNG": "PNG picture",
+    b"\xff\xd8\xff": "JPEG picture",
+    b"GIF8": "GIF picture",
+    b"RIFF": "WAV sound or WebP picture",
+    b"%PDF": "PDF document",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+    b"\x80\x02": "Python pickle",
+    b"\x80\x03": "Python pickle",
+    b"\x80\x04": "Python pickle",
+    b"\x80\x05": "Python pickle",
+}
+
+
+def read(path: Path, label: str | None = None, drop: Sequence[str] = ()) -> Raw:
+    """The arrays of a .npy, .npz, .csv or IDX file.
+
+    label, drop: as in `DataSpec`. Raises DataError where the file is not there, of another type than its name
+    says, of a type that is not read, empty, truncated, or damaged.
+    """
+    try:
+        kind = _kind(path)
+        if kind == NPY:
+            return read_npy(path)
+        if kind == NPZ:
+            return read_npz(path, label)
+        if kind == CSV:
+            return read_csv(path, label, drop)
+        return _read_idx_with_labels(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except MemoryError:
+        raise DataError(f"{path} does not fit into memory ({path.stat().st_size / 1e9:.2f} GB on disk).") from None
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder, and folders are not supported in this version: give a file, one of {_readable()}."
+        )
+    if not path.is_file():
+        raise DataError(f"{path} is neither a file nor the name of a data set: give the path of a file.")
+    named = IDX if path.name.endswith("-ubyte") else _BY_SUFFIX.get(path.suffix.lower())
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes); expected {_article(named or _readable())}.")
+    found = _kind_of_content(path)
+    if named is not None and found != named:
+        fix = "rename it" if found in READABLE else f"give a file of a type that is read: {_readable()}"
+        raise DataError(f"{path} is not {_article(named)} but {_article(found)}: {fix}.")
+    if found not in READABLE:
+        raise DataError(f"{path} is {_article(found)}, which this version does not read: give {_readable()}.")
+    return found
+
+
+def _kind_of_content(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    for signature, kind in _SIGNATURES.items():
+        if head.startswith(signature) or signature.startswith(head):
+            return kind
+    if head.startswith(b"PK"):
+        return _kind_of_zip(path)
+    if head.startswith(b"\x1f\x8b"):
+        return _kind_of_gzip(path)
+    if is_idx(head):
+        return IDX
+    if any(byte < 9 or 13 < byte < 27 for byte in head):
+        return f"file of unknown type (it begins with the bytes {head[:8].hex(' ')})"
+    return CSV
+
+
+def _kind_of_zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return NPZ if any(name.endswith(".npy") for name in archive.namelist()) else "zip archive"
+    except zipfile.BadZipFile:
+        return NPZ  # the reader says what is wrong with it
+
+
+def _kind_of_gzip(path: Path) -> str:
+    try:
+        with gzip.open(path) as file:
+            return IDX if is_idx(file.read(4)) else "gzip file of something else"
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return IDX  # the reader says what is wrong with it
+
+
+def _read_idx_with_labels(path: Path) -> Raw:
+    """Images, and the labels in the file that MNIST's naming puts beside them."""
+    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    labels = read_idx(beside) if beside != path and beside.is_file() else None
+    return Raw(read_idx(path), labels)
+
+
+def _article(kind: str) -> str:
+    if kind.startswith("text"):
+        return kind
+    return f"an {kind}" if kind.startswith(("IDX", "Arrow", "HDF5")) else f"a {kind}"
+
+
+def _readable() -> str:
+    return ", ".join(READABLE[:-1]) + f" or {READABLE[-1]}"

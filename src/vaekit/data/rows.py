@@ -1,0 +1,72 @@
+"""Rows: one split of a data set, held compactly on one device, turned into x a batch at a time."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of one split.
+
+    values: (n, *shape), as compact as the data allows: grey levels stay uint8, real numbers are scaled already.
+    labels: (n,) int64, or None.
+    loc, scale: x = (values - loc) / scale.
+    discrete: x stays integers (levels without scaling).
+    dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
+    """
+
+    values: Tensor
+    labels: Tensor | None = None
+    loc: float = 0.0
+    scale: float = 1.0
+    discrete: bool = False
+    dynamic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of one row."""
+        return self.values.shape[1:]
+
+    def batch(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Tensor:
+        """x for the rows in `index`, in the support that the schema declares.
+
+        index: a slice, or (batch,) int64.
+        generator: on the device of the values; used by dynamic binarisation only.
+        Returns (batch, *shape): int64 where the rows are discrete, else float32.
+        """
+        if isinstance(index, slice):
+            values = self.values[index]
+        else:
+            values = self.values.index_select(0, index.to(self.values.device))
+        if self.dynamic:
+            return self._binarise(values, generator)
+        if self.discrete:
+            return values.long()
+        x = values.float()
+        if self.loc != 0:
+            x = x - self.loc
+        return x if self.scale == 1 else x / self.scale
+
+    def to(self, device: torch.device | str) -> "Rows":
+        """The same rows on another device."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, values=self.values.to(device), labels=labels)
+
+    def take(self, n: int) -> "Rows":
+        """The first n rows (all of them where there are fewer), sharing memory."""
+        labels = None if self.labels is None else self.labels[:n]
+        return replace(self, values=self.values[:n], labels=labels)
+
+    def _binarise(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
+        if values.is_floating_point():
+            noise = torch.rand(values.shape, generator=generator, device=values.device)
+        else:
+            # An integer below `scale`, uniformly, is less than v with probability v / scale exactly: no rounding,
+            # and a byte of noise per pixel in place of four.
+            noise = torch.empty_like(values).random_(0, int(self.scale), generator=generator)
+        return (noise < values).float()

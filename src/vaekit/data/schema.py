@@ -1,0 +1,114 @@
+"""What a model is told about its data: shape, support, scaling, columns, classes, and where it came from."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+
+from vaekit.errors import ModelFileError
+from vaekit.spec import spec
+
+
+@spec
+class Binary:
+    """Every value is 0 or 1."""
+
+    kind: Literal["binary"] = "binary"
+
+    def __str__(self) -> str:
+        return "binary"
+
+
+@spec
+class Levels:
+    """Every value is one of the integers 0 to count - 1."""
+
+    count: Annotated[int, Field(ge=2)]
+    kind: Literal["levels"] = "levels"
+
+    def __str__(self) -> str:
+        return f"{self.count} levels (0 to {self.count - 1})"
+
+
+@spec
+class Unit:
+    """Every value lies between 0 and 1, both included."""
+
+    kind: Literal["unit"] = "unit"
+
+    def __str__(self) -> str:
+        return "unit interval [0, 1]"
+
+
+@spec
+class Real:
+    """Any finite value."""
+
+    kind: Literal["real"] = "real"
+
+    def __str__(self) -> str:
+        return "real"
+
+
+@spec
+class Count:
+    """Every value is a non-negative integer."""
+
+    kind: Literal["count"] = "count"
+
+    def __str__(self) -> str:
+        return "counts"
+
+
+Support = Annotated[Binary | Levels | Unit | Real | Count, Field(discriminator="kind")]
+
+
+@spec
+class Schema:
+    """The facts about a data set that outlive it: saved with every run, as JSON.
+
+    name: of the source, or the name of its file.
+    shape: of one row; images are always (channels, height, width).
+    support: of x as the model sees it, after scaling and binarising.
+    stored: of the values before that.
+    loc, scale: x = (stored - loc) / scale, one number or one per column; None where there is no scaling.
+    columns: names of a table's columns.
+    classes: names of the labels, by number.
+    fingerprint: SHA-256 over dtype, shape and bytes of the source's values and labels.
+    protocol: how the training, validation and test rows were made, in one line.
+    """
+
+    name: str
+    kind: Literal["image", "table"]
+    shape: tuple[int, ...]
+    support: Support
+    stored: Support
+    loc: tuple[float, ...] | None
+    scale: tuple[float, ...] | None
+    columns: tuple[str, ...] | None
+    classes: tuple[str, ...] | None
+    fingerprint: str
+    protocol: str
+    format_version: Literal[1] = 1
+
+    def to_stored(self, x: np.ndarray) -> np.ndarray:
+        """x of shape (..., *shape), as the model sees it, in the units of the source: stored = x scale + loc.
+
+        Without scaling, x itself; that includes binarised data, whose grey values cannot be had back.
+        """
+        if self.loc is None or self.scale is None:
+            return x
+        return x * np.asarray(self.scale) + np.asarray(self.loc)
+
+    def to_json(self) -> str:
+        return TypeAdapter(Schema).dump_json(self, indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Schema":
+        """The inverse of `to_json`; a text that is not a schema of this version raises ModelFileError."""
+        try:
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the text"
+            raise ModelFileError(f"not a data schema that this version reads: {where}: {first['msg']}") from None

@@ -1,0 +1,54 @@
+"""A data set as it is stored: one array, in which the source's own test rows, if any, come last."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from vaekit.data.schema import Support
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set as it is stored.
+
+    values: (n, columns) or (n, channels, height, width), in the dtype of the file.
+    labels: (n,) int64 numbers of the classes, or None.
+    test_rows: how many of the last rows are the source's own test set; 0 where it has none.
+    stored: the support, where the source declares one.
+    """
+
+    name: str
+    values: np.ndarray
+    labels: np.ndarray | None = None
+    test_rows: int = 0
+    columns: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    stored: Support | None = None
+
+    @property
+    def kind(self) -> Literal["image", "table"]:
+        return "table" if self.values.ndim == 2 else "image"
+
+    @property
+    def train_rows(self) -> int:
+        """How many of the first rows are not the source's own test set."""
+        return len(self.values) - self.test_rows
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over dtype, shape and bytes of values and labels."""
+        digest = hashlib.sha256(f"{self.test_rows}".encode())
+        for array in (self.values, self.labels):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def place(self, index: tuple[int, ...]) -> str:
+        """Where a cell is, in words: its row, counted from 0, and its column or pixel."""
+        row, *cell = index
+        number = f"{row}" if row < self.train_rows else f"{row - self.train_rows} of the test set"
+        if self.columns is not None:
+            return f"row {number} (counted from 0), column {self.columns[cell[0]]!r}"
+        return f"image {number} (counted from 0), pixel (channel {cell[0]}, row {cell[1]}, column {cell[2]})"

@@ -1,0 +1,59 @@
+"""What a user may set about data: the `data.*` and `limit.*` paths of a run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vaekit.spec import spec
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Rows = Annotated[int, Field(ge=1)]
+
+
+@spec
+class DataSpec:
+    """Where data comes from, what it is, and how it is scaled, binarised and split.
+
+    source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv or IDX file.
+    label: the column (CSV) or array (npz) that holds the labels. By default one that is called label, labels,
+        target, class or y, if there is one and its values are classes rather than measurements.
+    drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
+    support: which values can occur in the data as stored; "auto" looks.
+    levels: how many levels there are, with support=levels; by default what the data says.
+    scale: "unit" divides levels by the highest one, "standard" subtracts the mean of the training rows and
+        divides by their standard deviation; "auto" takes what the support and the likelihood call for.
+    binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test;
+        "threshold" cuts at one half.
+    missing: whether NaN cells are refused or masked.
+    valid_from: which part of the source gives up its rows for validation. A source without a test set is one
+        pool, from which validation and test are both drawn, so the choice makes no difference there.
+    valid_fraction: share of that part that becomes the validation rows.
+    test_fraction: share that becomes the test rows, for a source that brings no test set.
+    seed: seed of the split.
+    """
+
+    source: str | None = None
+    label: str | None = None
+    drop: tuple[str, ...] = ()
+    support: Literal["auto", "binary", "levels", "unit", "real", "count"] = "auto"
+    levels: Annotated[int, Field(ge=2)] | None = None
+    scale: Literal["auto", "none", "unit", "standard"] = "auto"
+    binarise: Literal["none", "dynamic", "threshold"] = "none"
+    missing: Literal["refuse", "mask"] = "refuse"
+    valid_from: Literal["train", "test"] = "train"
+    valid_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@spec
+class Limit:
+    """Upper bounds on what a run takes.
+
+    train, valid: rows kept of the training and validation splits; the test rows are never limited.
+    memory_gb: memory that a run may plan for, in gigabytes.
+    """
+
+    train: Rows | None = None
+    valid: Rows | None = None
+    memory_gb: Annotated[float, Field(gt=0)] | None = None

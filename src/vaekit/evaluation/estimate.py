@@ -1,0 +1,41 @@
+"""Estimate: a number with its error, its unit and its warning."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n rows with its standard error; `value` is None where there is none, and `warning` says why.
+
+    >>> print(Estimate(-92.13, 0.41, 180, "nats"))
+    -92.13 ± 0.41 nats
+    """
+
+    value: float | None
+    stderr: float
+    n: int
+    unit: str
+    warning: str = ""
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "not defined"
+        if not math.isfinite(self.stderr) or self.stderr == 0:
+            return f"{self.value:.4g} {self.unit}"
+        digits = max(0, 1 - math.floor(math.log10(self.stderr)))
+        return f"{self.value:.{digits}f} ± {self.stderr:.{digits}f} {self.unit}"
+
+    def as_dict(self) -> dict[str, float | int | str | None]:
+        """The JSON object of this estimate."""
+        return asdict(self)
+
+
+def mean_of(rows: Tensor, unit: str, warning: str = "") -> Estimate:
+    """Mean over the rows (n,) and its standard error: the spread over rows, divided by sqrt(n)."""
+    rows = rows.double()
+    n = len(rows)
+    stderr = float(rows.std() / math.sqrt(n)) if n > 1 else float("nan")
+    return Estimate(float(rows.mean()), stderr, n, unit, warning)

@@ -1,0 +1,39 @@
+"""What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
+
+from vaekit.models.conditional import Conditional, Rescale
+from vaekit.models.families import (
+    Bernoulli,
+    CalibratedGaussian,
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    Likelihood,
+    SoftBernoulli,
+)
+from vaekit.models.linear_gaussian import LinearGaussian
+from vaekit.models.networks import Conv, Mlp, Network
+from vaekit.models.priors import Prior, Standard
+from vaekit.models.vae import VAE, Code, Draw, Latent, Model
+
+__all__ = [
+    "VAE",
+    "Bernoulli",
+    "CalibratedGaussian",
+    "Categorical",
+    "Code",
+    "Conditional",
+    "ContinuousBernoulli",
+    "Conv",
+    "Draw",
+    "Gaussian",
+    "Latent",
+    "Likelihood",
+    "LinearGaussian",
+    "Mlp",
+    "Model",
+    "Network",
+    "Prior",
+    "Rescale",
+    "SoftBernoulli",
+    "Standard",
+]

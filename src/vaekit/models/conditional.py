@@ -1,0 +1,74 @@
+"""Conditional: something that conditions, and whose call returns a distribution."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.models.families import Head, Shape
+
+
+class Rescale(nn.Module):
+    """(x - loc) / scale as floating point: what a network sees of x. Saved with the weights."""
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, loc: float = 0.0, scale: float = 1.0):
+        super().__init__()
+        self.register_buffer("loc", torch.tensor(float(loc)))
+        self.register_buffer("scale", torch.tensor(float(scale)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.to(self.scale.dtype) - self.loc) / self.scale
+
+
+class Conditional(nn.Module):
+    """Input transform, network, head: `conditional(x)` is a distribution, as q(z|x) or p(x|z).
+
+    Args:
+        network: (..., *in_shape) -> (..., features), or for an image event (..., channels, height, width), any torch
+            module. As a likelihood it sees z as
+            (samples, batch, size), so it must let leading dimensions pass, as `nn.Linear` and vaekit's own do.
+        head: turns the raw numbers into a distribution.
+        event_shape: shape of one event; by default one flat dimension.
+        transform: applied to the input first.
+
+    >>> posterior = Conditional(nn.Linear(8, 6), Gaussian())
+    >>> posterior(torch.zeros(5, 8)).event_shape
+    torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head: Head,
+        event_shape: Shape | None = None,
+        transform: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.network = network
+        self.head = head.build(event_shape) if event_shape is not None else head
+        self.event_shape = event_shape
+        self.transform = nn.Identity() if transform is None else transform
+
+    def forward(self, x: Tensor) -> Distribution:
+        return self.head(self.raw(x), self.event_shape)
+
+    def raw(self, x: Tensor) -> Tensor:
+        """The network's raw numbers, (..., features), that the head reads."""
+        raw = self.network(self.transform(x))
+        if self.event_shape is None or len(self.event_shape) < 2:
+            return raw
+        dims, wanted = len(self.event_shape), self.head.features(self.event_shape)
+        is_image = raw.shape[1 - dims :] == self.event_shape[1:] and math.prod(raw.shape[-dims:]) == wanted
+        return raw.flatten(-dims) if is_image and raw.shape[-1] != wanted else raw
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Set the bias of the network's output to the raw numbers that fit rows x best without an input.
+
+        The network must have an `output_bias`, as vaekit's own have.
+        """
+        self.network.output_bias.copy_(self.head.start(x))  # pyright: ignore[reportCallIssue, reportArgumentType]

@@ -1,0 +1,278 @@
+"""Heads: from the raw numbers of a network to a distribution.
+
+A head says how many raw numbers an event needs (`features`), what they mean (`arguments`), which distribution they
+make (the call), and which constant raw numbers fit a data set best without any latent variable (`start`): the bias
+that an output layer starts from, and the baseline that a VAE has to beat.
+
+Raw numbers are laid out parameter by parameter: the last axis of raw holds (parameters, *event) flattened. Event
+dimensions are summed in every log-density.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch import distributions as td
+from torch.distributions import Distribution
+
+from vaekit.models import distributions as own
+from vaekit.spec import by_kind, spec
+
+Shape = tuple[int, ...]
+LOG_VARIANCE_BOUND = 20.0
+_TAIL = 0.25
+
+
+def soft_bound(raw: Tensor) -> Tensor:
+    """raw itself within ±20, and a logarithm of it beyond: finite for every float, its slope falling as 1/|raw|."""
+    inner = raw.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+    beyond = ((raw - inner).abs() / _TAIL).clamp_max(torch.finfo(raw.dtype).max)
+    return inner + _TAIL * raw.sign() * torch.log1p(beyond)
+
+
+def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tensor, ...]:
+    """Split raw (..., count * prod(event)) into `count` tensors (..., *event); a flat event if no shape is given."""
+    if event_shape is None:
+        event_shape = (raw.shape[-1] // count,)
+    if raw.shape[-1] != count * math.prod(event_shape):
+        raise ValueError(
+            f"the network gives {raw.shape[-1]} numbers, but {count} for each of {math.prod(event_shape)} values "
+            f"(event shape {event_shape}) makes {count * math.prod(event_shape)}: give its last layer that width"
+        )
+    return raw.reshape(*raw.shape[:-1], count, *event_shape).unbind(-len(event_shape) - 1)
+
+
+def independent(base: Distribution, event_dims: int) -> Distribution:
+    """Read the last `event_dims` batch dimensions of base as one event: their log-densities are summed."""
+    return td.Independent(base, event_dims, validate_args=False)
+
+
+class Head(ABC):
+    """Raw numbers -> distribution. Abstract; the final classes below are the choices."""
+
+    family: Callable[..., Distribution]  # of one value
+    accepts: tuple[str, ...]  # the supports of x that it can model as a likelihood, by `kind`
+
+    def features(self, event_shape: Shape) -> int:
+        """How many raw numbers a network must give for one event."""
+        return math.prod(event_shape)
+
+    def build(self, event_shape: Shape) -> "Head":
+        """The head itself, or, for one with weights of its own, the module that holds them."""
+        return self
+
+    @abstractmethod
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        """The arguments of `family` that the raw numbers stand for, each (..., *event)."""
+
+    @abstractmethod
+    def start(self, x: Tensor) -> Tensor:
+        """The raw numbers, (features,), of the best distribution without latents, from rows x (n, *event)."""
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        """The distribution with batch shape raw.shape[:-1] and this event shape (default: one flat dimension)."""
+        base = self.family(**self.arguments(raw, event_shape), validate_args=False)
+        return independent(base, 1 if event_shape is None else len(event_shape))
+
+
+@spec
+class Gaussian(Head):
+    """Diagonal Gaussian: the network gives mu, and ln sigma^2 too unless `scale` is set.
+
+    ln sigma^2 is bounded softly (`soft_bound`): the identity within ±20, logarithmic beyond, so it neither overflows
+    nor loses its gradient.
+
+    Args:
+        scale: sigma as a fixed number, in the units of x; None lets the network give ln sigma^2 for each dimension.
+
+    Source: Kingma and Welling, 2014, arXiv 1312.6114, appendix C.2.
+
+    >>> Gaussian()(torch.zeros(5, 6)).event_shape
+    torch.Size([3])
+    """
+
+    scale: Annotated[float, Field(gt=0)] | None = None
+    kind: Literal["gaussian"] = "gaussian"
+
+    family = td.Normal
+    accepts = ("real", "unit", "levels", "count")
+
+    def features(self, event_shape: Shape) -> int:
+        return math.prod(event_shape) * (2 if self.scale is None else 1)
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        if self.scale is not None:
+            (loc,) = unpack(raw, 1, event_shape)
+            return {"loc": loc, "scale": torch.full_like(loc, self.scale)}
+        loc, log_variance = unpack(raw, 2, event_shape)
+        return {"loc": loc, "scale": (0.5 * soft_bound(log_variance)).exp()}
+
+    def start(self, x: Tensor) -> Tensor:
+        x = _floating(x)
+        mean = x.mean(0).flatten()
+        return mean if self.scale is not None else torch.cat([mean, _log_variance(x).flatten()])
+
+
+@spec
+class CalibratedGaussian(Head):
+    """Gaussian whose sigma is learned but does not depend on z: one shared number, or one for each dimension.
+
+    Source: Rybkin, Daniilidis and Levine, 2021, arXiv 2006.13202 (sigma-VAE).
+
+    Args:
+        per_dimension: learn one sigma for each dimension instead of one for all.
+
+    >>> head = CalibratedGaussian().build((3,))
+    >>> head(torch.zeros(5, 3)).event_shape
+    torch.Size([3])
+    """
+
+    per_dimension: bool = False
+    kind: Literal["calibrated_gaussian"] = "calibrated_gaussian"
+
+    family = td.Normal
+    accepts = Gaussian.accepts
+
+    def build(self, event_shape: Shape) -> "LearnedScale":
+        return LearnedScale(event_shape if self.per_dimension else ())
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        raise TypeError("CalibratedGaussian has a weight, its scale: call .build(event_shape) and use what it returns")
+
+    def start(self, x: Tensor) -> Tensor:
+        return _floating(x).mean(0).flatten()
+
+
+class LearnedScale(nn.Module, Head):
+    """What `CalibratedGaussian` builds: the head with its learned ln sigma^2, of shape () or the event's."""
+
+    family = td.Normal
+    accepts = Gaussian.accepts
+
+    def __init__(self, scale_shape: Shape):
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.zeros(scale_shape))
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        (loc,) = unpack(raw, 1, event_shape)
+        return {"loc": loc, "scale": (0.5 * soft_bound(self.log_variance)).exp().expand_as(loc)}
+
+    def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return Head.__call__(self, raw, event_shape)
+
+    def start(self, x: Tensor) -> Tensor:
+        """As `Head.start`; sets the scale, too, to the one that fits best beside that mean."""
+        shared = self.log_variance.dim() == 0
+        x = _floating(x)
+        with torch.no_grad():
+            variance = x.var(0, correction=0)
+            self.log_variance.copy_((variance.mean() if shared else variance).clamp_min(1e-4).log())
+        return x.mean(0).flatten()
+
+
+@spec
+class Bernoulli(Head):
+    """Bernoulli on {0, 1}; the network gives logits, so no probability is ever clamped.
+
+    >>> Bernoulli()(torch.zeros(5, 6)).log_prob(torch.ones(5, 6)).exp()[0].item()
+    0.015625
+    """
+
+    kind: Literal["bernoulli"] = "bernoulli"
+
+    family = td.Bernoulli
+    accepts = ("binary",)
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        return {"logits": unpack(raw, 1, event_shape)[0]}
+
+    def start(self, x: Tensor) -> Tensor:
+        return _smoothed_mean(x).logit()
+
+
+@spec
+class SoftBernoulli(Head):
+    """Binary cross-entropy with soft labels in [0, 1]: a training score, not a log-likelihood.
+
+    Its values cannot be compared with a log-likelihood; see `distributions.SoftBernoulli` for what it is.
+    """
+
+    kind: Literal["soft_bernoulli"] = "soft_bernoulli"
+
+    family = own.SoftBernoulli
+    accepts = ("unit", "binary")
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        return {"logits": unpack(raw, 1, event_shape)[0]}
+
+    def start(self, x: Tensor) -> Tensor:
+        return _smoothed_mean(x).logit()
+
+
+@spec
+class ContinuousBernoulli(Head):
+    """Continuous Bernoulli on [0, 1]: the density whose unnormalised form is `SoftBernoulli`.
+
+    Source: Loaiza-Ganem and Cunningham, 2019, arXiv 1907.06845.
+    """
+
+    kind: Literal["continuous_bernoulli"] = "continuous_bernoulli"
+
+    family = own.ContinuousBernoulli
+    accepts = ("unit",)
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        return {"logits": unpack(raw, 1, event_shape)[0]}
+
+    def start(self, x: Tensor) -> Tensor:
+        return own.logits_of_mean(_smoothed_mean(x))
+
+
+@spec
+class Categorical(Head):
+    """Categorical over the levels 0, ..., levels-1 of each dimension (the tutorial's formulation 1).
+
+    The network gives `levels` logits for each dimension.
+
+    >>> Categorical(17)(torch.zeros(5, 64 * 17)).event_shape
+    torch.Size([64])
+    """
+
+    levels: Annotated[int, Field(ge=2)]
+    kind: Literal["categorical"] = "categorical"
+
+    family = own.Categorical
+    accepts = ("levels", "binary")
+
+    def features(self, event_shape: Shape) -> int:
+        return math.prod(event_shape) * self.levels
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        return {"logits": torch.stack(unpack(raw, self.levels, event_shape), -1)}
+
+    def start(self, x: Tensor) -> Tensor:
+        counts = torch.stack([(x == level).sum(0) for level in range(self.levels)])
+        return ((counts + 1) / (len(x) + self.levels)).log().flatten()
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+def _smoothed_mean(x: Tensor) -> Tensor:
+    return ((x.sum(0) + 1) / (len(x) + 2)).flatten()
+
+
+def _log_variance(x: Tensor) -> Tensor:
+    return x.var(0, correction=0).clamp_min(1e-4).log()
+
+
+Likelihood = Annotated[
+    Bernoulli | SoftBernoulli | ContinuousBernoulli | Categorical | Gaussian | CalibratedGaussian,
+    Field(discriminator="kind"),
+    by_kind,
+]

@@ -1,0 +1,127 @@
+"""The one door for randomness.
+
+Every sample in vaekit is base noise (standard normal or uniform) pushed through a map that the distribution
+determines. The noise comes from an explicit generator, or is handed in as tensors, so a result depends on nothing
+that ran before. A distribution without a map here (somebody else's flow, say) samples by its own code, with torch's
+global generator seeded from ours for that moment and put back after.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Size, Tensor
+from torch import distributions as td
+from torch.distributions import Distribution
+
+from vaekit.models.distributions import Categorical, ContinuousBernoulli, SoftBernoulli
+
+
+class NoiseMap(NamedTuple):
+    """How a family turns base noise into its own samples: sample = push(q, base(samples + shape(q)))."""
+
+    base: Callable[..., Tensor]
+    shape: Callable[[Any], Size]
+    push: Callable[[Any, Tensor], Tensor]
+
+
+def _gumbel_argmax(q: td.Categorical, uniform: Tensor) -> Tensor:
+    tiny = torch.finfo(uniform.dtype).tiny
+    return (q.logits - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()).argmax(-1)
+
+
+_MAPS: dict[type[Distribution], NoiseMap] = {
+    td.Normal: NoiseMap(torch.randn, lambda q: q.batch_shape, lambda q, e: torch.addcmul(q.loc, q.scale, e)),
+    td.MultivariateNormal: NoiseMap(
+        torch.randn,
+        lambda q: q.batch_shape + q.event_shape,
+        lambda q, e: q.loc + (q.scale_tril @ e.unsqueeze(-1)).squeeze(-1),
+    ),
+    td.Bernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.probs).to(q.probs.dtype)),
+    SoftBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype)),
+    ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
+    td.Categorical: NoiseMap(torch.rand, lambda q: q.logits.shape, _gumbel_argmax),
+    Categorical: NoiseMap(torch.rand, lambda q: q.logits.shape, _gumbel_argmax),
+}
+
+
+class Purpose(IntEnum):
+    """What noise is for: part of the key of its stream. The numbers are fixed, or old runs would not replay."""
+
+    WEIGHTS = 0
+    ORDER = 1
+    BINARISE = 2
+    POSTERIOR = 3
+    VALIDATE = 4
+    EVALUATE = 5
+    GENERATE = 6
+
+
+def new_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose stream is a function of (seed, *key) alone, for instance (seed, purpose, step)."""
+    state = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def noise_map(q: Distribution) -> NoiseMap | None:
+    """The map from base noise to samples of q, or None if q can only sample by its own code."""
+    return _MAPS.get(type(_base(q)))
+
+
+def noise_shape(q: Distribution) -> Size | None:
+    """The shape of the base noise behind one sample of q (its batch included), or None: see `noise_map`."""
+    found = noise_map(q)
+    return None if found is None else found.shape(_base(q))
+
+
+def draw_from(
+    q: Distribution,
+    shape: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
+) -> Tensor:
+    """Samples of q, `(*shape, *q.batch_shape, *q.event_shape)`, differentiable where q can be reparametrised.
+
+    The base noise is `noise` if given, else drawn from `generator`, else from torch's global generator.
+    """
+    found = noise_map(q)
+    if noise is not None:
+        _check_noise(noise, None if found is None else (*shape, *found.shape(_base(q))), q)
+    if found is None:
+        return _draw_by_its_own_code(q, shape, generator)
+    base = _base(q)
+    if noise is None:
+        like = next(t for t in _tensors(base))
+        device = like.device if generator is None else generator.device
+        noise = found.base((*shape, *found.shape(base)), generator=generator, dtype=like.dtype, device=device)
+        noise = noise.to(like.device)
+    return found.push(base, noise)
+
+
+def _check_noise(noise: Tensor, wanted: tuple[int, ...] | None, q: Distribution) -> None:
+    if wanted is None:
+        raise ValueError(f"{type(q).__name__} samples by its own code and cannot take noise: hand it a generator")
+    if noise.shape != wanted:
+        raise ValueError(f"the noise has shape {tuple(noise.shape)}, not {wanted}, which these samples need")
+
+
+def _base(q: Distribution) -> Distribution:
+    while isinstance(q, td.Independent):
+        q = q.base_dist
+    return q
+
+
+def _tensors(q: Distribution):
+    return (v for v in vars(q).values() if isinstance(v, Tensor) and v.is_floating_point())
+
+
+def _draw_by_its_own_code(q: Distribution, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    sample = q.rsample if q.has_rsample else q.sample
+    if generator is None:
+        return sample(Size(shape))
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(int(seed))
+        return sample(Size(shape))

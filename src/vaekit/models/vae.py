@@ -1,0 +1,266 @@
+"""The generative story on one page: VAE, and the record of one pass through it.
+
+z ~ p(z), x ~ p(x|z), and q(z|x) stands in for the posterior p(z|x) that cannot be had. One pass draws K samples of z
+for each row of x and scores them; every bound, every estimator and every evaluation is a function of that record.
+
+Shapes: x is (batch, *data), z is (samples, batch, *event), and log-densities are (samples, batch), in nats, summed over
+the dimensions of the data or of z.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, kl_divergence
+
+from vaekit.models.noise import draw_from
+
+PerSample = Float[Tensor, "samples batch"]
+
+
+@dataclass(frozen=True)
+class Latent:
+    """K samples of one group of latents, with their log-densities computed where they were drawn."""
+
+    z: Tensor  # (samples, batch, *event)
+    log_q: PerSample
+    log_p: PerSample
+    q: Distribution | None = None
+    p: Distribution | None = None
+    aux: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def closed_kl(self) -> Tensor | None:
+        """KL(q(z|x) || p(z)) for each row, (batch,), in nats; None where torch knows no closed form."""
+        if self.q is None or self.p is None:
+            return None
+        try:
+            return kl_divergence(self.q, self.p)
+        except NotImplementedError:
+            return None
+
+    def closed_kl_per_dimension(self) -> Tensor | None:
+        """The KL of each dimension of z, (batch, *event), where both q and p factorise over dimensions."""
+        if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
+            return None
+        try:
+            return kl_divergence(self.q.base_dist, self.p.base_dist)
+        except NotImplementedError:
+            return None
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One pass through a model: all that objectives and evaluation need."""
+
+    x: Tensor  # (batch, *data), in the support of the likelihood
+    mask: Tensor | None
+    context: Tensor | None
+    latents: tuple[Latent, ...]
+    px: Distribution
+    log_px: PerSample
+
+    @property
+    def log_pz(self) -> PerSample:
+        """ln p(z), (samples, batch), summed over the groups."""
+        return _total([latent.log_p for latent in self.latents])
+
+    @property
+    def log_qz(self) -> PerSample:
+        """ln q(z|x), (samples, batch), summed over the groups."""
+        return _total([latent.log_q for latent in self.latents])
+
+    @property
+    def log_w(self) -> PerSample:
+        """ln p(x, z) - ln q(z|x), (samples, batch): its mean is the ELBO."""
+        return self.log_px + self.log_pz - self.log_qz
+
+
+@dataclass(frozen=True)
+class Code:
+    """What encoding a batch gives: the posterior of each group of latents."""
+
+    posteriors: tuple[Distribution, ...]
+
+
+class Model(Protocol):
+    """What objectives, training and evaluation ask of a model, which is a torch module besides."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Code: ...
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution: ...
+
+    def draw(
+        self,
+        x: Tensor,
+        samples: int = 1,
+        *,
+        context: Tensor | None = None,
+        code: Code | None = None,
+        noise: Sequence[Tensor | None] | None = None,
+        generator: torch.Generator | None = None,
+        path: bool = True,
+        score: bool = True,
+    ) -> Draw: ...
+
+    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor: ...
+
+    def generate(
+        self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
+    ) -> Tensor: ...
+
+
+class VAE(nn.Module):
+    """A variational autoencoder with one group of latents.
+
+    Args:
+        posterior: called with x (batch, *data), returns q(z|x) with batch shape (batch,).
+        prior: called with nothing, returns p(z).
+        likelihood: called with z (..., *event), returns p(x|z) with batch shape (...).
+
+    Any torch modules whose calls return torch distributions will do. With a `context`, all three are handed it as
+    their last argument.
+
+    Source: Kingma and Welling, 2014, arXiv 1312.6114; Rezende, Mohamed and Wierstra, 2014, arXiv 1401.4082.
+
+    >>> model = VAE(
+    ...     posterior=Conditional(nn.Linear(8, 4), Gaussian()),
+    ...     prior=Standard().build(2),
+    ...     likelihood=Conditional(nn.Linear(2, 8), Bernoulli()),
+    ... )
+    >>> model.draw(torch.ones(5, 8), samples=3).log_w.shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module):
+        super().__init__()
+        self.posterior = posterior
+        self.prior = prior
+        self.likelihood = likelihood
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+        """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`."""
+        return Code((_call(self.posterior, "posterior", x, context=context),))
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
+        """p(x|z) for latents (z,), with z (..., *event)."""
+        (z,) = latents
+        return _call(self.likelihood, "likelihood", z, context=context)
+
+    def draw(
+        self,
+        x: Tensor,
+        samples: int = 1,
+        *,
+        context: Tensor | None = None,
+        code: Code | None = None,
+        noise: Sequence[Tensor | None] | None = None,
+        generator: torch.Generator | None = None,
+        path: bool = True,
+        score: bool = True,
+    ) -> Draw:
+        """Draw `samples` z from q(z|x) for each row of x, and score them.
+
+        Args:
+            x: (batch, *data), in the support of the likelihood.
+            samples: K, samples of z for each row.
+            context: (batch, ...), handed to posterior, prior and likelihood.
+            code: an encoding of the same x to reuse.
+            noise: base noise of each group of latents, (samples, batch, *event), where already drawn.
+            generator: source of the noise that is not handed in.
+            path: let gradients reach the posterior through z (the reparametrisation trick).
+            score: let gradients of ln q(z|x) reach the posterior's parameters directly.
+        """
+        (q,) = (self.encode(x, context) if code is None else code).posteriors
+        p = _call(self.prior, "prior", context=context)
+        latent = draw_latent(q, p, samples, None if noise is None else noise[0], generator, path, score)
+        px = self.decode((latent.z,), context)
+        if px.event_shape != x.shape[1:]:
+            raise ValueError(
+                f"the likelihood is over x of shape {tuple(px.event_shape)}, but a row of x has {tuple(x.shape[1:])}: "
+                "its event must cover every dimension of the data (torch.distributions.Independent, or event_shape= "
+                "of Conditional)"
+            )
+        log_px = px.log_prob(x)
+        expected = (samples, len(x))
+        for name, value, source in (("log p(x|z)", log_px, px), ("log q(z|x)", latent.log_q, q)):
+            if value.shape != expected:
+                raise ValueError(
+                    f"{name} has shape {tuple(value.shape)}, not (samples, batch) = {expected}: its distribution has "
+                    f"batch shape {tuple(source.batch_shape)}; it must have one for each row of its input"
+                )
+        return Draw(x, None, context, (latent,), px, log_px)
+
+    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """ln p(x, z), (...), for latents (z,) with z (..., batch, *event)."""
+        p = _call(self.prior, "prior", context=context)
+        return self.decode(latents, context).log_prob(x) + p.log_prob(latents[0])
+
+    @torch.no_grad()
+    def generate(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        mean: bool = False,
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """x (n, *data) from the model: z from the prior, then a draw of p(x|z), or its mean if `mean`."""
+        p = _call(self.prior, "prior", context=context)
+        z = draw_from(p, (n,) if context is None else (), generator)
+        px = self.decode((z,), context)
+        return px.mean if mean else draw_from(px, (), generator)
+
+
+def draw_latent(
+    q: Distribution,
+    p: Distribution,
+    samples: int,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    path: bool = True,
+    score: bool = True,
+) -> Latent:
+    """Samples of one group and their log-densities; see `VAE.draw` for `path` and `score`."""
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"the posterior is over z of shape {tuple(q.event_shape)}, the prior over {tuple(p.event_shape)}: "
+            "they must be the same"
+        )
+    with torch.set_grad_enabled(path and torch.is_grad_enabled()):
+        z = draw_from(q, (samples,), generator, noise)
+    log_q = q.log_prob(z) if score or not torch.is_grad_enabled() else path_log_prob(q, z)
+    return Latent(z, log_q, p.log_prob(z), q, p)
+
+
+def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
+    """ln q(z) whose gradient flows through z alone, whatever the distribution.
+
+    The slope of ln q is taken at a detached copy of z, and returned to z as the gradient of a zero.
+    """
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        log_q = q.log_prob(leaf)
+        (slope,) = torch.autograd.grad(log_q.sum(), leaf)
+    path = (z - leaf.detach()) * slope
+    return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
+
+
+def _call(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:
+    out = module(*inputs) if context is None else module(*inputs, context)
+    if not isinstance(out, Distribution):
+        raise TypeError(
+            f"the {role} returned {type(out).__name__}, not a torch.distributions.Distribution: wrap the network in "
+            "Conditional(network, head)"
+        )
+    return out
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

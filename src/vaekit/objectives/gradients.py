@@ -1,0 +1,128 @@
+"""Gradient estimators: how z is drawn, and how a signal for each sample becomes a surrogate to differentiate.
+
+The signal of a sample is `reward - cost`, with cost the part that holds ln q(z|x). A surrogate has the signal's value,
+and as its gradient an estimate of the gradient of the signal's mean over q(z|x). `path` and `score` tell
+`model.draw` through which of the two ways gradients reach the encoder: through z, or through ln q directly. `unbiased`
+says whether that estimate's mean is the ELBO's true gradient; `gradient_check` measures it.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vaekit.spec import by_kind, spec
+
+
+class RunningMean(nn.Module):
+    """Mean of all signals seen, with exponentially fading memory: the baseline of `Score` at one sample."""
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, decay: float = 0.99):
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("total", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, signal: Tensor) -> Tensor:
+        """The mean of the signals before this one (0 at first); then takes this one in."""
+        before = self.total / self.weight.clamp_min(1e-12)
+        self.total.mul_(self.decay).add_(signal.mean().to(self.total), alpha=1 - self.decay)
+        self.weight.mul_(self.decay).add_(1 - self.decay)
+        return before
+
+
+@spec
+class Pathwise:
+    """The reparametrisation trick: gradients flow through z = mu + sigma eps. Unbiased; the one to use.
+
+    Source: Kingma and Welling, 2014, arXiv 1312.6114, section 2.4.
+    """
+
+    kind: Literal["pathwise"] = "pathwise"
+
+    unbiased = True
+    path = True
+    score = True
+
+    def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
+        return reward - cost
+
+
+@spec
+class Score:
+    """The score function estimator (REINFORCE): signal times the gradient of ln q(z|x). Unbiased, and noisy.
+
+    It needs no gradient through z, so it serves latents that cannot be reparametrised. The baseline of each sample is
+    the mean signal of the other samples of its row (K > 1), or a running mean of past signals (K = 1); neither
+    depends on the sample, so neither biases.
+
+    Sources: Williams, 1992; Mnih and Gregor, 2014, arXiv 1402.0030; Kool et al., 2019 (leave one out).
+
+    Args:
+        baseline: subtract the baseline; without it the variance is larger by orders of magnitude.
+    """
+
+    baseline: bool = True
+    kind: Literal["score"] = "score"
+
+    unbiased = True
+    path = False
+    score = True
+
+    def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
+        signal = (reward - cost).detach()
+        centred = signal - self._baseline(signal, signal_mean) if self.baseline else signal
+        # cost enters detached: its own gradient is a multiple of the score, of mean zero
+        return reward - cost.detach() + centred * (log_q - log_q.detach())
+
+    def _baseline(self, signal: Tensor, signal_mean: RunningMean) -> Tensor:
+        samples = len(signal)
+        if samples == 1:
+            return signal_mean(signal)
+        return (signal.sum(0) - signal) / (samples - 1)
+
+
+@spec
+class StickTheLanding:
+    """Pathwise without the score of ln q: its gradient goes through z alone. Unbiased for the ELBO.
+
+    Where q(z|x) is the true posterior, its variance is zero. It acts on the sampled KL.
+
+    Source: Roeder, Wu and Duvenaud, 2017, arXiv 1703.09194.
+    """
+
+    kind: Literal["stick_the_landing"] = "stick_the_landing"
+
+    unbiased = True
+    path = True
+    score = False
+
+    def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
+        return reward - cost
+
+
+@spec
+class Detached:
+    """What sampling z without the reparametrisation trick really does. Biased: it does not train the encoder.
+
+    The encoder sees only minus the score of ln q(z|x), whose mean is zero and whose variance is 1/sigma^2 for a mean
+    and 2 for a log-scale, so its bias is the whole true gradient. With a closed KL it sees the KL alone, and
+    collapses to the prior. It is here for the ablation; `Score` is the estimator that works without the trick.
+    """
+
+    kind: Literal["detached"] = "detached"
+
+    unbiased = False
+    path = False
+    score = True
+
+    def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
+        return reward - cost
+
+
+Gradient = Annotated[Pathwise | Score | StickTheLanding | Detached, Field(discriminator="kind"), by_kind]

@@ -1,0 +1,61 @@
+"""Schedules: specs of a number that changes during training, evaluated at a step of the total."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vaekit.spec import by_kind, spec
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+@spec
+class Constant:
+    """1 throughout."""
+
+    kind: Literal["constant"] = "constant"
+
+    def at(self, step: int, steps: int) -> float:
+        return 1.0
+
+
+@spec
+class Warmup:
+    """A straight line from `start` to `end` over the first `over` of all steps, then `end`.
+
+    As beta, this is KL warm-up (Bowman et al., 2016, arXiv 1511.06349; Sonderby et al., 2016, arXiv 1602.02282).
+
+    >>> Warmup(over=0.1).at(50, 1000)
+    0.5
+    """
+
+    start: Annotated[float, Field(ge=0)] = 0.0
+    end: Annotated[float, Field(ge=0)] = 1.0
+    over: Fraction = 0.1
+    kind: Literal["warmup"] = "warmup"
+
+    def at(self, step: int, steps: int) -> float:
+        return self.start + (self.end - self.start) * min(1.0, step / (self.over * steps))
+
+
+@spec
+class Cosine:
+    """A half cosine from 1 to `end`, after a straight rise over the first `warmup` of all steps.
+
+    Source: Loshchilov and Hutter, 2017, arXiv 1608.03983, equation 5, without restarts.
+    """
+
+    end: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    kind: Literal["cosine"] = "cosine"
+
+    def at(self, step: int, steps: int) -> float:
+        rise = self.warmup * steps
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        turn = min(1.0, (step - rise) / max(1.0, steps - rise))
+        return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * turn))
+
+
+Schedule = Annotated[Constant | Warmup | Cosine, Field(discriminator="kind"), by_kind]
