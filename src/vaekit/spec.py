@@ -1,5 +1,6 @@
 """What every spec is: a frozen dataclass, checked when it is made, that refuses keys it does not know."""
 
+from collections.abc import Callable
 from typing import TypeVar, dataclass_transform
 
 from pydantic import BeforeValidator, ConfigDict
@@ -16,7 +17,8 @@ def spec(cls: type[T]) -> type[T]:
     A spec that is one choice among several has a last field `kind: Literal["name"] = "name"`, by which the
     configuration picks it.
     """
-    return dataclass(frozen=True, config=_CONFIG)(cls)
+    decorate: Callable[[type[T]], type[T]] = dataclass(frozen=True, config=_CONFIG)  # pyright: ignore
+    return decorate(cls)
 
 
 def _as_mapping(value: object) -> object:

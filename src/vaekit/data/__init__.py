@@ -1,6 +1,6 @@
 """From a name or a path to arrays: sources, readers, and the schema (shape, support, scaling, split, fingerprint)."""
 
-from vaekit.data.dataset import Dataset, prepare
+from vaekit.data.dataset import Dataset, prepare, read_like
 from vaekit.data.named import names, where
 from vaekit.data.rows import Rows
 from vaekit.data.schema import Binary, Count, Levels, Real, Schema, Support, Unit
@@ -20,5 +20,6 @@ __all__ = [
     "Unit",
     "names",
     "prepare",
+    "read_like",
     "where",
 ]

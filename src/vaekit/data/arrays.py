@@ -3,7 +3,7 @@
 import math
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -89,7 +89,16 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     return members
 
 
-def _read_array(file: IO[bytes], size: int, what: str) -> np.ndarray:
+@runtime_checkable
+class _File(Protocol):
+    """What a plain file and a member of an archive have in common."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def seek(self, offset: int, /) -> int: ...
+    def tell(self) -> int: ...
+
+
+def _read_array(file: _File, size: int, what: str) -> np.ndarray:
     """The array in `file`, which is `size` bytes long."""
     try:
         version = np.lib.format.read_magic(file)

@@ -13,7 +13,7 @@ from vaekit.data.source import Source
 from vaekit.data.sources import load_source
 from vaekit.data.spec import DataSpec, Limit
 from vaekit.data.split import Split, split_rows
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
 
 # The published protocol for binarised MNIST draws the test set once, with this seed of NumPy's legacy generator.
 _TEST_SEED = 777
@@ -71,6 +71,41 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool = True) -> Dataset:
         protocol=protocol,
     )
     return Dataset(schema, train, valid, test)
+
+
+def read_like(source: str, spec: DataSpec, schema: Schema) -> Rows:
+    """The rows of another source (its own test rows, where it has any), as a model trained on `schema` sees them.
+
+    Nothing is fitted: the support, the scaling and the classes are those of `schema`, the binarisation is `spec`'s.
+    Raises DataError where the rows are of another shape, or break the support.
+    """
+    other = load_source(replace(spec, source=source))
+    check_cells(other)
+    if other.values.shape[1:] != schema.shape:
+        raise DataError(
+            f"{other.name} has rows of shape {other.values.shape[1:]}, and the model was trained on {schema.name} with "
+            f"rows of shape {schema.shape}: give data of that shape."
+        )
+    levels = schema.stored.count if isinstance(schema.stored, Levels) else None
+    stored = stored_support(other, replace(spec, support=schema.stored.kind, levels=levels))
+    nothing = np.arange(0)
+    every = np.arange(other.train_rows if other.test_rows else 0, len(other.values))
+    split = Split(nothing, nothing, every, "")
+    if spec.binarise == "none":
+        _, _, rows = _scaled(other, split, stored, Scaling(schema.loc, schema.scale, schema.support))
+    else:
+        _, _, rows, _ = (_drawn if spec.binarise == "dynamic" else _cut)(other, split, stored)
+    return replace(rows, labels=_relabelled(rows.labels, other.classes, schema.classes))
+
+
+def _relabelled(
+    labels: torch.Tensor | None, classes: tuple[str, ...] | None, known: tuple[str, ...] | None
+) -> torch.Tensor | None:
+    """Labels by the numbers that the known classes have; new classes follow after them."""
+    if labels is None or classes is None or known is None:
+        return labels
+    numbers = {name: number for number, name in enumerate(dict.fromkeys((*known, *classes)))}
+    return torch.tensor([numbers[name] for name in classes])[labels]
 
 
 def _scaled(source: Source, split: Split, stored: Support, scaling: Scaling) -> tuple[Rows, Rows, Rows]:

@@ -3,8 +3,8 @@
 import gzip
 import math
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -27,14 +27,14 @@ def read_idx(path: Path) -> np.ndarray:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            return _parse(cast(BinaryIO, file), path, zipped)
+            return _parse(file, path, zipped)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path} is truncated or damaged ({error}); expected a whole gzip file: fetch it anew."
         ) from None
 
 
-def _parse(file: BinaryIO, path: Path, zipped: bool) -> np.ndarray:
+def _parse(file: BufferedIOBase, path: Path, zipped: bool) -> np.ndarray:
     head = file.read(4)
     if not is_idx(head):
         raise DataError(f"{path} is not an IDX file: it begins with the bytes {head.hex(' ') or '(none)'}.")
@@ -56,7 +56,7 @@ def _parse(file: BinaryIO, path: Path, zipped: bool) -> np.ndarray:
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _exactly(file: BinaryIO, count: int, path: Path) -> bytes:
+def _exactly(file: BufferedIOBase, count: int, path: Path) -> bytes:
     data = file.read(count)
     if len(data) < count:
         raise DataError(f"{path} is truncated: its header asks for {count} bytes, of which {len(data)} came.")

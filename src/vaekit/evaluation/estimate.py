@@ -21,12 +21,19 @@ class Estimate:
     warning: str = ""
 
     def __str__(self) -> str:
+        value, error = self.numbers()
+        return (
+            f"{value} ± {error} {self.unit}" if error else f"{value} {self.unit}" if self.value is not None else value
+        )
+
+    def numbers(self) -> tuple[str, str]:
+        """Value and standard error as text, rounded to two digits of the error."""
         if self.value is None:
-            return "not defined"
-        if not math.isfinite(self.stderr) or self.stderr == 0:
-            return f"{self.value:.4g} {self.unit}"
-        digits = max(0, 1 - math.floor(math.log10(self.stderr)))
-        return f"{self.value:.{digits}f} ± {self.stderr:.{digits}f} {self.unit}"
+            return "not defined", ""
+        if not math.isfinite(self.stderr) or self.stderr <= 0:
+            return f"{self.value:.4g}", ""
+        digits = min(6, max(0, 1 - math.floor(math.log10(self.stderr))))
+        return f"{self.value:.{digits}f}", f"{self.stderr:.{digits}f}"
 
     def as_dict(self) -> dict[str, float | int | str | None]:
         """The JSON object of this estimate."""

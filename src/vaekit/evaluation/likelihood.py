@@ -6,9 +6,10 @@ does not depend on how many rows follow it.
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
@@ -27,7 +28,13 @@ NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no den
 
 
 def evaluate(
-    model: Model, data: Tensor, samples: int = 64, *, seed: int = 0, context: Tensor | None = None
+    model: Model,
+    data: Tensor | np.ndarray,
+    samples: int = 64,
+    *,
+    seed: int = 0,
+    context: Tensor | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
 
@@ -46,14 +53,20 @@ def evaluate(
         samples: K.
         seed: of the noise.
         context: (rows, ...), if the model takes one.
+        progress: called with the number of rows done since the last call.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
     """
     if len(data) == 0 or samples < 1:
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
+    data = torch.as_tensor(data)
+    blocks = []
     with _evaluating(model):
-        blocks = [_bounds(model, *block, samples) for block in _blocks(data, seed, context)]
+        for x, part, generator in _blocks(data, seed, context):
+            blocks += [_bounds(model, x, part, generator, samples)]
+            if progress is not None:
+                progress(len(x))
         log_px, rate, bound, ess = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         first = context if context is None else context[:1]
         px = model.draw(data[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px

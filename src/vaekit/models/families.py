@@ -34,8 +34,8 @@ def soft_bound(raw: Tensor) -> Tensor:
     return inner + _TAIL * raw.sign() * torch.log1p(beyond)
 
 
-def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tensor, ...]:
-    """Split raw (..., count * prod(event)) into `count` tensors (..., *event); a flat event if no shape is given."""
+def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> Tensor:
+    """Raw (..., count * prod(event)) as (count, ..., *event), a view; a flat event if no shape is given."""
     if event_shape is None:
         event_shape = (raw.shape[-1] // count,)
     if raw.shape[-1] != count * math.prod(event_shape):
@@ -43,7 +43,7 @@ def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tensor, 
             f"the network gives {raw.shape[-1]} numbers, but {count} for each of {math.prod(event_shape)} values "
             f"(event shape {event_shape}) makes {count * math.prod(event_shape)}: give its last layer that width"
         )
-    return raw.reshape(*raw.shape[:-1], count, *event_shape).unbind(-len(event_shape) - 1)
+    return raw.reshape(*raw.shape[:-1], count, *event_shape).movedim(-len(event_shape) - 1, 0)
 
 
 def independent(base: Distribution, event_dims: int) -> Distribution:
@@ -252,7 +252,13 @@ class Categorical(Head):
         return math.prod(event_shape) * self.levels
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": torch.stack(unpack(raw, self.levels, event_shape), -1)}
+        """`logits`, (..., levels, *event)."""
+        dims = 1 if event_shape is None else len(event_shape)
+        return {"logits": unpack(raw, self.levels, event_shape).movedim(0, -dims - 1)}
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        dims = 1 if event_shape is None else len(event_shape)
+        return independent(own.Categorical(self.arguments(raw, event_shape)["logits"], -dims - 1), dims)
 
     def start(self, x: Tensor) -> Tensor:
         counts = torch.stack([(x == level).sum(0) for level in range(self.levels)])

@@ -27,11 +27,6 @@ class NoiseMap(NamedTuple):
     push: Callable[[Any, Tensor], Tensor]
 
 
-def _gumbel_argmax(q: td.Categorical, uniform: Tensor) -> Tensor:
-    tiny = torch.finfo(uniform.dtype).tiny
-    return (q.logits - (-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()).argmax(-1)
-
-
 _MAPS: dict[type[Distribution], NoiseMap] = {
     td.Normal: NoiseMap(torch.randn, lambda q: q.batch_shape, lambda q, e: torch.addcmul(q.loc, q.scale, e)),
     td.MultivariateNormal: NoiseMap(
@@ -42,8 +37,7 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     td.Bernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.probs).to(q.probs.dtype)),
     SoftBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype)),
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
-    td.Categorical: NoiseMap(torch.rand, lambda q: q.logits.shape, _gumbel_argmax),
-    Categorical: NoiseMap(torch.rand, lambda q: q.logits.shape, _gumbel_argmax),
+    Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
 }
 
 
@@ -61,7 +55,8 @@ class Purpose(IntEnum):
 
 def new_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream is a function of (seed, *key) alone, for instance (seed, purpose, step)."""
-    state = np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0]
+    # as a spawn key, not as entropy: there (1,) and (1, 0) would be one stream
+    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 

@@ -1,0 +1,61 @@
+# Every target sets up what it needs in a fresh checkout. `make demo` and `make test` are the two to know.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+
+# Where the data sets are, if nothing says otherwise and they are there.
+ifneq ($(wildcard ../shared/data),)
+export VAEKIT_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: demo test check lint format types imports tests tutorial ablation quality wheel clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP) ## train on the bundled digits, print numbers, write pictures and a report to demo/
+	@rm -rf demo && mkdir demo
+	@$(BIN)/vaekit train digits --run-dir demo/digits
+	@$(BIN)/vaekit evaluate demo/digits
+	@$(BIN)/vaekit sample demo/digits -n 100 --mean --out demo/samples.png
+	@$(BIN)/vaekit reconstruct demo/digits --out demo/reconstructions.png
+	@$(BIN)/vaekit report demo/digits --out demo/report.html
+
+test: check ## set up, then lint, types, import rules and tests
+
+check: $(STAMP) lint types imports tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/pyright
+
+imports: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+tests: $(STAMP)
+	$(BIN)/pytest -n 2
+
+tutorial: $(STAMP) ## the tutorial's program against `--preset tutorial`, five seeds; writes docs/tutorial.md
+	$(BIN)/python benchmarks/tutorial.py --write docs/tutorial.md
+
+ablation: $(STAMP) ## the run without the reparametrisation trick; writes docs/ablation.md and its report
+	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md
+
+quality: $(STAMP) ## the figures that the presets promise, over seeds; writes docs/quality.md
+	$(BIN)/python benchmarks/quality.py --write docs/quality.md
+
+wheel: $(STAMP)
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) dist build demo

@@ -1,0 +1,34 @@
+from .data import DataSpec as DataSpec
+from .data import Limit as Limit
+from .data import Schema as Schema
+from .evaluation import Estimate as Estimate
+from .evaluation import evaluate as evaluate
+from .models import VAE as VAE
+from .models import Bernoulli as Bernoulli
+from .models import CalibratedGaussian as CalibratedGaussian
+from .models import Categorical as Categorical
+from .models import Conditional as Conditional
+from .models import ContinuousBernoulli as ContinuousBernoulli
+from .models import Conv as Conv
+from .models import Draw as Draw
+from .models import Gaussian as Gaussian
+from .models import Latent as Latent
+from .models import Mlp as Mlp
+from .models import SoftBernoulli as SoftBernoulli
+from .models import Standard as Standard
+from .objectives import Cosine as Cosine
+from .objectives import Detached as Detached
+from .objectives import Elbo as Elbo
+from .objectives import Pathwise as Pathwise
+from .objectives import Score as Score
+from .objectives import StickTheLanding as StickTheLanding
+from .objectives import Warmup as Warmup
+from .runs import ModelSpec as ModelSpec
+from .runs import Run as Run
+from .runs import fit as fit
+from .runs import load as load
+from .runs import train as train
+from .training import Event as Event
+from .training import Train as Train
+
+__version__: str

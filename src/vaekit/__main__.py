@@ -1,0 +1,5 @@
+"""`python -m vaekit`."""
+
+from vaekit.apps.cli import main
+
+main()

@@ -1,0 +1,366 @@
+"""The command line: one verb for each job. Nothing here imports torch before a verb needs it."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+from vaekit import __version__
+from vaekit.errors import VaekitError
+
+EPILOGUE = """\
+Example, from nothing to a report:
+
+    vaekit train digits
+    vaekit evaluate runs/digits-1
+    vaekit report runs/digits-1
+
+Settings are paths, as in `vaekit train digits train.epochs=20 model.latent=8`; `vaekit presets NAME` shows them all.
+
+Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diverged, 130 and 143 interrupted.
+Add --debug to any command for the traceback of an error.
+"""
+
+app = App(
+    name="vaekit",
+    version=__version__,
+    help="Train, evaluate and use variational autoencoders.",
+    help_epilogue=EPILOGUE,
+    help_format="markdown",
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+Weights = Literal["best", "last"]
+
+
+@app.command
+def train(
+    *arguments: str,
+    preset: str | None = None,
+    config: Path | None = None,
+    run_dir: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Train a model on DATA and keep it in a run folder.
+
+    DATA is a name (see `vaekit data`) or a path; a set with a preset of the same name is trained with it.
+
+    Examples:
+
+        vaekit train digits
+        vaekit train mnist --preset mnist-conv seed=1
+        vaekit train table.csv model.latent=4 train.epochs=100 --run-dir runs/mine
+        vaekit train --preset tutorial objective.gradient=score
+
+    Parameters
+    ----------
+    arguments
+        DATA, and settings as path=value.
+    preset
+        Start from these settings (see `vaekit presets`).
+    config
+        Start from the settings in this YAML file.
+    run_dir
+        Folder for the run; by default the next free one under runs/.
+    json
+        Print one JSON object at the end, and nothing else, on stdout.
+    """
+    from vaekit.apps.training import train_command
+
+    train_command(arguments, preset, config, run_dir, json)
+
+
+@app.command
+def evaluate(
+    run: Path,
+    *,
+    samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
+    data: str | None = None,
+    split: Literal["train", "valid", "test"] = "test",
+    rows: int | None = None,
+    weights: Weights | None = None,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Measure bounds on the log-likelihood, with standard errors, on rows held out from training.
+
+    Examples:
+
+        vaekit evaluate runs/digits-1
+        vaekit evaluate runs/mnist-1 --samples 500 --json
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    samples
+        K, samples of z for each row, of the importance-weighted bound.
+    data
+        Other data than the run's, by name or path.
+    split
+        Rows of the run's own data to use.
+    rows
+        Use only the first ROWS of them.
+    weights
+        Weights to use; by default those that the run's settings name.
+    seed
+        Of the noise.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.verbs import evaluate_command
+
+    evaluate_command(run, samples, data, split, rows, weights, seed, json)
+
+
+@app.command
+def sample(
+    run: Path,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
+    out: Out,
+    mean: Annotated[bool, Parameter(negative="")] = False,
+    seed: int = 0,
+    weights: Weights | None = None,
+    json: Json = False,
+) -> None:
+    """Draw new rows from the model: z from the prior, then x from p(x|z).
+
+    Examples:
+
+        vaekit sample runs/digits-1 -n 64 --out samples.png
+        vaekit sample runs/digits-1 -n 1000 --out samples.npy
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    n
+        How many.
+    out
+        File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data).
+    mean
+        Write the mean of p(x|z) in place of a draw from it.
+    seed
+        Of the draw.
+    weights
+        Weights to use.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.verbs import sample_command
+
+    sample_command(run, n, out, mean, seed, weights, json)
+
+
+@app.command
+def reconstruct(
+    run: Path,
+    data: str | None = None,
+    *,
+    out: Out,
+    n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
+    seed: int = 0,
+    weights: Weights | None = None,
+    json: Json = False,
+) -> None:
+    """Encode rows and decode them again: one z from q(z|x), then the mean of p(x|z).
+
+    Examples:
+
+        vaekit reconstruct runs/digits-1 --out pairs.png
+        vaekit reconstruct runs/digits-1 other.npy --out reconstructions.npy
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    data
+        Data to use, by name or path; by default the run's test rows.
+    out
+        File to write: .png (originals over reconstructions), .npy, .npz or .csv.
+    n
+        How many rows; by default 16 for a picture, and all for a file of numbers.
+    seed
+        Of the draw of z.
+    weights
+        Weights to use.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.verbs import reconstruct_command
+
+    reconstruct_command(run, data, out, n, seed, weights, json)
+
+
+@app.command
+def encode(run: Path, data: str | None = None, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
+    """Write the code of each row: mean and standard deviation of q(z|x), and the label where there is one.
+
+    Examples:
+
+        vaekit encode runs/digits-1 --out codes.npz
+        vaekit encode runs/digits-1 other.csv --out codes.csv
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    data
+        Data to use, by name or path; by default the run's test rows.
+    out
+        File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label) or .npy (the means alone).
+    weights
+        Weights to use.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.verbs import encode_command
+
+    encode_command(run, data, out, weights, json)
+
+
+@app.command
+def decode(run: Path, latents: Path, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
+    """Write the mean of p(x|z) for each z in a file.
+
+    Examples:
+
+        vaekit decode runs/digits-1 codes.npz --out decoded.png
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    latents
+        z as .npy (rows, latent), .npz (its array `mean` or `z`) or .csv (columns z0, z1, ...).
+    out
+        File to write: .png, .npy, .npz or .csv.
+    weights
+        Weights to use.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.verbs import decode_command
+
+    decode_command(run, latents, out, weights, json)
+
+
+@app.command
+def report(
+    *runs: Path,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
+    json: Json = False,
+) -> None:
+    """Write one HTML page with curves, pictures and numbers of a run, or of several side by side.
+
+    Examples:
+
+        vaekit report runs/digits-1
+        vaekit report runs/tutorial-1 runs/tutorial-score-1 --out ablation.html
+
+    Parameters
+    ----------
+    runs
+        Run folders.
+    out
+        The page; by default report.html in the first run's folder.
+    samples
+        K of the importance-weighted bound.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.verbs import report_command
+
+    report_command(runs, out, samples, json)
+
+
+@app.command
+def presets(name: str | None = None, *, json: Json = False) -> None:
+    """List the presets, or print one with every setting written out.
+
+    Examples:
+
+        vaekit presets
+        vaekit presets tutorial
+
+    Parameters
+    ----------
+    name
+        The preset to print.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.listings import presets_command
+
+    presets_command(name, json)
+
+
+@app.command
+def data(data: str | None = None, *settings: str, json: Json = False) -> None:
+    """List the data sets that are known by name, or describe one, or a file.
+
+    Examples:
+
+        vaekit data
+        vaekit data table.csv data.label=species
+
+    Parameters
+    ----------
+    data
+        A name or a path.
+    settings
+        Settings as path=value, as for `vaekit train`.
+    json
+        Print one JSON object.
+    """
+    from vaekit.apps.listings import data_command
+
+    data_command(data, settings, json)
+
+
+def main(tokens: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    arguments = sys.argv[1:] if tokens is None else tokens
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    except KeyboardInterrupt:
+        code = _complain("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except CycloptsError as error:
+        code = _complain(f"{' '.join(str(error).split())} See `vaekit --help`.", 2)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        expected = isinstance(error, VaekitError | OSError)
+        note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        code = _complain(f"{text}{note}", error.exit_code if isinstance(error, VaekitError) else 1)
+    sys.exit(code)
+
+
+def _complain(text: str, code: int) -> int:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]vaekit:[/] {_escape(text)}")
+    return code
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

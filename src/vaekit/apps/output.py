@@ -1,0 +1,77 @@
+"""What commands print and write: JSON, next steps, arrays and pictures in files."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from vaekit.errors import ConfigError
+
+ARRAYS = (".npy", ".npz", ".csv")
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout; numbers that are not finite become null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+
+
+def next_steps(console: Console, run: Path) -> None:
+    """Name the commands that are useful after training."""
+    console.print(f"\nThe run is in [bold]{run}[/]. Next:")
+    for command, what in (
+        (f"vaekit evaluate {run}", "the log-likelihood of held-out rows, with errors"),
+        (f"vaekit report {run}", "curves, pictures and numbers in one page"),
+        (f"vaekit sample {run} -n 64 --out samples.png", "new rows from the prior"),
+        (f"vaekit encode {run} --out codes.npz", "codes of the test rows"),
+    ):
+        console.print(f"  {command:<58}[dim]{what}[/]", soft_wrap=True)
+
+
+def check_out(out: Path, endings: tuple[str, ...]) -> None:
+    """Refuse a file that cannot be written, before any work is done."""
+    if out.suffix.lower() not in endings:
+        raise ConfigError(f"--out is {out}: its ending must be one of {', '.join(endings)}")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out is {out}: there is no folder {out.parent}; make it first")
+
+
+def write_array(out: Path, columns: Mapping[str, np.ndarray], names: tuple[str, ...] | None = None) -> None:
+    """Write arrays by the ending of `out`: the first alone as .npy, all by name as .npz, side by side as .csv.
+
+    In a CSV file an array (rows, size) named z takes the columns z0, z1, ..., or `names` if given.
+    """
+    first = next(iter(columns.values()))
+    suffix = out.suffix.lower()
+    if suffix == ".npy":
+        np.save(out, first)
+    elif suffix == ".npz":
+        np.savez_compressed(out, allow_pickle=False, **columns)
+    else:
+        _write_csv(out, columns, names)
+
+
+def _write_csv(out: Path, columns: Mapping[str, np.ndarray], names: tuple[str, ...] | None) -> None:
+    import pyarrow
+    from pyarrow import csv
+
+    table: dict[str, np.ndarray] = {}
+    for name, values in columns.items():
+        flat = values.reshape(len(values), -1)
+        single = values.ndim == 1
+        titles = [name] if single else [f"{name}{i}" for i in range(flat.shape[1])]
+        if names is not None and not single and len(names) == flat.shape[1]:
+            titles = list(names)
+        table |= dict(zip(titles, flat.T, strict=True))
+    csv.write_csv(pyarrow.table({name: np.ascontiguousarray(values) for name, values in table.items()}), out)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

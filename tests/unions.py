@@ -1,0 +1,24 @@
+"""The members of a typed union of specs, for tests that run over every choice there is."""
+
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+# Only for specs that cannot be made without arguments; every other member is made by calling it.
+_NEEDED: dict[str, dict[str, Any]] = {"Categorical": {"levels": 3}}
+
+
+def members(union: Any) -> list[type]:
+    """The classes that a union lists; a union of one is that class."""
+    if get_origin(union) is Annotated:
+        union = get_args(union)[0]
+    return list(get_args(union)) if get_origin(union) in (Union, UnionType) else [union]
+
+
+def examples(union: Any) -> list[Any]:
+    """One instance of each member, with its defaults."""
+    return [member(**_NEEDED.get(member.__name__, {})) for member in members(union)]
+
+
+def name(spec: Any) -> str:
+    """What a parametrised test calls a spec, or a size or shape beside it."""
+    return str(getattr(spec, "kind", spec))
