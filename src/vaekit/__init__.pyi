@@ -14,6 +14,7 @@ from .models import Draw as Draw
 from .models import Gaussian as Gaussian
 from .models import Latent as Latent
 from .models import Mlp as Mlp
+from .models import Rescale as Rescale
 from .models import SoftBernoulli as SoftBernoulli
 from .models import Standard as Standard
 from .objectives import Cosine as Cosine

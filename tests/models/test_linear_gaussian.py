@@ -121,9 +121,9 @@ def test_best_diagonal_beats_its_neighbours_and_is_the_posterior_where_loadings_
 
 def test_importance_weighting_rises_with_samples_and_stays_below_ln_px() -> None:
     truth = story(latents=5)
-    x = truth.vae().generate(1, generator=new_generator(1)).expand(4000, -1)
-    log_w = truth.vae(Widened(truth, 1.2)).draw(x, samples=64, generator=new_generator(2)).log_w
-    bounds = [bound(log_w, samples) for samples in (1, 4, 16, 64)]
+    x = truth.vae().generate(1, generator=new_generator(1)).expand(20_000, -1)
+    log_w = truth.vae(Widened(truth, 1.2)).draw(x, samples=16, generator=new_generator(2)).log_w.detach()
+    bounds = [bound(log_w, samples) for samples in (1, 4, 16)]
     for fewer, more in zip(bounds, [*bounds[1:], truth.log_px(x)], strict=True):
         assert z_score(more - fewer) > 4
 
