@@ -10,7 +10,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Before anything of vaekit is imported: from here on its annotations, shapes included, are checked on every call.
-install_import_hook("vaekit", "beartype.beartype")
+install_import_hook("vaekit", "typechecker.check")
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")

@@ -154,6 +154,8 @@ def test_idx_types(tmp_path, code_type):
         CSV.replace(",", ";"),
         CSV.replace(",", "\t"),
         CSV.replace("a,b", '"a"," b"'),
+        "\ufeff\r\n" + CSV.replace("\n", "\r\n"),
+        CSV.removesuffix("\n"),
     ],
 )
 def test_csv_dialects(tmp_path, text):
@@ -163,8 +165,9 @@ def test_csv_dialects(tmp_path, text):
     assert source.values.dtype == np.float64
 
 
-def test_csv_without_a_header(tmp_path):
-    source = load(write(tmp_path, "a.csv", "0.5,1e3\n-2,7\n3,4\n"), drop=("column 1",))
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\n\n"])
+def test_csv_without_a_header(tmp_path, mark):
+    source = load(write(tmp_path, "a.csv", mark + "0.5,1e3\n-2,7\n3,4\n"), drop=("column 1",))
     assert source.columns == ("column 0",)
     assert source.values.tolist() == [[0.5], [-2.0], [3.0]]
 

@@ -21,8 +21,8 @@ def fetch(url: str, sha256: str, folder: Path, timeout: float = TIMEOUT) -> Path
     wrong, and how to go on without the network. timeout: in seconds, for each wait on the server.
     """
     name = url.rsplit("/", 1)[-1]
-    # pooch's own downloader does not fit its own type for one: the parameters are named otherwise.
-    downloader: Any = pooch.HTTPDownloader(timeout=timeout, chunk_size=1 << 16)
+    # Any: pooch's own downloader does not fit its own type for one. No stream: pooch would not close its socket.
+    downloader: Any = pooch.HTTPDownloader(timeout=timeout, chunk_size=1 << 16, stream=False)
     try:
         with _quiet(pooch.get_logger()):
             pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=folder, downloader=downloader)

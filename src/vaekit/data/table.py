@@ -23,14 +23,14 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     left out. An empty cell is NaN. Raises DataError for ragged rows, text where numbers belong, and the like.
     """
     delimiter = _delimiter(path)
-    columns, headed = _columns(path, delimiter)
+    columns, header_lines = _columns(path, delimiter)
     check_drop(drop, columns, str(path))
     if label is not None and label not in columns:
         raise DataError(
             f"data.label names the column {label!r}, which {path} does not have{nearest(label, columns)}; "
             f"its columns are {', '.join(columns[:20])}."
         )
-    table = _parse(path, delimiter, columns, headed)
+    table = _parse(path, delimiter, columns, header_lines)
     if len(table) == 0:
         raise DataError(f"{path} holds a header but no rows; at least three rows are needed.")
     label = label or _default_label(table, drop)
@@ -59,10 +59,11 @@ def _delimiter(path: Path) -> str:
     return next((mark for mark in ",;\t" if mark in first), ",")
 
 
-def _columns(path: Path, delimiter: str) -> tuple[list[str], bool]:
-    """Names of the columns, and whether the file has a header."""
+def _columns(path: Path, delimiter: str) -> tuple[list[str], int]:
+    """Names of the columns, and how many lines there are up to the end of the header; 0 without one."""
+    reader = csv.reader(_lines(path), delimiter=delimiter)
     try:
-        first = next((row for row in csv.reader(_lines(path), delimiter=delimiter) if row), [])
+        first = next((row for row in reader if row), [])
     except csv.Error as error:
         raise DataError(f"{path} is not a CSV file: {error} in its first row.") from None
     if not first:
@@ -74,7 +75,7 @@ def _columns(path: Path, delimiter: str) -> tuple[list[str], bool]:
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise DataError(f"{path} has two columns named {twice!r}; names must differ: rename one of them.")
-    return names, headed
+    return names, reader.line_num if headed else 0
 
 
 def _is_number(cell: str) -> bool:
@@ -85,11 +86,11 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _parse(path: Path, delimiter: str, columns: list[str], headed: bool) -> pa.Table:
+def _parse(path: Path, delimiter: str, columns: list[str], header_lines: int) -> pa.Table:
     try:
         return pa_csv.read_csv(
             path,
-            read_options=pa_csv.ReadOptions(block_size=_BLOCK, column_names=columns, skip_rows_after_names=int(headed)),
+            read_options=pa_csv.ReadOptions(block_size=_BLOCK, column_names=columns, skip_rows=header_lines),
             parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         )
     except (pa.ArrowInvalid, csv.Error) as error:

@@ -117,7 +117,8 @@ class LinearGaussian:
     def vae(self, posterior: nn.Module | None = None) -> VAE:
         """This story as a VAE, with copies of its numbers as weights; without a posterior, with the exact one."""
         features, size = self.loadings.shape
-        network = nn.Linear(size, features, dtype=self.offset.dtype, device=self.offset.device)
+        # its own start would be drawn from torch's global random state
+        network = nn.utils.skip_init(nn.Linear, size, features, dtype=self.offset.dtype, device=self.offset.device)
         with torch.no_grad():
             network.weight.copy_(self.loadings)
             network.bias.copy_(self.offset)

@@ -9,7 +9,7 @@ the dimensions of the data or of z.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -37,7 +37,7 @@ class Latent:
         if self.q is None or self.p is None:
             return None
         try:
-            return kl_divergence(self.q, self.p)
+            return kl_divergence(self.q, _expanded(self.p, self.q))
         except NotImplementedError:
             return None
 
@@ -46,7 +46,7 @@ class Latent:
         if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
             return None
         try:
-            return kl_divergence(self.q.base_dist, self.p.base_dist)
+            return kl_divergence(self.q.base_dist, _expanded(self.p.base_dist, self.q.base_dist))
         except NotImplementedError:
             return None
 
@@ -85,6 +85,7 @@ class Code:
     posteriors: tuple[Distribution, ...]
 
 
+@runtime_checkable
 class Model(Protocol):
     """What objectives, training and evaluation ask of a model, which is a torch module besides."""
 
@@ -178,6 +179,11 @@ class VAE(nn.Module):
             score: let gradients of ln q(z|x) reach the posterior's parameters directly.
         """
         (q,) = (self.encode(x, context) if code is None else code).posteriors
+        if q.batch_shape != x.shape[:1]:
+            raise ValueError(
+                f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
+                "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
+            )
         p = _call(self.prior, "prior", context=context)
         latent = draw_latent(q, p, samples, None if noise is None else noise[0], generator, path, score)
         px = self.decode((latent.z,), context)
@@ -187,14 +193,12 @@ class VAE(nn.Module):
                 "its event must cover every dimension of the data (torch.distributions.Independent, or event_shape= "
                 "of Conditional)"
             )
+        if px.batch_shape != (samples, len(x)):
+            raise ValueError(
+                f"the likelihood has batch shape {tuple(px.batch_shape)} for z of shape {tuple(latent.z.shape)}: it "
+                f"must be one distribution for each sample and row, {(samples, len(x))}"
+            )
         log_px = px.log_prob(x)
-        expected = (samples, len(x))
-        for name, value, source in (("log p(x|z)", log_px, px), ("log q(z|x)", latent.log_q, q)):
-            if value.shape != expected:
-                raise ValueError(
-                    f"{name} has shape {tuple(value.shape)}, not (samples, batch) = {expected}: its distribution has "
-                    f"batch shape {tuple(source.batch_shape)}; it must have one for each row of its input"
-                )
         return Draw(x, None, context, (latent,), px, log_px)
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
@@ -250,6 +254,11 @@ def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(log_q.sum(), leaf)
     path = (z - leaf.detach()) * slope
     return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
+
+
+def _expanded(p: Distribution, q: Distribution) -> Distribution:
+    """p with the batch shape of q: not every closed form of torch broadcasts (that of two Bernoullis does not)."""
+    return p if p.batch_shape == q.batch_shape else p.expand(q.batch_shape)
 
 
 def _call(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:

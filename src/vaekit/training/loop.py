@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ VALIDATION_BLOCK = 500  # rows
 CHECK_EVERY = 50  # steps between looks at the loss where a look makes the device wait
 
 
+@runtime_checkable
 class Rows(Protocol):
     """One split of a data set, on the device it is used on."""
 
@@ -88,10 +89,10 @@ def train_model(
             step.generator = new_generator(seed, Purpose.POSTERIOR, state.step, device=device)
             eps = noise(len(x), step.generator)
             out = step(x, None, None, eps, state.step)
-            for name, value in out.items():
-                sums[name] = sums.get(name, 0) + value.detach() * len(x)
+            parts = {name: value.detach() for name, value in out.items()}
+            sums = {name: sums.get(name, 0) + part * len(x) for name, part in parts.items()}
             if state.step % check_every == 0 and not math.isfinite(float(sums["loss"])):
-                _explain_divergence(step, out, x, eps, index, state)
+                _explain_divergence(step, parts, x, eps, index, state)
             optimiser.zero_grad(set_to_none=True)
             out["loss"].backward()
             if settings.clip is not None:

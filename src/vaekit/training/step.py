@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vaekit.models.noise import noise_map, noise_shape
+from vaekit.models.noise import new_generator, noise_map, noise_shape
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Objective, StepContext
 from vaekit.objectives.gradients import RunningMean
@@ -56,7 +56,7 @@ class NoiseSource:
 
     def __init__(self, model: nn.Module, x: Tensor, samples: int):
         with torch.no_grad():
-            draw = cast(Model, model).draw(x[:1])
+            draw = cast(Model, model).draw(x[:1], generator=new_generator(0, device=x.device))
         self.samples = samples
         self.groups = []
         for latent in draw.latents:

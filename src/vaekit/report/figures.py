@@ -1,0 +1,108 @@
+"""The look of every drawn figure, in one place. Nothing here, or on import, changes matplotlib's global state."""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+P = ParamSpec("P")
+
+DENSITY = 2  # pixels of a figure for each pixel of the page
+WIDTH, HEIGHT = 5.2, 3.5  # inches, at 100 page pixels an inch
+INK, QUIET, PAPER = "#1f2328", "#59636e", "#ffffff"
+# Okabe and Ito (2008), in an order that stays apart for every kind of colour vision; the last is for long lists.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3b3b3b", "#8a6d00", "#7f3c8d", "#a5aa99")
+STROKES = ("-", (0, (5, 1.6)), (0, (1, 1.1)), (0, (5, 1.3, 1, 1.3)), (0, (8, 2, 2, 2)), (0, (3, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+
+_STYLE: Mapping[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#8c959f",
+    "axes.facecolor": PAPER,
+    "axes.formatter.useoffset": False,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "figure.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": "#e3e6ea",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "text.parse_math": False,  # names are the user's: a dollar sign in one is a dollar sign
+    "text.usetex": False,
+    "xtick.color": QUIET,
+    "xtick.labelsize": 9.5,
+    "ytick.color": QUIET,
+    "ytick.labelsize": 9.5,
+}
+
+
+def pictured(draw: Callable[P, Figure]) -> Callable[P, Image.Image]:
+    """Make a function that draws a figure return it as an image, drawn in the house style."""
+
+    @wraps(draw)
+    def picture(*args: P.args, **kwargs: P.kwargs) -> Image.Image:
+        with mpl.rc_context(dict(_STYLE)), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            canvas = FigureCanvasAgg(draw(*args, **kwargs))
+            canvas.draw()
+            return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+    picture.__annotations__["return"] = Image.Image
+    return picture
+
+
+def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
+    """An empty figure, in inches."""
+    return Figure(figsize=(width, height), dpi=100 * DENSITY, layout="constrained")
+
+
+def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def add_legend(
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], place: str = "outside lower left"
+) -> None:
+    """A legend outside the axes. Labels are set as text, since matplotlib hides those that begin with an underscore."""
+    below = "lower" in place
+    columns = 1 if not below else 2 if max(map(len, labels)) > 14 else min(4, len(labels))
+    legend = figure.legend(handles, ["-"] * len(labels), loc=place, ncols=columns, handlelength=2.6 if below else 1.2)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(short(label, 30 if below else 16))
+
+
+def short(text: str, most: int) -> str:
+    """Text on one line, cut to at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def power_of_ten(value: float, _: object = None) -> str:
+    """The tick of a logarithmic axis, as text that needs no formula: 10⁻², 1, 10⁴."""
+    exponent = round(math.log10(value))
+    if exponent in (0, 1):
+        return str(10**exponent)
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

@@ -1,0 +1,183 @@
+"""Everything that a report shows of a run, computed once and held in frozen records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from vaekit.data import Dataset, Rows, Schema
+from vaekit.errors import ConfigError, DataError, ModelFileError
+from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
+from vaekit.models.conditional import Conditional
+from vaekit.models.distributions import measure
+from vaekit.models.noise import Purpose, new_generator
+from vaekit.report.pictures import reading, reconstruct
+from vaekit.runs import Opened, Run, reopen, to_yaml
+
+ROWS = 2000  # test rows that estimates are made from
+MAP_ROWS = 3000  # test rows on the latent map
+PAIRS = 24  # originals shown with their reconstructions
+SAMPLES = 64  # rows shown from the prior
+TABLE_ROWS = 1000  # of a table, which is shown as distributions, so that more rows are needed
+TRAINING_ROWS = 10_000  # that the baseline is fitted to
+MANIFOLD_SIDE = 15
+_BLOCK = 500
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the test rows show of a run. x and its likes are as the model sees them."""
+
+    rows: int  # estimated from
+    of: int  # that there are
+    training_rows: int
+    estimates: Mapping[str, Estimate]
+    baseline: Estimate | None
+    kl: tuple[Estimate, ...] | None  # of each latent dimension
+    originals: np.ndarray
+    reconstructions: np.ndarray  # mean of p(x|z) at z = mean of q(z|x)
+    codes: np.ndarray  # (n, latent): means of q(z|x)
+    labels: np.ndarray | None  # (n,) of the codes
+
+
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """A run, as a page shows it. `missing` says, in sentences, what could not be had and why."""
+
+    label: str
+    folder: Path
+    run: Run
+    schema: Schema
+    weights: Mapping[str, str]
+    status: str
+    environment: Mapping[str, Any]
+    history: tuple[Mapping[str, float | None], ...]
+    config: str
+    measure: str  # what p(x|z) is: a mass, a density, or a score that is no likelihood
+    parameters: int
+    samples: int  # K of the importance-weighted bound
+    held_out: HeldOut | None
+    prior_means: np.ndarray  # mean of p(x|z), z from the prior
+    prior_draws: np.ndarray  # draws of p(x|z), from the same z
+    manifold: np.ndarray | None  # (side, side, *shape): mean of p(x|z) over quantiles of z1 (across), z2 (upwards)
+    missing: tuple[str, ...]
+
+    @property
+    def is_score(self) -> bool:
+        """Whether its values are no log-likelihoods."""
+        return self.measure == "score"
+
+
+def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
+    """Read and compute what a report shows of a run; what cannot be had is said in `missing`.
+
+    Args:
+        opened: the run.
+        samples: K of the importance-weighted bound.
+        rows: at most so many test rows, drawn at random with a fixed seed, go into the estimates.
+    """
+    missing: list[str] = []
+    try:
+        held_out = _held_out(opened, reopen(opened), samples, rows)
+    except (DataError, ConfigError) as error:
+        held_out = None
+        missing += [f"The data is not here: {error}. Estimates, reconstructions and the latent map are left out."]
+    try:
+        history = tuple(opened.folder.history())
+    except (ModelFileError, ValueError):
+        history = ()
+        missing += ["There is no readable metrics.jsonl, so there are no curves."]
+    try:
+        environment = opened.folder.read_json("environment.json")
+    except (ModelFileError, ValueError):
+        environment = {}
+        missing += ["There is no readable environment.json, so it is not known what the run ran on."]
+    image, latent = opened.schema.kind == "image", opened.run.model.latent
+    shown = SAMPLES if image else TABLE_ROWS
+    with reading(opened.model):
+        kind = measure(opened.model.decode((torch.zeros(1, latent),)))
+    return RunFacts(
+        label=opened.run.name,
+        folder=opened.folder.path,
+        run=opened.run,
+        schema=opened.schema,
+        weights=opened.weights,
+        status=_status(opened),
+        environment={key: value for key, value in environment.items() if key != "format_version"},
+        history=history,
+        config=to_yaml(opened.run),
+        measure=kind,
+        parameters=sum(p.numel() for p in opened.model.parameters()),
+        samples=samples,
+        held_out=held_out,
+        prior_means=_from_prior(opened, shown, mean=True),
+        prior_draws=_from_prior(opened, shown, mean=False),
+        manifold=_manifold(opened) if image and latent == 2 else None,
+        missing=tuple(missing),
+    )
+
+
+def _held_out(opened: Opened, data: Dataset, samples: int, rows: int) -> HeldOut:
+    model, seed = opened.model, opened.run.seed
+    order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
+    x = _take(data.test, order[:rows])
+    fitted = None
+    if isinstance(model.likelihood, Conditional):
+        train = data.train.batch(slice(0, TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
+        fitted = baseline(model.likelihood, train, x)
+    shown = x[: PAIRS if opened.schema.kind == "image" else TABLE_ROWS]
+    mapped = order[:MAP_ROWS].sort().values
+    labels = data.test.labels
+    return HeldOut(
+        rows=len(x),
+        of=len(data.test),
+        training_rows=len(data.train),
+        estimates=evaluate(model, x, samples, seed=seed),
+        baseline=fitted,
+        kl=kl_per_dimension(model, x),
+        originals=shown.numpy(),
+        reconstructions=reconstruct(model, shown),
+        codes=_codes(opened, _take(data.test, mapped)),
+        labels=None if labels is None else labels[mapped].numpy(),
+    )
+
+
+def _take(rows: Rows, index: Tensor) -> Tensor:
+    return rows.batch(index.sort().values, new_generator(0, Purpose.BINARISE))
+
+
+def _codes(opened: Opened, x: Tensor) -> np.ndarray:
+    with reading(opened.model):
+        means = [opened.model.encode(part).posteriors[0].mean.flatten(1) for part in x.split(_BLOCK)]
+        return torch.cat(means).numpy()
+
+
+def _from_prior(opened: Opened, n: int, mean: bool) -> np.ndarray:
+    generator = new_generator(opened.run.seed, Purpose.GENERATE)
+    with reading(opened.model):
+        return opened.model.generate(n, generator=generator, mean=mean).numpy()
+
+
+def _manifold(opened: Opened) -> np.ndarray:
+    """What z decodes to over a square of evenly spaced quantiles of N(0, 1); the first row has the largest z2."""
+    z = manifold_axis()
+    z1, z2 = torch.meshgrid(z, z.flip(0), indexing="xy")
+    with reading(opened.model):
+        return opened.model.decode((torch.stack([z1, z2], -1),)).mean.numpy()
+
+
+def manifold_axis() -> Tensor:
+    """The values of z1, and of z2, that the manifold is decoded at."""
+    return Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, MANIFOLD_SIDE))
+
+
+def _status(opened: Opened) -> str:
+    try:
+        return opened.folder.read("STATUS").strip()
+    except ModelFileError:
+        return "unknown"

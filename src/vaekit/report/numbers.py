@@ -1,0 +1,174 @@
+"""The numbers of a page as text: headline, estimates side by side, and whether they may be compared."""
+
+import math
+from collections.abc import Sequence
+
+from vaekit.evaluation import Estimate
+from vaekit.report.gather import HeldOut, RunFacts
+from vaekit.report.parts import MINUS, NOTHING, Card, Cell, Table, cells
+
+_QUANTITIES = {
+    "log_likelihood": ("log-likelihood", "importance-weighted lower bound on ln p(x), K = {samples}"),
+    "elbo": ("ELBO", "lower bound on ln p(x) that training raises, at beta = 1"),
+    "baseline": ("baseline", "ln p(x) of the best model without z: each dimension on its own, fitted to training rows"),
+    "distortion": ("distortion", f"{MINUS}E ln p(x|z): what is lost in reconstruction"),
+    "rate": ("rate", "KL(q(z|x) ‖ p(z)): what z carries"),
+    "bits_per_dim": ("bits per dimension", f"{MINUS}log-likelihood / (D ln 2)"),
+    "effective_samples": ("effective samples", "how many of the K samples carry the weight"),
+    "active_units": ("active units, by KL", "latent dimensions whose mean KL is above 0.01 nats"),
+    "active_units_by_variance": ("active units, by variance", "whose posterior mean varies by more than 0.01"),
+}
+_HIGHER_IS_BETTER = ("log_likelihood", "elbo")
+_CLEAR = 2.0  # combined standard errors by which a best value has to lead
+
+
+def number(text: str) -> str:
+    """A number's text with a minus sign in place of the hyphen."""
+    return text.replace("-", MINUS, 1) if text.startswith("-") else text
+
+
+def estimates_of(held_out: HeldOut) -> dict[str, Estimate]:
+    """All estimates of a run, the baseline among them, in the order that they are read in."""
+    found = dict(held_out.estimates)
+    if held_out.baseline is not None:
+        found["baseline"] = held_out.baseline
+    return {name: found[name] for name in [*_QUANTITIES, *found] if name in found}
+
+
+def name_of(quantity: str, facts: Sequence[RunFacts]) -> str:
+    """What a quantity is called; of runs that have no likelihood it is not called one."""
+    name = _QUANTITIES.get(quantity, (quantity.replace("_", " "), ""))[0]
+    return "importance-weighted bound" if name == "log-likelihood" and all(f.is_score for f in facts) else name
+
+
+def estimates_table(facts: Sequence[RunFacts]) -> Table | None:
+    """The estimates of one run in full, or of several side by side; None where there are none."""
+    known = [(f, estimates_of(f.held_out)) for f in facts if f.held_out is not None]
+    if not known:
+        return None
+    quantities = list(dict.fromkeys(name for _, estimates in known for name in estimates))
+    warnings = dict.fromkeys(e.warning for _, estimates in known for e in estimates.values() if e.warning)
+    if len(facts) == 1:
+        (_, estimates), head = known[0], ("quantity", "value", "standard error", "unit", "n")
+        rows = [(_row_head(name, facts), *_spread(estimates[name])) for name in quantities]
+    else:
+        head = ("quantity", *(f.label for f in facts))
+        by_label = {f.label: estimates for f, estimates in known}
+        rows = [(_row_head(name, facts), *_side_by_side(name, facts, by_label)) for name in quantities]
+    return Table(head, tuple(rows), _caption(facts), tuple(warnings))
+
+
+def why_not_comparable(facts: Sequence[RunFacts]) -> str:
+    """Why the numbers of these runs must not be ranked, in a sentence; empty where they may be."""
+    first, *others = facts
+    if any(f.schema.fingerprint != first.schema.fingerprint for f in others):
+        return "The runs are of different data: their numbers cannot be compared."
+    if any(f.is_score != first.is_score for f in others):
+        return (
+            "Some runs are scored by a soft-label cross-entropy, which is not a log-likelihood: their numbers cannot "
+            "be compared with those of the others."
+        )
+    scales = [(f.measure, f.schema.support, f.schema.loc, f.schema.scale) for f in facts]
+    if any(scale != scales[0] for scale in scales[1:]):
+        return (
+            "The runs model the same data as different things (its scale, or masses and densities): their numbers "
+            "cannot be compared."
+        )
+    if any(f.schema.protocol != first.schema.protocol for f in others):
+        return "The runs split or prepared the data differently, so that their numbers are not strictly comparable."
+    if any(f.samples != first.samples or _rows(f) != _rows(first) for f in others):
+        return "The runs were evaluated on different rows: their numbers are not strictly comparable."
+    return ""
+
+
+def headline(facts: Sequence[RunFacts]) -> tuple[Card, ...]:
+    """The key numbers: of one run several, of several runs one each."""
+    if len(facts) > 1:
+        return tuple(_card_of_run(f) for f in facts)
+    only = facts[0]
+    if only.held_out is None:
+        return tuple(_card_of_history(only))
+    estimates = estimates_of(only.held_out)
+    wanted = ("log_likelihood", "elbo", "baseline", "bits_per_dim", "active_units")
+    shown = [(name, estimates[name]) for name in wanted if name in estimates]
+    return tuple(_card(name_of(name, facts), e) for name, e in shown if e.value is not None)
+
+
+def brief(warning: str) -> str:
+    """A warning's gist: what stands before the colon of each of its parts."""
+    return "; ".join(part.split(":")[0].strip() for part in warning.split(";") if part.strip())
+
+
+def _card(label: str, estimate: Estimate, remark: str = "") -> Card:
+    value, error = estimate.numbers()
+    remarks = [part for part in (remark, brief(estimate.warning)) if part]
+    return Card(label, number(value), error, estimate.unit, "; ".join(remarks))
+
+
+def _card_of_run(facts: RunFacts) -> Card:
+    if facts.held_out is None:
+        return next(iter(_card_of_history(facts)), Card(facts.label, "no numbers"))
+    estimate = facts.held_out.estimates["log_likelihood"]
+    return _card(facts.label, estimate, name_of("log_likelihood", [facts]))
+
+
+def _card_of_history(facts: RunFacts) -> list[Card]:
+    """What training itself noted, for a run whose data is gone."""
+    if "valid_elbo" not in facts.weights:
+        return []
+    value = f"{float(facts.weights['valid_elbo']):.2f}"
+    remark = f"from training, epoch {facts.weights.get('epoch', '?')}, one sample of z a row"
+    remark += "; not a log-likelihood" if facts.is_score else ""
+    return [Card("validation ELBO", number(value), "", "nats", remark)]
+
+
+def _row_head(quantity: str, facts: Sequence[RunFacts]) -> Cell:
+    about = _QUANTITIES.get(quantity, ("", ""))[1]
+    if all(f.is_score for f in facts):
+        about = about.replace("ln p(x)", "the score of x").replace("log-likelihood", "bound")
+    return Cell(name_of(quantity, facts), about.format(samples=" or ".join(sorted({str(f.samples) for f in facts}))))
+
+
+def _spread(estimate: Estimate) -> tuple[Cell, ...]:
+    value, error = estimate.numbers()
+    return (Cell(number(value), brief(estimate.warning)), *cells(error or NOTHING, estimate.unit, f"{estimate.n:,}"))
+
+
+def _side_by_side(
+    quantity: str, facts: Sequence[RunFacts], estimates: dict[str, dict[str, Estimate]]
+) -> tuple[Cell, ...]:
+    row = [estimates.get(f.label, {}).get(quantity) for f in facts]
+    best = _clear_best(row) if quantity in _HIGHER_IS_BETTER and not why_not_comparable(facts) else None
+    return tuple(
+        Cell(NOTHING)
+        if e is None
+        else Cell(number(str(e)), "; ".join(part for part in (f"n = {e.n:,}", brief(e.warning)) if part), i == best)
+        for i, e in enumerate(row)
+    )
+
+
+def _clear_best(row: Sequence[Estimate | None]) -> int | None:
+    """Which value leads all others by more than two combined standard errors, if one does."""
+    known = sorted(((e.value, e.stderr, i) for i, e in enumerate(row) if e and e.value is not None), reverse=True)
+    if len(known) < 2:
+        return None
+    (first, error, place), (second, other, _) = known[:2]
+    return place if first - second > _CLEAR * math.hypot(error, other) else None
+
+
+def _rows(facts: RunFacts) -> tuple[int, int] | None:
+    return None if facts.held_out is None else (facts.held_out.rows, facts.held_out.of)
+
+
+def _caption(facts: Sequence[RunFacts]) -> str:
+    parts = []
+    for f in facts:
+        if f.held_out is not None:
+            rows, of = f.held_out.rows, f.held_out.of
+            some = (
+                f"{rows:,} of {of:,} test rows, drawn at random with a fixed seed"
+                if rows < of
+                else f"all {of:,} test rows"
+            )
+            parts += [some]
+    return f"From {' / '.join(dict.fromkeys(parts))}. Errors are standard errors over rows."

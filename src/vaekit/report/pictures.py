@@ -1,0 +1,161 @@
+"""Pictures of rows: pixel grids of images, panels of columns for tables. Fast enough for a training loop."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vaekit.data import Levels, Schema, Support
+from vaekit.models import Model
+
+GUTTER = 144  # a grey that neither a black nor a white edge melts into
+READABLE = 40  # pixels of a tile's longer side, at least
+_SPREAD = 3.0  # standard deviations on either side of the mean that the grey scale of standardised images covers
+
+
+def to_unit(x: np.ndarray, schema: Schema) -> np.ndarray:
+    """x (..., *shape), as the model sees it, as brightness in [0, 1] for display.
+
+    Binary values and the unit interval stay as they are, levels are divided by the highest one. Real values and counts
+    have no range of their own: standardised ones show the mean ± 3 standard deviations, others the range of this x.
+    `brightness` says it in words.
+    """
+    support = _displayed(schema)
+    if support is not None:
+        unit = np.asarray(schema.to_stored(x), dtype=np.float64) / _top(support)
+    elif schema.scale is not None:
+        unit = (np.asarray(x, dtype=np.float64) + _SPREAD) / (2 * _SPREAD)
+    else:
+        low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+        unit = (x - low) / (high - low) if high > low else np.full(x.shape, 0.5)
+    return np.nan_to_num(unit, nan=0.5).clip(0, 1)
+
+
+def brightness(schema: Schema) -> str:
+    """What black and white stand for in `to_unit`, in words."""
+    support = _displayed(schema)
+    if support is not None:
+        return f"black is 0, white is {_top(support)}"
+    if schema.scale is not None:
+        return "black and white are three standard deviations below and above the mean"
+    return "black and white are the lowest and the highest value shown"
+
+
+def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 2, scale: int | None = None) -> Image.Image:
+    """Images side by side, row by row, each pixel enlarged to a square.
+
+    Args:
+        images: (n, channels, height, width) in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
+        columns: images in a row; by default about as many as there are rows.
+        pad: width of the gutters in pixels.
+        scale: how many times a pixel is enlarged; by default until an image is at least 40 pixels wide or high.
+    """
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    return _paste(rows, [pad] * (len(rows) + 1), columns, pad, scale)
+
+
+def pairs_grid(
+    originals: np.ndarray, reconstructions: np.ndarray, columns: int = 8, pad: int = 2, scale: int | None = None
+) -> Image.Image:
+    """Bands of originals, each with its reconstructions directly below; arguments as for `image_grid`."""
+    if originals.shape != reconstructions.shape:
+        raise ValueError(f"{originals.shape} originals and {reconstructions.shape} reconstructions make no pairs")
+    columns = max(1, min(columns, len(originals)))
+    rows, gaps = [], [pad]
+    for start in range(0, len(originals), columns):
+        rows += [originals[start : start + columns], reconstructions[start : start + columns]]
+        gaps += [pad, 5 * pad]
+    return _paste(rows, [*gaps[:-1], pad], columns, pad, scale)
+
+
+def reconstruction_picture(model: Model, x: Tensor, schema: Schema) -> Image.Image:
+    """x over the mean of p(x|z) at z = the mean of q(z|x); for a table, one against the other by column."""
+    originals, means = x.cpu().numpy(), reconstruct(model, x)
+    if schema.kind == "image":
+        both = to_unit(np.concatenate([originals, means]), schema)
+        return pairs_grid(both[: len(x)], both[len(x) :])
+    from vaekit.report.columns import pairs_by_column  # brings matplotlib, which images do not need
+
+    return pairs_by_column(schema.to_stored(originals), schema.to_stored(means), column_names(schema))
+
+
+def sample_picture(
+    model: Model, schema: Schema, n: int = 64, generator: torch.Generator | None = None, mean: bool = True
+) -> Image.Image:
+    """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it; for a table, histograms by column."""
+    with reading(model):
+        x = model.generate(n, generator=generator, mean=mean).cpu().numpy()
+    if schema.kind == "image":
+        return image_grid(to_unit(x, schema))
+    from vaekit.report.columns import histograms_by_column
+
+    return histograms_by_column({"samples": schema.to_stored(x)}, column_names(schema))
+
+
+def reconstruct(model: Model, x: Tensor) -> np.ndarray:
+    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x."""
+    with reading(model):
+        return model.decode([q.mean for q in model.encode(x).posteriors]).mean.cpu().numpy()
+
+
+@contextmanager
+def reading(model: Model) -> Iterator[None]:
+    """The model in evaluation mode, without gradients; put back as it was afterwards."""
+    training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def column_names(schema: Schema) -> tuple[str, ...]:
+    """The names of a table's columns."""
+    return schema.columns or tuple(f"column {i}" for i in range(math.prod(schema.shape)))
+
+
+def _displayed(schema: Schema) -> Support | None:
+    """The support that sets the range of the display; None if it is unbounded.
+
+    That of the stored values where `to_stored` leads back to them, as it does not from binarised ones.
+    """
+    back = schema.scale is not None or schema.stored == schema.support
+    support = schema.stored if back else schema.support
+    return support if support.kind in ("binary", "levels", "unit") else None
+
+
+def _top(support: Support) -> int:
+    return support.count - 1 if isinstance(support, Levels) else 1
+
+
+def _paste(rows: Sequence[np.ndarray], gaps: Sequence[int], columns: int, pad: int, scale: int | None) -> Image.Image:
+    """Rows of images on one canvas, with gaps[i] pixels above row i and the last gap below them all."""
+    shape = rows[0].shape if rows else (0,)
+    if len(shape) != 4 or 0 in shape or shape[1] not in (1, 3, 4):
+        raise ValueError(f"got images of shape {shape}: (n, channels, height, width) with 1, 3 or 4 channels is needed")
+    _, channels, height, width = shape
+    scale = scale or math.ceil(READABLE / max(height, width))
+    bottoms = np.cumsum([gap + height * scale for gap in gaps[:-1]])
+    size = (int(bottoms[-1]) + gaps[-1], columns * (width * scale + pad) + pad)
+    canvas = np.full((*size, min(channels, 3)), GUTTER, dtype=np.uint8)
+    for row, bottom in zip(rows, bottoms, strict=True):
+        for column, image in enumerate(_bytes(row)):
+            left = pad + column * (width * scale + pad)
+            enlarged = image.repeat(scale, 0).repeat(scale, 1)
+            canvas[bottom - height * scale : bottom, left : left + width * scale] = enlarged
+    return Image.fromarray(canvas if channels > 1 else canvas[..., 0])
+
+
+def _bytes(images: np.ndarray) -> np.ndarray:
+    """(n, c, h, w) in [0, 1] as (n, h, w, 1 or 3) bytes; transparent pixels let the gutter's grey through."""
+    pixels = np.moveaxis(np.nan_to_num(images).clip(0, 1), 1, -1) * 255
+    if pixels.shape[-1] == 4:
+        alpha = pixels[..., 3:] / 255
+        pixels = pixels[..., :3] * alpha + GUTTER * (1 - alpha)
+    return pixels.round().astype(np.uint8)

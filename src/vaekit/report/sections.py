@@ -1,0 +1,214 @@
+"""From the facts of runs to the sections of their page."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vaekit.report.columns import MOST_COLUMNS, histograms_by_column, pairs_by_column
+from vaekit.report.curves import Line, curves, typical_range
+from vaekit.report.figures import DENSITY
+from vaekit.report.gather import HeldOut, RunFacts, manifold_axis
+from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
+from vaekit.report.parts import MINUS, Picture, Section
+from vaekit.report.pictures import brightness, column_names, image_grid, pairs_grid, to_unit
+
+Facts = Sequence[RunFacts]
+_SCORE = "soft-label\ncross-entropy, not a log-likelihood"
+
+
+def curves_section(facts: Facts) -> Section:
+    """Training and validation: of one run together, of several runs overlaid."""
+    logged = [f for f in facts if f.history]
+    if not logged:
+        return Section("Training")
+    text = (
+        f"The loss is {MINUS}ELBO at beta = 1, so that it can be compared over epochs and runs whatever the objective weighs."
+    )
+    if any(f.is_score for f in logged):
+        text += " For the soft-label cross-entropy it is a training score, not a log-likelihood."
+    return Section("Training", (text,), tuple(_one_run(logged[0]) if len(logged) == 1 else _overlaid(logged)))
+
+
+def reconstructions_section(facts: Facts) -> Section:
+    text = "The mean of p(x|z) at the mean of q(z|x), for test rows."
+    pictures = [_reconstruction(f, f.held_out, facts) for f in facts if f.held_out is not None]
+    return Section("Originals and reconstructions", (text,) if pictures else (), tuple(pictures))
+
+
+def samples_section(facts: Facts) -> Section:
+    pictures: list[Picture] = []
+    for f in facts:
+        tag = _tag(f, facts)
+        if f.schema.kind == "image":
+            for kind, x in (("mean of p(x|z)", f.prior_means), ("draw of p(x|z)", f.prior_draws)):
+                alt = f"{len(x)} images from the prior of {f.label}: {kind}."
+                picture = image_grid(to_unit(x, f.schema))
+                pictures += [
+                    Picture(
+                        _name(f"samples-{kind.split()[0]}", f, facts), picture, alt, f"{tag}{kind}, z from the prior"
+                    )
+                ]
+        else:
+            pictures += [_sampled_columns(f, facts)]
+    text = "Means and draws come from the same z, in the same places." if any(_is_image(f) for f in facts) else ""
+    return Section("Samples from the prior", (text,) if text else (), tuple(pictures))
+
+
+def latent_section(facts: Facts) -> Section:
+    """KL per dimension, the latent map, and the manifold of a plane."""
+    pictures: list[Picture] = []
+    for f in facts:
+        if f.held_out is not None:
+            pictures += _kl(f, f.held_out, facts)
+            pictures += [_map(f, f.held_out, facts)]
+        if f.manifold is not None:
+            tiles = np.moveaxis(_rgb(to_unit(f.manifold, f.schema)), 2, -1)
+            image = manifold(tiles, manifold_axis().numpy())
+            caption = f"{_tag(f, facts)}mean of p(x|z) over the plane of z, at evenly spaced quantiles of the prior"
+            pictures += [
+                Picture(
+                    _name("manifold", f, facts),
+                    image,
+                    f"What the latent plane of {f.label} decodes to.",
+                    caption,
+                    DENSITY,
+                )
+            ]
+    text = "KL(q(z|x) ‖ p(z)) is what each dimension carries about x, a mean over test rows ± one standard error."
+    return Section("Latent space", (text,) if pictures else (), tuple(pictures))
+
+
+def _one_run(f: RunFacts) -> list[Picture]:
+    def lines(name: str, sign: float = 1.0) -> list[Line]:
+        best = _best_epoch(f) if name == "elbo" else None
+        return [_line(f, "training", f"train_{name}", 0, sign), _line(f, "validation", f"valid_{name}", 1, sign, best)]
+
+    found = [_curve("loss", "Loss", lines("elbo", -1.0), [f])]
+    if _has_other_objective(f):
+        line = _line(f, "training", "train_loss", 0)
+        found += [_curve("objective", "What training minimised", [line], [f], "objective")]
+    return [
+        *found,
+        _curve("distortion", f"Distortion: {MINUS}E ln p(x|z)", lines("distortion"), [f], "distortion"),
+        _curve("rate", "Rate: KL(q(z|x) ‖ p(z))", lines("rate"), [f], "rate"),
+    ]
+
+
+def _overlaid(facts: Facts) -> list[Picture]:
+    def lines(name: str, sign: float = 1.0) -> list[Line]:
+        return [_line(f, f.label, name, i, sign) for i, f in enumerate(facts)]
+
+    train, valid = lines("train_elbo", -1.0), lines("valid_elbo", -1.0)
+    shared = typical_range([line.values for line in (*train, *valid)])
+    found = [
+        _curve("loss-validation", "Validation loss", valid, facts, limits=shared),
+        _curve("loss-training", "Training loss", train, facts, limits=shared),
+    ]
+    if any(map(_has_other_objective, facts)):
+        found += [_curve("objective", "What training minimised", lines("train_loss"), facts, "objective")]
+    return [
+        *found,
+        _curve("distortion", "Validation distortion", lines("valid_distortion"), facts, "distortion"),
+        _curve("rate", "Validation rate", lines("valid_rate"), facts, "rate"),
+    ]
+
+
+def _line(f: RunFacts, label: str, name: str, style: int, sign: float = 1.0, best: int | None = None) -> Line:
+    epochs = np.array([line.get("epoch") or i + 1 for i, line in enumerate(f.history)])
+    values = np.array([np.nan if line.get(name) is None else line[name] for line in f.history], dtype=float)
+    return Line(label, epochs, sign * values, style, best)
+
+
+def _curve(
+    name: str,
+    title: str,
+    lines: list[Line],
+    facts: Facts,
+    what: str = "loss",
+    limits: tuple[float, float] | None = None,
+) -> Picture:
+    scores = [f.is_score for f in facts] if what != "rate" else [False]
+    remark = f"; {_SCORE}" if all(scores) else "; soft-label runs:\nnot a log-likelihood" if any(scores) else ""
+    ends = [(line.label, line.values[np.isfinite(line.values)]) for line in lines]
+    alt = (
+        f"{title} over epochs, nats per row. " + "; ".join(f"{n} ends at {v[-1]:.4g}" for n, v in ends if len(v)) + "."
+    )
+    image = curves(lines, title, f"{what} (nats per row{remark})", limits)
+    return Picture(f"curves-{name}", image, alt, density=DENSITY)
+
+
+def _has_other_objective(f: RunFacts) -> bool:
+    """Whether training minimised something else than −ELBO: a weighted KL, free nats."""
+    pairs = [(line.get("train_loss"), line.get("train_elbo")) for line in f.history]
+    return any(a is not None and b is not None and abs(a + b) > 1e-4 * max(1.0, abs(a)) for a, b in pairs)
+
+
+def _best_epoch(f: RunFacts) -> int | None:
+    known = [(line["valid_elbo"], line.get("epoch")) for line in f.history if line.get("valid_elbo") is not None]
+    return int(max(known)[1] or 0) if len(known) > 1 else None
+
+
+def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
+    tag, name = _tag(f, facts), _name("reconstructions", f, facts)
+    alt = f"{len(held.originals)} test rows of {f.label} and their reconstructions."
+    if _is_image(f):
+        both = to_unit(np.concatenate([held.originals, held.reconstructions]), f.schema)
+        originals, reconstructions = np.split(both, 2)
+        caption = f"{tag}originals above, reconstructions directly below; {brightness(f.schema)}"
+        return Picture(name, pairs_grid(originals, reconstructions, columns=12), alt, caption)
+    stored = (f.schema.to_stored(x) for x in (held.originals, held.reconstructions))
+    caption = f"{tag}{len(held.originals):,} rows; on the diagonal nothing is lost{_left_out(f)}"
+    return Picture(name, pairs_by_column(*stored, column_names(f.schema)), alt, caption, DENSITY)
+
+
+def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
+    tables = {"samples": f.schema.to_stored(f.prior_draws)}
+    if f.held_out is not None:
+        tables = {"test rows": f.schema.to_stored(f.held_out.originals), **tables}
+    image = histograms_by_column(tables, column_names(f.schema))
+    caption = f"{_tag(f, facts)}{len(f.prior_draws):,} draws of p(x|z), z from the prior, by column{_left_out(f)}"
+    return Picture(
+        _name("samples", f, facts), image, f"Histograms of each column: {' and '.join(tables)}.", caption, DENSITY
+    )
+
+
+def _left_out(f: RunFacts) -> str:
+    columns = len(column_names(f.schema))
+    return f"; the first {MOST_COLUMNS} of {columns} columns" if columns > MOST_COLUMNS else ""
+
+
+def _kl(f: RunFacts, held: HeldOut, facts: Facts) -> list[Picture]:
+    if held.kl is None:
+        return []
+    caption = f"{_tag(f, facts)}KL per latent dimension, mean ± standard error over {held.rows:,} test rows"
+    alt = (
+        f"KL of each latent dimension of {f.label}, largest first, from {max(e.value or 0 for e in held.kl):.3g} nats."
+    )
+    return [Picture(_name("kl-per-dimension", f, facts), kl_bars(held.kl), alt, caption, DENSITY)]
+
+
+def _map(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
+    points, names = principal_plane(held.codes)
+    coloured = ", coloured by label" if held.labels is not None else ""
+    caption = f"{_tag(f, facts)}means of q(z|x) of {len(points):,} test rows{coloured}"
+    alt = f"Latent map of {f.label}: {len(points)} test rows over {' and '.join(names)}{coloured}."
+    return Picture(
+        _name("latent-map", f, facts), latent_map(points, held.labels, f.schema.classes, names), alt, caption, DENSITY
+    )
+
+
+def _is_image(f: RunFacts) -> bool:
+    return f.schema.kind == "image"
+
+
+def _tag(f: RunFacts, facts: Facts) -> str:
+    return f"{f.label}: " if len(facts) > 1 else ""
+
+
+def _name(picture: str, f: RunFacts, facts: Facts) -> str:
+    return f"{picture}-{f.label}" if len(facts) > 1 else picture
+
+
+def _rgb(images: np.ndarray) -> np.ndarray:
+    """(..., c, h, w) without an alpha channel."""
+    return images[..., :3, :, :] if images.shape[-3] == 4 else images

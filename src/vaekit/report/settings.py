@@ -1,0 +1,88 @@
+"""A run's settings and circumstances in words and tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vaekit.report.gather import RunFacts
+from vaekit.report.parts import NOTHING, TIMES, Cell, Table, cells
+
+_SAID_ELSEWHERE = ("name", "about")
+
+
+def describe(facts: RunFacts) -> str:
+    """What was trained on what, in a line."""
+    run, schema = facts.run, facts.schema
+    likelihood = run.model.likelihood.kind.replace("_", " ") if run.model.likelihood else "unknown"
+    shape = f" {TIMES} ".join(map(str, schema.shape))
+    what = f"{shape} images" if schema.kind == "image" else f"tables of {shape} columns"
+    return (
+        f"{schema.name}: {what}, {schema.support}. {run.model.latent} latent dimensions, {run.model.encoder.kind} "
+        f"encoder, {run.model.decoder.kind} decoder, {likelihood} likelihood: {facts.parameters:,} weights. "
+        f"{run.objective.kind.upper()}, {run.objective.gradient.kind.replace('_', ' ')} gradients; "
+        f"{_epochs(facts)} of batches of {run.train.batch_size}; seed {run.seed}."
+    )
+
+
+def circumstances(facts: Sequence[RunFacts]) -> Table:
+    """Where the numbers come from: data, split, weights, machine; one column for each run."""
+    columns = [_circumstances_of(f) for f in facts]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = tuple(cells(name, *(column.get(name, NOTHING) for column in columns)) for name in names)
+    head = ("", *(f.label for f in facts)) if len(facts) > 1 else ("", "value")
+    return Table(head, rows, "Data, weights and machine.", numeric=False)
+
+
+def differences(facts: Sequence[RunFacts]) -> Table | None:
+    """The settings in which runs differ; None where they do not."""
+    trees = [flatten(f.run.model_dump(mode="json", exclude={"run_dir"})) for f in facts]
+    paths = [path for path in dict.fromkeys(p for tree in trees for p in tree) if path not in _SAID_ELSEWHERE]
+    rows = [(path, [tree.get(path, NOTHING) for tree in trees]) for path in paths]
+    differing = tuple((Cell(path), *cells(*values)) for path, values in rows if len(set(values)) > 1)
+    head = ("setting", *(f.label for f in facts))
+    return Table(head, differing, "All other settings are the same.", numeric=False) if differing else None
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted paths and their values as text."""
+    flat: dict[str, str] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: _plain(value)}
+    return flat
+
+
+def _circumstances_of(facts: RunFacts) -> dict[str, str]:
+    schema, weights = facts.schema, dict(facts.weights)
+    which = weights.pop("weights", "unknown")
+    seconds = sum(line.get("seconds") or 0.0 for line in facts.history)
+    found = {
+        "folder": str(facts.folder),
+        "status": facts.status,
+        "weights": f"{which}" + (f", epoch {weights['epoch']}" if "epoch" in weights else ""),
+        "training": f"{_epochs(facts)}, {_duration(seconds)}" if facts.history else "unknown",
+        "data": f"{schema.name}, SHA-256 {schema.fingerprint[:12]}",
+        "stored as": str(schema.stored),
+        "modelled as": str(schema.support) if schema.scale is None else f"{schema.support}, scaled",
+        "rows": schema.protocol,
+        "seed": str(facts.run.seed),
+    }
+    if facts.held_out is not None:
+        found["training rows"] = f"{facts.held_out.training_rows:,}"
+    return found | {key: _plain(value) for key, value in facts.environment.items()}
+
+
+def _epochs(facts: RunFacts) -> str:
+    done = facts.history[-1].get("epoch") if facts.history else None
+    asked = facts.run.train.epochs
+    return f"{done} of {asked} epochs" if done is not None and done != asked else f"{asked} epochs"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,159 @@
+"""Estimates against closed forms, and the warnings that come with them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, SoftBernoulli, Standard, evaluate
+from vaekit.evaluation import Estimate, baseline, elbo_rows, kl_per_dimension
+from vaekit.evaluation.likelihood import BLOCK
+from vaekit.models.linear_gaussian import LinearGaussian
+
+
+class Diagonal(nn.Module):
+    """q(z|x) as the exact posterior with its spread stretched: exact for orthogonal loadings and a stretch of 1."""
+
+    def __init__(self, oracle, stretch=1.0):
+        super().__init__()
+        self.oracle, self.stretch = oracle, stretch
+
+    def forward(self, x):
+        exact = self.oracle.true_posterior(x)
+        spread = exact.covariance_matrix.diagonal(dim1=-2, dim2=-1).sqrt() * self.stretch
+        return Independent(Normal(exact.loc, spread), 1)
+
+
+@pytest.fixture
+def oracle():
+    torch.manual_seed(3)
+    loadings, _ = torch.linalg.qr(torch.randn(12, 4, dtype=torch.float64))
+    return LinearGaussian(loadings * torch.tensor([2.0, 1.0, 0.5, 0.0]), torch.randn(12, dtype=torch.float64), 0.7)
+
+
+@pytest.fixture
+def rows(oracle):
+    z = torch.randn(BLOCK + 57, 4, dtype=torch.float64)
+    return z @ oracle.loadings.T + oracle.offset + oracle.noise * torch.randn(len(z), 12, dtype=torch.float64)
+
+
+def test_the_exact_posterior_gives_the_exact_likelihood(oracle, rows):
+    estimates = evaluate(oracle.vae(Diagonal(oracle)), rows, samples=7)
+    exact = oracle.log_px(rows)
+    assert estimates["log_likelihood"].value == pytest.approx(float(exact.mean()), rel=1e-10)
+    assert estimates["log_likelihood"].stderr == pytest.approx(float(exact.std() / math.sqrt(len(rows))), rel=1e-8)
+    assert estimates["effective_samples"].value == pytest.approx(7)
+    assert estimates["elbo"].value == pytest.approx(-estimates["rate"].value - estimates["distortion"].value)
+    assert abs(estimates["elbo"].value - float(exact.mean())) < 0.5
+    assert estimates["log_likelihood"].warning == ""
+
+
+def test_the_weighted_bound_lies_between_elbo_and_truth_with_a_posterior_too_wide(oracle, rows):
+    model, exact = oracle.vae(Diagonal(oracle, 1.5)), float(oracle.log_px(rows).mean())
+    few, many = (evaluate(model, rows, samples=k) for k in (4, 2000))
+    assert few["elbo"].value < few["log_likelihood"].value < many["log_likelihood"].value
+    assert many["log_likelihood"].value == pytest.approx(exact, abs=0.02)
+
+
+def test_rate_and_active_units_against_closed_form(oracle, rows):
+    model = oracle.vae(Diagonal(oracle))
+    kl = kl_per_dimension(model, rows)
+    q = Diagonal(oracle)(rows).base_dist
+    expected = (0.5 * (q.loc**2 + q.scale**2 - 1) - q.scale.log()).mean(0)
+    assert [e.value for e in kl] == pytest.approx(expected.tolist())
+    estimates = evaluate(model, rows, samples=2)
+    assert estimates["rate"].value == pytest.approx(float(expected.sum()))
+    assert estimates["active_units"].value == 3  # one column of the loadings is zero
+    assert estimates["active_units_by_variance"].value == 3
+    assert estimates["active_units"].unit == "of 4 dimensions"
+
+
+def test_a_posterior_without_closed_form_has_no_kl_of_dimensions(oracle, rows):
+    model = oracle.vae()  # a full covariance
+    assert kl_per_dimension(model, rows) is None
+    unit = evaluate(model, rows, samples=2)["active_units"]
+    assert unit.value is None
+    assert "factorise" in unit.warning
+    assert unit.as_dict()["value"] is None
+
+
+def test_a_row_does_not_depend_on_the_rows_after_it(oracle, rows):
+    model = oracle.vae(Diagonal(oracle, 1.3))
+    whole = evaluate(model, rows[: 2 * BLOCK], samples=5, seed=3)
+    first, second = (evaluate(model, part, samples=5, seed=3) for part in (rows[:BLOCK], rows[: BLOCK + 1]))
+    assert first["log_likelihood"].n == BLOCK
+    assert second["log_likelihood"].value * (BLOCK + 1) - first["log_likelihood"].value * BLOCK < 0
+    assert whole["log_likelihood"].n == len(rows)
+    assert evaluate(model, rows, samples=5, seed=4)["log_likelihood"].value != whole["log_likelihood"].value
+
+
+def decoder(head, width):
+    return VAE(Conditional(nn.Linear(6, 4), Gaussian()), Standard().build(2), Conditional(nn.Linear(2, width), head))
+
+
+def test_bits_per_dimension_only_for_a_mass():
+    torch.manual_seed(0)
+    x = torch.bernoulli(torch.full((40, 6), 0.5))
+    mass = evaluate(decoder(Bernoulli(), 6), x, samples=8)
+    assert mass["bits_per_dim"].value == pytest.approx(-mass["log_likelihood"].value / (6 * math.log(2)))
+    density = evaluate(decoder(ContinuousBernoulli(), 6), x, samples=8)["bits_per_dim"]
+    assert density.value is None
+    assert "density" in density.warning
+    score = evaluate(decoder(SoftBernoulli(), 6), x, samples=8)
+    assert score["bits_per_dim"].value is None
+    for name in ("elbo", "log_likelihood", "distortion", "bits_per_dim"):
+        assert "not a log-likelihood" in score[name].warning
+
+
+def test_a_low_effective_sample_size_is_said(oracle, rows):
+    wide = evaluate(oracle.vae(Diagonal(oracle, 8.0)), rows, samples=64)
+    assert "effective sample size below 10 of 64" in wide["log_likelihood"].warning
+    assert "use more samples" in wide["log_likelihood"].warning
+
+
+def test_the_baseline_is_the_best_independent_model():
+    torch.manual_seed(0)
+    x = torch.bernoulli(torch.tensor([0.1, 0.5, 0.9]).expand(5000, 3))
+    mean = x.mean(0)
+    best = (mean * mean.log() + (1 - mean) * (1 - mean).log()).sum()
+    likelihood = Conditional(nn.Linear(2, 3), Bernoulli())
+    assert baseline(likelihood, x, x).value == pytest.approx(float(best), abs=1e-3)
+
+
+def test_elbo_rows_is_unbiased_and_leaves_the_mode_alone(oracle, rows):
+    model = oracle.vae(Diagonal(oracle, 1.3)).train()
+    generator = torch.Generator().manual_seed(0)
+    passes = torch.stack([torch.stack(elbo_rows(model, rows, generator)).sum(0) for _ in range(200)])
+    exact = evaluate(model, rows, samples=500)["elbo"].value
+    means = -passes.mean(1)
+    assert abs(float(means.mean()) - exact) < 4 * float(means.std()) / math.sqrt(200) + 0.01
+    assert model.training
+
+
+def test_bad_arguments_are_refused(oracle, rows):
+    for bad in (lambda: evaluate(oracle.vae(), rows[:0]), lambda: evaluate(oracle.vae(), rows, samples=0)):
+        with pytest.raises(ValueError, match="at least one"):
+            bad()
+
+
+def test_numpy_data_and_progress(oracle, rows):
+    done: list[int] = []
+    evaluate(oracle.vae(Diagonal(oracle)), np.asarray(rows), samples=1, progress=done.append)
+    assert done == [BLOCK, 57]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(-92.1349, 0.4123, 180, "nats"), "-92.13 ± 0.41 nats"),
+        (Estimate(1234.5, 56.0, 10, "nats"), "1234 ± 56 nats"),
+        (Estimate(None, 0.0, 3, "bits/dim", "why"), "not defined"),
+        (Estimate(5.0, 0.0, 3, "of 8"), "5 of 8"),
+        (Estimate(-3.0, float("nan"), 1, "nats"), "-3 nats"),
+    ],
+)
+def test_an_estimate_prints_as_many_digits_as_its_error_allows(estimate, text):
+    assert str(estimate) == text

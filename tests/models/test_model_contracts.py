@@ -1,0 +1,271 @@
+"""What every likelihood, network and prior must do; a member of a union is tested as soon as it is listed there."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+from unions import examples, members, name
+
+from vaekit.models import VAE, Conditional, Conv, Gaussian, Likelihood, Mlp, Network, Prior, Standard
+from vaekit.models.families import Head
+from vaekit.models.noise import draw_from, new_generator
+
+# Row i alone and row i in a batch take other code paths in matrix products: equal to rounding, in float64.
+ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
+IMAGES = [(1, 1, 1), (1, 5, 7), (1, 28, 28), (3, 4, 6)]
+EVENTS = [(1,), (7,), (1, 5, 7), (3, 2, 2)]
+UNIONS = [Likelihood, Network, Prior]
+
+every_likelihood = pytest.mark.parametrize("head", examples(Likelihood), ids=name)
+every_network = pytest.mark.parametrize("network", examples(Network), ids=name)
+every_prior = pytest.mark.parametrize("prior", examples(Prior), ids=name)
+
+
+def likelihood_of(head: Head, event: tuple[int, ...], latents: int = 3) -> Conditional:
+    return Conditional(nn.Linear(latents, head.features(event)), head, event_shape=event).double()
+
+
+def codes(*lead: int, latents: int = 3) -> Tensor:
+    return torch.randn(*lead, latents, dtype=torch.float64, generator=new_generator(1))
+
+
+def every_parameter_has_a_gradient(value: Tensor, module: nn.Module) -> None:
+    names, weights = zip(*module.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(value, weights, allow_unused=True)
+    for label, gradient in zip(names, gradients, strict=True):
+        assert gradient is not None, label
+        assert gradient.isfinite().all(), label
+        assert gradient.any(), label
+
+
+def copied(source: nn.Module, target: nn.Module) -> nn.Module:
+    """The target with the saved weights of the source; every one of them must fit."""
+    target.load_state_dict({key: value.clone() for key, value in source.state_dict().items()}, strict=True)
+    return target
+
+
+@pytest.mark.parametrize("spec", [spec for union in UNIONS for spec in examples(union)], ids=name)
+def test_a_spec_survives_its_configuration_and_refuses_what_it_does_not_know(spec: Any) -> None:
+    (union,) = (union for union in UNIONS if type(spec) in members(union))
+    adapter = TypeAdapter(union)
+    assert adapter.validate_json(adapter.dump_json(spec)) == spec
+    settings = adapter.dump_python(spec)
+    assert adapter.validate_python(settings) == spec
+    with pytest.raises(ValidationError, match="nonsense"):
+        adapter.validate_python({**settings, "nonsense": 1})
+    with pytest.raises(ValidationError):
+        adapter.validate_python({**settings, "kind": "nonsense"})
+    with pytest.raises(AttributeError):
+        spec.kind = "other"
+
+
+def test_a_bare_name_stands_for_a_spec_with_its_defaults() -> None:
+    assert TypeAdapter(Network).validate_python("mlp") == Mlp()
+    assert TypeAdapter(Likelihood).validate_python("gaussian") == Gaussian()
+
+
+@every_likelihood
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+@pytest.mark.parametrize("lead", [(), (4,), (2, 4)], ids=str)
+def test_a_likelihood_has_the_shapes_it_says(head: Head, event: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    px = likelihood_of(head, event)(codes(*lead))
+    assert px.batch_shape == lead
+    assert px.event_shape == event
+    x = draw_from(px, (), new_generator(2))
+    assert x.shape == (*lead, *event)
+    assert px.mean.shape == x.shape
+    assert px.variance.shape == x.shape
+    log_px = px.log_prob(x)
+    assert log_px.shape == lead
+    assert log_px.dtype == torch.float64
+    assert log_px.isfinite().all()
+    assert px.support.check(x.double()).all()
+
+
+@every_likelihood
+def test_a_likelihood_without_an_event_shape_has_one_flat_dimension(head: Head) -> None:
+    raw = torch.randn(2, head.features((5,)))
+    assert head.build((5,))(raw).event_shape == (5,)
+
+
+@every_likelihood
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+def test_log_px_is_the_sum_over_the_dimensions_of_the_event(head: Head, event: tuple[int, ...]) -> None:
+    px = likelihood_of(head, event)(codes(4))
+    x = draw_from(px, (), new_generator(2))
+    torch.testing.assert_close(px.log_prob(x), px.base_dist.log_prob(x).flatten(1).sum(1))
+
+
+@every_likelihood
+def test_every_parameter_of_a_likelihood_has_a_gradient(head: Head) -> None:
+    likelihood = likelihood_of(head, (1, 5, 7))
+    px = likelihood(codes(4))
+    x = draw_from(px, (), new_generator(2)).detach()
+    every_parameter_has_a_gradient(px.log_prob(x).sum(), likelihood)
+
+
+@every_likelihood
+def test_a_row_alone_has_the_likelihood_it_has_in_a_batch(head: Head) -> None:
+    likelihood, z = likelihood_of(head, (1, 5, 7)), codes(4)
+    x = draw_from(likelihood(z), (), new_generator(2))
+    together = likelihood(z).log_prob(x)
+    for i in range(4):
+        torch.testing.assert_close(likelihood(z[i : i + 1]).log_prob(x[i : i + 1])[0], together[i], **ROUNDING)
+
+
+@every_likelihood
+def test_a_likelihood_saved_and_loaded_is_the_same(head: Head) -> None:
+    event = (1, 5, 7)
+    likelihood = likelihood_of(head, event)
+    x = draw_from(likelihood(codes(4)), (), new_generator(2))
+    for weight in likelihood.parameters():
+        nn.init.normal_(weight, std=0.1)
+    again = copied(likelihood, likelihood_of(head, event))
+    assert again(codes(4)).log_prob(x).equal(likelihood(codes(4)).log_prob(x))
+
+
+@every_likelihood
+@pytest.mark.parametrize("size", [1e4, -1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_and_densities_are_finite_at_extreme_raw_numbers(head: Head, size: float, dtype: torch.dtype) -> None:
+    built = head.build((3,))
+    if isinstance(built, nn.Module):
+        built.to(dtype)
+    mixed = torch.tensor([1.0, -1.0, 0.0], dtype=dtype).repeat(head.features((3,)) // 3)
+    for raw in (torch.full((2, head.features((3,))), size, dtype=dtype), size * mixed.expand(2, -1)):
+        raw = raw.clone().requires_grad_()
+        px = built(raw, (3,))
+        x = draw_from(px, (50,), new_generator(3)).detach()
+        assert x.isfinite().all()
+        assert px.support.check(x.to(dtype)).all()
+        assert px.mean.isfinite().all()
+        log_px = px.log_prob(x)
+        assert log_px.isfinite().all()
+        (gradient,) = torch.autograd.grad(log_px.sum(), raw)
+        assert gradient.isfinite().all()
+
+
+@every_network
+@pytest.mark.parametrize("lead", [(), (0,), (4,), (2, 3), (2, 1, 3)], ids=str)
+@pytest.mark.parametrize("image", IMAGES, ids=str)
+def test_a_network_maps_any_leading_dimensions(network: Any, image: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    for in_shape, out_shape in ((image, (6,)), ((3,), image)):
+        features = 2 * math.prod(out_shape)
+        built = network.build(in_shape, features, out_shape).double()
+        x = torch.randn(*lead, *in_shape, dtype=torch.float64)
+        out = built(x)
+        assert out.shape == (*lead, features)
+        assert out.isfinite().all()
+        assert built.output_bias.shape == (features,)
+        if len(lead) == 3:
+            torch.testing.assert_close(out[1, 0, 2], built(x[1, 0, 2]), **ROUNDING)
+
+
+@every_network
+def test_a_network_adds_its_output_bias_last(network: Any) -> None:
+    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7))):
+        built = network.build(in_shape, math.prod(out_shape), out_shape)
+        x = torch.randn(2, *in_shape)
+        before = built(x)
+        shift = torch.randn(math.prod(out_shape))
+        with torch.no_grad():
+            built.output_bias.add_(shift)
+        torch.testing.assert_close(built(x), before + shift)
+
+
+@every_network
+def test_every_parameter_of_a_network_has_a_gradient_and_it_saves_and_loads(network: Any) -> None:
+    for in_shape, out_shape in (((3, 5, 7), (6,)), ((3,), (3, 5, 7))):
+        features = math.prod(out_shape)
+        built, other = (network.build(in_shape, features, out_shape).double() for _ in range(2))
+        x = torch.randn(4, *in_shape, dtype=torch.float64)
+        every_parameter_has_a_gradient(built(x).square().sum(), built)
+        assert not other(x).equal(built(x))
+        assert copied(built, other)(x).equal(built(x))
+
+
+@every_network
+def test_a_row_alone_is_mapped_as_in_a_batch(network: Any) -> None:
+    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7))):
+        built = network.build(in_shape, math.prod(out_shape), out_shape).double()
+        x = torch.randn(4, *in_shape, dtype=torch.float64)
+        for i in range(4):
+            torch.testing.assert_close(built(x[i : i + 1])[0], built(x)[i], **ROUNDING)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "softplus"])
+def test_every_activation_builds_and_is_not_linear(activation: Any) -> None:
+    for network in (Mlp(widths=(8,), activation=activation), Conv(channels=(4,), hidden=8, activation=activation)):
+        built = network.build((1, 4, 4), 6).double()
+        x = torch.randn(5, 1, 4, 4, dtype=torch.float64)
+        assert not torch.allclose(built(2 * x) - built(x), built(x) - built(0 * x))
+
+
+def test_an_mlp_without_widths_is_linear() -> None:
+    built = Mlp(widths=()).build((4,), 3)
+    assert [type(layer) for layer in built.layers] == [nn.Linear]
+
+
+def test_a_convolution_refuses_what_is_no_image() -> None:
+    with pytest.raises(ValueError, match="needs an image.*use kind: mlp"):
+        Conv().build((8,), 4)
+    with pytest.raises(ValueError, match=r"not shape \(64,\)"):
+        Conv().build((8,), 64, (64,))
+
+
+def test_the_bias_of_a_convolutional_decoder_is_one_for_each_pixel() -> None:
+    image = (2, 5, 7)
+    built = Conv(channels=(4,), hidden=8).build((3,), math.prod(image), image)
+    nn.init.zeros_(built.last.weight)
+    with torch.no_grad():
+        built.output_bias.copy_(torch.arange(70.0))
+    assert built(torch.randn(2, 3)).equal(torch.arange(70.0).expand(2, -1))
+
+
+@every_prior
+@pytest.mark.parametrize("size", [1, 5])
+def test_a_prior_is_one_distribution_over_z(prior: Standard, size: int) -> None:
+    built = prior.build(size).double()
+    p = built()
+    assert p.event_shape == (size,)
+    assert p.batch_shape == ()
+    z = draw_from(p, (4, 3), new_generator(1))
+    log_pz = p.log_prob(z)
+    assert log_pz.shape == (4, 3)
+    assert log_pz.isfinite().all()
+    assert log_pz.dtype == torch.float64
+    if list(built.parameters()):
+        every_parameter_has_a_gradient(log_pz.sum(), built)
+    for i in range(3):
+        torch.testing.assert_close(p.log_prob(z[:, i : i + 1])[:, 0], log_pz[:, i], **ROUNDING)
+    assert copied(built, prior.build(size).double())().log_prob(z).equal(log_pz)
+
+
+def test_the_standard_prior_has_the_normal_density_with_its_whole_constant() -> None:
+    z = codes(4, latents=16)
+    expected = -0.5 * z.square().sum(-1) - 8 * math.log(2 * math.pi)
+    torch.testing.assert_close(Standard().build(16).double()().log_prob(z), expected)
+
+
+@every_likelihood
+@every_network
+def test_every_network_and_likelihood_make_a_model(network: Any, head: Head) -> None:
+    image, latents = (1, 5, 7), 3
+    model = VAE(
+        Conditional(network.build(image, 2 * latents), Gaussian()),
+        Standard().build(latents),
+        Conditional(network.build((latents,), head.features(image), image), head, event_shape=image),
+    ).double()
+    x = model.generate(6, generator=new_generator(1))
+    assert x.shape == (6, *image)
+    seen = x.double()
+    draw = model.draw(seen, samples=4, generator=new_generator(2))
+    assert draw.log_w.shape == (4, 6)
+    every_parameter_has_a_gradient(draw.log_w.sum(), model)
+    noise = torch.randn(4, 6, latents, generator=new_generator(2), dtype=torch.float64)
+    for i in range(6):
+        alone = model.draw(seen[i : i + 1], samples=4, noise=(noise[:, i : i + 1],)).log_w
+        torch.testing.assert_close(alone[:, 0], draw.log_w[:, i], **ROUNDING)
