@@ -75,7 +75,8 @@ class Vae(nn.Module):
     def elbo(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """The bound for each image from one z; `eps` fixes its noise."""
         mu, log_var = self.encoder(x)
-        assert not torch.isnan(mu).any() and not torch.isnan(log_var).any()
+        assert not torch.isnan(mu).any()
+        assert not torch.isnan(log_var).any()
         z = self.sample(mu, log_var) if eps is None else mu + torch.exp(0.5 * log_var) * eps
         return log_bernoulli(x, self.decoder(z)) + log_normal_standard(z) - log_normal_diagonal(z, mu, log_var)
 

@@ -91,7 +91,9 @@ def test_soft_bernoulli_sums_to_one_over_binary_x_and_integrates_to_less_over_th
     binary = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     torch.testing.assert_close(px.log_prob(binary).exp().sum(0), torch.ones(3, dtype=torch.float64))
     x = torch.linspace(0, 1, 10_001, dtype=torch.float64)[:, None]
-    mass = torch.trapezoid(SoftBernoulli(torch.tensor([0.0, 6.9067548], dtype=torch.float64)).log_prob(x).exp(), x, dim=0)
+    mass = torch.trapezoid(
+        SoftBernoulli(torch.tensor([0.0, 6.9067548], dtype=torch.float64)).log_prob(x).exp(), x, dim=0
+    )
     torch.testing.assert_close(mass, torch.tensor([0.5, 0.1445], dtype=torch.float64), atol=2e-4, rtol=0)
 
 
@@ -190,7 +192,10 @@ def test_continuous_bernoulli_samples_at_the_ends_have_finite_gradients() -> Non
 
 @given(logit=st.floats(-300, 300), u=st.floats(0, 1))
 def test_continuous_bernoulli_icdf_inverts_cdf_and_cdf_is_the_integral(logit: float, u: float) -> None:
-    px, probability = ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64)), torch.tensor(u, dtype=torch.float64)
+    px, probability = (
+        ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64)),
+        torch.tensor(u, dtype=torch.float64),
+    )
     x = px.icdf(probability)
     assert 0 <= x <= 1
     assert px.cdf(x).item() == pytest.approx(u, abs=1e-6 if abs(logit) < 1e-2 else 1e-12 * max(1.0, abs(logit)))

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from unions import examples, name
 
+from unions import examples, name
 from vaekit.models import CalibratedGaussian, Conditional, Conv, Gaussian, Likelihood, Mlp
 from vaekit.models.families import LOG_VARIANCE_BOUND, Head, LearnedScale, soft_bound
 from vaekit.models.noise import draw_from, new_generator
@@ -107,7 +107,7 @@ def test_a_calibrated_scale_is_one_number_or_one_for_each_dimension() -> None:
 
 
 def test_a_calibrated_gaussian_must_be_built_first() -> None:
-    with pytest.raises(TypeError, match="call .build"):
+    with pytest.raises(TypeError, match=r"call \.build"):
         CalibratedGaussian()(torch.zeros(2, 3))
 
 

@@ -215,6 +215,16 @@ def test_from_vae_refuses_another_prior() -> None:
         LinearGaussian.from_vae(model)
 
 
+def test_the_model_of_a_story_holds_copies_and_leaves_global_state(globals_untouched) -> None:
+    truth = story()
+    with globals_untouched():
+        model = truth.vae()
+    assert model.likelihood.network.weight.equal(truth.loadings)
+    with torch.no_grad():
+        model.likelihood.network.weight.zero_()
+    assert truth.loadings.all()
+
+
 @pytest.mark.parametrize("noise", [0.0, -1.0, math.inf, math.nan])
 def test_noise_must_be_a_standard_deviation(noise: float) -> None:
     with pytest.raises(ValueError, match="noise"):

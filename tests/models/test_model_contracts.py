@@ -7,8 +7,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
-from unions import examples, members, name
 
+from unions import examples, members, name
 from vaekit.models import VAE, Conditional, Conv, Gaussian, Likelihood, Mlp, Network, Prior, Standard
 from vaekit.models.families import Head
 from vaekit.models.noise import draw_from, new_generator
@@ -210,7 +210,7 @@ def test_an_mlp_without_widths_is_linear() -> None:
 
 
 def test_a_convolution_refuses_what_is_no_image() -> None:
-    with pytest.raises(ValueError, match="needs an image.*use kind: mlp"):
+    with pytest.raises(ValueError, match=r"needs an image.*use kind: mlp"):
         Conv().build((8,), 4)
     with pytest.raises(ValueError, match=r"not shape \(64,\)"):
         Conv().build((8,), 64, (64,))

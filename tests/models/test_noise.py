@@ -9,8 +9,8 @@ from scipy import stats
 from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
-from unions import examples, name
 
+from unions import examples, name
 from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Prior, Standard
 from vaekit.models.distributions import ContinuousBernoulli
 from vaekit.models.families import Head
@@ -169,7 +169,9 @@ def test_the_guard_of_global_state_can_fail(globals_untouched) -> None:
 
 
 def test_generators_of_different_keys_have_different_streams() -> None:
-    keys = [(seed, *rest) for seed in (0, 1, 2**32) for n in range(3) for rest in itertools.product((0, 1, 7), repeat=n)]
+    keys = [
+        (seed, *rest) for seed in (0, 1, 2**32) for n in range(3) for rest in itertools.product((0, 1, 7), repeat=n)
+    ]
     streams = {tuple(torch.rand(4, generator=new_generator(*key)).tolist()) for key in keys}
     assert len(streams) == len(keys)
     assert new_generator(3, 4).initial_seed() == new_generator(3, 4).initial_seed()

@@ -69,7 +69,10 @@ def parts(zuko) -> dict[str, dict[str, Callable[[], nn.Module]]]:
             "learned": lambda: LearnedPrior(2),
             "flow": lambda: zuko.flows.MAF(2, transforms=1, hidden_features=[8]),
         },
-        "likelihood": {"own": lambda: Conditional(nn.Linear(2, 5), Gaussian(scale=1.0)), "laplace": lambda: Laplacian(2, 5)},
+        "likelihood": {
+            "own": lambda: Conditional(nn.Linear(2, 5), Gaussian(scale=1.0)),
+            "laplace": lambda: Laplacian(2, 5),
+        },
     }
 
 
@@ -230,7 +233,9 @@ def test_errors_name_the_part_and_the_mend() -> None:
     refused("likelihood returned Tensor.*Conditional", posterior, prior, nn.Linear(2, 5), x)
     refused("posterior returned Tensor", nn.Linear(5, 2), prior, likelihood, x)
     refused("prior returned int", posterior, Always(3), likelihood, x)
-    refused(r"posterior is over z of shape \(2,\), the prior over \(3,\)", posterior, Standard().build(3), likelihood, x)
+    refused(
+        r"posterior is over z of shape \(2,\), the prior over \(3,\)", posterior, Standard().build(3), likelihood, x
+    )
     one_for_all = Always(td.Independent(td.Normal(torch.zeros(2), 1.0), 1))
     refused(r"posterior has batch shape \(\) for 3 rows", one_for_all, prior, likelihood, x)
     unfactored = Always(td.Normal(torch.zeros(3, 2), 1.0))
@@ -241,7 +246,7 @@ def test_errors_name_the_part_and_the_mend() -> None:
 
 def test_a_network_of_the_wrong_width_is_refused_with_the_right_one() -> None:
     odd = Conditional(nn.Linear(5, 3), Gaussian())
-    with pytest.raises(ValueError, match="gives 3 numbers.*makes 2"):
+    with pytest.raises(ValueError, match=r"gives 3 numbers.*makes 2"):
         odd(torch.zeros(2, 5))
 
 
@@ -249,7 +254,7 @@ def test_a_network_of_the_wrong_width_is_refused_with_the_right_one() -> None:
 def test_rows_are_never_taken_for_parameters(event_shape: tuple[int, ...]) -> None:
     # two rows of three numbers, where one row of six is wanted
     conditional = Conditional(nn.Linear(5, 3), Gaussian(), event_shape=event_shape)
-    with pytest.raises(ValueError, match="gives 3 numbers.*makes 6"):
+    with pytest.raises(ValueError, match=r"gives 3 numbers.*makes 6"):
         conditional(torch.zeros(2, 5))
 
 

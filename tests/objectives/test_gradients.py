@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
-from unions import examples, name
 
+from unions import examples, name
 from vaekit.models import VAE, LinearGaussian, Standard
 from vaekit.models.noise import new_generator
 from vaekit.models.vae import Draw, Latent

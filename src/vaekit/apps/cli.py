@@ -38,7 +38,7 @@ Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 Weights = Literal["best", "last"]
 
 
-@app.command
+@app.command(sort_key=0)
 def train(
     *arguments: str,
     preset: str | None = None,
@@ -75,9 +75,10 @@ def train(
     train_command(arguments, preset, config, run_dir, json)
 
 
-@app.command
+@app.command(sort_key=1)
 def evaluate(
     run: Path,
+    /,
     *,
     samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
     data: str | None = None,
@@ -118,9 +119,10 @@ def evaluate(
     evaluate_command(run, samples, data, split, rows, weights, seed, json)
 
 
-@app.command
+@app.command(sort_key=3)
 def sample(
     run: Path,
+    /,
     *,
     n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
     out: Out,
@@ -158,10 +160,11 @@ def sample(
     sample_command(run, n, out, mean, seed, weights, json)
 
 
-@app.command
+@app.command(sort_key=4)
 def reconstruct(
     run: Path,
     data: str | None = None,
+    /,
     *,
     out: Out,
     n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
@@ -198,8 +201,10 @@ def reconstruct(
     reconstruct_command(run, data, out, n, seed, weights, json)
 
 
-@app.command
-def encode(run: Path, data: str | None = None, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
+@app.command(sort_key=5)
+def encode(
+    run: Path, data: str | None = None, /, *, out: Out, weights: Weights | None = None, json: Json = False
+) -> None:
     """Write the code of each row: mean and standard deviation of q(z|x), and the label where there is one.
 
     Examples:
@@ -225,8 +230,8 @@ def encode(run: Path, data: str | None = None, *, out: Out, weights: Weights | N
     encode_command(run, data, out, weights, json)
 
 
-@app.command
-def decode(run: Path, latents: Path, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
+@app.command(sort_key=6)
+def decode(run: Path, latents: Path, /, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
     """Write the mean of p(x|z) for each z in a file.
 
     Examples:
@@ -251,7 +256,7 @@ def decode(run: Path, latents: Path, *, out: Out, weights: Weights | None = None
     decode_command(run, latents, out, weights, json)
 
 
-@app.command
+@app.command(sort_key=2)
 def report(
     *runs: Path,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
@@ -281,8 +286,8 @@ def report(
     report_command(runs, out, samples, json)
 
 
-@app.command
-def presets(name: str | None = None, *, json: Json = False) -> None:
+@app.command(sort_key=7)
+def presets(name: str | None = None, /, *, json: Json = False) -> None:
     """List the presets, or print one with every setting written out.
 
     Examples:
@@ -302,8 +307,8 @@ def presets(name: str | None = None, *, json: Json = False) -> None:
     presets_command(name, json)
 
 
-@app.command
-def data(data: str | None = None, *settings: str, json: Json = False) -> None:
+@app.command(sort_key=8)
+def data(data: str | None = None, /, *settings: str, json: Json = False) -> None:
     """List the data sets that are known by name, or describe one, or a file.
 
     Examples:

@@ -83,16 +83,18 @@ def _introduce(console: Console, job: Job) -> None:
     run, schema = job.run, job.data.schema
     weights = sum(p.numel() for p in job.model.parameters())
     device = next(job.model.parameters()).device
-    rows = " / ".join(str(len(split)) for split in (job.data.train, job.data.valid, job.data.test))
+    splits = (job.data.train, job.data.valid, job.data.test)
+    rows = ", ".join(f"{len(split)} {name}" for split, name in zip(splits, ("train", "valid", "test"), strict=True))
     likelihood = run.model.likelihood
     assert likelihood is not None
-    console.print(f"[bold]{run.name}[/]: {schema.name}, {_shape(schema.shape)}, {schema.support}; {rows} rows")
-    console.print(f"  train / valid / test; {schema.protocol}", style="dim")
-    console.print(
-        f"  {run.model.latent} latents, {run.model.encoder.kind} encoder, {run.model.decoder.kind} decoder, "
-        f"{likelihood.kind} likelihood: {weights:,} weights on {device}; seed {run.seed}",
-        style="dim",
-    )
+    nets = run.model.encoder.kind, run.model.decoder.kind
+    for line in (
+        f"[bold]{run.name}[/]: {schema.name}, {_shape(schema.shape)}, {schema.support}; {rows} rows",
+        f"[dim]  {schema.protocol}[/]",
+        f"[dim]  {run.model.latent} latents, {nets[0]} encoder, {nets[1]} decoder, {likelihood.kind} likelihood: "
+        f"{weights:,} weights on {device}; seed {run.seed}[/]",
+    ):
+        console.print(line, soft_wrap=True)
     if likelihood.kind == "soft_bernoulli":
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 
@@ -137,10 +139,8 @@ def _follow(console: Console, job: Job, received: list[int]) -> dict[str, Any]:
 
 def _line(console: Console, event: Event) -> None:
     m = event.metrics
-    loss = -m["valid_elbo"]
-    console.print(
-        f"{event.epoch:>7} {m['train_loss']:>11.2f} {loss:>11.2f} {m['valid_distortion']:>11.2f} {m['valid_rate']:>7.2f}"
-    )
+    losses = f"{m['train_loss']:>11.2f} {-m['valid_elbo']:>11.2f}"
+    console.print(f"{event.epoch:>7} {losses} {m['valid_distortion']:>11.2f} {m['valid_rate']:>7.2f}")
 
 
 def _pictures(job: Job, epoch: int) -> None:

@@ -99,7 +99,8 @@ def reconstruct_command(
         originals = torch.cat(x).cpu()
         if opened.schema.kind != "image":
             raise ConfigError(f"{opened.schema.name} is a table: write --out as one of {', '.join(ARRAYS)}")
-        pairs_grid(*(to_unit(t.numpy(), opened.schema) for t in (originals, torch.cat(means)))).save(out)
+        above, below = (to_unit(t.numpy(), opened.schema) for t in (originals, torch.cat(means)))
+        pairs_grid(above, below).save(out)
     else:
         _write_x(out, opened, torch.cat(means))
     _done(as_json, out, n, f"mean of p(x|z) at one z from q(z|x), seed {seed}")

@@ -47,10 +47,6 @@ class LinearGaussian:
     def __post_init__(self) -> None:
         if not (self.noise > 0 and math.isfinite(self.noise)):
             raise ValueError(f"noise is a standard deviation: finite and > 0, not {self.noise}")
-        if self.offset.shape != self.loadings.shape[:1]:
-            raise ValueError(
-                f"loadings {tuple(self.loadings.shape)} are (D, L) and offset {tuple(self.offset.shape)} is (D,)"
-            )
 
     @classmethod
     def from_vae(cls, model: VAE) -> "LinearGaussian":
@@ -117,8 +113,8 @@ class LinearGaussian:
     def vae(self, posterior: nn.Module | None = None) -> VAE:
         """This story as a VAE, with copies of its numbers as weights; without a posterior, with the exact one."""
         features, size = self.loadings.shape
-        # its own start would be drawn from torch's global random state
-        network = nn.utils.skip_init(nn.Linear, size, features, dtype=self.offset.dtype, device=self.offset.device)
+        # made on "meta", because its own start would be drawn from torch's global random state
+        network = nn.Linear(size, features, device="meta").to_empty(device=self.offset.device).to(self.offset)
         with torch.no_grad():
             network.weight.copy_(self.loadings)
             network.bias.copy_(self.offset)

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from vaekit.report.figures import COLOURS, QUIET, STROKES, add_legend, name_axes, new_figure, pictured, short
 from vaekit.report.parts import TIMES
 
-_ROOM = 3.0  # a panel is at most so many times as high as a typical line in it
+_ROOM = 5.0  # a panel is at most so many times as high as a typical line in it,
+_RARE = 3.0  # or shows everything, where that takes at most so much more room
 _FEW = 3  # points, so few that a line needs markers to be seen
 
 
@@ -65,18 +66,19 @@ def curves(lines: Sequence[Line], title: str, unit: str, limits: tuple[float, fl
 
 
 def typical_range(series: Sequence[np.ndarray]) -> tuple[float, float]:
-    """A range for the vertical axis that shows every line's level, and lets a wild start or a diverging run leave it."""
+    """A range for the vertical axis that shows every line's level, but not a wild start or a diverging run."""
     finite = [values[np.isfinite(values)] for values in series]
     finite = [values for values in finite if len(values)]
     if not finite:
         return 0.0, 1.0
-    settled = [values[min(len(values) // 20, len(values) - 1) :] for values in finite]
-    low = min(float(values.min()) for values in finite)
-    tops = [float(np.quantile(values, 0.98)) for values in settled]
-    spans = [top - float(values.min()) for top, values in zip(tops, finite, strict=True)]
-    high = min(max(tops), low + max(_ROOM * statistics.median_low(spans), abs(low)))
+    low, top = min(map(np.min, finite)), max(map(np.max, finite))
+    settled = [float(np.quantile(values[len(values) // 10 :], 0.9)) for values in finite]
+    spans = [high - float(values.min()) for high, values in zip(settled, finite, strict=True)]
+    high = min(max(settled), low + max(_ROOM * statistics.median_low(spans), abs(low)))
+    if top - low <= _RARE * (high - low):
+        high = top
     margin = 0.05 * (high - low) or max(0.5, 0.05 * abs(high))
-    return low - margin, high + margin
+    return float(low - margin), float(high + margin)
 
 
 def _leaves(line: Line, high: float) -> bool:

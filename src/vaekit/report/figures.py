@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 P = ParamSpec("P")
@@ -23,7 +24,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3
 STROKES = ("-", (0, (5, 1.6)), (0, (1, 1.1)), (0, (5, 1.3, 1, 1.3)), (0, (8, 2, 2, 2)), (0, (3, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 
-_STYLE: Mapping[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#8c959f",
     "axes.facecolor": PAPER,
@@ -62,7 +63,7 @@ def pictured(draw: Callable[P, Figure]) -> Callable[P, Image.Image]:
 
     @wraps(draw)
     def picture(*args: P.args, **kwargs: P.kwargs) -> Image.Image:
-        with mpl.rc_context(dict(_STYLE)), warnings.catch_warnings():
+        with mpl.rc_context(_STYLE), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             canvas = FigureCanvasAgg(draw(*args, **kwargs))
             canvas.draw()
@@ -74,7 +75,7 @@ def pictured(draw: Callable[P, Figure]) -> Callable[P, Image.Image]:
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
     """An empty figure, in inches."""
-    return Figure(figsize=(width, height), dpi=100 * DENSITY, layout="constrained")
+    return Figure(figsize=(width, height), dpi=100 * DENSITY, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
 def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
@@ -83,15 +84,18 @@ def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
-def add_legend(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], place: str = "outside lower left"
-) -> None:
-    """A legend outside the axes. Labels are set as text, since matplotlib hides those that begin with an underscore."""
-    below = "lower" in place
-    columns = 1 if not below else 2 if max(map(len, labels)) > 14 else min(4, len(labels))
-    legend = figure.legend(handles, ["-"] * len(labels), loc=place, ncols=columns, handlelength=2.6 if below else 1.2)
+def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], beside: bool = False) -> None:
+    """A legend below the axes, or beside them. Labels are set as text: matplotlib hides those with an underscore."""
+    columns = 1 if beside else 2 if max(map(len, labels)) > 14 else min(4, len(labels))
+    legend = figure.legend(
+        handles,
+        ["-"] * len(labels),
+        loc="outside right upper" if beside else "outside lower left",
+        ncols=columns,
+        handlelength=1.2 if beside else 2.6,
+    )
     for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(short(label, 30 if below else 16))
+        text.set_text(short(label, 16 if beside else 30))
 
 
 def short(text: str, most: int) -> str:

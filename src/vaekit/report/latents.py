@@ -23,9 +23,11 @@ from vaekit.report.figures import (
     pictured,
 )
 from vaekit.report.parts import MINUS
+from vaekit.report.pictures import GUTTER
 
 _MOST_NAMED = 24  # dimensions, with a tick each
 _MOST_CLASSES = len(COLOURS)
+_SMALL = 16  # pixels; smaller tiles need lines between them to be told apart
 _OTHER = "#b6bcc4"
 
 
@@ -61,7 +63,7 @@ def latent_map(
     points: np.ndarray, labels: np.ndarray | None, classes: Sequence[str] | None, axis_names: Sequence[str]
 ) -> Figure:
     """Rows in the latent plane (n, 2), or on the latent line (n, 1), coloured and shaped by label."""
-    figure = new_figure(WIDTH, HEIGHT + 0.5)
+    figure = new_figure(WIDTH, HEIGHT + 0.9)
     axes = figure.subplots()
     groups = _groups(labels, classes, len(points))
     if points.shape[1] == 1:
@@ -75,7 +77,7 @@ def latent_map(
             Line2D([], [], linestyle="", marker=MARKERS[style % len(MARKERS)], color=colour, markersize=6)
             for _, _, colour, style in groups
         ]
-        add_legend(figure, handles, [name for name, *_ in groups], "outside right upper")
+        add_legend(figure, handles, [name for name, *_ in groups], beside=True)
     return figure
 
 
@@ -86,6 +88,10 @@ def manifold(tiles: np.ndarray, axis: np.ndarray) -> Figure:
     axis: the values of z1 and of z2 that the tiles stand at.
     """
     rows, columns, height, width, channels = tiles.shape
+    if max(height, width) < _SMALL:
+        edges = ((0, 0), (0, 0), (0, 1), (0, 1), (0, 0))
+        tiles = np.pad(tiles, edges, constant_values=GUTTER / 255)
+        height, width = height + 1, width + 1
     mosaic = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
     figure = new_figure(WIDTH, WIDTH - 0.2)
     axes = figure.subplots()
@@ -114,7 +120,7 @@ def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     shares = singular**2 / max(float((singular**2).sum()), 1e-300)
     names = tuple(
         f"{which} principal component ({share:.0%} of variance)"
-        for which, share in zip(("first", "second"), shares, strict=False)
+        for which, share in zip(("1st", "2nd"), shares, strict=False)
     )
     return centred @ components.T, names
 
@@ -145,7 +151,10 @@ def _scatter(axes: Axes, points: np.ndarray, groups: Sequence[tuple[str, np.ndar
     for _, rows, colour, style in groups:
         marker = MARKERS[style % len(MARKERS)]
         axes.scatter(*points[rows].T, s=size, marker=marker, color=colour, alpha=0.75, linewidths=0)
-    axes.set_aspect("equal", adjustable="datalim")
+    middle, reach = (points.max(0) + points.min(0)) / 2, 0.53 * float(np.ptp(points, axis=0).max()) or 1.0
+    axes.set_xlim(middle[0] - reach, middle[0] + reach)
+    axes.set_ylim(middle[1] - reach, middle[1] + reach)
+    axes.set_aspect("equal")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
 

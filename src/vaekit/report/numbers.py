@@ -1,6 +1,7 @@
 """The numbers of a page as text: headline, estimates side by side, and whether they may be compared."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from vaekit.evaluation import Estimate
@@ -47,7 +48,8 @@ def estimates_table(facts: Sequence[RunFacts]) -> Table | None:
     if not known:
         return None
     quantities = list(dict.fromkeys(name for _, estimates in known for name in estimates))
-    warnings = dict.fromkeys(e.warning for _, estimates in known for e in estimates.values() if e.warning)
+    warned = [e.warning for _, estimates in known for e in estimates.values() if e.warning]
+    notes = dict.fromkeys(part for warning in warned for part in parts_of(warning))
     if len(facts) == 1:
         (_, estimates), head = known[0], ("quantity", "value", "standard error", "unit", "n")
         rows = [(_row_head(name, facts), *_spread(estimates[name])) for name in quantities]
@@ -55,7 +57,7 @@ def estimates_table(facts: Sequence[RunFacts]) -> Table | None:
         head = ("quantity", *(f.label for f in facts))
         by_label = {f.label: estimates for f, estimates in known}
         rows = [(_row_head(name, facts), *_side_by_side(name, facts, by_label)) for name in quantities]
-    return Table(head, tuple(rows), _caption(facts), tuple(warnings))
+    return Table(head, tuple(rows), _caption(facts), tuple(notes))
 
 
 def why_not_comparable(facts: Sequence[RunFacts]) -> str:
@@ -96,13 +98,26 @@ def headline(facts: Sequence[RunFacts]) -> tuple[Card, ...]:
 
 def brief(warning: str) -> str:
     """A warning's gist: what stands before the colon of each of its parts."""
-    return "; ".join(part.split(":")[0].strip() for part in warning.split(";") if part.strip())
+    return "; ".join(part.split(":")[0] for part in parts_of(warning))
+
+
+def parts_of(warning: str) -> list[str]:
+    """The parts of a warning, each a gist, a colon and the rest, which may hold a semicolon of its own."""
+    return re.split(r"; (?=[^;]*:)", warning)
+
+
+def texts(estimate: Estimate) -> tuple[str, str]:
+    """Value and standard error as text; a count of dimensions is an integer, however sure it is."""
+    value, error = estimate.numbers()
+    if estimate.value is not None and estimate.unit.endswith("dimensions"):
+        value, error = f"{estimate.value:.0f}", f"{estimate.stderr:.1g}" if estimate.stderr >= 0.01 else ""
+    return number(value), error
 
 
 def _card(label: str, estimate: Estimate, remark: str = "") -> Card:
-    value, error = estimate.numbers()
+    value, error = texts(estimate)
     remarks = [part for part in (remark, brief(estimate.warning)) if part]
-    return Card(label, number(value), error, estimate.unit, "; ".join(remarks))
+    return Card(label, value, error, estimate.unit, "; ".join(remarks))
 
 
 def _card_of_run(facts: RunFacts) -> Card:
@@ -130,8 +145,8 @@ def _row_head(quantity: str, facts: Sequence[RunFacts]) -> Cell:
 
 
 def _spread(estimate: Estimate) -> tuple[Cell, ...]:
-    value, error = estimate.numbers()
-    return (Cell(number(value), brief(estimate.warning)), *cells(error or NOTHING, estimate.unit, f"{estimate.n:,}"))
+    value, error = texts(estimate)
+    return (Cell(value, brief(estimate.warning)), *cells(error or NOTHING, estimate.unit, f"{estimate.n:,}"))
 
 
 def _side_by_side(
@@ -142,9 +157,15 @@ def _side_by_side(
     return tuple(
         Cell(NOTHING)
         if e is None
-        else Cell(number(str(e)), "; ".join(part for part in (f"n = {e.n:,}", brief(e.warning)) if part), i == best)
+        else Cell(_in_one(e), "; ".join(part for part in (f"n = {e.n:,}", brief(e.warning)) if part), i == best)
         for i, e in enumerate(row)
     )
+
+
+def _in_one(estimate: Estimate) -> str:
+    value, error = texts(estimate)
+    unit = f" {estimate.unit}" if estimate.value is not None else ""
+    return f"{value} ± {error}{unit}" if error else value + unit
 
 
 def _clear_best(row: Sequence[Estimate | None]) -> int | None:

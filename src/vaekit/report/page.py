@@ -95,10 +95,12 @@ def _write(page: Path, facts: list[RunFacts], extra: Sequence[Section]) -> Path:
     sections = [(section, [show(picture) for picture in section.pictures]) for section in filled]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("vaekit.report").joinpath("page.html.jinja").read_text("utf-8"))
+    common, own = describe(facts)
     html = template.render(
         title=", ".join(f.label for f in facts),
         facts=facts,
-        lines=[describe(f) for f in facts],
+        common=common,
+        own=own,
         notices=list(_notices(facts)),
         cards=headline(facts),
         sections=sections,

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from PIL import Image
 
 # By name, since on the screen they are easily taken for letters and hyphens.
-MINUS, TIMES, SIGMA, NOTHING = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{GREEK SMALL LETTER SIGMA}", "\N{EN DASH}"
+MINUS, TIMES, SIGMA, NOTHING = (
+    "\N{MINUS SIGN}",
+    "\N{MULTIPLICATION SIGN}",
+    "\N{GREEK SMALL LETTER SIGMA}",
+    "\N{EN DASH}",
+)
 
 
 @dataclass(frozen=True)

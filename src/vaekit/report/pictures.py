@@ -13,7 +13,7 @@ from vaekit.data import Levels, Schema, Support
 from vaekit.models import Model
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
-READABLE = 40  # pixels of a tile's longer side, at least
+READABLE = 48  # pixels of a tile's longer side, at least
 _SPREAD = 3.0  # standard deviations on either side of the mean that the grey scale of standardised images covers
 
 
@@ -45,14 +45,14 @@ def brightness(schema: Schema) -> str:
     return "black and white are the lowest and the highest value shown"
 
 
-def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 2, scale: int | None = None) -> Image.Image:
+def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 3, scale: int | None = None) -> Image.Image:
     """Images side by side, row by row, each pixel enlarged to a square.
 
     Args:
         images: (n, channels, height, width) in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
         columns: images in a row; by default about as many as there are rows.
         pad: width of the gutters in pixels.
-        scale: how many times a pixel is enlarged; by default until an image is at least 40 pixels wide or high.
+        scale: how many times a pixel is enlarged; by default until an image is at least 48 pixels wide or high.
     """
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
@@ -60,7 +60,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 2, sca
 
 
 def pairs_grid(
-    originals: np.ndarray, reconstructions: np.ndarray, columns: int = 8, pad: int = 2, scale: int | None = None
+    originals: np.ndarray, reconstructions: np.ndarray, columns: int = 8, pad: int = 3, scale: int | None = None
 ) -> Image.Image:
     """Bands of originals, each with its reconstructions directly below; arguments as for `image_grid`."""
     if originals.shape != reconstructions.shape:

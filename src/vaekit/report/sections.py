@@ -21,9 +21,7 @@ def curves_section(facts: Facts) -> Section:
     logged = [f for f in facts if f.history]
     if not logged:
         return Section("Training")
-    text = (
-        f"The loss is {MINUS}ELBO at beta = 1, so that it can be compared over epochs and runs whatever the objective weighs."
-    )
+    text = f"The loss is {MINUS}ELBO at beta = 1, whatever the objective weighs, so that epochs and runs compare."
     if any(f.is_score for f in logged):
         text += " For the soft-label cross-entropy it is a training score, not a log-likelihood."
     return Section("Training", (text,), tuple(_one_run(logged[0]) if len(logged) == 1 else _overlaid(logged)))
@@ -138,7 +136,7 @@ def _curve(
 
 
 def _has_other_objective(f: RunFacts) -> bool:
-    """Whether training minimised something else than −ELBO: a weighted KL, free nats."""
+    """Whether training minimised something else than the negative ELBO: a weighted KL, free nats."""
     pairs = [(line.get("train_loss"), line.get("train_elbo")) for line in f.history]
     return any(a is not None and b is not None and abs(a + b) > 1e-4 * max(1.0, abs(a)) for a, b in pairs)
 
@@ -156,9 +154,16 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
         originals, reconstructions = np.split(both, 2)
         caption = f"{tag}originals above, reconstructions directly below; {brightness(f.schema)}"
         return Picture(name, pairs_grid(originals, reconstructions, columns=12), alt, caption)
-    stored = (f.schema.to_stored(x) for x in (held.originals, held.reconstructions))
     caption = f"{tag}{len(held.originals):,} rows; on the diagonal nothing is lost{_left_out(f)}"
-    return Picture(name, pairs_by_column(*stored, column_names(f.schema)), alt, caption, DENSITY)
+    return Picture(
+        name,
+        pairs_by_column(
+            f.schema.to_stored(held.originals), f.schema.to_stored(held.reconstructions), column_names(f.schema)
+        ),
+        alt,
+        caption,
+        DENSITY,
+    )
 
 
 def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:

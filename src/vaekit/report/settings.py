@@ -9,18 +9,13 @@ from vaekit.report.parts import NOTHING, TIMES, Cell, Table, cells
 _SAID_ELSEWHERE = ("name", "about")
 
 
-def describe(facts: RunFacts) -> str:
-    """What was trained on what, in a line."""
-    run, schema = facts.run, facts.schema
-    likelihood = run.model.likelihood.kind.replace("_", " ") if run.model.likelihood else "unknown"
-    shape = f" {TIMES} ".join(map(str, schema.shape))
-    what = f"{shape} images" if schema.kind == "image" else f"tables of {shape} columns"
-    return (
-        f"{schema.name}: {what}, {schema.support}. {run.model.latent} latent dimensions, {run.model.encoder.kind} "
-        f"encoder, {run.model.decoder.kind} decoder, {likelihood} likelihood: {facts.parameters:,} weights. "
-        f"{run.objective.kind.upper()}, {run.objective.gradient.kind.replace('_', ' ')} gradients; "
-        f"{_epochs(facts)} of batches of {run.train.batch_size}; seed {run.seed}."
-    )
+def describe(facts: Sequence[RunFacts]) -> tuple[str, tuple[str, ...]]:
+    """What was trained on what: what all runs share, and what is each run's own."""
+    sentences = [_sentences(f) for f in facts]
+    shared = [all(s[i] == sentences[0][i] for s in sentences) for i in range(len(sentences[0]))]
+    common = " ".join(text for text, is_shared in zip(sentences[0], shared, strict=True) if is_shared and text)
+    own = [" ".join(text for text, is_shared in zip(s, shared, strict=True) if not is_shared) for s in sentences]
+    return common, tuple(own)
 
 
 def circumstances(facts: Sequence[RunFacts]) -> Table:
@@ -50,6 +45,28 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def _sentences(facts: RunFacts) -> tuple[str, ...]:
+    run, schema = facts.run, facts.schema
+    likelihood = run.model.likelihood.kind.replace("_", " ") if run.model.likelihood else "unknown"
+    shape = f" {TIMES} ".join(map(str, schema.shape))
+    what = f"{shape} images" if schema.kind == "image" else f"tables of {shape} columns"
+    return (
+        _sentence(run.about),
+        f"{schema.name}: {what}, {schema.support}.",
+        f"{run.model.latent} latent dimensions, {run.model.encoder.kind} encoder, {run.model.decoder.kind} decoder, "
+        f"{likelihood} likelihood; {facts.parameters:,} weights.",
+        f"{run.objective.kind.upper()} with {run.objective.gradient.kind.replace('_', ' ')} gradients, "
+        f"{run.objective.samples} {'sample' if run.objective.samples == 1 else 'samples'} of z for each row.",
+        f"{_epochs(facts)} in batches of {run.train.batch_size}, {run.train.optimiser.kind} at {run.train.lr:g}.",
+        f"Seed {run.seed}.",
+    )
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."
+
+
 def _circumstances_of(facts: RunFacts) -> dict[str, str]:
     schema, weights = facts.schema, dict(facts.weights)
     which = weights.pop("weights", "unknown")
@@ -62,7 +79,7 @@ def _circumstances_of(facts: RunFacts) -> dict[str, str]:
         "data": f"{schema.name}, SHA-256 {schema.fingerprint[:12]}",
         "stored as": str(schema.stored),
         "modelled as": str(schema.support) if schema.scale is None else f"{schema.support}, scaled",
-        "rows": schema.protocol,
+        "split": schema.protocol,
         "seed": str(facts.run.seed),
     }
     if facts.held_out is not None:

@@ -1,0 +1,139 @@
+"""Each mistake: one clear error, the documented exit code, no traceback, nothing left behind."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from conftest import TINY
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder of bad data."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(30, 3))
+    broken = table.copy()
+    broken[7, 1] = np.nan
+    endless = table.copy()
+    endless[3, 2] = np.inf
+    np.save(tmp_path / "nan.npy", broken)
+    np.save(tmp_path / "inf.npy", endless)
+    np.save(tmp_path / "one.npy", table[:1])
+    np.save(tmp_path / "constant.npy", np.c_[table, np.ones(30)])
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}, None]), allow_pickle=True)
+    np.save(tmp_path / "good.npy", table)
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "truncated.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:200])
+    (tmp_path / "renamed.csv").write_bytes((tmp_path / "good.npy").read_bytes())
+    (tmp_path / "text.npy").write_text("a,b\n1,2\n")
+    (tmp_path / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
+    (tmp_path / "words.csv").write_text("a,b\n1,x\n2,y\n3,z\n4,w\n")
+    (tmp_path / "cut-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x03\0\0\0\x64")[:-4])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "parts"),
+    [
+        ("train", 2, ["no data", "vaekit train digits"]),
+        ("train --preset digit", 2, ["no preset 'digit'", "did you mean 'digits'"]),
+        ("train digits train.epoch=3", 2, ["'train.epoch'", "did you mean 'train.epochs'"]),
+        ("train digits train.epochs=ten", 2, ["train.epochs is 'ten'", "integer"]),
+        ("train digit", 3, ["'digit'", "digits"]),
+        ("train nowhere/file.npy", 3, ["nowhere/file.npy"]),
+        ("train digits mnist", 2, ["one DATA at a time"]),
+        ("train digits model.likelihood=bernoulli", 2, ["17 levels", "categorical"]),
+        ("train digits model.latent=0", 2, ["model.latent is 0", "greater than or equal to 1"]),
+        ("train digits limit.memory_gb=0.001", 2, ["GB", "limit.memory_gb"]),
+        ("train digits limit.train=100000", 3, ["limit.train=100000"]),
+        ("train digits train.device=cuda:7", 2, ["cuda:7"]),
+        ("train digits data.missing=mask", 2, ["not available in this version"]),
+        ("train digits --preset digits --config x.yaml", 2, ["--preset and --config"]),
+        ("train --config nowhere.yaml", 2, ["cannot read the config"]),
+        ("train digits --epochs 3", 2, ["--epochs"]),
+        ("frobnicate", 2, ["frobnicate"]),
+        ("evaluate nowhere", 4, ["nowhere is not a run folder"]),
+        ("evaluate", 2, ["RUN"]),
+        ("report", 2, ["no run"]),
+        ("report nowhere", 4, ["not a run folder"]),
+        ("presets nothing", 2, ["no preset 'nothing'"]),
+        ("data nothing", 3, ["'nothing'"]),
+        ("train {files}/nan.npy", 3, ["nan.npy", "row 7", "column 1"]),
+        ("train {files}/inf.npy", 3, ["inf.npy", "row 3", "column 2"]),
+        ("train {files}/one.npy", 3, ["one.npy", "1 rows"]),
+        ("train {files}/constant.npy", 3, ["constant", "column 3", "data.drop"]),
+        ("train {files}/objects.npy", 3, ["objects.npy", "object"]),
+        ("train {files}/empty.csv", 3, ["empty.csv", "empty"]),
+        ("train {files}/empty.npy", 3, ["empty.npy", "empty"]),
+        ("train {files}/truncated.npy", 3, ["truncated.npy"]),
+        ("train {files}/renamed.csv", 3, ["renamed.csv", "NumPy"]),
+        ("train {files}/text.npy", 3, ["text.npy"]),
+        ("train {files}/ragged.csv", 3, ["ragged.csv"]),
+        ("train {files}/words.csv", 3, ["words.csv", "'b'"]),
+        ("train {files}/cut-ubyte.gz", 3, ["cut-ubyte.gz"]),
+        ("train {files}", 3, ["folder"]),
+        ("sample {run} --out x.jpg", 2, ["x.jpg", ".png"]),
+        ("sample {run} --out nowhere/x.png", 2, ["no folder nowhere"]),
+        ("sample {run} -n 0 --out x.png", 2, ["n is 0"]),
+        ("sample {run} -n many --out x.png", 2, ["many"]),
+        ("evaluate {run} --samples 0", 2, ["samples is 0"]),
+        ("evaluate {run} --data {files}/good.npy", 3, ["rows of shape (3,)"]),
+        ("decode {run} {files}/good.npy --out x.npy", 3, ["x"]),
+        ("decode {run} {files}/nan.npy --out x.npy", 3, ["not finite", "row 7"]),
+        ("decode {run} {files}/objects.npy --out x.npy", 3, ["cannot read latents"]),
+        ("decode {run} nowhere.npy --out x.npy", 3, ["cannot read latents"]),
+        ("reconstruct {run} {files}/good.npy --out x.png", 3, ["rows of shape"]),
+    ],
+)
+def test_one_clear_error(cli, files, trained, monkeypatch, line, code, parts):
+    monkeypatch.chdir(files)
+    before = sorted(files.iterdir())
+    if "decode" in line and "good" in line:
+        np.save(files / "good.npy", np.zeros((4, 2)))
+        parts = ["needs (rows, 3)"]
+    found, out, err = cli(line.format(files=files, run=trained))
+    flat = " ".join(err.split())
+    assert found == code, err
+    for part in parts:
+        assert part in flat, err
+    assert "Traceback" not in err
+    assert out == ""
+    assert len(err.strip().splitlines()) <= 4
+    assert sorted(files.iterdir()) == before, "something was left behind"
+
+
+def test_an_unwritable_folder(cli, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = cli(f"train digits {TINY} --run-dir {tmp_path / 'file' / 'run'}")
+    assert code == 2
+    assert "cannot write a run into" in err
+
+
+def test_an_existing_run_is_not_overwritten(cli, trained):
+    before = (trained / "metrics.jsonl").read_bytes()
+    code, _, err = cli(f"train digits {TINY} --run-dir {trained}")
+    assert (code, "holds a run already" in " ".join(err.split())) == (2, True)
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_divergence_leaves_with_5_and_keeps_the_folder(cli, tmp_path):
+    code, _, err = cli(f"train digits {TINY} train.lr=1e30 --run-dir {tmp_path / 'run'}")
+    assert code == 5
+    for part in ("at step", "term '", "training row", "largest weight", "try a smaller train.lr"):
+        assert part in " ".join(err.split())
+    assert (tmp_path / "run" / "STATUS").read_text().startswith("failed")
+
+
+def test_debug_shows_the_traceback(cli):
+    code, _, err = cli("evaluate nowhere --debug")
+    assert code == 4
+    assert "Traceback" in err
+
+
+def test_json_is_valid_even_where_numbers_are_not_finite(cli_json, trained):
+    out = cli_json(f"evaluate {trained} --samples 1 --rows 1")
+    assert json.dumps(out, allow_nan=False)
+    assert out["elbo"]["stderr"] is None

@@ -1,0 +1,167 @@
+"""Every verb, from the words of the command line to its files."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from conftest import TINY
+
+
+def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
+    code, out, err = cli(f"train digits {TINY} --run-dir '{tmp_path / 'a run'}'")
+    assert code == 0, err
+    folder = tmp_path / "a run"
+    for name in ("run.yaml", "environment.json", "data.json", "metrics.jsonl", "STATUS"):
+        assert (folder / name).exists()
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.safetensors", "last.safetensors"}
+    assert len(list((folder / "samples").glob("*.png"))) == 4
+    assert (folder / "STATUS").read_text() == "finished\n"
+    written = yaml.safe_load((folder / "run.yaml").read_text())
+    assert written["model"]["likelihood"] == {"levels": 17, "kind": "categorical"}
+    assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert "train loss" in out
+    for verb in ("evaluate", "report", "sample", "encode"):
+        assert f"vaekit {verb}" in out
+    assert "Traceback" not in err
+
+
+def test_a_run_can_be_repeated_from_its_own_settings(cli, cli_json, trained, tmp_path):
+    again = cli_json(f"train --config {trained / 'run.yaml'} --run-dir {tmp_path / 'again'}")
+    first = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    assert again["valid_elbo"] == first["valid_elbo"]
+
+
+def test_run_folders_are_numbered(cli_json, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [cli_json(f"train digits {TINY} train.epochs=1")["run_dir"] for _ in range(2)]
+    assert names == ["runs/digits-1", "runs/digits-2"]
+
+
+def test_evaluate_gives_the_contracted_json(cli_json, trained):
+    out = cli_json(f"evaluate {trained} --samples 8")
+    for key in ("elbo", "log_likelihood", "bits_per_dim", "rate", "distortion", "active_units", "baseline"):
+        assert set(out[key]) == {"value", "stderr", "n", "unit", "warning"}
+        assert out[key]["n"] == 180
+    assert len(out["kl_per_dimension"]) == 3
+    assert out["elbo"]["value"] < out["log_likelihood"]["value"]
+    assert out["samples"] == 8
+    assert cli_json(f"evaluate {trained} --samples 8")["log_likelihood"] == out["log_likelihood"]
+
+
+def test_evaluate_prints_a_table_with_errors_units_and_the_baseline(cli, trained):
+    code, out, _ = cli(f"evaluate {trained} --samples 8 --split valid --rows 20")
+    assert code == 0
+    for part in ("ELBO", "log-likelihood", "± s.e.", "nats", "baseline", "valid rows, 20 rows, K = 8"):
+        assert part in out
+
+
+def test_soft_bernoulli_is_labelled_wherever_it_is_printed(cli, cli_json, tmp_path):
+    run = tmp_path / "soft"
+    _, out, _ = cli(f"train digits {TINY} model.likelihood=soft_bernoulli --run-dir {run}")
+    assert "not a log-likelihood" in out
+    assert "not a log-likelihood" in cli(f"evaluate {run} --samples 4")[1]
+    evaluated = cli_json(f"evaluate {run} --samples 4")
+    assert "not a log-likelihood" in evaluated["log_likelihood"]["warning"]
+    assert evaluated["bits_per_dim"]["value"] is None
+
+
+@pytest.mark.parametrize("ending", ["png", "npy", "npz", "csv"])
+def test_sample_writes_every_format(cli, trained, tmp_path, ending):
+    out = tmp_path / f"s.{ending}"
+    code, printed, err = cli(f"sample {trained} -n 10 --out {out}")
+    assert code == 0, err
+    assert "10 rows" in printed
+    x = read(out, "x")
+    if ending == "png":
+        assert x.size > 10 * 64
+    else:
+        assert x.reshape(10, -1).shape == (10, 64)
+        assert set(np.unique(x)) <= set(range(17))
+
+
+def test_samples_depend_on_the_seed_and_means_are_not_draws(cli, trained, tmp_path):
+    for name, flags in {"a": "", "b": "", "c": "--seed 1", "mean": "--mean"}.items():
+        assert cli(f"sample {trained} -n 4 --out {tmp_path / name}.npy {flags}")[0] == 0
+    a, b, c, mean = (np.load(tmp_path / f"{name}.npy") for name in ("a", "b", "c", "mean"))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert not np.array_equal(mean, np.round(mean))
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+def test_codes_go_out_and_come_back(cli, trained, tmp_path, ending):
+    codes, pictures = tmp_path / f"codes.{ending}", tmp_path / "decoded.npy"
+    assert cli(f"encode {trained} --out {codes}")[0] == 0
+    assert cli(f"decode {trained} {codes} --out {pictures}")[0] == 0
+    assert np.load(pictures).shape == (180, 1, 8, 8)
+    if ending == "npz":
+        with np.load(codes) as arrays:
+            assert {name: arrays[name].shape for name in arrays} == {
+                "mean": (180, 3),
+                "scale": (180, 3),
+                "label": (180,),
+            }
+
+
+def test_reconstruct_pictures_and_numbers_of_own_and_other_data(cli, trained, tmp_path):
+    assert cli(f"reconstruct {trained} --out {tmp_path / 'pairs.png'}")[0] == 0
+    assert read(tmp_path / "pairs.png", "").shape[1] > 100
+    np.save(tmp_path / "other.npy", np.arange(5 * 64).reshape(5, 1, 8, 8) % 17)
+    assert cli(f"reconstruct {trained} {tmp_path / 'other.npy'} --out {tmp_path / 'r.npy'}")[0] == 0
+    assert np.load(tmp_path / "r.npy").shape == (5, 1, 8, 8)
+    assert cli(f"evaluate {trained} --data {tmp_path / 'other.npy'} --samples 2")[0] == 0
+
+
+def test_report_of_one_and_of_two(cli, trained, tmp_path):
+    assert cli(f"report {trained} --samples 2 --out {tmp_path / 'one.html'}")[0] == 0
+    code, out, err = cli(f"report {trained} {trained} --samples 2 --out {tmp_path / 'two.html'}")
+    assert code == 0, err
+    assert "two.html" in out.replace("\n", "")
+    assert (tmp_path / "two.html").stat().st_size > 20_000
+
+
+def test_a_table_goes_all_the_way(cli, cli_json, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [",".join(f"{v:.4f}" for v in rng.normal(5, 3, 3)) + f",{'ab'[i % 2]}" for i in range(80)]
+    (tmp_path / "t.csv").write_text("width,height,depth,species\n" + "\n".join(rows))
+    run = tmp_path / "run"
+    code, _, err = cli(f"train {tmp_path / 't.csv'} data.label=species train.epochs=1 model.latent=2 --run-dir {run}")
+    assert code == 0, err
+    assert cli_json(f"evaluate {run} --samples 2")["bits_per_dim"]["value"] is None
+    assert cli(f"sample {run} -n 5 --out {tmp_path / 's.csv'}")[0] == 0
+    assert (tmp_path / "s.csv").read_text().startswith('"width","height","depth"\n')
+    assert cli(f"encode {run} --out {tmp_path / 'z.csv'}")[0] == 0
+    assert (tmp_path / "z.csv").read_text().startswith('"z0","z1","label"\n')
+    assert cli(f"report {run} --samples 2")[0] == 0
+    code, _, err = cli(f"sample {run} --out {tmp_path / 's.png'}")
+    assert (code, "is a table" in err) == (2, True)
+
+
+def test_presets_are_listed_and_printed(cli, cli_json):
+    names = set(cli_json("presets"))
+    assert {"tutorial", "tutorial-score", "tutorial-detached", "digits", "digits-continuous", "mnist"} <= names
+    assert all(name in cli("presets")[1] for name in names)
+    printed = yaml.safe_load(cli("presets tutorial")[1])
+    assert printed["limit"] == {"train": 500, "valid": 100, "memory_gb": None}
+
+
+def test_data_is_listed_and_described(cli, cli_json):
+    assert "fashion-mnist" in cli("data")[1]
+    assert "bundled" in cli_json("data")["digits"]["where"]
+    facts = cli_json("data digits")
+    assert facts["shape"] == [1, 8, 8]
+    assert facts["likelihood"] == "categorical"
+    assert "17 levels" in cli("data digits")[1]
+
+
+def read(path, name):
+    if path.suffix == ".png":
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+    if path.suffix == ".csv":
+        return np.loadtxt(path, delimiter=",", skiprows=1)
+    loaded = np.load(path)
+    return loaded if path.suffix == ".npy" else loaded[name]

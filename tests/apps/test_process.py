@@ -1,0 +1,68 @@
+"""What only a process of its own shows: start-up, signals, closed pipes."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import TINY
+
+VAEKIT = [sys.executable, "-m", "vaekit"]
+
+
+def test_help_takes_under_700_ms():
+    """Measured as processor time, which other work on the machine does not stretch as it does the clock."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*VAEKIT, "--help"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.7
+
+
+@pytest.mark.parametrize(
+    "code", ["import vaekit", "import vaekit.apps.cli", "from vaekit.apps.cli import app; app(['--help'])"]
+)
+def test_nothing_imports_torch_before_it_is_needed(code):
+    check = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True).returncode == 0
+
+
+def test_version():
+    out = subprocess.run([*VAEKIT, "--version"], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == __import__("vaekit").__version__
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
+    words = ["train", "digits", *TINY.split(), "train.epochs=100000", "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen([*VAEKIT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if (tmp_path / "run" / "metrics.jsonl").exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert "Interrupted: the weights so far are in" in out
+    assert (tmp_path / "run" / "STATUS").read_text().startswith("interrupted at step")
+    evaluated = subprocess.run([*VAEKIT, "evaluate", str(tmp_path / "run"), "--samples", "2"], capture_output=True)
+    assert evaluated.returncode == 0
+
+
+def test_a_reader_that_leaves_early_is_no_error(trained):
+    process = subprocess.Popen([*VAEKIT, "presets", "tutorial"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    with process.stderr as errors:
+        assert errors.read() == b""
+    assert process.wait() == 0
+
+
+def test_plain_text_where_there_is_no_terminal(trained):
+    env = {**os.environ, "TERM": "dumb", "COLUMNS": "30", "LANG": "C"}
+    out = subprocess.run([*VAEKIT, "evaluate", str(trained), "--samples", "2"], capture_output=True, env=env)
+    assert out.returncode == 0
+    assert b"\x1b" not in out.stdout + out.stderr
