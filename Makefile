@@ -43,7 +43,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 tests: $(STAMP)
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 tutorial: $(STAMP) ## the tutorial's program against `--preset tutorial`, five seeds; writes docs/tutorial.md
 	$(BIN)/python benchmarks/tutorial.py --write docs/tutorial.md

@@ -36,6 +36,17 @@ def seeded() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For modules of many small tensor operations: beside other workers, more threads only wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def globals_untouched() -> Callable[[], AbstractContextManager[None]]:
     """`with globals_untouched(): ...` fails if the block changes any global state of torch."""

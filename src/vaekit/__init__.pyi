@@ -1,6 +1,7 @@
 from .data import DataSpec as DataSpec
 from .data import Limit as Limit
 from .data import Schema as Schema
+from .data import prepare as prepare
 from .evaluation import Estimate as Estimate
 from .evaluation import evaluate as evaluate
 from .models import VAE as VAE
@@ -28,6 +29,8 @@ from .runs import ModelSpec as ModelSpec
 from .runs import Run as Run
 from .runs import fit as fit
 from .runs import load as load
+from .runs import open_run as open_run
+from .runs import reopen as reopen
 from .runs import train as train
 from .training import Event as Event
 from .training import Train as Train

@@ -1,5 +1,5 @@
 """`python -m vaekit`."""
 
-from vaekit.apps.cli import main
+from vaekit.apps.main import main
 
 main()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vaekit.apps.cli import main
+from vaekit.apps.main import main
 
 TINY = "train.epochs=2 limit.train=96 limit.valid=40 model.latent=3 model.encoder.widths=[16] model.decoder.widths=[16]"
 

@@ -13,6 +13,8 @@ from vaekit.models import VAE, CalibratedGaussian, Conditional, Gaussian, Linear
 from vaekit.models.noise import new_generator
 from vaekit.objectives import Elbo
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def story(data: int = 12, latents: int = 3, noise: float = 0.7, orthogonal: bool = False) -> LinearGaussian:
     loadings = torch.randn(data, latents, dtype=torch.float64)
@@ -164,7 +166,7 @@ def test_a_trained_linear_vae_reaches_the_maximum_likelihood_of_probabilistic_pc
     ).double()
     model.likelihood.start_from(x)
     objective, generator, steps = Elbo(kl="closed"), new_generator(4), 500
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         optimiser.zero_grad()

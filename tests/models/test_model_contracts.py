@@ -13,6 +13,8 @@ from vaekit.models import VAE, Conditional, Conv, Gaussian, Likelihood, Mlp, Net
 from vaekit.models.families import Head
 from vaekit.models.noise import draw_from, new_generator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Row i alone and row i in a batch take other code paths in matrix products: equal to rounding, in float64.
 ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
 IMAGES = [(1, 1, 1), (1, 5, 7), (1, 28, 28), (3, 4, 6)]

@@ -26,12 +26,14 @@ from vaekit.objectives import (
 )
 from vaekit.objectives.gradients import RunningMean
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROWS = 20_000
 Objectives = dict[str, Elbo]
 
 
 @pytest.fixture(scope="module")
-def readings() -> dict[tuple[str, str], GradientReading]:
+def readings(one_thread) -> dict[tuple[str, str], GradientReading]:
     return {(reading.place, reading.name): reading for reading in gradient_check()}
 
 

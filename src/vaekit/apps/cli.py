@@ -1,16 +1,11 @@
 """The command line: one verb for each job. Nothing here imports torch before a verb needs it."""
 
-import os
-import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts import App, Parameter
 
 from vaekit import __version__
-from vaekit.errors import VaekitError
 
 EPILOGUE = """\
 Example, from nothing to a report:
@@ -328,44 +323,3 @@ def data(data: str | None = None, /, *settings: str, json: Json = False) -> None
     from vaekit.apps.listings import data_command
 
     data_command(data, settings, json)
-
-
-def main(tokens: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
-    arguments = sys.argv[1:] if tokens is None else tokens
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except KeyboardInterrupt:
-        code = _complain("interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except CycloptsError as error:
-        code = _complain(f"{' '.join(str(error).split())} See `vaekit --help`.", 2)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        expected = isinstance(error, VaekitError | OSError)
-        note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
-        code = _complain(f"{text}{note}", error.exit_code if isinstance(error, VaekitError) else 1)
-    sys.exit(code)
-
-
-def _complain(text: str, code: int) -> int:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]vaekit:[/] {_escape(text)}")
-    return code
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-if __name__ == "__main__":
-    main()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
+from vaekit.data import Rows
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
@@ -29,7 +30,7 @@ NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no den
 
 def evaluate(
     model: Model,
-    data: Tensor | np.ndarray,
+    data: Tensor | np.ndarray | Rows,
     samples: int = 64,
     *,
     seed: int = 0,
@@ -49,7 +50,7 @@ def evaluate(
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
-        data: x (rows, *data), in the support of the likelihood.
+        data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
         samples: K.
         seed: of the noise.
         context: (rows, ...), if the model takes one.
@@ -60,7 +61,7 @@ def evaluate(
     """
     if len(data) == 0 or samples < 1:
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
-    data = torch.as_tensor(data)
+    data = _as_x(model, data, seed)
     blocks = []
     with _evaluating(model):
         for x, part, generator in _blocks(data, seed, context):
@@ -102,6 +103,15 @@ def elbo_rows(model: Model, data: Tensor, generator: torch.Generator) -> tuple[T
     with _evaluating(model):
         draw = model.draw(data, generator=generator)
         return -draw.log_px.mean(0), sum((_rate(latent) for latent in draw.latents), torch.zeros(()))
+
+
+def _as_x(model: Model, data: Tensor | np.ndarray | Rows, seed: int) -> Tensor:
+    """x on the model's device, floating point in its precision."""
+    if isinstance(data, Rows):
+        data = data.batch(slice(0, len(data)), new_generator(seed, Purpose.BINARISE, device=data.values.device))
+    x = torch.as_tensor(data)
+    weight = next(iter(model.state_dict().values()), x)
+    return x.to(weight.device, weight.dtype if x.is_floating_point() and weight.is_floating_point() else x.dtype)
 
 
 @contextmanager

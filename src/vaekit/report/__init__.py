@@ -1,18 +1,5 @@
-"""From run folders to pictures, tables and one HTML page."""
+"""From run folders to pictures, tables and one HTML page. Names load when first used: training needs no matplotlib."""
 
-from vaekit.report.page import write_report
-from vaekit.report.parts import Cell, Picture, Section, Table
-from vaekit.report.pictures import image_grid, pairs_grid, reconstruction_picture, sample_picture, to_unit
+import lazy_loader
 
-__all__ = [
-    "Cell",
-    "Picture",
-    "Section",
-    "Table",
-    "image_grid",
-    "pairs_grid",
-    "reconstruction_picture",
-    "sample_picture",
-    "to_unit",
-    "write_report",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

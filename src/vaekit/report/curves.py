@@ -72,9 +72,11 @@ def typical_range(series: Sequence[np.ndarray]) -> tuple[float, float]:
     if not finite:
         return 0.0, 1.0
     low, top = min(map(np.min, finite)), max(map(np.max, finite))
-    settled = [float(np.quantile(values[len(values) // 10 :], 0.9)) for values in finite]
-    spans = [high - float(values.min()) for high, values in zip(settled, finite, strict=True)]
-    high = min(max(settled), low + max(_ROOM * statistics.median_low(spans), abs(low)))
+    settled = [values[len(values) // 10 :] for values in finite]
+    spans = [float(np.quantile(values, 0.9) - values.min()) for values in settled]
+    high = min(
+        max(np.quantile(values, 0.98) for values in settled), low + max(_ROOM * statistics.median_low(spans), abs(low))
+    )
     if top - low <= _RARE * (high - low):
         high = top
     margin = 0.05 * (high - low) or max(0.5, 0.05 * abs(high))

@@ -21,7 +21,7 @@ from vaekit.report.figures import (
 from vaekit.report.gather import RunFacts
 from vaekit.report.parts import SIGMA, Cell, Picture, Section, Table, cells
 
-ROWS = 5000  # independent estimates for each reading
+ROWS = 20_000  # independent estimates for each reading
 _UNUSUAL = ("detached", "score")
 
 
@@ -39,7 +39,7 @@ def estimators_section(rows: int = ROWS) -> Section:
         "known: early in training, where q(z|x) is the prior, and near the optimum, where it is the best diagonal "
         "Gaussian.",
         "An unbiased estimator's mean differs from the exact gradient by chance alone, so its largest |z| stays below "
-        "about 5; variances are those of one sample.",
+        "about 4; variances are those of one sample.",
         "The detached estimator is quiet and wrong: the mean of its estimates is zero, whatever the true gradient is, "
         "so it does not train the encoder.",
     )

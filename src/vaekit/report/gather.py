@@ -86,7 +86,7 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         held_out = _held_out(opened, reopen(opened), samples, rows)
     except (DataError, ConfigError) as error:
         held_out = None
-        missing += [f"The data is not here: {error}. Estimates, reconstructions and the latent map are left out."]
+        missing += [f"Estimates, reconstructions and the latent map are left out, for want of the data: {error}"]
     try:
         history = tuple(opened.folder.history())
     except (ModelFileError, ValueError):

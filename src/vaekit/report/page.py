@@ -145,9 +145,9 @@ def _notices(facts: list[RunFacts]) -> Iterable[str]:
 
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _file_name(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "picture"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-") or "picture"

@@ -54,7 +54,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 3, sca
         pad: width of the gutters in pixels.
         scale: how many times a pixel is enlarged; by default until an image is at least 48 pixels wide or high.
     """
-    columns = columns or math.ceil(math.sqrt(len(images)))
+    columns = columns or max(1, math.ceil(math.sqrt(len(images))))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     return _paste(rows, [pad] * (len(rows) + 1), columns, pad, scale)
 

@@ -195,8 +195,9 @@ def _kl(f: RunFacts, held: HeldOut, facts: Facts) -> list[Picture]:
 def _map(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
     points, names = principal_plane(held.codes)
     coloured = ", coloured by label" if held.labels is not None else ""
+    classes = f": {', '.join(f.schema.classes)}" if coloured and f.schema.classes else ""
     caption = f"{_tag(f, facts)}means of q(z|x) of {len(points):,} test rows{coloured}"
-    alt = f"Latent map of {f.label}: {len(points)} test rows over {' and '.join(names)}{coloured}."
+    alt = f"Latent map of {f.label}: {len(points)} test rows over {' and '.join(names)}{coloured}{classes}."
     return Picture(
         _name("latent-map", f, facts), latent_map(points, held.labels, f.schema.classes, names), alt, caption, DENSITY
     )

@@ -1,0 +1,10 @@
+from .page import write_report as write_report
+from .parts import Cell as Cell
+from .parts import Picture as Picture
+from .parts import Section as Section
+from .parts import Table as Table
+from .pictures import image_grid as image_grid
+from .pictures import pairs_grid as pairs_grid
+from .pictures import reconstruction_picture as reconstruction_picture
+from .pictures import sample_picture as sample_picture
+from .pictures import to_unit as to_unit

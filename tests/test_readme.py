@@ -1,0 +1,48 @@
+"""What the README and the docs show runs as shown."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vaekit.apps.main import main
+
+ROOT = Path(__file__).parent.parent
+FAST = " train.epochs=2 limit.train=200 limit.valid=50"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python(code, capsys):
+    assert len(code.strip().splitlines()) <= 20
+    exec(compile(code, "README.md", "exec"), {})
+    assert re.search(r"-\d+\.\d+ ± \d+\.\d+ nats", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("lines", blocks("console"))
+def test_commands(lines, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for line in lines.splitlines():
+        words = shlex.split(line + (FAST if line.startswith("vaekit train") else ""))
+        with pytest.raises(SystemExit) as leaving:
+            main(words[1:])
+        assert leaving.value.code == 0, capsys.readouterr().err
+
+
+def test_links_lead_somewhere():
+    for document in (ROOT.glob("*.md"), (ROOT / "docs").glob("*.md")):
+        for path in document:
+            for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+                assert (path.parent / link).exists(), f"{path.name} links to {link}, which is not there"
+
+
+def test_files_named_in_the_architecture_exist():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for room in re.findall(r"^\| `(\w+)/` \|", text, re.MULTILINE):
+        assert (ROOT / "src" / "vaekit" / room).is_dir()
+    for file in re.findall(r"`((?:models|objectives|data|runs|report|apps)/[\w.]+)`", text):
+        assert (ROOT / "src" / "vaekit" / file).exists(), file
