@@ -26,7 +26,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "VAEKIT_DATA" in str(report.longrepr)]
     if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests were skipped for want of VAEKIT_DATA")
+        terminalreporter.write_line(f"skipped for want of VAEKIT_DATA: {len(skipped)}")
 
 
 @pytest.fixture(autouse=True)

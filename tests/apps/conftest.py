@@ -3,10 +3,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tiny import TINY
 
 from vaekit.apps.main import main
-
-TINY = "train.epochs=2 limit.train=96 limit.valid=40 model.latent=3 model.encoder.widths=[16] model.decoder.widths=[16]"
 
 
 @pytest.fixture

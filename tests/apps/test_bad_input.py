@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-
-from conftest import TINY
+from tiny import TINY
 
 
 @pytest.fixture

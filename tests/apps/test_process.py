@@ -8,8 +8,7 @@ import sys
 import time
 
 import pytest
-
-from conftest import TINY
+from tiny import TINY
 
 VAEKIT = [sys.executable, "-m", "vaekit"]
 

@@ -69,6 +69,9 @@ def test_start_is_the_best_constant(head: Head) -> None:
         return built(raw, EVENT).log_prob(x).mean()
 
     best = mean_log_prob(start)
+    raw = start.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(mean_log_prob(raw), raw)
+    assert slope.abs().max() < 0.01  # not 0: counts are smoothed by one
     for _ in range(10):
         assert mean_log_prob(start + 0.3 * torch.randn_like(start)) < best
     for log_variance in built.parameters() if isinstance(built, nn.Module) else ():
@@ -104,6 +107,11 @@ def test_a_calibrated_scale_is_one_number_or_one_for_each_dimension() -> None:
         px = head(head.double().start(x), EVENT)
         variance = x.var(0, correction=0)
         torch.testing.assert_close(px.variance, variance if shape else variance.mean().expand(EVENT))
+
+
+def test_conditional_builds_a_scale_for_its_event() -> None:
+    likelihood = Conditional(nn.Linear(2, 6), CalibratedGaussian(per_dimension=True), event_shape=EVENT)
+    assert {name: tuple(weight.shape) for name, weight in likelihood.head.named_parameters()} == {"log_variance": EVENT}
 
 
 def test_a_calibrated_gaussian_must_be_built_first() -> None:

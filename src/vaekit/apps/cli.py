@@ -163,11 +163,10 @@ def reconstruct(
     *,
     out: Out,
     n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
-    seed: int = 0,
     weights: Weights | None = None,
     json: Json = False,
 ) -> None:
-    """Encode rows and decode them again: one z from q(z|x), then the mean of p(x|z).
+    """Encode rows and decode them again: the mean of q(z|x), then the mean of p(x|z).
 
     Examples:
 
@@ -184,8 +183,6 @@ def reconstruct(
         File to write: .png (originals over reconstructions), .npy, .npz or .csv.
     n
         How many rows; by default 16 for a picture, and all for a file of numbers.
-    seed
-        Of the draw of z.
     weights
         Weights to use.
     json
@@ -193,7 +190,7 @@ def reconstruct(
     """
     from vaekit.apps.verbs import reconstruct_command
 
-    reconstruct_command(run, data, out, n, seed, weights, json)
+    reconstruct_command(run, data, out, n, weights, json)
 
 
 @app.command(sort_key=5)

@@ -10,14 +10,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from torch import Tensor
 
 from vaekit.apps.output import ARRAYS, check_out, print_json, write_array
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
 from vaekit.models.conditional import Conditional
-from vaekit.models.noise import Purpose, draw_from, new_generator
-from vaekit.report import image_grid, pairs_grid, to_unit, write_report
+from vaekit.models.noise import Purpose, new_generator
+from vaekit.report import reconstruct, reconstruction_picture, rows_picture, write_report
 from vaekit.runs import Opened, open_rows, open_run, reopen
 
 BLOCK = 500  # rows
@@ -73,13 +72,13 @@ def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weigh
         for start in range(0, n, BLOCK):
             blocks += [opened.model.generate(min(BLOCK, n - start), generator=generator, mean=mean).cpu()]
             advance(min(BLOCK, n - start))
-    _write_x(out, opened, torch.cat(blocks))
+    _write_x(out, opened, torch.cat(blocks).numpy())
     what = "means of p(x|z)" if mean else "draws of p(x|z)"
     _done(as_json, out, n, f"{what}, z from the prior, seed {seed}")
 
 
 def reconstruct_command(
-    folder: Path, data: str | None, out: Path, n: int | None, seed: int, weights: str | None, as_json: bool
+    folder: Path, data: str | None, out: Path, n: int | None, weights: str | None, as_json: bool
 ) -> None:
     _at_least_one(n=n)
     check_out(out, (".png", *ARRAYS))
@@ -87,23 +86,17 @@ def reconstruct_command(
     rows = open_rows(opened, data).to(device)
     picture = out.suffix.lower() == ".png"
     n = min(n or (16 if picture else len(rows)), len(rows))
-    x, means = [], []
-    with _progress("reconstructing", n) as advance:
-        for number, start in enumerate(range(0, n, BLOCK)):
-            x += [rows.batch(slice(start, min(start + BLOCK, n)))]
-            generator = new_generator(seed, Purpose.POSTERIOR, number, device=device)
-            (q,) = opened.model.encode(x[-1]).posteriors
-            means += [opened.model.decode((draw_from(q, (), generator),)).mean.cpu()]
-            advance(len(x[-1]))
     if picture:
-        originals = torch.cat(x).cpu()
-        if opened.schema.kind != "image":
-            raise ConfigError(f"{opened.schema.name} is a table: write --out as one of {', '.join(ARRAYS)}")
-        above, below = (to_unit(t.numpy(), opened.schema) for t in (originals, torch.cat(means)))
-        pairs_grid(above, below).save(out)
+        reconstruction_picture(opened.model, rows.batch(slice(0, n)), opened.schema).save(out)
     else:
-        _write_x(out, opened, torch.cat(means))
-    _done(as_json, out, n, f"mean of p(x|z) at one z from q(z|x), seed {seed}")
+        means = []
+        with _progress("reconstructing", n) as advance:
+            for start in range(0, n, BLOCK):
+                x = rows.batch(slice(start, min(start + BLOCK, n)))
+                means += [reconstruct(opened.model, x)]
+                advance(len(x))
+        _write_x(out, opened, np.concatenate(means))
+    _done(as_json, out, n, "mean of p(x|z) at the mean of q(z|x)")
 
 
 def encode_command(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool) -> None:
@@ -136,7 +129,7 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
         for part in z.split(BLOCK):
             blocks += [opened.model.decode((part,)).mean.cpu()]
             advance(len(part))
-    _write_x(out, opened, torch.cat(blocks))
+    _write_x(out, opened, torch.cat(blocks).numpy())
     _done(as_json, out, len(z), "mean of p(x|z)")
 
 
@@ -190,13 +183,11 @@ def _open(folder: Path, weights: str | None) -> tuple[Opened, torch.device]:
     return opened, device
 
 
-def _write_x(out: Path, opened: Opened, x: Tensor) -> None:
-    schema = opened.schema
-    if out.suffix.lower() != ".png":
-        return write_array(out, {"x": schema.to_stored(x.numpy())}, schema.columns)
-    if schema.kind != "image":
-        raise ConfigError(f"{schema.name} is a table: write --out as one of {', '.join(ARRAYS)}")
-    image_grid(to_unit(x.numpy(), schema)).save(out)
+def _write_x(out: Path, opened: Opened, x: np.ndarray) -> None:
+    if out.suffix.lower() == ".png":
+        rows_picture(x, opened.schema).save(out)
+    else:
+        write_array(out, {"x": opened.schema.to_stored(x)}, opened.schema.columns)
 
 
 def _at_least_one(**numbers: int | None) -> None:

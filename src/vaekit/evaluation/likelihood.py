@@ -63,7 +63,7 @@ def evaluate(
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
     data = _as_x(model, data, seed)
     blocks = []
-    with _evaluating(model):
+    with evaluating(model):
         for x, part, generator in _blocks(data, seed, context):
             blocks += [_bounds(model, x, part, generator, samples)]
             if progress is not None:
@@ -100,7 +100,7 @@ def baseline(likelihood: Conditional, train: Tensor, data: Tensor) -> Estimate:
 
 def elbo_rows(model: Model, data: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum."""
-    with _evaluating(model):
+    with evaluating(model):
         draw = model.draw(data, generator=generator)
         return -draw.log_px.mean(0), sum((_rate(latent) for latent in draw.latents), torch.zeros(()))
 
@@ -115,7 +115,8 @@ def _as_x(model: Model, data: Tensor | np.ndarray | Rows, seed: int) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
+def evaluating(model: Model) -> Iterator[None]:
+    """The model in evaluation mode, without gradients; put back as it was afterwards."""
     training = model.training
     model.train(False)
     try:
@@ -167,7 +168,7 @@ def _numbers(px: Distribution) -> int:
 def _latent_rows(model: Model, data: Tensor, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """KL of each dimension and the posterior's mean, (rows, dimensions) each, for one group of factorising latents."""
     kl, mean = [], []
-    with _evaluating(model):
+    with evaluating(model):
         for x, part, generator in _blocks(data, 0, context):
             draw = model.draw(x, context=part, generator=generator)
             latent = draw.latents[0]

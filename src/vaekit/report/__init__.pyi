@@ -5,6 +5,8 @@ from .parts import Section as Section
 from .parts import Table as Table
 from .pictures import image_grid as image_grid
 from .pictures import pairs_grid as pairs_grid
+from .pictures import reconstruct as reconstruct
 from .pictures import reconstruction_picture as reconstruction_picture
+from .pictures import rows_picture as rows_picture
 from .pictures import sample_picture as sample_picture
 from .pictures import to_unit as to_unit

@@ -12,11 +12,11 @@ from torch.distributions import Normal
 
 from vaekit.data import Dataset, Rows, Schema
 from vaekit.errors import ConfigError, DataError, ModelFileError
-from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
+from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, kl_per_dimension
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.noise import Purpose, new_generator
-from vaekit.report.pictures import reading, reconstruct
+from vaekit.report.pictures import reconstruct
 from vaekit.runs import Opened, Run, reopen, to_yaml
 
 ROWS = 2000  # test rows that estimates are made from
@@ -99,7 +99,7 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         missing += ["There is no readable environment.json, so it is not known what the run ran on."]
     image, latent = opened.schema.kind == "image", opened.run.model.latent
     shown = SAMPLES if image else TABLE_ROWS
-    with reading(opened.model):
+    with evaluating(opened.model):
         kind = measure(opened.model.decode((torch.zeros(1, latent),)))
     return RunFacts(
         label=opened.run.name,
@@ -152,14 +152,14 @@ def _take(rows: Rows, index: Tensor) -> Tensor:
 
 
 def _codes(opened: Opened, x: Tensor) -> np.ndarray:
-    with reading(opened.model):
+    with evaluating(opened.model):
         means = [opened.model.encode(part).posteriors[0].mean.flatten(1) for part in x.split(_BLOCK)]
         return torch.cat(means).numpy()
 
 
 def _from_prior(opened: Opened, n: int, mean: bool) -> np.ndarray:
     generator = new_generator(opened.run.seed, Purpose.GENERATE)
-    with reading(opened.model):
+    with evaluating(opened.model):
         return opened.model.generate(n, generator=generator, mean=mean).numpy()
 
 
@@ -167,7 +167,7 @@ def _manifold(opened: Opened) -> np.ndarray:
     """What z decodes to over a square of evenly spaced quantiles of N(0, 1); the first row has the largest z2."""
     z = manifold_axis()
     z1, z2 = torch.meshgrid(z, z.flip(0), indexing="xy")
-    with reading(opened.model):
+    with evaluating(opened.model):
         return opened.model.decode((torch.stack([z1, z2], -1),)).mean.numpy()
 
 

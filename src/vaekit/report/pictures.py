@@ -1,8 +1,7 @@
 """Pictures of rows: pixel grids of images, panels of columns for tables. Fast enough for a training loop."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from vaekit.data import Levels, Schema, Support
+from vaekit.evaluation import evaluating
 from vaekit.models import Model
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
@@ -88,8 +88,12 @@ def sample_picture(
     model: Model, schema: Schema, n: int = 64, generator: torch.Generator | None = None, mean: bool = True
 ) -> Image.Image:
     """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it; for a table, histograms by column."""
-    with reading(model):
-        x = model.generate(n, generator=generator, mean=mean).cpu().numpy()
+    with evaluating(model):
+        return rows_picture(model.generate(n, generator=generator, mean=mean).cpu().numpy(), schema)
+
+
+def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
+    """Rows as the model sees them: a grid of images; for a table, histograms by column."""
     if schema.kind == "image":
         return image_grid(to_unit(x, schema))
     from vaekit.report.columns import histograms_by_column
@@ -99,20 +103,8 @@ def sample_picture(
 
 def reconstruct(model: Model, x: Tensor) -> np.ndarray:
     """The mean of p(x|z) at z = the mean of q(z|x) for each row of x."""
-    with reading(model):
+    with evaluating(model):
         return model.decode([q.mean for q in model.encode(x).posteriors]).mean.cpu().numpy()
-
-
-@contextmanager
-def reading(model: Model) -> Iterator[None]:
-    """The model in evaluation mode, without gradients; put back as it was afterwards."""
-    training = model.training
-    model.train(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def column_names(schema: Schema) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The run folder: what a run writes, each file whole or not at all."""
 
+import contextlib
 import json
 import math
 import os
@@ -81,8 +82,16 @@ class RunFolder:
             file.write(json.dumps(plain) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, oldest first."""
-        return [json.loads(line) for line in self.read("metrics.jsonl").splitlines()]
+        """The lines of metrics.jsonl, oldest first; one that was cut off while it was written is left out."""
+        lines = []
+        for line in self.read("metrics.jsonl").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines += [json.loads(line)]
+        if not lines:
+            raise ModelFileError(
+                f"{self.path / 'metrics.jsonl'} holds no line that can be read: the run has no history"
+            )
+        return lines
 
     def save_weights(self, name: str, weights: Weights, metadata: Mapping[str, str]) -> None:
         """checkpoints/NAME.safetensors."""
