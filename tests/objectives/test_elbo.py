@@ -190,3 +190,15 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 
 def test_an_estimator_can_be_named() -> None:
     assert Elbo(gradient="score").gradient == Score()
+
+
+@pytest.mark.parametrize("gradient", examples(Gradient), ids=name)
+def test_a_draw_made_for_another_estimator_is_refused(gradient) -> None:
+    """Its value would be right and its gradient wrong, in silence."""
+    vae, objective = model(), Elbo(gradient=gradient)
+    objective(drawn(vae, path=gradient.path, score=gradient.score))
+    wrong = drawn(vae, path=not gradient.path, score=True)
+    with pytest.raises(ValueError, match=f"{gradient.kind} needs z drawn with path={gradient.path}"):
+        objective(wrong)
+    with torch.no_grad():
+        objective(wrong)

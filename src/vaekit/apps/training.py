@@ -129,8 +129,11 @@ def _follow(console: Console, job: Job, received: list[int]) -> dict[str, Any]:
                 if event.epoch % every == 0 or event.epoch in (1, event.epochs):
                     _line(console, event)
                     _pictures(job, event.epoch)
-            elif event.kind == "end" and event.message:
-                console.print(event.message)
+            elif event.kind == "end":
+                last |= event.metrics
+                if event.message:
+                    console.print(event.message)
+                console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {-event.metrics['best_valid_elbo']:.2f}")
             if received:
                 events.close()
                 break

@@ -61,6 +61,8 @@ class Draw:
     latents: tuple[Latent, ...]
     px: Distribution
     log_px: PerSample
+    path: bool = True  # how it was drawn: see `VAE.draw`
+    score: bool = True
 
     @property
     def log_pz(self) -> PerSample:
@@ -128,7 +130,7 @@ class VAE(nn.Module):
         likelihood: called with z (..., *event), returns p(x|z) with batch shape (...).
 
     Any torch modules whose calls return torch distributions will do. With a `context`, all three are handed it as
-    their last argument.
+    their last argument; vaekit's own parts take none yet.
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114; Rezende, Mohamed and Wierstra, 2014, arXiv 1401.4082.
 
@@ -201,7 +203,7 @@ class VAE(nn.Module):
                 f"must be one distribution for each sample and row, {(samples, len(x))}"
             )
         log_px = px.log_prob(x)
-        return Draw(x, None, context, (latent,), px, log_px)
+        return Draw(x, None, context, (latent,), px, log_px, path, score)
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
         """ln p(x, z), (...), for latents (z,) with z (..., batch, *event)."""

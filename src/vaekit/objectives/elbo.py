@@ -77,6 +77,7 @@ class Elbo:
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         ctx = StepContext() if ctx is None else ctx
+        self._check_how_drawn(draw)
         beta = self.beta.at(ctx.step, ctx.steps) if isinstance(self.beta, Warmup) else self.beta
         reward, cost = draw.log_px, torch.zeros_like(draw.log_px)  # (samples, batch)
         penalty = rate = torch.zeros_like(draw.log_px[0])  # (batch,)
@@ -98,6 +99,15 @@ class Elbo:
         log_px = draw.log_px.detach().mean(0)
         parts = {"elbo": log_px - rate, "distortion": -log_px, "rate": rate}
         return Terms(surrogate.mean(0) - penalty, parts)
+
+    def _check_how_drawn(self, draw: Draw) -> None:
+        asked = (self.gradient.path, self.gradient.score)
+        if torch.is_grad_enabled() and (draw.path, draw.score) != asked:
+            raise ValueError(
+                f"the gradient estimator {self.gradient.kind} needs z drawn with path={asked[0]}, score={asked[1]}, "
+                f"and it was drawn with path={draw.path}, score={draw.score}: its gradients would be wrong. Draw with "
+                "model.draw(x, objective.samples, path=objective.gradient.path, score=objective.gradient.score)"
+            )
 
     def _closed_kl(self, latent: Latent) -> Tensor | None:
         if self.kl == "sampled" or isinstance(self.gradient, StickTheLanding):

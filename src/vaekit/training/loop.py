@@ -33,7 +33,10 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Event:
-    """What happened in training. Metrics are per row, in nats; `epoch` events have them, `step` events have none."""
+    """What happened in training.
+
+    The metrics of an `epoch` are means over rows, in nats; those of the `end` tell the best epoch; a `step` has none.
+    """
 
     kind: Literal["start", "step", "epoch", "end"]
     step: int
@@ -75,7 +78,7 @@ def train_model(
     noise = NoiseSource(model, train.batch(slice(0, 1), new_generator(seed, device=device)), objective.samples)
     check_every = 1 if device.type == "cpu" else CHECK_EVERY
     yield Event("start", 0, steps, 0, settings.epochs)
-    lr = settings.lr
+    lr, message = settings.lr, ""
     while state.epoch < settings.epochs:
         started = time.perf_counter()
         model.train()
@@ -113,9 +116,9 @@ def train_model(
         yield Event("epoch", state.step, steps, state.epoch, settings.epochs, metrics)
         if settings.patience is not None and state.epoch - state.best_epoch >= settings.patience:
             message = f"stopped early: the validation ELBO has not risen for {settings.patience} epochs"
-            yield Event("end", state.step, steps, state.epoch, settings.epochs, message=message)
-            return
-    yield Event("end", state.step, steps, state.epoch, settings.epochs)
+            break
+    best = {"best_epoch": state.best_epoch, "best_valid_elbo": state.best_elbo}
+    yield Event("end", state.step, steps, state.epoch, settings.epochs, best, message)
 
 
 def validate(model: nn.Module, rows: Rows, seed: int) -> dict[str, float]:
