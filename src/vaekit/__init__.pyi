@@ -23,6 +23,7 @@ from .objectives import Detached as Detached
 from .objectives import Elbo as Elbo
 from .objectives import Pathwise as Pathwise
 from .objectives import Score as Score
+from .objectives import StepContext as StepContext
 from .objectives import StickTheLanding as StickTheLanding
 from .objectives import Warmup as Warmup
 from .runs import ModelSpec as ModelSpec

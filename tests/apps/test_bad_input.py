@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ def files(tmp_path):
     (tmp_path / "text.npy").write_text("a,b\n1,2\n")
     (tmp_path / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
     (tmp_path / "words.csv").write_text("a,b\n1,x\n2,y\n3,z\n4,w\n")
+    (tmp_path / "twice.yaml").write_text("data: {source: digits}\ntrain: {epochs: 1}\ntrain: {lr: 0.1}\n")
+    (tmp_path / "folder.png").mkdir()
     (tmp_path / "cut-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x03\0\0\0\x64")[:-4])
     return tmp_path
 
@@ -54,6 +57,10 @@ def files(tmp_path):
         ("train --config nowhere.yaml", 2, ["cannot read the config"]),
         ("train digits --epochs 3", 2, ["--epochs"]),
         ("frobnicate", 2, ["frobnicate"]),
+        ("train digits name=../evil", 2, ["name is '../evil'"]),
+        ("train --config {files}/twice.yaml", 2, ["twice.yaml", "the key 'train' stands twice"]),
+        ("sample {run} --seed=-1 --out x.png", 2, ["--seed is -1", "at least 0"]),
+        ("sample {run} --out {files}/folder.png", 2, ["is a folder"]),
         ("evaluate nowhere", 4, ["nowhere is not a run folder"]),
         ("evaluate", 2, ["RUN"]),
         ("report", 2, ["no run"]),
@@ -76,7 +83,7 @@ def files(tmp_path):
         ("train {files}", 3, ["folder"]),
         ("sample {run} --out x.jpg", 2, ["x.jpg", ".png"]),
         ("sample {run} --out nowhere/x.png", 2, ["no folder nowhere"]),
-        ("sample {run} -n 0 --out x.png", 2, ["n is 0"]),
+        ("sample {run} -n 0 --out x.png", 2, ["--number is 0"]),
         ("sample {run} -n many --out x.png", 2, ["many"]),
         ("evaluate {run} --samples 0", 2, ["samples is 0"]),
         ("evaluate {run} --data {files}/good.npy", 3, ["rows of shape (3,)"]),
@@ -136,3 +143,19 @@ def test_json_is_valid_even_where_numbers_are_not_finite(cli_json, trained):
     out = cli_json(f"evaluate {trained} --samples 1 --rows 1")
     assert json.dumps(out, allow_nan=False)
     assert out["elbo"]["stderr"] is None
+
+
+def test_a_last_step_that_ruins_the_weights_is_divergence_too(cli, tmp_path):
+    one_step = "train.epochs=1 train.batch_size=96 train.lr=1e20"
+    code, _, err = cli(f"train digits {TINY} {one_step} --run-dir {tmp_path / 'run'}")
+    assert code == 5, err
+    assert "not finite after step 1" in " ".join(err.split())
+
+
+def test_best_weights_that_are_gone_are_not_replaced_in_silence(cli, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "checkpoints" / "best.safetensors").unlink()
+    for asked in ("", "--weights best"):
+        code, _, err = cli(f"evaluate {run} --samples 1 {asked}")
+        assert (code, "best.safetensors" in " ".join(err.split())) == (4, True)
+    assert cli(f"evaluate {run} --samples 1 --weights last")[0] == 0

@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, SoftBernoulli, Standard, evaluate
+from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation import Estimate, baseline, elbo_rows, kl_per_dimension
 from vaekit.evaluation.likelihood import BLOCK
 from vaekit.models.linear_gaussian import LinearGaussian
@@ -137,6 +138,24 @@ def test_bad_arguments_are_refused(oracle, rows):
     for bad in (lambda: evaluate(oracle.vae(), rows[:0]), lambda: evaluate(oracle.vae(), rows, samples=0)):
         with pytest.raises(ValueError, match="at least one"):
             bad()
+
+
+def test_values_outside_the_support_are_refused_with_their_row():
+    x = torch.bernoulli(torch.full((5, 6), 0.5))
+    x[3, 2] = 7
+    with pytest.raises(DataError, match=r"1 of 5 rows .* first row 3, whose values reach from 0 to 7"):
+        evaluate(decoder(Bernoulli(), 6), x)
+    x[3, 2] = float("nan")
+    with pytest.raises(DataError, match="first row 3"):
+        evaluate(decoder(Gaussian(), 12), x)
+
+
+def test_a_model_whose_numbers_are_not_finite_is_named():
+    model = decoder(Gaussian(), 12)
+    with torch.no_grad():
+        model.likelihood.network.bias[0] = float("inf")
+    with pytest.raises(VaekitError, match=r"the model gives -?(inf|nan) for row 0"):
+        evaluate(model, torch.zeros(5, 6))
 
 
 def test_numpy_data_and_progress(oracle, rows):

@@ -84,7 +84,7 @@ def test_warm_up_takes_beta_from_the_step() -> None:
 def test_parts_are_the_true_bound_its_distortion_and_its_rate_and_carry_no_gradient() -> None:
     draw = drawn(model())
     for objective in (Elbo(), Elbo(kl="sampled"), Elbo(beta=Warmup()), Elbo(free_nats=100.0)):
-        parts = objective(draw).parts
+        parts = objective(draw, StepContext()).parts
         assert set(parts) == {"elbo", "distortion", "rate"}
         torch.testing.assert_close(parts["elbo"], -parts["distortion"] - parts["rate"])
         torch.testing.assert_close(parts["distortion"], -draw.log_px.mean(0).detach())
@@ -202,3 +202,8 @@ def test_a_draw_made_for_another_estimator_is_refused(gradient) -> None:
         objective(wrong)
     with torch.no_grad():
         objective(wrong)
+
+
+def test_a_warm_up_without_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="StepContext"):
+        Elbo(beta=Warmup())(drawn(model()))

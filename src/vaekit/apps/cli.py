@@ -26,6 +26,7 @@ app = App(
     help="Train, evaluate and use variational autoencoders.",
     help_epilogue=EPILOGUE,
     help_format="markdown",
+    suppress_keyboard_interrupt=False,
 )
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]

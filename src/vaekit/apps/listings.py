@@ -1,11 +1,12 @@
 """`vaekit presets` and `vaekit data`: what there is."""
 
+import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from vaekit.apps.output import print_json
+from vaekit.apps.output import print_json, table_console
 from vaekit.runs import make_run, override, preset, presets, to_yaml, with_source
 
 
@@ -57,7 +58,7 @@ def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     for name, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         console.print(f"{name:>22}  {text}", soft_wrap=True, markup=False)
-    console.print(f"\nNext: vaekit train {data}", markup=False)
+    console.print(f"\nNext: vaekit train {shlex.quote(data)}", markup=False)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -66,4 +67,4 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(title, no_wrap=i == 0)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    table_console().print(table)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def next_steps(console: Console, run: Path) -> None:
     """Name the commands that are useful after training."""
+    quoted = shlex.quote(str(run))
     console.print(f"\nThe run is in [bold]{run}[/]. Next:")
     for command, what in (
-        (f"vaekit evaluate {run}", "the log-likelihood of held-out rows, with errors"),
-        (f"vaekit report {run}", "curves, pictures and numbers in one page"),
-        (f"vaekit sample {run} -n 64 --out samples.png", "new rows from the prior"),
-        (f"vaekit encode {run} --out codes.npz", "codes of the test rows"),
+        (f"vaekit evaluate {quoted}", "the log-likelihood of held-out rows, with errors"),
+        (f"vaekit report {quoted}", "curves, pictures and numbers in one page"),
+        (f"vaekit sample {quoted} -n 64 --out samples.png", "new rows from the prior"),
+        (f"vaekit encode {quoted} --out codes.npz", "codes of the test rows"),
     ):
         console.print(f"  {command:<58}[dim]{what}[/]", soft_wrap=True)
 
@@ -35,6 +37,8 @@ def check_out(out: Path, endings: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written, before any work is done."""
     if out.suffix.lower() not in endings:
         raise ConfigError(f"--out is {out}: its ending must be one of {', '.join(endings)}")
+    if out.is_dir():
+        raise ConfigError(f"--out is {out}, which is a folder: name a file in it")
     if not out.parent.is_dir():
         raise ConfigError(f"--out is {out}: there is no folder {out.parent}; make it first")
 
@@ -75,3 +79,9 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def table_console() -> Console:
+    """Stdout, at least wide enough for a table of numbers: a narrow screen wraps lines rather than cutting figures."""
+    console = Console(highlight=False)
+    return Console(highlight=False, width=max(console.width, 80))

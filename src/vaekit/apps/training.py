@@ -26,7 +26,7 @@ def train_command(
     arguments: Sequence[str], preset_name: str | None, config: Path | None, run_dir: Path | None, as_json: bool
 ) -> None:
     run = _read_run(arguments, preset_name, config)
-    run = run.model_copy(update={"run_dir": str(run_dir or _free_folder(run.name))})
+    run = run.model_copy(update={"run_dir": str(run_dir or run.run_dir or _free_folder(run.name))})
     console = Console(stderr=as_json, highlight=False)
     job = Job.start(run)
     assert job.folder is not None

@@ -32,7 +32,8 @@ def evaluate_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    _at_least_one(samples=samples, rows=rows)
+    _at_least(1, samples=samples, rows=rows)
+    _at_least(0, seed=seed)
     opened, device = _open(folder, weights)
     dataset = None if data else reopen(opened)
     held = (open_rows(opened, data) if dataset is None else getattr(dataset, split)).to(device)
@@ -63,7 +64,8 @@ def evaluate_command(
 
 
 def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weights: str | None, as_json: bool) -> None:
-    _at_least_one(n=n)
+    _at_least(1, number=n)
+    _at_least(0, seed=seed)
     check_out(out, (".png", *ARRAYS))
     opened, device = _open(folder, weights)
     generator = new_generator(seed, Purpose.GENERATE, device=device)
@@ -80,7 +82,7 @@ def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weigh
 def reconstruct_command(
     folder: Path, data: str | None, out: Path, n: int | None, weights: str | None, as_json: bool
 ) -> None:
-    _at_least_one(n=n)
+    _at_least(1, number=n)
     check_out(out, (".png", *ARRAYS))
     opened, device = _open(folder, weights)
     rows = open_rows(opened, data).to(device)
@@ -134,7 +136,7 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
 
 
 def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool) -> None:
-    _at_least_one(samples=samples)
+    _at_least(1, samples=samples)
     if not folders:
         raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`")
     if out is not None:
@@ -190,10 +192,10 @@ def _write_x(out: Path, opened: Opened, x: np.ndarray) -> None:
         write_array(out, {"x": opened.schema.to_stored(x)}, opened.schema.columns)
 
 
-def _at_least_one(**numbers: int | None) -> None:
+def _at_least(least: int, **numbers: int | None) -> None:
     for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ConfigError(f"--{name} is {number}: it should be at least 1")
+        if number is not None and number < least:
+            raise ConfigError(f"--{name} is {number}: it should be at least {least}")
 
 
 def _done(as_json: bool, out: Path, n: int, what: str) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from vaekit.data import Rows
+from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
@@ -62,6 +63,7 @@ def evaluate(
     if len(data) == 0 or samples < 1:
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
     data = _as_x(model, data, seed)
+    _check_support(model, data, context)
     blocks = []
     with evaluating(model):
         for x, part, generator in _blocks(data, seed, context):
@@ -71,6 +73,7 @@ def evaluate(
         log_px, rate, bound, ess = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         first = context if context is None else context[:1]
         px = model.draw(data[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
+    _check_finite(log_px, rate, bound)
     kind = measure(px)
     score = NOT_A_LIKELIHOOD if kind == "score" else ""
     bounds = {
@@ -112,6 +115,37 @@ def _as_x(model: Model, data: Tensor | np.ndarray | Rows, seed: int) -> Tensor:
     x = torch.as_tensor(data)
     weight = next(iter(model.state_dict().values()), x)
     return x.to(weight.device, weight.dtype if x.is_floating_point() and weight.is_floating_point() else x.dtype)
+
+
+def _check_support(model: Model, x: Tensor, context: Tensor | None) -> None:
+    """Refuse values that the likelihood gives no probability, which would pass as numbers."""
+    with evaluating(model):
+        px = model.draw(
+            x[:1], context=None if context is None else context[:1], generator=new_generator(0, device=x.device)
+        ).px
+    try:
+        inside = px.support.check(x) if px.support is not None else torch.ones(len(x), dtype=torch.bool)
+    except NotImplementedError:
+        inside = x.isfinite()
+    bad = ~inside.reshape(len(x), -1).all(1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        low, high = float(x[row].min()), float(x[row].max())
+        raise DataError(
+            f"{int(bad.sum())} of {len(x)} rows hold values outside the support of the likelihood ({px.support}), "
+            f"first row {row}, whose values reach from {low:.4g} to {high:.4g}: scale the data"
+        )
+
+
+def _check_finite(*rows: Tensor) -> None:
+    for values in rows:
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            raise VaekitError(
+                f"the model gives {float(values[row])} for row {row} and {len(bad) - 1} others: its weights are out of "
+                "bounds, or the row is far from what it was trained on; train again with a smaller train.lr"
+            )
 
 
 @contextmanager
@@ -199,7 +233,7 @@ def _active_units(model: Model, data: Tensor, context: Tensor | None) -> dict[st
 
 def _count_above(values: Tensor, errors: Tensor, threshold: float, n: int, dims: int) -> Estimate:
     """How many values lie above the threshold; the error is that of each being on its side by chance."""
-    above = Normal(0.0, 1.0).cdf((values - threshold) / errors.clamp_min(1e-12))
+    above = Normal(0.0, 1.0, validate_args=False).cdf((values - threshold) / errors.clamp_min(1e-12))
     stderr = float((above * (1 - above)).sum().sqrt())
     return Estimate(float((values > threshold).sum()), stderr, n, f"of {dims} dimensions")
 

@@ -75,7 +75,7 @@ class ContinuousBernoulli(Distribution):
         small, size = _guard(self.logits, 0.3)
         decay = (-size).exp()
         exact = 1 / size**2 - decay / (1 - decay) ** 2
-        square = self.logits**2
+        square = torch.where(small, self.logits, 0) ** 2
         return torch.where(small, 1 / 12 - square / 240 + square**2 / 6048 - square**3 / 172800, exact)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -194,6 +194,7 @@ def _log_normaliser_from_end(logits: Tensor) -> Tensor:
     """A(l) - max(l, 0), which grows only as ln |l|."""
     small, size = _guard(logits, 0.3)
     exact = torch.log(-torch.expm1(-size)) - size.log()
+    logits = torch.where(small, logits, 0)  # a series that overflows where it is not used makes NaN gradients
     square = logits**2
     series = logits * (0.5 - _right(logits)) + square / 24 - square**2 / 2880 + square**3 / 181440
     return torch.where(small, series, exact)
@@ -203,7 +204,8 @@ def _mean(logits: Tensor) -> Tensor:
     small, size = _guard(logits, 0.3)
     below = 1 / size - (-size).exp() / -torch.expm1(-size)  # the mean at -|l|
     exact = torch.where(logits < 0, below, 1 - below)
-    return torch.where(small, 0.5 + logits / 12 - logits**3 / 720 + logits**5 / 30240, exact)
+    near = torch.where(small, logits, 0)
+    return torch.where(small, 0.5 + near / 12 - near**3 / 720 + near**5 / 30240, exact)
 
 
 def logits_of_mean(mean: Tensor, steps: int = 60) -> Tensor:
@@ -236,5 +238,8 @@ def measure(px: Distribution) -> str:
         px = px.base_dist
     if isinstance(px, SoftBernoulli):
         return "score"
-    discrete = px.support.is_discrete  # pyright: ignore[reportOptionalMemberAccess]
-    return "mass" if discrete else "density"
+    try:
+        support = px.support
+    except NotImplementedError:  # somebody else's distribution that does not say
+        return "density"
+    return "mass" if support is not None and support.is_discrete else "density"

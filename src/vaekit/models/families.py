@@ -114,7 +114,7 @@ class Gaussian(Head):
     def start(self, x: Tensor) -> Tensor:
         x = _floating(x)
         mean = x.mean(0).flatten()
-        return mean if self.scale is not None else torch.cat([mean, _log_variance(x).flatten()])
+        return mean if self.scale is not None else torch.cat([mean, _log_variance(x.var(0, correction=0)).flatten()])
 
 
 @spec
@@ -170,7 +170,7 @@ class LearnedScale(nn.Module, Head):
         x = _floating(x)
         with torch.no_grad():
             variance = x.var(0, correction=0)
-            self.log_variance.copy_((variance.mean() if shared else variance).clamp_min(1e-4).log())
+            self.log_variance.copy_(_log_variance(variance.mean() if shared else variance))
         return x.mean(0).flatten()
 
 
@@ -273,8 +273,9 @@ def _smoothed_mean(x: Tensor) -> Tensor:
     return ((x.sum(0) + 1) / (len(x) + 2)).flatten()
 
 
-def _log_variance(x: Tensor) -> Tensor:
-    return x.var(0, correction=0).clamp_min(1e-4).log()
+def _log_variance(variance: Tensor) -> Tensor:
+    """ln of variances, those of dimensions that hardly vary raised to a small share of the largest."""
+    return variance.clamp_min(1e-4 * float(variance.max().clamp_min(1e-8))).log()
 
 
 Likelihood = Annotated[

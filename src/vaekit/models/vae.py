@@ -182,6 +182,8 @@ class VAE(nn.Module):
             path: let gradients reach the posterior through z (the reparametrisation trick).
             score: let gradients of ln q(z|x) reach the posterior's parameters directly.
         """
+        if samples < 1:
+            raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
         (q,) = (self.encode(x, context) if code is None else code).posteriors
         if q.batch_shape != x.shape[:1]:
             raise ValueError(

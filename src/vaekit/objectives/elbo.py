@@ -76,7 +76,12 @@ class Elbo:
             raise ValueError("kl 'closed' leaves stick_the_landing no ln q(z|x) to act on: use kl 'sampled' or 'auto'")
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
-        ctx = StepContext() if ctx is None else ctx
+        if ctx is None:
+            if isinstance(self.beta, Warmup):
+                raise ValueError(
+                    "beta is a warm-up: call objective(draw, StepContext(step, steps)) to say how far it is"
+                )
+            ctx = StepContext()
         self._check_how_drawn(draw)
         beta = self.beta.at(ctx.step, ctx.steps) if isinstance(self.beta, Warmup) else self.beta
         reward, cost = draw.log_px, torch.zeros_like(draw.log_px)  # (samples, batch)

@@ -58,8 +58,8 @@ class Score:
     """The score function estimator (REINFORCE): signal times the gradient of ln q(z|x). Unbiased, and noisy.
 
     It needs no gradient through z, so it serves latents that cannot be reparametrised. The baseline of each sample is
-    the mean signal of the other samples of its row (K > 1), or a running mean of past signals (K = 1); neither
-    depends on the sample, so neither biases.
+    the mean signal of the other samples of its row (K > 1), or a running mean of past signals (K = 1), which the
+    step's context remembers; neither depends on the sample, so neither biases.
 
     Sources: Williams, 1992; Mnih and Gregor, 2014, arXiv 1402.0030; Kool et al., 2019 (leave one out).
 

@@ -19,7 +19,6 @@ from vaekit.training.spec import Train
 from vaekit.training.step import NoiseSource, Step
 
 VALIDATION_BLOCK = 500  # rows
-CHECK_EVERY = 50  # steps between looks at the loss where a look makes the device wait
 
 
 @runtime_checkable
@@ -68,7 +67,7 @@ def train_model(
     date for the caller to read, whenever it stops.
 
     Raises:
-        Diverged: the loss is not finite; the weights are those before the step where that can be had.
+        Diverged: the loss, the validation ELBO or a weight is not finite.
     """
     device = next(model.parameters()).device
     batches = math.ceil(len(train) / settings.batch_size)
@@ -76,7 +75,6 @@ def train_model(
     step = Step(model, objective, steps, len(train)).to(device)
     optimiser = build_optimiser(settings, model.parameters())
     noise = NoiseSource(model, train.batch(slice(0, 1), new_generator(seed, device=device)), objective.samples)
-    check_every = 1 if device.type == "cpu" else CHECK_EVERY
     yield Event("start", 0, steps, 0, settings.epochs)
     lr, message = settings.lr, ""
     while state.epoch < settings.epochs:
@@ -94,7 +92,7 @@ def train_model(
             out = step(x, None, None, eps, state.step)
             parts = {name: value.detach() for name, value in out.items()}
             sums = {name: sums.get(name, 0) + part * len(x) for name, part in parts.items()}
-            if state.step % check_every == 0 and not math.isfinite(float(sums["loss"])):
+            if not math.isfinite(float(parts["loss"])):
                 _explain_divergence(step, parts, x, eps, index, state)
             optimiser.zero_grad(set_to_none=True)
             out["loss"].backward()
@@ -106,9 +104,8 @@ def train_model(
         state.epoch += 1
         seconds = time.perf_counter() - started
         metrics = {f"train_{name}": float(total) / len(train) for name, total in sums.items()}
-        if not math.isfinite(metrics["train_loss"]):
-            raise Diverged(f"the training loss became {metrics['train_loss']} in epoch {state.epoch}: {_ADVICE}")
         metrics |= validate(model, valid, seed)
+        _check_epoch(model, metrics, state)
         metrics |= {"lr": lr, "seconds": seconds, "rows_per_second": len(train) / seconds}
         if metrics["valid_elbo"] > state.best_elbo:
             state.best_elbo, state.best_epoch = metrics["valid_elbo"], state.epoch
@@ -134,7 +131,28 @@ def validate(model: nn.Module, rows: Rows, seed: int) -> dict[str, float]:
     return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate}
 
 
-_ADVICE = "try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
+_ADVICE = "Try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
+
+
+def _check_epoch(model: nn.Module, metrics: Mapping[str, float], state: State) -> None:
+    """A step can ruin the weights and be an epoch's last, so that no further loss would show it."""
+    where = f"after step {state.step} (epoch {state.epoch})"
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise Diverged(f"the weights are not finite {where}, first {name}. {_ADVICE}")
+    for name in ("valid_rate", "valid_distortion"):
+        if not math.isfinite(metrics[name]):
+            largest, size = _largest_weight(model)
+            raise Diverged(
+                f"the validation ELBO is not finite {where}: term '{name}' is {metrics[name]}; the largest weight is "
+                f"{largest} with {size:.3g}. {_ADVICE}"
+            )
+
+
+def _largest_weight(model: nn.Module) -> tuple[str, float]:
+    sizes = {name: float(p.detach().abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
+    name = max(sizes, key=sizes.__getitem__)
+    return name, sizes[name]
 
 
 def _explain_divergence(
@@ -142,16 +160,12 @@ def _explain_divergence(
 ) -> None:
     """Name the term, the row and the largest weight, from a second pass over the same batch."""
     term = next((name for name, value in out.items() if name != "loss" and not value.isfinite()), "loss")
-    largest_name, largest = "", -1.0
-    for name, weight in step.model.named_parameters():
-        size = float(weight.detach().abs().max().nan_to_num(math.inf))
-        if size > largest:
-            largest_name, largest = name, size
+    largest_name, largest = _largest_weight(step.model)
     with torch.no_grad():
         draw = cast(Model, step.model).draw(x, step.objective.samples, noise=noise, generator=step.generator)
         worst = int((-draw.log_w.mean(0)).nan_to_num(math.inf).argmax())
     raise Diverged(
         f"the loss is {float(out['loss'])} at step {state.step} (epoch {state.epoch + 1}): term '{term}' is "
         f"{float(out[term])}, worst in training row {int(index[worst])}; the largest weight is {largest_name} with "
-        f"{largest:.3g}. The weights from before this step are kept; {_ADVICE}"
+        f"{largest:.3g}. The best weights so far are kept. {_ADVICE}"
     )

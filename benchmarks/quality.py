@@ -1,0 +1,190 @@
+"""The figures that the presets `digits` and `mnist` promise, measured on test rows over seeds.
+
+    python benchmarks/quality.py --write docs/quality.md
+    python benchmarks/quality.py --only mnist --seeds 0 --write docs/quality.md
+
+A page that is there already keeps its other part: each can be measured on its own. `mnist` needs its files in
+$VAEKIT_DATA or a network to fetch them, and a quiet machine, because its training time is one of the figures.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facts import mean_and_error, provenance, table
+from vaekit.evaluation import Estimate, baseline, evaluate
+from vaekit.models import Conditional
+from vaekit.models.noise import new_generator
+from vaekit.runs import Job, make_run, preset
+
+MINUTES = 5.0
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a preset has to reach on its test rows, in nats, and how that is measured."""
+
+    name: str
+    samples: int  # K of the log-likelihood
+    seeds: tuple[int, ...]
+    log_likelihood: float
+    elbo: float | None = None
+    seconds: float | None = None  # of training
+
+
+PROMISES = (
+    Promise("digits", 64, (0, 1, 2), log_likelihood=-93.0, elbo=-96.0),
+    Promise("mnist", 500, (0,), log_likelihood=-87.0, seconds=60 * MINUTES),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    seed: int
+    estimates: dict[str, Estimate]
+    baseline: Estimate
+    epochs: int
+    best_epoch: int
+    training: float  # seconds, validation after each epoch included
+    evaluation: float  # seconds
+    protocol: str
+
+
+def measure(promise: Promise, seed: int) -> Measured:
+    job = Job.start(make_run({**preset(promise.name), "seed": seed}))
+    began, best, best_epoch, epochs = time.perf_counter(), -math.inf, 0, 0
+    for event in job.events():
+        if event.kind == "epoch":
+            epochs = event.epoch
+            if event.metrics["valid_elbo"] > best:
+                best, best_epoch = event.metrics["valid_elbo"], epochs
+    training = time.perf_counter() - began
+    data, began = job.data, time.perf_counter()
+    test = data.test.batch(slice(0, len(data.test)))
+    estimates = evaluate(job.model.eval(), test, promise.samples, seed=seed)
+    evaluation = time.perf_counter() - began
+    some = data.train.batch(slice(0, min(10_000, len(data.train))), new_generator(seed))
+    likelihood = job.model.likelihood
+    assert isinstance(likelihood, Conditional)
+    simple = baseline(likelihood, some, test)
+    return Measured(seed, estimates, simple, epochs, best_epoch, training, evaluation, data.schema.protocol)
+
+
+def show(estimate: Estimate) -> str:
+    value, error = estimate.numbers()
+    return f"{value} ± {error}"
+
+
+def rows_table(runs: Sequence[Measured]) -> str:
+    names = ("log_likelihood", "elbo", "bits_per_dim", "rate", "distortion", "active_units")
+    header = ["seed", "log-likelihood", "ELBO", "bits/dim", "rate", "distortion", "active units"]
+    header += ["best epoch", "training, s", "evaluation, s"]
+    rows = []
+    for run in runs:
+        estimates = [show(run.estimates[name]) for name in names]
+        epochs = f"{run.best_epoch} of {run.epochs}"
+        rows += [[run.seed, *estimates, epochs, f"{run.training:.1f}", f"{run.evaluation:.1f}"]]
+    return table(header, rows)
+
+
+def verdicts(promise: Promise, runs: Sequence[Measured]) -> tuple[str, bool]:
+    found = {
+        "log-likelihood, mean over seeds": ([_value(r, "log_likelihood") for r in runs], promise.log_likelihood),
+        "ELBO, mean over seeds": ([_value(r, "elbo") for r in runs], promise.elbo),
+    }
+    rows, passed = [], True
+    for name, (values, wanted) in found.items():
+        if wanted is None:
+            continue
+        mean, error = mean_and_error(values)
+        spread = "" if math.isnan(error) else f" ± {error:.2f}"
+        passed &= mean >= wanted
+        rows += [[name, f"{mean:.2f}{spread} nats", f"{wanted:g} nats or better", _word(mean >= wanted)]]
+    if promise.seconds is not None:
+        slowest = max(run.training for run in runs)
+        passed &= slowest <= promise.seconds
+        rows += [["training, slowest seed", f"{slowest:.0f} s", f"at most {promise.seconds:g} s on two cores"]]
+        rows[-1] += [_word(slowest <= promise.seconds)]
+    return table(["", "measured", "required", ""], rows), passed
+
+
+def _value(run: Measured, name: str) -> float:
+    value = run.estimates[name].value
+    assert value is not None
+    return value
+
+
+def _word(passed: bool) -> str:
+    return "pass" if passed else "**FAIL**"
+
+
+def part(promise: Promise, runs: Sequence[Measured]) -> tuple[str, bool]:
+    judged, passed = verdicts(promise, runs)
+    rows, mean = runs[0].estimates["elbo"].n, statistics.fmean
+    warnings = {e.warning for run in runs for e in run.estimates.values() if e.warning}
+    facts = provenance(
+        [run.seed for run in runs],
+        Protocol=runs[0].protocol,
+        Evaluation=f"all {rows:,} test rows; importance-weighted bound with K = {promise.samples}",
+        Weights="those of the epoch with the best validation ELBO",
+        **({"Warnings": "; ".join(sorted(warnings))} if warnings else {}),
+    )
+    gain = mean(_value(run, "log_likelihood") - run.baseline.value for run in runs if run.baseline.value is not None)
+    return (
+        f"""## {promise.name}
+
+{facts}
+
+{judged}
+
+{rows_table(runs)}
+
+Values are means over the test rows, in nats for each row unless the column says otherwise, and their standard errors
+over rows; the errors of the means over seeds above are over seeds, on the same test rows. The best model without
+latents, each pixel on its own, has {show(runs[0].baseline)} nats: the VAE is {gain:.1f} nats better.
+""",
+        passed,
+    )
+
+
+TITLE = """# The figures that the presets promise
+
+Written by `benchmarks/quality.py`; each part says when, where and how it was measured.
+"""
+
+
+def merge(page: str, parts: dict[str, str]) -> str:
+    """The page with its parts replaced by those measured now; the others stay."""
+    old = {text.split("\n", 1)[0]: "## " + text.rstrip() + "\n" for text in page.split("\n## ")[1:]}
+    every = old | parts
+    return "\n".join([TITLE, *(every[promise.name] for promise in PROMISES if promise.name in every)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=[promise.name for promise in PROMISES], help="measure this one alone")
+    parser.add_argument("--seeds", type=int, nargs="+", help="by default 0, 1, 2 for digits and 0 for mnist")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page there as well")
+    args = parser.parse_args()
+    parts, every = {}, True
+    for promise in PROMISES:
+        if args.only not in (None, promise.name):
+            continue
+        runs = []
+        for seed in args.seeds or promise.seeds:
+            runs += [measure(promise, seed)]
+            print(f"{promise.name}, seed {seed}: {show(runs[-1].estimates['log_likelihood'])} nats", flush=True)
+        parts[promise.name], passed = part(promise, runs)
+        every &= passed
+        print(f"\n{parts[promise.name]}")
+        if args.write:
+            args.write.write_text(merge(args.write.read_text() if args.write.exists() else "", parts))
+    raise SystemExit(0 if every else 1)
+
+
+if __name__ == "__main__":
+    main()
