@@ -128,7 +128,7 @@ def test_an_existing_run_is_not_overwritten(cli, trained):
 def test_divergence_leaves_with_5_and_keeps_the_folder(cli, tmp_path):
     code, _, err = cli(f"train digits {TINY} train.lr=1e30 --run-dir {tmp_path / 'run'}")
     assert code == 5
-    for part in ("at step", "term '", "training row", "largest weight", "try a smaller train.lr"):
+    for part in ("at step", "term '", "training row", "largest weight", "Try a smaller train.lr"):
         assert part in " ".join(err.split())
     assert (tmp_path / "run" / "STATUS").read_text().startswith("failed")
 

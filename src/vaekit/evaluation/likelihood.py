@@ -234,7 +234,7 @@ def _active_units(model: Model, data: Tensor, context: Tensor | None) -> dict[st
 def _count_above(values: Tensor, errors: Tensor, threshold: float, n: int, dims: int) -> Estimate:
     """How many values lie above the threshold; the error is that of each being on its side by chance."""
     above = Normal(0.0, 1.0, validate_args=False).cdf((values - threshold) / errors.clamp_min(1e-12))
-    stderr = float((above * (1 - above)).sum().sqrt())
+    stderr = round(float((above * (1 - above)).sum().sqrt()), 2)
     return Estimate(float((values > threshold).sum()), stderr, n, f"of {dims} dimensions")
 
 
