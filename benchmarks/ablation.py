@@ -69,7 +69,7 @@ def program_without(seed: int) -> str:
     x, valid = (rows.batch(slice(0, len(rows))).flatten(1) for rows in (data.train, data.valid))
     _, history = tutorial_program.run(x, valid, seed, use_rep=False)
     if history.failure:
-        return f"it broke at {history.failure}"
+        return f"it broke at {history.failure}".rstrip(": ")
     return f"it went through, its validation loss between {min(history.valid):.0f} and {max(history.valid):.0f}"
 
 
@@ -91,7 +91,7 @@ def draw_curves(runs: dict[str, Trained], path: Path) -> None:
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("loss, nats for each image")
-    figure.axes[0].legend(frameon=False, loc="upper right")
+    figure.axes[0].legend(frameon=True, facecolor="white", edgecolor="none", framealpha=1, loc="upper right")
     figure.savefig(path)
 
 
