@@ -37,8 +37,9 @@ PATHWISE, SCORE, DETACHED = PRESETS = ("tutorial", "tutorial-score", "tutorial-d
 FROZEN = "frozen encoder"  # the control: `tutorial` with an encoder that is never trained
 COLOURS = {PATHWISE: "#0072B2", SCORE: "#E69F00", DETACHED: "#D55E00", FROZEN: "#777777"}
 LABELS = {PATHWISE: "pathwise", SCORE: "score", DETACHED: "detached", FROZEN: "encoder frozen"}
+SAME = ["model.bias_start=true", "train.patience=null", "train.weights=last"]
 PICTURE = "ablation.png"
-PICTURE_LOSSES = (100, 300)  # nats, the part of the axis that is drawn
+PICTURE_LOSSES = (100, 260)  # nats, the part of the axis that is drawn
 
 Epoch = dict[str, float]
 
@@ -50,8 +51,8 @@ class Trained:
 
 
 def start(name: str, seed: int, *settings: str) -> Job:
-    """The preset's run on the seed's images, to the last epoch and its weights."""
-    same = [f"seed={seed}", f"data.seed={seed}", "train.patience=null", "train.weights=last"]
+    """A preset's run on the seed's own images, with the settings that all contenders share."""
+    same = [f"seed={seed}", f"data.seed={seed}", *SAME]
     return Job.start(make_run(override(preset(name), [*same, *settings])))
 
 
@@ -69,7 +70,7 @@ def program_without(seed: int) -> str:
     x, valid = (rows.batch(slice(0, len(rows))).flatten(1) for rows in (data.train, data.valid))
     _, history = tutorial_program.run(x, valid, seed, use_rep=False)
     if history.failure:
-        return f"it broke at {history.failure}".rstrip(": ")
+        return f"it broke at {history.failure}"
     return f"it went through, its validation loss between {min(history.valid):.0f} and {max(history.valid):.0f}"
 
 
@@ -91,7 +92,7 @@ def draw_curves(runs: dict[str, Trained], path: Path) -> None:
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("loss, nats for each image")
-    figure.axes[0].legend(frameon=True, facecolor="white", edgecolor="none", framealpha=1, loc="upper right")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path)
 
 
@@ -128,8 +129,8 @@ def readings_table(runs: dict[str, list[Trained]]) -> str:
 
 
 def directions_table(found: dict[str, Direction]) -> str:
-    header = ["", "cosine with the pathwise mean", "length of its mean", "length of one draw's noise"]
-    return table(header, ([name, f"{d.cosine:+.3f}", f"{d.length:.3f}", f"{d.noise:.3f}"] for name, d in found.items()))
+    header = ["", "mean along the pathwise gradient", "noise of one draw"]
+    return table(header, ([name, f"{d.along:+.2f} ± {d.stderr:.2f}", f"{d.noise:.1f}"] for name, d in found.items()))
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,10 @@ def page(found: Found) -> str:
         a random map of the image says, which the decoder learns to read.
     """)
     cause = paragraph(f"""
-        The cause, on the same model: the encoder's gradient on {GRADIENT_ROWS} training images after epoch
-        {GRADIENT_EPOCH} of the pathwise run, averaged over {GRADIENT_DRAWS} draws of z, beside the pathwise mean over
-        {GRADIENT_DRAWS} other draws. The length of the mean has its sampling noise taken out, and reads 0 where nothing
-        is left.
+        The cause, on the same model: the gradient of the encoder's weights on {GRADIENT_ROWS} training images, after
+        epoch {GRADIENT_EPOCH} of the pathwise run, by each estimator, {GRADIENT_DRAWS:,} draws of z each. "Mean along
+        the pathwise gradient" is its component in the direction of a pathwise mean over other draws, in nats for a
+        unit step of the weights; "noise" is the length of what a single draw adds to the mean.
     """)
     known = paragraph("""
         A linear-Gaussian VAE with exact gradients (`vaekit.objectives.gradient_check`: 30 dimensions, 10 latents,
@@ -193,8 +194,12 @@ log-likelihoods.
 
 ## The contenders
 
-All train the tutorial's model on the same 500 images for 50 epochs (no early stopping, last weights), and differ only
-in how the encoder learns.
+All train the tutorial's model on the same 500 images for 50 epochs, and differ only in how the encoder learns. All have
+
+    {" ".join(SAME)}
+
+that is, no early stopping, the last weights, and an output bias that starts at the mean image. Without that start the
+loss falls from 544 to about 205 nats in a few steps, faster than the running mean that the score function leans on.
 
 - **pathwise** (`--preset tutorial`): z = mu + sigma eps, and gradients flow through z.
 - **score** (`--preset tutorial-score`): z is drawn without a gradient; the encoder's is the signal
@@ -205,6 +210,8 @@ in how the encoder learns.
 - **encoder frozen**: a control, `tutorial` with an encoder that keeps its random starting weights; the decoder trains.
 
 ![Training and validation loss over the epochs]({PICTURE})
+
+The curves are those of seed {found.seeds[0]}; losses above {PICTURE_LOSSES[1]} nats are cut off.
 
 {losses_table(found.runs)}
 
@@ -263,7 +270,7 @@ def main() -> None:
             print(f"{name}, seed {seed}: validation {final_loss(runs[name][-1]):.2f}", flush=True)
     report = write_report(folders, out=args.out / "report.html")
     program = [program_without(seed) for seed in args.seeds]
-    text = page(Found(args.seeds, runs, directions(args.seeds[0]), program, report))
+    text = page(Found(args.seeds, runs, directions(start(PATHWISE, args.seeds[0]), args.seeds[0]), program, report))
     print(text)
     if args.write:
         draw_curves({name: trained[0] for name, trained in runs.items()}, args.write.parent / PICTURE)

@@ -1,20 +1,22 @@
 """What shows whether an encoder was trained: its codes, its gradients, and the ladder of estimators."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from facts import paragraph, table
+from facts import mean_and_error, paragraph, table
 from vaekit.models import VAE
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.noise import new_generator
 from vaekit.objectives import Detached, Elbo, Gradient, GradientReading, Pathwise, Score, StepContext, gradient_check
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import Job
 
 TEST_ROWS, DRAWS = 1000, 20
-GRADIENT_EPOCH, GRADIENT_ROWS, GRADIENT_DRAWS = 10, 100, 500
+GRADIENT_EPOCH, GRADIENT_ROWS, GRADIENT_DRAWS = 10, 100, 1000
+SETTLING = 300  # draws
 
 
 @dataclass(frozen=True)
@@ -59,48 +61,43 @@ def read(model: VAE, x: Tensor, seed: int) -> Reading:
 
 @dataclass(frozen=True)
 class Direction:
-    """The mean over many draws of an estimate of the encoder's gradient, beside the pathwise one."""
+    """Estimates of the gradient of all encoder weights, along the direction of the pathwise one; lengths in nats."""
 
-    cosine: float  # with the pathwise mean over other draws
-    length: float  # of the true mean, by the U-statistic; nats for a unit of the weights
-    noise: float  # root mean square length of what one draw adds to the mean
+    along: float  # mean over draws
+    stderr: float  # of that mean
+    noise: float  # root mean square length of a single draw's deviation from the mean
 
 
-def directions(seed: int) -> dict[str, Direction]:
-    """Gradients of the encoder's weights on one batch, early in the training of `tutorial`."""
-    job = Job.start(make_run(override(preset("tutorial"), [f"seed={seed}", f"data.seed={seed}", "train.weights=last"])))
+def directions(job: Job, seed: int) -> dict[str, Direction]:
+    """Gradients on one batch, early in the training of `tutorial`, which `job` is about to begin."""
     events = job.events()
     next(event for event in events if event.kind == "epoch" and event.epoch == GRADIENT_EPOCH)
     events.close()
     x = job.data.train.batch(slice(0, GRADIENT_ROWS))
-    reference, _ = mean_gradient(job.model, x, Pathwise(), new_generator(seed, 200))
+    reference = torch.stack(list(gradients(job.model, x, Pathwise(), GRADIENT_DRAWS // 5, seed, 200))).mean(0)
+    unit = reference / reference.norm()
     found = {}
     for i, gradient in enumerate((Pathwise(), Score(), Detached())):
-        mean, square = mean_gradient(job.model, x, gradient, new_generator(seed, 201 + i))
-        noise = (square - mean.square().sum().item()) * GRADIENT_DRAWS / (GRADIENT_DRAWS - 1)
-        length = math.sqrt(max(0.0, mean.square().sum().item() - noise / GRADIENT_DRAWS))
-        found[gradient.kind] = Direction(torch.cosine_similarity(mean, reference, 0).item(), length, math.sqrt(noise))
+        total, squares, along = torch.zeros_like(unit), 0.0, []
+        for estimate in gradients(job.model, x, gradient, GRADIENT_DRAWS, seed, 201 + i):
+            total += estimate
+            squares += estimate.square().sum().item()
+            along += [(estimate @ unit).item()]
+        mean, error = mean_and_error(along)
+        noise = squares / GRADIENT_DRAWS - (total / GRADIENT_DRAWS).square().sum().item()
+        found[gradient.kind] = Direction(mean, error, math.sqrt(noise))
     return found
 
 
-def mean_gradient(model: VAE, x: Tensor, gradient: Gradient, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Mean of the encoder's gradient over draws, and the mean of its squared length."""
+def gradients(model: VAE, x: Tensor, gradient: Gradient, count: int, seed: int, stream: int) -> Iterator[Tensor]:
+    """Estimates of the encoder's gradient, each from one z for each row."""
     objective, ctx = Elbo(kl="sampled", gradient=gradient), StepContext()
-    weights = list(model.posterior.parameters())
-
-    def estimate() -> Tensor:
+    weights, generator = list(model.posterior.parameters()), new_generator(seed, stream)
+    for number in range(-SETTLING, count):  # the running baseline of Score settles before the first that counts
         draw = model.draw(x, generator=generator, path=gradient.path, score=gradient.score)
         value = objective(draw, ctx).value.mean()
-        return torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)])
-
-    for _ in range(50):  # the running baseline of Score settles
-        estimate()
-    total, square = torch.zeros(sum(w.numel() for w in weights)), 0.0
-    for _ in range(GRADIENT_DRAWS):
-        one = estimate()
-        total += one
-        square += one.square().sum().item()
-    return total / GRADIENT_DRAWS, square / GRADIENT_DRAWS
+        if number >= 0:
+            yield torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)])
 
 
 def ladder(seed: int) -> str:

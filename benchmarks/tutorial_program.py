@@ -75,8 +75,8 @@ class Vae(nn.Module):
     def elbo(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """The bound for each image from one z; `eps` fixes its noise."""
         mu, log_var = self.encoder(x)
-        assert not torch.isnan(mu).any()
-        assert not torch.isnan(log_var).any()
+        assert not torch.isnan(mu).any(), "the encoder gives NaN"
+        assert not torch.isnan(log_var).any(), "the encoder gives NaN"
         z = self.sample(mu, log_var) if eps is None else mu + torch.exp(0.5 * log_var) * eps
         return log_bernoulli(x, self.decoder(z)) + log_normal_standard(z) - log_normal_diagonal(z, mu, log_var)
 
@@ -102,9 +102,9 @@ def run(
         for index in torch.randperm(len(train)).split(batch_size):
             try:
                 loss = -model.elbo(train[index]).mean()
-                assert not torch.isnan(loss)
+                assert not torch.isnan(loss), "the loss is NaN"
             except (AssertionError, RuntimeError) as error:
-                history.failure = f"step {step}, epoch {epoch}: {error or 'the encoder or the loss gives NaN'}"
+                history.failure = f"step {step} (epoch {epoch}): {error}"
                 return model, history
             optimiser.zero_grad()
             loss.backward()

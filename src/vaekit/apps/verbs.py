@@ -229,7 +229,8 @@ def _print_estimates(facts: dict[str, Any], estimates: dict[str, Estimate], kl: 
     console.print(table)
     if kl is not None:
         largest = sorted((e.value or 0.0 for e in kl), reverse=True)
-        console.print("KL of each latent dimension, nats: " + " ".join(f"{value:.2f}" for value in largest), soft_wrap=True)
+        listed = " ".join(f"{value:.2f}" for value in largest)
+        console.print(f"KL of each latent dimension, nats: {listed}", soft_wrap=True)
     for name, estimate in estimates.items():
         if estimate.warning:
             console.print(f"[yellow]{LABELS.get(name, name)}:[/] {estimate.warning}", soft_wrap=True)
