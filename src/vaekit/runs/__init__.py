@@ -1,0 +1,26 @@
+"""Run, the one typed tree of settings, and what needs it: train, fit, load."""
+
+from vaekit.runs.config import make_run, override, parse_yaml, preset, presets, read_yaml, to_yaml, with_source
+from vaekit.runs.job import Job, Opened, fit, load, open_rows, open_run, reopen, train
+from vaekit.runs.tree import ModelSpec, Run
+
+__all__ = [
+    "Job",
+    "ModelSpec",
+    "Opened",
+    "Run",
+    "fit",
+    "load",
+    "make_run",
+    "open_rows",
+    "open_run",
+    "override",
+    "parse_yaml",
+    "preset",
+    "presets",
+    "read_yaml",
+    "reopen",
+    "to_yaml",
+    "train",
+    "with_source",
+]

@@ -1,0 +1,166 @@
+"""Where settings meet data and become parts: the likelihood, the model, and whether they fit in memory."""
+
+import os
+from dataclasses import replace
+
+import torch
+
+from vaekit.data import Dataset, Schema, prepare
+from vaekit.data.schema import Levels, Support
+from vaekit.errors import ConfigError
+from vaekit.models import (
+    VAE,
+    Bernoulli,
+    CalibratedGaussian,
+    Categorical,
+    Conditional,
+    ContinuousBernoulli,
+    Gaussian,
+    Likelihood,
+    Rescale,
+)
+from vaekit.models.noise import Purpose, new_generator
+from vaekit.runs.tree import Run
+
+MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
+ROWS_TO_START_FROM = 10_000
+BYTES_PER_WEIGHT = 16  # single precision: the weight, its gradient, two moments
+BYTES_PER_ACTIVATION = 8  # single precision, forward and backward
+
+
+def open_data(run: Run) -> tuple[Run, Dataset]:
+    """The data of a run, and the run with its likelihood settled: by the data's support, where it was left open.
+
+    Raises:
+        ConfigError: there is no data, or the likelihood does not fit it.
+        DataError: the data cannot be had.
+    """
+    if run.data.source is None:
+        raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
+    head = run.model.likelihood
+    data = prepare(run.data, run.limit, discrete=head is None or isinstance(head, Categorical))
+    if head is None:
+        head = default_likelihood(data.schema.support, data.schema.kind)
+        if data.schema.support.kind not in head.accepts:
+            data = prepare(run.data, run.limit, discrete=False)
+    check_likelihood(head, data.schema)
+    return run.model_copy(update={"model": replace(run.model, likelihood=head)}), data
+
+
+def default_likelihood(support: Support, kind: str) -> Likelihood:
+    """The family that fits values of this support."""
+    if support.kind == "binary":
+        return Bernoulli()
+    if isinstance(support, Levels) and support.count <= MOST_LEVELS:
+        return Categorical(support.count)
+    if support.kind in ("levels", "unit"):
+        return ContinuousBernoulli()
+    return CalibratedGaussian(per_dimension=kind == "table")
+
+
+def check_likelihood(head: Likelihood, schema: Schema) -> None:
+    """Refuse a likelihood whose support is not the data's, and name the one that fits."""
+    support = schema.support
+    fits = support.kind in head.accepts
+    if fits and isinstance(head, Categorical):
+        count = support.count if isinstance(support, Levels) else 2
+        fits = head.levels == count
+    if fits:
+        return
+    right = default_likelihood(support if schema.loc is None else schema.stored, schema.kind)
+    levels = f", levels: {right.levels}" if isinstance(right, Categorical) else ""
+    given = f"{head.kind} with {head.levels} levels" if isinstance(head, Categorical) else head.kind
+    raise ConfigError(
+        f"model.likelihood is {given}, which does not fit {schema.name}: its values are {schema.stored}"
+        f"{'' if support == schema.stored else f', scaled to {support}'}; use "
+        f"model.likelihood={{kind: {right.kind}{levels}}}"
+        + (", or make the values binary with data.binarise=dynamic" if head.kind == "bernoulli" else "")
+    )
+
+
+def build_model(run: Run, schema: Schema) -> VAE:
+    """The untrained model of a run, on the CPU; its weights are a function of run.seed alone.
+
+    Raises:
+        ConfigError: the parts do not fit the data.
+    """
+    generator = new_generator(run.seed, Purpose.WEIGHTS)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(generator.initial_seed())
+        return _assemble(run, schema)
+
+
+def start_from_data(model: VAE, data: Dataset, seed: int) -> None:
+    """Start the decoder's output bias at the best fit to the training rows without latents."""
+    few = slice(0, min(ROWS_TO_START_FROM, len(data.train)))
+    likelihood = model.likelihood
+    assert isinstance(likelihood, Conditional)
+    likelihood.start_from(data.train.batch(few, new_generator(seed, Purpose.WEIGHTS, 1)))
+
+
+def check_memory(run: Run, schema: Schema) -> None:
+    """Refuse a model whose weights, moments and activations cannot fit, before anything is allocated."""
+    with torch.device("meta"):
+        model = _assemble(run, schema)
+        weights = sum(p.numel() for p in model.parameters())
+        numbers = _numbers_per_sample(model, torch.empty(1, *schema.shape), torch.empty(1, run.model.latent))
+    rows = min(run.train.batch_size, run.limit.train or run.train.batch_size) * run.objective.samples
+    needed = (weights * BYTES_PER_WEIGHT + rows * (numbers + 4 * run.model.latent) * BYTES_PER_ACTIVATION) / 1e9
+    allowed = run.limit.memory_gb or _physical_memory_gb() / 2
+    if needed > allowed:
+        raise ConfigError(
+            f"this model needs about {needed:.1f} GB to train ({weights:,} weights, model.latent={run.model.latent}, "
+            f"{rows} samples of z at a time), and {allowed:.1f} GB is allowed: make model.latent or the networks "
+            "smaller, lower train.batch_size, or raise limit.memory_gb"
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `train.device` names; `auto` takes a GPU if there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        have = f"{torch.cuda.device_count()} CUDA devices are here"
+        raise ConfigError(f"train.device is {name}, but {have}: use train.device=auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("train.device is mps, but this machine has none: use train.device=auto or cpu")
+    return device
+
+
+def _assemble(run: Run, schema: Schema) -> VAE:
+    spec, shape = run.model, tuple(schema.shape)
+    if spec.likelihood is None:
+        raise ConfigError("model.likelihood is not set: a model cannot be built without one")
+    head, support = Gaussian(), schema.support
+    scale = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
+    try:
+        encoder = spec.encoder.build(shape, head.features((spec.latent,)))
+        decoder = spec.decoder.build((spec.latent,), spec.likelihood.features(shape), shape)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from None
+    return VAE(
+        posterior=Conditional(encoder, head, (spec.latent,), scale),
+        prior=spec.prior.build(spec.latent),
+        likelihood=Conditional(decoder, spec.likelihood, shape),
+    )
+
+
+def _numbers_per_sample(model: VAE, x: torch.Tensor, z: torch.Tensor) -> int:
+    """How many numbers the layers of encoder and decoder give out for one row and one z."""
+    counts: list[int] = []
+    layers = [layer for layer in model.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(lambda *call: counts.append(call[2].numel())) for layer in layers]
+    for part, given in ((model.posterior, x), (model.likelihood, z)):
+        assert isinstance(part, Conditional)
+        part.raw(given)
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
+
+
+def _physical_memory_gb() -> float:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (AttributeError, OSError, ValueError):
+        return float("inf")

@@ -1,0 +1,223 @@
+"""From YAML, presets and `path=value` to a Run, and from a mistake to one helpful line."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vaekit.errors import ConfigError
+from vaekit.runs.tree import Run
+
+Tree = dict[str, Any]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping that gives a key twice, of which YAML would silently drop the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def presets() -> dict[str, Tree]:
+    """The bundled presets by name, as plain trees."""
+    folder = files("vaekit") / "presets"
+    found = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name.removesuffix(".yaml"))
+    return {f.name.removesuffix(".yaml"): yaml.safe_load(f.read_text()) for f in found}
+
+
+def preset(name: str) -> Tree:
+    """One preset as a plain tree."""
+    known = presets()
+    if name not in known:
+        raise ConfigError(f"there is no preset '{name}'{_nearest(name, known)}; known: {', '.join(known)}")
+    return {"name": name, **known[name]}
+
+
+def read_yaml(path: str | Path) -> Tree:
+    """A tree from a YAML file."""
+    try:
+        return parse_yaml(Path(path).read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the config {path}: {getattr(error, 'strerror', 'it is not text')}") from None
+
+
+def parse_yaml(text: str, name: str) -> Tree:
+    """A tree from the text of a YAML file; `name` is for errors."""
+    try:
+        tree = yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name} holds {type(tree).__name__}, not settings: write `key: value` lines")
+    tree.pop("format_version", None)
+    return tree
+
+
+def override(tree: Tree, assignments: Iterable[str]) -> Tree:
+    """The tree with each `path=value` set; values are read as YAML.
+
+    Choosing another `kind` (or naming one, as in `model.encoder=conv`) drops the settings of the one before.
+    """
+    tree = _copy(tree)
+    for assignment in assignments:
+        path, found, text = assignment.partition("=")
+        keys = path.strip().split(".")
+        if not found or not all(keys):
+            raise ConfigError(f"'{assignment}' is not a setting: write path=value, as in train.epochs=20")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"the value in '{assignment}' is not YAML: quote it") from None
+        node = tree
+        for key in keys[:-1]:
+            if not isinstance(node.get(key), dict):
+                node[key] = {"kind": node[key]} if isinstance(node.get(key), str) else {}
+            node = node[key]
+        if keys[-1] == "kind" and node.get("kind") not in (None, value):
+            node.clear()
+        node[keys[-1]] = value
+    return tree
+
+
+def with_source(tree: Tree, source: str) -> Tree:
+    """The tree with DATA of the command line as its `data.source`."""
+    data = tree.get("data")
+    return {**tree, "data": {**(data if isinstance(data, dict) else {}), "source": source}}
+
+
+def make_run(tree: Mapping[str, Any]) -> Run:
+    """A Run from a plain tree; every mistake in it is named in one error."""
+    try:
+        return Run.model_validate(_with_default_kinds(tree, Run().model_dump()))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explanations(error.errors(include_url=False)))) from None
+
+
+def to_yaml(run: Run) -> str:
+    """Every setting of the run, defaults written out."""
+    tree = {"format_version": 1, **run.model_dump(mode="json", exclude={"run_dir"})}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _with_default_kinds(tree: Any, defaults: Any) -> Any:
+    """Settings given without their `kind` are of the default's kind."""
+    if not isinstance(tree, Mapping) or not isinstance(defaults, Mapping):
+        return tree
+    kind = {"kind": defaults["kind"]} if "kind" in defaults and "kind" not in tree else {}
+    return {key: _with_default_kinds(value, defaults.get(key)) for key, value in {**tree, **kind}.items()}
+
+
+def _explanations(errors: Sequence[Any]) -> list[str]:
+    """One line for each mistake; the alternatives of a union that all refuse one value share theirs."""
+    by_path: dict[str, list[str]] = {}
+    for error in errors:
+        path, known = _locate([str(key) for key in error["loc"]])
+        by_path.setdefault(path, []).append(_explain(error, path, known))
+    deepest = {p: lines for p, lines in by_path.items() if not any(q.startswith(f"{p}.") for q in by_path)}
+    return [
+        lines[0] + "".join(f", or{line.partition('it should be')[2]}" for line in lines[1:])
+        for lines in deepest.values()
+    ]
+
+
+def _explain(error: Any, path: str, known: list[str]) -> str:
+    kind, ctx, given = error["type"], error.get("ctx", {}), _show(error["input"])
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown setting '{path}'{_nearest_setting(path, known)}"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in ctx["expected_tags"].split(",")]
+        return f"{path}.kind is '{ctx['tag']}'{_nearest(str(ctx['tag']), tags)}; it must be one of {', '.join(tags)}"
+    if kind in ("missing", "missing_argument"):
+        return f"{path} is missing: set {path}=..."
+    if kind == "union_tag_not_found":
+        return f"{path} is {given}: it should be settings with a kind, as in {path}.kind=..."
+    if kind == "dataclass_type":
+        return f"{path} is {given}: it should be settings, as in {path}.name=value"
+    if kind == "value_error":
+        return f"{path}: {ctx['error']}"
+    rule = error["msg"].split(", unable to parse")[0]
+    if not rule.startswith("Input should be "):
+        return f"{path} is {given}: {rule[0].lower()}{rule[1:]}"
+    return f"{path} is {given}: it should be {rule.removeprefix('Input should be ')}"
+
+
+def _locate(keys: list[str]) -> tuple[str, list[str]]:
+    """The dotted path of an error without the names of union members, and the settings known beside its end."""
+    path: list[str] = []
+    known: dict[str, Any] = {}
+    current: list[Any] = [Run]
+    for key in keys:
+        settings = {name: hint for member in current for name, hint in _settings(member).items()}
+        chosen = [m for m in current if key in (_settings(m) and getattr(m, "kind", ""), getattr(m, "__name__", ""))]
+        if key in settings:
+            path, known, current = [*path, key], settings, _members(settings[key])
+        elif chosen:
+            current = chosen
+        elif all(_settings(member) for member in current):
+            path, known, current = [*path, key], settings, []
+    return ".".join(path), [name for name in known if name != "kind" or len(known) > 1]
+
+
+def _settings(member: Any) -> dict[str, Any]:
+    """Names and types of the settings of a spec or a tree; none for a plain type."""
+    if isinstance(member, type) and issubclass(member, BaseModel):
+        return {name: info.annotation for name, info in member.model_fields.items()}
+    if isinstance(member, type) and is_dataclass(member):
+        hints = typing.get_type_hints(member)
+        return {f.name: hints[f.name] for f in fields(member)}
+    return {}
+
+
+def _members(hint: Any) -> list[Any]:
+    """The alternatives of a union, or the one type itself."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _members(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [m for arg in typing.get_args(hint) for m in _members(arg) if m is not type(None)]
+    return [hint]
+
+
+def _all_settings(member: Any = Run, prefix: str = "") -> set[str]:
+    paths: set[str] = set()
+    for name, hint in _settings(member).items():
+        paths |= {prefix + name}
+        for deeper in _members(hint):
+            paths |= _all_settings(deeper, f"{prefix}{name}.")
+    return paths
+
+
+def _nearest_setting(path: str, known: list[str]) -> str:
+    """Where the setting stands that was probably meant: beside it under a like name, or elsewhere in the tree."""
+    parent, _, last = path.rpartition(".")
+    near = difflib.get_close_matches(last, known, 1)
+    if near:
+        return f": did you mean '{f'{parent}.' if parent else ''}{near[0]}'?"
+    elsewhere = sorted(p for p in _all_settings() if p.rpartition(".")[2] == last)
+    if elsewhere:
+        return f": did you mean '{elsewhere[0]}'?"
+    return f": known here are {', '.join(known)}" if known else ""
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _copy(tree: Mapping[str, Any]) -> Tree:
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in tree.items()}

@@ -1,0 +1,56 @@
+"""Run: the one typed tree of settings, YAML <-> tree <-> `path=value`."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vaekit.data import DataSpec, Limit
+from vaekit.models import Likelihood, Mlp, Network, Prior, Standard
+from vaekit.objectives import Elbo, Objective
+from vaekit.spec import spec
+from vaekit.training.spec import Train
+
+
+@spec
+class ModelSpec:
+    """What to build.
+
+    Args:
+        latent: dimensions of z.
+        encoder: network from x to the numbers of q(z|x), a diagonal Gaussian.
+        decoder: network from z to the numbers of p(x|z).
+        likelihood: family of p(x|z); none chooses it by the data's support.
+        prior: p(z).
+        bias_start: start the decoder's output bias at the best fit to the data without z.
+    """
+
+    latent: Annotated[int, Field(ge=1)] = 16
+    encoder: Network = Mlp()
+    decoder: Network = Mlp()
+    likelihood: Likelihood | None = None
+    prior: Prior = Standard()
+    bias_start: bool = True
+
+
+class Run(BaseModel):
+    """All settings of one run. Frozen; unknown keys are refused.
+
+    Args:
+        name: of the run, used for its folder; without slashes.
+        about: what the run is and where it comes from.
+        seed: of the weights' start, the order of the rows and all noise in training.
+        data, model, objective, train, limit: the parts' settings.
+        run_dir: folder to write to; none writes nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$", max_length=200)] = "run"
+    about: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataSpec = DataSpec()
+    model: ModelSpec = ModelSpec()
+    objective: Objective = Elbo()
+    train: Train = Train()
+    limit: Limit = Limit()
+    run_dir: str | None = None

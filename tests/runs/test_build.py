@@ -1,0 +1,137 @@
+"""Where settings meet data: the likelihood that fits, the memory that is there, the bias that starts well."""
+
+import numpy as np
+import pytest
+import torch
+
+from unions import members
+from vaekit.data import Real, Unit
+from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import baseline
+from vaekit.models import Likelihood
+from vaekit.runs import Job, fit, make_run, open_rows, open_run, override, preset, reopen
+from vaekit.runs.build import build_model, check_memory, default_likelihood, open_data
+
+
+def digits(*settings: str):
+    return make_run(override(preset("digits"), settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ([], "categorical"),
+        (["data.binarise=dynamic"], "bernoulli"),
+        (["data.scale=unit"], "continuous_bernoulli"),
+        (["data.scale=standard"], "calibrated_gaussian"),
+    ],
+)
+def test_the_likelihood_is_chosen_from_the_support(settings, kind):
+    run, data = open_data(digits(*settings))
+    assert run.model.likelihood.kind == kind
+    assert data.schema.support.kind in run.model.likelihood.accepts
+
+
+@pytest.mark.parametrize(
+    ("settings", "right"),
+    [
+        (["model.likelihood=bernoulli"], r"17 levels .*model.likelihood=\{kind: categorical, levels: 17\}"),
+        (["model.likelihood={kind: categorical, levels: 16}"], r"levels: 17\}"),
+        (["data.binarise=dynamic", "model.likelihood=continuous_bernoulli"], r"binary.*\{kind: bernoulli\}"),
+        (["data.scale=standard", "model.likelihood=soft_bernoulli"], r"which does not fit digits"),
+    ],
+)
+def test_a_likelihood_that_does_not_fit_is_refused_and_the_right_one_named(settings, right):
+    with pytest.raises(ConfigError, match=right):
+        open_data(digits(*settings))
+
+
+def test_every_likelihood_fits_some_support_by_default_or_by_name():
+    accepted = {kind for head in members(Likelihood) for kind in head.accepts}
+    assert accepted == {"binary", "levels", "unit", "real", "count"}
+    assert default_likelihood(Real(), "table").per_dimension
+    assert not default_likelihood(Real(), "image").per_dimension
+    assert default_likelihood(Unit(), "image").kind == "continuous_bernoulli"
+
+
+@pytest.mark.parametrize("latent", [1_000_000, 50_000_000])
+def test_a_model_beyond_memory_is_refused_at_once(latent, monkeypatch):
+    monkeypatch.setattr("vaekit.runs.build._physical_memory_gb", lambda: 24.0)
+    run, data = open_data(digits(f"model.latent={latent}"))
+    with pytest.raises(ConfigError, match=rf"needs about .* GB is allowed"):
+        check_memory(run, data.schema)
+
+
+def test_the_memory_that_is_allowed_can_be_set():
+    run, data = open_data(digits("limit.memory_gb=0.0001"))
+    with pytest.raises(ConfigError, match=r"raise limit\.memory_gb"):
+        check_memory(run, data.schema)
+
+
+def test_convolutions_of_a_table_are_refused(tmp_path):
+    np.savez(tmp_path / "t.npz", X=np.random.default_rng(0).normal(size=(40, 5)))
+    run = make_run(override({}, [f"data.source={tmp_path / 't.npz'}", "model.encoder=conv"]))
+    with pytest.raises(ConfigError, match="needs an image"):
+        fit(run)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "conv"])
+@pytest.mark.parametrize("settings", [[], ["data.binarise=dynamic"], ["data.scale=unit"], ["data.scale=standard"]])
+def test_the_bias_start_decodes_to_the_best_model_without_latents(settings, encoder):
+    """With the last layer's weights at zero, p(x|z) is the baseline itself."""
+    job = Job.start(digits(*settings, f"model.decoder={encoder}", f"model.encoder={encoder}"))
+    network = job.model.likelihood.network
+    with torch.no_grad():
+        (network.last.weight if encoder == "conv" else network.layers[-1].weight).zero_()
+    x = job.data.valid.batch(slice(0, 50))
+    few = job.data.train.batch(slice(0, len(job.data.train)), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        started = float(job.model.likelihood(torch.zeros(1, 16)).log_prob(x).mean())
+    assert started == pytest.approx(baseline(job.model.likelihood, few, x).value, rel=0.01)
+
+
+def test_the_bias_start_is_a_switch():
+    job = Job.start(digits("model.bias_start=false"))
+    assert job.model.likelihood.network.output_bias.abs().max() < 0.1
+
+
+def test_weights_depend_on_the_seed_alone():
+    run, data = open_data(digits())
+    first, again = build_model(run, data.schema), build_model(run, data.schema)
+    other = build_model(run.model_copy(update={"seed": 1}), data.schema)
+    for a, b, c in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
+
+
+class TestReopen:
+    @pytest.fixture
+    def table(self, tmp_path):
+        rng = np.random.default_rng(0)
+        np.savez(tmp_path / "t.npz", X=rng.normal(3, 2, size=(60, 4)), y=rng.integers(0, 2, 60))
+        settings = [f"data.source={tmp_path / 't.npz'}", "train.epochs=1", "model.latent=2"]
+        run = make_run(override({}, settings)).model_copy(update={"run_dir": str(tmp_path / "run")})
+        fit(run)
+        return tmp_path
+
+    def test_the_same_rows_come_back(self, table):
+        opened = open_run(table / "run")
+        rows = open_rows(opened)
+        assert torch.equal(rows.batch(slice(0, 6)), reopen(opened).test.batch(slice(0, 6)))
+
+    def test_data_that_changed_is_refused(self, table):
+        np.savez(table / "t.npz", X=np.random.default_rng(1).normal(size=(60, 4)), y=np.arange(60) % 2)
+        with pytest.raises(DataError, match="has changed since"):
+            open_rows(open_run(table / "run"))
+
+    def test_other_data_is_scaled_as_the_runs_was(self, table):
+        opened = open_run(table / "run")
+        other = np.random.default_rng(2).normal(3, 2, size=(9, 4))
+        np.save(table / "other.npy", other)
+        x = open_rows(opened, str(table / "other.npy")).batch(slice(0, 9))
+        assert np.allclose(opened.schema.to_stored(x.numpy()), other, atol=1e-5)
+
+    def test_other_data_of_another_shape_is_refused(self, table):
+        np.save(table / "other.npy", np.zeros((9, 5)))
+        with pytest.raises(DataError, match=r"rows of shape \(5,\)"):
+            open_rows(open_run(table / "run"), str(table / "other.npy"))

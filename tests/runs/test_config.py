@@ -1,0 +1,113 @@
+"""Settings: YAML <-> tree <-> path=value, and what each mistake is told."""
+
+from importlib.resources import files
+
+import pytest
+import yaml
+
+from vaekit.errors import ConfigError
+from vaekit.runs import Run, make_run, override, parse_yaml, preset, presets, read_yaml, to_yaml
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_short_valid_and_survive_a_round_trip(name):
+    lines = (files("vaekit") / "presets" / f"{name}.yaml").read_text().splitlines()
+    assert len(lines) <= 25
+    run = make_run(preset(name))
+    assert run.about
+    assert make_run(parse_yaml(to_yaml(run), name)) == run
+
+
+def test_every_default_is_written_out():
+    written = yaml.safe_load(to_yaml(make_run(preset("digits"))))
+    assert written["format_version"] == 1
+    assert written["train"]["optimiser"] == {"betas": [0.9, 0.999], "eps": 1e-8, "kind": "adam"}
+    assert written["objective"]["gradient"] == {"kind": "pathwise"}
+
+
+def test_overrides_reach_any_depth_and_leave_the_tree_alone():
+    tree = preset("digits")
+    changed = make_run(override(tree, ["train.epochs=3", "objective.beta.over=0.5", "model.encoder.widths=[7]"]))
+    assert (changed.train.epochs, changed.objective.beta.over, changed.model.encoder.widths) == (3, 0.5, (7,))
+    assert make_run(tree) == make_run(preset("digits"))
+
+
+@pytest.mark.parametrize("assignment", ["model.encoder.kind=conv", "model.encoder=conv", "model.encoder={kind: conv}"])
+def test_another_kind_drops_the_settings_of_the_one_before(assignment):
+    assert make_run(override(preset("digits"), [assignment])).model.encoder.kind == "conv"
+
+
+def test_a_bare_name_of_a_kind_takes_further_settings():
+    run = make_run(override({}, ["objective.gradient=score", "objective.gradient.baseline=false"]))
+    assert run.objective.gradient.baseline is False
+
+
+def test_numbers_as_people_write_them():
+    run = make_run(override({}, ["train.lr=1e-3", "seed=7", "train.patience=null"]))
+    assert (run.train.lr, run.seed, run.train.patience) == (1e-3, 7, None)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "parts"),
+    [
+        ("train.epoch=3", ["unknown setting 'train.epoch'", "did you mean 'train.epochs'"]),
+        ("epochs=3", ["unknown setting 'epochs'", "did you mean 'train.epochs'"]),
+        ("modle.latent=3", ["unknown setting 'modle'", "did you mean 'model'"]),
+        ("model.encoder.width=[3]", ["'model.encoder.width'", "did you mean 'model.encoder.widths'"]),
+        ("objective.beta.ovr=0.1", ["'objective.beta.ovr'", "did you mean 'objective.beta.over'"]),
+        ("objective.gradient=scores", ["objective.gradient.kind is 'scores'", "did you mean 'score'", "pathwise"]),
+        ("model.likelihood=gausian", ["model.likelihood.kind is 'gausian'", "did you mean 'gaussian'"]),
+        ("model.likelihood=categorical", ["model.likelihood.levels is missing"]),
+        ("train.epochs=many", ["train.epochs is 'many'", "valid integer"]),
+        ("train.epochs=0", ["train.epochs is 0", "greater than or equal to 1"]),
+        ("train.lr=-1", ["train.lr is -1", "greater than 0"]),
+        ("train.lr=.nan", ["train.lr is nan", "finite"]),
+        ("model.latent=0", ["model.latent is 0", "greater than or equal to 1"]),
+        ("train.device=gpu", ["train.device is 'gpu'"]),
+        ("objective.kl=exact", ["objective.kl is 'exact'", "'closed'"]),
+        ("objective.beta=high", ["objective.beta"]),
+        ("train.optimiser.betas=[0.9]", ["train.optimiser.betas"]),
+        ("seed=-1", ["seed is -1"]),
+        ("data=3", ["data is 3"]),
+        ("train.epochs", ["'train.epochs' is not a setting", "path=value"]),
+        ("=3", ["'=3' is not a setting"]),
+        ("train.lr={", ["not YAML"]),
+    ],
+)
+def test_each_mistake_is_named_with_value_rule_and_fix(assignment, parts):
+    with pytest.raises(ConfigError) as error:
+        make_run(override(preset("digits"), [assignment]))
+    for part in parts:
+        assert part in str(error.value)
+    assert error.value.exit_code == 2
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(ConfigError) as error:
+        make_run(override({}, ["train.epochs=no", "model.latnt=3"]))
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_kl_closed_with_stick_the_landing_is_refused():
+    with pytest.raises(ConfigError, match="stick_the_landing"):
+        make_run(override({}, ["objective.kl=closed", "objective.gradient=stick_the_landing"]))
+
+
+def test_unknown_presets_name_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'digits'"):
+        preset("digit")
+
+
+def test_runs_are_frozen():
+    with pytest.raises(Exception, match="frozen"):
+        Run().seed = 3
+
+
+@pytest.mark.parametrize(("content", "part"), [("- 1", "holds list"), ("a: [", "not YAML"), ("", "holds NoneType")])
+def test_files_that_hold_no_settings(tmp_path, content, part):
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=part):
+        read_yaml(tmp_path / "run.yaml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_yaml(tmp_path / "none.yaml")
