@@ -58,7 +58,7 @@ def test_every_likelihood_fits_some_support_by_default_or_by_name():
 def test_a_model_beyond_memory_is_refused_at_once(latent, monkeypatch):
     monkeypatch.setattr("vaekit.runs.build._physical_memory_gb", lambda: 24.0)
     run, data = open_data(digits(f"model.latent={latent}"))
-    with pytest.raises(ConfigError, match=rf"needs about .* GB is allowed"):
+    with pytest.raises(ConfigError, match=r"needs about .* GB is allowed"):
         check_memory(run, data.schema)
 
 

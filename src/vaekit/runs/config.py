@@ -32,8 +32,8 @@ class _UniqueKeys(yaml.SafeLoader):
 def presets() -> dict[str, Tree]:
     """The bundled presets by name, as plain trees."""
     folder = files("vaekit") / "presets"
-    found = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name.removesuffix(".yaml"))
-    return {f.name.removesuffix(".yaml"): yaml.safe_load(f.read_text()) for f in found}
+    found = {f.name.removesuffix(".yaml"): f for f in folder.iterdir() if f.name.endswith(".yaml")}
+    return {name: yaml.safe_load(found[name].read_text()) for name in sorted(found)}
 
 
 def preset(name: str) -> Tree:

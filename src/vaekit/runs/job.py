@@ -179,7 +179,8 @@ def reopen(opened: Opened) -> Dataset:
     try:
         _, data = open_data(run)
     except DataError as error:
-        raise DataError(f"the data of {opened.folder.path} cannot be opened, so give other data by name: {error}") from None
+        what = f"the data of {opened.folder.path} cannot be opened, so give other data by name"
+        raise DataError(f"{what}: {error}") from None
     if data.schema.fingerprint != opened.schema.fingerprint:
         raise DataError(
             f"{run.data.source} has changed since {opened.folder.path} was trained: its fingerprint is "
