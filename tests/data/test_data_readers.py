@@ -215,7 +215,7 @@ CONTENTS = {
     "NumPy array (.npy)": npy(TABLE),
     "NumPy archive (.npz)": npz(X=TABLE),
     "CSV file (.csv)": CSV.encode(),
-    "IDX file": gzip.compress(idx(IMAGES)),
+    "IDX file": gzip.compress(idx(IMAGES), mtime=0),
 }
 SUFFIXES = dict(zip(CONTENTS, (".npy", ".npz", ".csv", "-ubyte.gz"), strict=True))
 
@@ -237,7 +237,7 @@ def test_renamed_files(tmp_path, said, held):
         (b"PAR1....", "Parquet file"),
         (pickle.dumps(TABLE), "Python pickle"),
         (CSV.encode("utf-16"), "text in UTF-16"),
-        (gzip.compress(CSV.encode()), "gzip file of something else"),
+        (gzip.compress(CSV.encode(), mtime=0), "gzip file of something else"),
         (b"\x01\x02\x03", "unknown type (it begins with the bytes 01 02 03)"),
     ],
 )

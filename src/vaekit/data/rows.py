@@ -32,11 +32,33 @@ class Rows:
         """Shape of one row."""
         return self.values.shape[1:]
 
-    def batch(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Tensor:
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The rows by number in a random order, (n,) int64 on the device of the values: one epoch.
+
+        generator: on the CPU, so that the order is the same on every device.
+        """
+        return torch.randperm(len(self), generator=generator).to(self.values.device)
+
+    def noise(self, n: int, generator: torch.Generator | None) -> Tensor | None:
+        """What dynamic binarisation draws for n rows, (n, *shape); None for other data."""
+        if not self.dynamic:
+            return None
+        shape, device = (n, *self.shape), self.values.device
+        if self.values.is_floating_point():
+            return torch.rand(shape, generator=generator, device=device)
+        # An integer below `scale`, uniformly, is less than v with probability v / scale exactly: no rounding, and a
+        # byte of noise per pixel in place of four.
+        empty = torch.empty(shape, dtype=self.values.dtype, device=device)
+        return empty.random_(0, int(self.scale), generator=generator)
+
+    def batch(
+        self, index: Tensor | slice, generator: torch.Generator | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         """x for the rows in `index`, in the support that the schema declares.
 
         index: a slice, or (batch,) int64.
         generator: on the device of the values; used by dynamic binarisation only.
+        noise: what `noise(batch, generator)` gives, where it has been drawn already.
         Returns (batch, *shape): int64 where the rows are discrete, else float32.
         """
         if isinstance(index, slice):
@@ -44,7 +66,9 @@ class Rows:
         else:
             values = self.values.index_select(0, index.to(self.values.device))
         if self.dynamic:
-            return self._binarise(values, generator)
+            drawn = self.noise(len(values), generator) if noise is None else noise
+            assert drawn is not None
+            return (drawn < values).float()
         if self.discrete:
             return values.long()
         x = values.float()
@@ -61,12 +85,3 @@ class Rows:
         """The first n rows (all of them where there are fewer), sharing memory."""
         labels = None if self.labels is None else self.labels[:n]
         return replace(self, values=self.values[:n], labels=labels)
-
-    def _binarise(self, values: Tensor, generator: torch.Generator | None) -> Tensor:
-        if values.is_floating_point():
-            noise = torch.rand(values.shape, generator=generator, device=values.device)
-        else:
-            # An integer below `scale`, uniformly, is less than v with probability v / scale exactly: no rounding,
-            # and a byte of noise per pixel in place of four.
-            noise = torch.empty_like(values).random_(0, int(self.scale), generator=generator)
-        return (noise < values).float()
