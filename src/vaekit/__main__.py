@@ -1,4 +1,4 @@
-"""`python -m vaekit`."""
+"""`python -m vaekit`, and so `torchrun -m vaekit`."""
 
 from vaekit.apps.main import main
 

@@ -15,7 +15,11 @@ def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
     folder = tmp_path / "a run"
     for name in ("run.yaml", "environment.json", "data.json", "metrics.jsonl", "STATUS"):
         assert (folder / name).exists()
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.safetensors", "last.safetensors"}
+    assert {p.name for p in (folder / "checkpoints").rglob("*.safetensors")} == {
+        "best.safetensors",
+        "last.safetensors",
+        "training.safetensors",
+    }
     assert len(list((folder / "samples").glob("*.png"))) == 4
     assert (folder / "STATUS").read_text() == "finished\n"
     written = yaml.safe_load((folder / "run.yaml").read_text())

@@ -172,6 +172,7 @@ def test_what_torch_normal_gives_an_encoder_is_what_detached_gives_it() -> None:
 def test_score_at_one_sample_is_unbiased_with_its_running_baseline_which_lowers_the_variance() -> None:
     objective, ctx = Elbo(kl="sampled", gradient=Score()), StepContext()
     estimates(objective, ctx, rows=500, seed=1)  # the baseline learns
+    ctx.signal_mean.settle()
     to_loc, to_log_scale, draw = estimates(objective, ctx)
     bare, _, _ = estimates(Elbo(kl="sampled", gradient=Score(baseline=False)))
     assert to_loc.var(0).sum() < 0.7 * bare.var(0).sum()
@@ -185,8 +186,13 @@ def test_score_at_one_sample_is_unbiased_with_its_running_baseline_which_lowers_
 def test_the_running_mean_is_of_the_signals_before() -> None:
     mean = RunningMean(decay=0.5)
     assert mean(torch.tensor([4.0])) == 0
-    assert mean(torch.tensor([[10.0, 20.0]])) == 4
+    mean.settle()
+    assert mean(torch.tensor([10.0])) == 4, "the other half of this batch is to come"
+    assert mean(torch.tensor([20.0])) == 4
+    mean.settle()
     assert mean(torch.zeros(3, dtype=torch.float64)).item() == pytest.approx((4 + 2 * 15) / 3)
+    mean.forget()
+    mean.settle()
     again = RunningMean(decay=0.5)
     again.load_state_dict(mean.state_dict())
     assert again(torch.zeros(1)) == mean(torch.zeros(1))

@@ -7,7 +7,8 @@ import torch
 
 from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.runs import Job, fit, load, make_run, open_run, override, preset, train
-from vaekit.training import RunFolder
+from vaekit.training import RunFolder, pack, read_weights
+from vaekit.training.checkpoints import Checkpoint
 
 
 def tiny(*settings: str, run_dir=None):
@@ -19,6 +20,10 @@ def tiny(*settings: str, run_dir=None):
 
 def weights_after(run) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in fit(run).state_dict().items()}
+
+
+def kept(folder, name: str):
+    return read_weights(RunFolder(folder).checkpoints.newest(), name)
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -66,17 +71,17 @@ def test_patience_stops_early_and_the_best_weights_are_handed_on(tmp_path):
     best = max(range(len(elbo)), key=elbo.__getitem__)
     assert len(elbo) == best + 1 + 3 < 60
     assert "stopped early" in events[-1].message
-    best_weights, about = job.folder.load_weights("best")
+    best_weights, about = kept(tmp_path / "run", "best")
     assert float(about["valid_elbo"]) == elbo[best]
     assert int(about["epoch"]) == best + 1
     assert same(dict(job.model.state_dict()), best_weights)
-    assert not same(best_weights, job.folder.load_weights("last")[0])
+    assert not same(best_weights, kept(tmp_path / "run", "last")[0])
 
 
 def test_last_weights_on_request(tmp_path):
     run = tiny("train.epochs=30", "train.lr=0.01", "train.weights=last", run_dir=tmp_path / "run")
     trained = weights_after(run)
-    assert same(trained, RunFolder(tmp_path / "run").load_weights("last")[0])
+    assert same(trained, kept(tmp_path / "run", "last")[0])
     assert same(trained, dict(load(tmp_path / "run").state_dict()))
 
 
@@ -86,7 +91,7 @@ def test_a_caller_that_stops_reading_keeps_the_weights(tmp_path):
     list(itertools.islice(events, 6))
     events.close()
     assert (tmp_path / "run" / "STATUS").read_text() == "interrupted at step 4\n"
-    _, about = RunFolder(tmp_path / "run").load_weights("last")
+    _, about = kept(tmp_path / "run", "last")
     assert about["step"] == "4"
     assert load(tmp_path / "run").generate(2).shape == (2, 1, 8, 8)
 
@@ -138,28 +143,24 @@ class TestRunFolder:
             fit(tiny("train.epochs=1", run_dir=tmp_path / "run"))
 
     @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 100])
-    def test_damaged_weights_are_refused(self, tmp_path, content):
-        fit(tiny("train.epochs=1", run_dir=tmp_path / "run"))
-        (tmp_path / "run" / "checkpoints" / "best.safetensors").write_bytes(content)
+    def test_what_is_not_safetensors_is_refused(self, tmp_path, content):
         with pytest.raises(ModelFileError, match="cannot read the weights"):
-            load(tmp_path / "run")
+            read_weights(Checkpoint(tmp_path, {"best.safetensors": content}), "best")
 
     def test_weights_that_are_not_finite_are_refused(self, tmp_path):
-        fit(tiny("train.epochs=1", run_dir=tmp_path / "run"))
-        folder = RunFolder(tmp_path / "run")
-        weights, about = folder.load_weights("best")
-        name = next(iter(weights))
-        weights[name][0] = float("nan")
-        folder.save_weights("best", weights, about)
+        job = Job.start(tiny("train.epochs=1", run_dir=tmp_path / "run"))
+        list(job.events())
+        name = next(iter(job.state.best))
+        job.state.best[name][0] = float("nan")
+        job.folder.checkpoints.save(99, pack(job.state))
         with pytest.raises(ModelFileError, match=f"not finite, in {name}"):
             load(tmp_path / "run")
 
     def test_weights_of_another_model_are_refused(self, tmp_path):
         fit(tiny("train.epochs=1", run_dir=tmp_path / "a"))
-        fit(tiny("train.epochs=1", "model.latent=5", run_dir=tmp_path / "b"))
-        (tmp_path / "a/checkpoints/best.safetensors").write_bytes(
-            (tmp_path / "b/checkpoints/best.safetensors").read_bytes()
-        )
+        other = Job.start(tiny("train.epochs=1", "model.latent=5", run_dir=tmp_path / "b"))
+        list(other.events())
+        RunFolder(tmp_path / "a").checkpoints.save(99, pack(other.state))
         with pytest.raises(ModelFileError, match="of another model"):
             load(tmp_path / "a")
 

@@ -40,6 +40,7 @@ def train(
     preset: str | None = None,
     config: Path | None = None,
     run_dir: Path | None = None,
+    resume: Path | None = None,
     json: Json = False,
 ) -> None:
     """Train a model on DATA and keep it in a run folder.
@@ -52,6 +53,8 @@ def train(
         vaekit train mnist --preset mnist-conv seed=1
         vaekit train table.csv model.latent=4 train.epochs=100 --run-dir runs/mine
         vaekit train --preset tutorial objective.gradient=score
+        vaekit train --resume runs/digits-1
+        torchrun --nproc-per-node 2 -m vaekit train mnist --run-dir runs/mnist
 
     Parameters
     ----------
@@ -63,12 +66,14 @@ def train(
         Start from the settings in this YAML file.
     run_dir
         Folder for the run; by default the next free one under runs/.
+    resume
+        Go on with the run in this folder, as if it had never stopped.
     json
         Print one JSON object at the end, and nothing else, on stdout.
     """
     from vaekit.apps.training import train_command
 
-    train_command(arguments, preset, config, run_dir, json)
+    train_command(arguments, preset, config, run_dir, resume, json)
 
 
 @app.command(sort_key=1)

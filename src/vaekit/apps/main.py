@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 
 from cyclopts import CycloptsError
 from rich.console import Console
@@ -16,6 +17,7 @@ def main(tokens: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if tokens is None else tokens
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    warnings.showwarning = _warn
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -40,8 +42,16 @@ def main(tokens: list[str] | None = None) -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]vaekit:[/] {_escape(text)}")
+    rank = os.environ.get("RANK", "0")
+    who = "vaekit" if rank == "0" else f"vaekit (process {rank})"
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{who}:[/] {_escape(text)}")
     return code
+
+
+def _warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """Our own warnings in one line; those of libraries are for developers."""
+    if category is UserWarning and os.environ.get("RANK", "0") == "0":
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]note:[/] {_escape(str(message))}")
 
 
 def _escape(text: str) -> str:

@@ -1,47 +1,81 @@
 """`vaekit train`: settings from the words of the command line, a progress bar, lines, pictures, a clean stop."""
 
+import os
 import re
-import signal
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vaekit.apps.output import next_steps, print_json
 from vaekit.data import names
 from vaekit.errors import ConfigError
+from vaekit.models import Model
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruction_picture, sample_picture
-from vaekit.runs import Job, Run, make_run, override, preset, presets, read_yaml, with_source
-from vaekit.training import Event
+from vaekit.runs import Job, Run, make_run, override, preset, presets, read_yaml, stop_signals, with_source
+from vaekit.training import Event, RunFolder
+from vaekit.world import World
 
 SETTING = re.compile(r"^[A-Za-z_]\w*(\.\w+)*=")
 
 
 def train_command(
-    arguments: Sequence[str], preset_name: str | None, config: Path | None, run_dir: Path | None, as_json: bool
+    arguments: Sequence[str],
+    preset_name: str | None,
+    config: Path | None,
+    run_dir: Path | None,
+    resume: Path | None,
+    as_json: bool,
 ) -> None:
-    run = _read_run(arguments, preset_name, config)
-    run = run.model_copy(update={"run_dir": str(run_dir or run.run_dir or _free_folder(run.name))})
-    console = Console(stderr=as_json, highlight=False)
-    job = Job.start(run)
-    assert job.folder is not None
+    world = World.join()
+    job = _resume(arguments, preset_name, config, run_dir, resume) if resume else None
+    if job is None:
+        run = _read_run(arguments, preset_name, config)
+        place = _place(run, run_dir, world)
+        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (Path(place) / "run.yaml").exists()
+        job = Job.resume(place) if restarted else Job.start(run.model_copy(update={"run_dir": place}))
+    folder = Path(job.run.run_dir or "")
+    console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
     _introduce(console, job)
-    with _stop_signals() as received:
-        last = _follow(console, job, received)
-    summary = {"run_dir": str(job.folder.path), "status": job.folder.read("STATUS").strip(), **last}
+    with stop_signals(job) as received:
+        last = _follow(console, job)
+    status = RunFolder(folder).read("STATUS").strip() if world.leads else ""
     if received:
-        console.print(f"Interrupted: the weights so far are in [bold]{job.folder.path}[/].")
-    if as_json:
-        print_json(summary)
-    else:
-        next_steps(console, job.folder.path)
+        console.print(
+            f"Interrupted. To go on: [bold]vaekit train --resume {shlex.quote(str(folder))}[/]", soft_wrap=True
+        )
+    if as_json and world.leads:
+        print_json({"run_dir": str(folder), "status": status, **last})
+    elif not received:
+        next_steps(console, folder)
     if received:
         sys.exit(128 + received[0])
+
+
+def _resume(
+    arguments: Sequence[str], preset_name: str | None, config: Path | None, run_dir: Path | None, resume: Path
+) -> Job:
+    others = [*arguments, *(str(word) for word in (preset_name, config, run_dir) if word)]
+    if others:
+        raise ConfigError(
+            f"--resume goes on with the settings that the run has, and {', '.join(others)} would change them: leave "
+            "it out, or start a new run"
+        )
+    return Job.resume(resume)
+
+
+def _place(run: Run, run_dir: Path | None, world: World) -> str:
+    """The run's folder, the same at every process and after every restart."""
+    given = run_dir or run.run_dir
+    if given is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+        raise ConfigError("torchrun is to restart this run when it fails: give --run-dir, so that a restart finds it")
+    return world.agree(str(given or _free_folder(run.name)))
 
 
 def split_words(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -79,7 +113,6 @@ def _free_folder(name: str) -> Path:
 
 
 def _introduce(console: Console, job: Job) -> None:
-    assert job.folder is not None
     run, schema = job.run, job.data.schema
     weights = sum(p.numel() for p in job.model.parameters())
     device = next(job.model.parameters()).device
@@ -99,7 +132,7 @@ def _introduce(console: Console, job: Job) -> None:
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 
 
-def _follow(console: Console, job: Job, received: list[int]) -> dict[str, Any]:
+def _follow(console: Console, job: Job) -> dict[str, Any]:
     """Read the events of a job; the metrics of the last epoch."""
     every = job.run.train.log_every or max(1, job.run.train.epochs // 10)
     errors = Console(stderr=True)
@@ -110,33 +143,34 @@ def _follow(console: Console, job: Job, received: list[int]) -> dict[str, Any]:
         TimeRemainingColumn(),
         console=errors,
         transient=True,
-        disable=not errors.is_terminal,
+        disable=console.quiet or not errors.is_terminal,
     )
     last: dict[str, Any] = {}
-    events = job.events()
     with bar:
         task = bar.add_task("training", total=None)
-        for event in events:
+        for event in job.events():
             if event.kind == "start":
-                bar.update(task, total=event.steps)
+                if event.step:
+                    console.print(f"going on from step {event.step} of {event.steps}")
+                bar.update(task, total=event.steps, completed=event.step)
                 console.print(
                     f"[dim]{'epoch':>7} {'train loss':>11} {'valid loss':>11} {'distortion':>11} {'rate':>7}[/]"
                 )
             elif event.kind == "step" and event.step % 10 == 0:
-                bar.update(task, completed=event.step, description=f"epoch {event.epoch}/{event.epochs}")
+                now = f"epoch {min(event.epoch + 1, event.epochs)}/{event.epochs}"
+                bar.update(task, total=event.steps, completed=event.step, description=now)
             elif event.kind == "epoch":
                 last = {"epoch": event.epoch, "step": event.step, **event.metrics}
                 if event.epoch % every == 0 or event.epoch in (1, event.epochs):
                     _line(console, event)
-                    _pictures(job, event.epoch)
+                    _pictures(console, job, event.epoch)
+            elif event.kind == "notice":
+                errors.print(f"[yellow]note:[/] {escape(event.message)}", soft_wrap=True)
             elif event.kind == "end":
                 last |= event.metrics
                 if event.message:
                     console.print(event.message)
                 console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {-event.metrics['best_valid_elbo']:.2f}")
-            if received:
-                events.close()
-                break
     return last
 
 
@@ -146,33 +180,23 @@ def _line(console: Console, event: Event) -> None:
     console.print(f"{event.epoch:>7} {losses} {m['valid_distortion']:>11.2f} {m['valid_rate']:>7.2f}")
 
 
-def _pictures(job: Job, epoch: int) -> None:
-    assert job.folder is not None
-    device = next(job.model.parameters()).device
-    folder = job.folder.path / "samples"
-    x = job.data.valid.batch(slice(0, min(16, len(job.data.valid))))
-    job.model.eval()
-    reconstruction_picture(job.model, x, job.data.schema).save(folder / f"epoch-{epoch:04d}-reconstructions.png")
-    generator = new_generator(job.run.seed, Purpose.GENERATE, device=device)
-    picture = sample_picture(job.model, job.data.schema, 64, generator, mean=True)
-    picture.save(folder / f"epoch-{epoch:04d}-samples.png")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM instead of acting on it; a second SIGINT acts at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+def _pictures(console: Console, job: Job, epoch: int) -> None:
+    if job.folder is None or job.run.train.parallel == "fsdp":
+        return
     try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _draw(job, job.folder.path / "samples", epoch)
+    except OSError as error:
+        console.print(f"[yellow]note:[/] the pictures of epoch {epoch} could not be written ({error.strerror})")
+
+
+def _draw(job: Job, folder: Path, epoch: int) -> None:
+    device = next(job.model.parameters()).device
+    x = job.data.valid.batch(slice(0, min(16, len(job.data.valid))))
+    model = cast(Model, job.state.model.eval())
+    reconstruction_picture(model, x, job.data.schema).save(folder / f"epoch-{epoch:04d}-reconstructions.png")
+    generator = new_generator(job.run.seed, Purpose.GENERATE, device=device)
+    picture = sample_picture(model, job.data.schema, 64, generator, mean=True)
+    picture.save(folder / f"epoch-{epoch:04d}-samples.png")
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -60,6 +60,34 @@ def new_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> t
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
+BLOCK = 256  # rows of a batch whose noise is drawn at once
+
+
+def noise_of_rows(
+    draw: Callable[[int, torch.Generator], Tensor],
+    rows: slice,
+    batch: int,
+    key: tuple[int, ...],
+    device: torch.device | str = "cpu",
+    dim: int = 0,
+) -> Tensor:
+    """Noise for the rows `rows` of a batch, a function of the key and of their places in the batch alone.
+
+    So a batch that is divided, among processes or to save memory, gets the noise that it would get whole.
+
+    draw: makes noise for a number of rows, with those in dimension `dim`.
+    batch: rows of the whole batch.
+    key: seed, purpose and step.
+    """
+    parts = []
+    for block in range(rows.start // BLOCK, max(rows.start // BLOCK + 1, -(-rows.stop // BLOCK))):
+        first = block * BLOCK
+        noise = draw(min(BLOCK, batch - first), new_generator(*key, block, device=device))
+        start = max(rows.start, first) - first
+        parts += [noise.narrow(dim, start, min(rows.stop - first, noise.shape[dim]) - start)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
 def noise_map(q: Distribution) -> NoiseMap | None:
     """The map from base noise to samples of q, or None if q can only sample by its own code."""
     return _MAPS.get(type(_base(q)))

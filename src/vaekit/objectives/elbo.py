@@ -28,7 +28,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What an objective may know of the training around it; the defaults serve a call on its own."""
+    """What an objective may know of the training around it; the defaults serve a call on its own.
+
+    In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
+    """
 
     step: int = 0
     steps: int = 1

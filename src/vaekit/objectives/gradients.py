@@ -6,6 +6,7 @@ and as its gradient an estimate of the gradient of the signal's mean over q(z|x)
 says whether that estimate's mean is the ELBO's true gradient; `gradient_check` measures it.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -16,24 +17,44 @@ from vaekit.spec import by_kind, spec
 
 
 class RunningMean(nn.Module):
-    """Mean of all signals seen, with exponentially fading memory: the baseline of `Score` at one sample."""
+    """Mean of all signals seen, with exponentially fading memory: the baseline of `Score` at one sample.
+
+    The signals of a batch count once it is over (`settle`), however it was divided.
+    """
 
     total: Tensor
     weight: Tensor
+    seen: Tensor
 
     def __init__(self, decay: float = 0.99):
         super().__init__()
         self.decay = decay
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(2), persistent=False)  # sum and number of this batch's signals
+        self.used = False
 
     @torch.no_grad()
     def forward(self, signal: Tensor) -> Tensor:
-        """The mean of the signals before this one (0 at first); then takes this one in."""
-        before = self.total / self.weight.clamp_min(1e-12)
-        self.total.mul_(self.decay).add_(signal.mean().to(self.total), alpha=1 - self.decay)
-        self.weight.mul_(self.decay).add_(1 - self.decay)
-        return before
+        """The mean of the signals of earlier batches (0 at first); notes those of this one."""
+        self.seen += torch.stack([signal.sum(), signal.new_tensor(signal.numel())]).to(self.seen)
+        self.used = True
+        return self.total / self.weight.clamp_min(1e-12)
+
+    @torch.no_grad()
+    def settle(self, over_processes: Callable[[Tensor], Tensor] = lambda seen: seen) -> None:
+        """Take in the signals noted since the last call, summed over all processes."""
+        if not self.used:
+            return
+        seen, fresh = over_processes(self.seen), 1 - self.decay
+        self.total.mul_(self.decay).add_(seen[0] / seen[1], alpha=fresh)
+        self.weight.mul_(self.decay).add_(fresh)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the signals noted since the last call of `settle`."""
+        self.seen.zero_()
+        self.used = False
 
 
 @spec

@@ -1,7 +1,8 @@
 """Run, the one typed tree of settings, and what needs it: train, fit, load."""
 
 from vaekit.runs.config import make_run, override, parse_yaml, preset, presets, read_yaml, to_yaml, with_source
-from vaekit.runs.job import Job, Opened, fit, load, open_rows, open_run, reopen, train
+from vaekit.runs.job import Job, fit, stop_signals, train
+from vaekit.runs.opened import Opened, load, open_rows, open_run, reopen
 from vaekit.runs.tree import ModelSpec, Run
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "presets",
     "read_yaml",
     "reopen",
+    "stop_signals",
     "to_yaml",
     "train",
     "with_source",

@@ -115,11 +115,14 @@ def check_memory(run: Run, schema: Schema) -> None:
         )
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `train.device` names; `auto` takes a GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+def choose_device(name: str, local: int = 0) -> torch.device:
+    """The device that `train.device` names; `auto` takes a GPU if there is one.
+
+    local: number of this process on its machine; each takes the GPU of its number.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{local}"
+    device = torch.device("cpu" if name == "auto" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         have = f"{torch.cuda.device_count()} CUDA devices are here"
         raise ConfigError(f"train.device is {name}, but {have}: use train.device=auto or cpu")

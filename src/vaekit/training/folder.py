@@ -7,19 +7,15 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from filelock import FileLock, Timeout
 
-from vaekit.errors import ConfigError, ModelFileError
-
-FORMAT_VERSION = 1
-Weights = Mapping[str, Tensor]
+from vaekit.errors import ConfigError, ModelFileError, VaekitError
+from vaekit.training.checkpoints import FORMAT_VERSION, Checkpoints, sync_folder
 
 
 class RunFolder:
@@ -27,6 +23,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> "RunFolder":
@@ -47,7 +44,9 @@ class RunFolder:
     def write(self, name: str, content: bytes) -> None:
         """Replace a file: written aside, synced, renamed, so that a reader sees the old one or the new one."""
         target = self.path / name
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as aside:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False
+        ) as aside:
             try:
                 aside.write(content)
                 aside.flush()
@@ -57,7 +56,7 @@ class RunFolder:
             except BaseException:
                 Path(aside.name).unlink(missing_ok=True)
                 raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self.write(name, (json.dumps({"format_version": FORMAT_VERSION, **value}, indent=2) + "\n").encode())
@@ -76,42 +75,57 @@ class RunFolder:
             ) from None
 
     def log(self, metrics: Mapping[str, float | int]) -> None:
-        """Append one line to metrics.jsonl; a number that is not finite becomes null."""
+        """Append one line to metrics.jsonl, synced; a number that is not finite becomes null."""
         plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in metrics.items()}
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(plain) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, oldest first; one that was cut off while it was written is left out."""
-        lines = []
-        for line in self.read("metrics.jsonl").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                lines += [json.loads(line)]
+        lines = self._lines()
         if not lines:
             raise ModelFileError(
                 f"{self.path / 'metrics.jsonl'} holds no line that can be read: the run has no history"
             )
         return lines
 
-    def save_weights(self, name: str, weights: Weights, metadata: Mapping[str, str]) -> None:
-        """checkpoints/NAME.safetensors."""
-        tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-        content = save(tensors, {"format_version": str(FORMAT_VERSION), **metadata})
-        self.write(f"checkpoints/{name}.safetensors", content)
+    def trim_history(self, epoch: int) -> None:
+        """Drop the lines of metrics.jsonl after an epoch, and one that was cut off while it was written."""
+        path = self.path / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in self._lines() if line.get("epoch", 0) <= epoch]
+            self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def load_weights(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """The weights and the metadata of checkpoints/NAME.safetensors; weights that are not finite are refused."""
-        path = self.path / "checkpoints" / f"{name}.safetensors"
+    def _lines(self) -> list[dict[str, Any]]:
+        lines = []
+        for line in self.read("metrics.jsonl").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines += [json.loads(line)]
+        return lines
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one trainer; the lock goes with the process that holds it.
+
+        Raises:
+            VaekitError: another process trains into the folder.
+        """
+        held = FileLock(self.path / "LOCK")
         try:
-            with safe_open(path, framework="pt") as file:
-                weights = {key: file.get_tensor(key) for key in list(file.keys())}
-                metadata = dict(file.metadata() or {})
-        except (OSError, SafetensorError) as error:
-            raise ModelFileError(f"cannot read the weights {path}: {error}; train again, or give another run") from None
-        for key, value in weights.items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise ModelFileError(f"the weights {path} hold numbers that are not finite, in {key}: train again")
-        return weights, metadata
+            held.acquire(blocking=False)
+        except Timeout:
+            raise VaekitError(
+                f"another process is training into {self.path}: wait for it, or give another --run-dir"
+            ) from None
+        try:
+            for path in self.path.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+            self.checkpoints.sweep()
+            yield
+        finally:
+            held.release()
 
 
 def environment() -> dict[str, Any]:
@@ -125,11 +139,3 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": gpus,
     }
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

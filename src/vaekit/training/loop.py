@@ -4,30 +4,26 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from vaekit.errors import Diverged
 from vaekit.evaluation import elbo_rows
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
-from vaekit.objectives import Objective
-from vaekit.training.optimisers import build_optimiser
+from vaekit.training.parallel import gathered, whole
 from vaekit.training.spec import Train
-from vaekit.training.step import NoiseSource, Step
+from vaekit.training.state import State
+from vaekit.training.update import ADVICE, NotFinite, Rows, Updater, largest_weight
+from vaekit.world import World
 
 VALIDATION_BLOCK = 500  # rows
+GOOD_EVERY = 1000  # steps between states to go back to, besides those after each validation
+SETTLING_STEPS, TIMED_STEPS = 5, 20  # before a time budget is turned into steps
 
 
-@runtime_checkable
-class Rows(Protocol):
-    """One split of a data set, on the device it is used on."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Tensor: ...
+Kind = Literal["start", "step", "epoch", "notice", "end"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,10 @@ class Event:
     """What happened in training.
 
     The metrics of an `epoch` are means over rows, in nats; those of the `end` tell the best epoch; a `step` has none.
+    A `notice` carries a message about something out of the ordinary that training went on from.
     """
 
-    kind: Literal["start", "step", "epoch", "end"]
+    kind: Kind
     step: int
     steps: int
     epoch: int
@@ -46,126 +43,151 @@ class Event:
     message: str = ""
 
 
-@dataclass
-class State:
-    """Where training stands."""
+def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: int) -> Iterator[Event]:
+    """Train the model of `state` in place, yielding an event at the start, after each step, each epoch, and at the end.
 
-    step: int = 0
-    epoch: int = 0
-    best_elbo: float = -math.inf
-    best_epoch: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-
-def train_model(
-    model: nn.Module, objective: Objective, train: Rows, valid: Rows, settings: Train, seed: int, state: State
-) -> Iterator[Event]:
-    """Train `model` in place, yielding an event at the start, after each step, each epoch, and at the end.
-
-    All randomness is a function of (seed, purpose, step): the order of the rows, binarisation, the noise of z. The
-    model is validated after each epoch on the ELBO with beta = 1, at the same noise each time. `state` is kept up to
-    date for the caller to read, whenever it stops.
+    All randomness is a function of (seed, purpose, step) and of a row's place in the batch: the order of the rows,
+    binarisation, the noise of z. The model is validated after each epoch on the ELBO with beta = 1, at the same noise
+    each time. `state` is kept up to date for the caller to capture between events, and training goes on from where it
+    stands. Once `state.asked_to_stop` is set, it ends after a step, without an `end`.
 
     Raises:
-        Diverged: the loss, the validation ELBO or a weight is not finite.
+        Diverged: the loss, the validation ELBO or a weight is not finite, again and again.
     """
-    device = next(model.parameters()).device
     batches = math.ceil(len(train) / settings.batch_size)
-    steps = settings.epochs * batches
-    step = Step(model, objective, steps, len(train)).to(device)
-    optimiser = build_optimiser(settings, model.parameters())
-    noise = NoiseSource(model, train.batch(slice(0, 1), new_generator(seed, device=device)), objective.samples)
-    yield Event("start", 0, steps, 0, settings.epochs)
-    lr, message = settings.lr, ""
-    while state.epoch < settings.epochs:
-        started = time.perf_counter()
-        model.train()
-        order = torch.randperm(len(train), generator=new_generator(seed, Purpose.ORDER, state.epoch)).to(device)
-        sums: dict[str, Tensor] = {}
-        for index in order.split(settings.batch_size):
-            lr = settings.lr * settings.schedule.at(state.step, steps)
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            x = train.batch(index, new_generator(seed, Purpose.BINARISE, state.step, device=device))
-            step.generator = new_generator(seed, Purpose.POSTERIOR, state.step, device=device)
-            eps = noise(len(x), step.generator)
-            out = step(x, None, None, eps, state.step)
-            parts = {name: value.detach() for name, value in out.items()}
-            sums = {name: sums.get(name, 0) + part * len(x) for name, part in parts.items()}
-            if not math.isfinite(float(parts["loss"])):
-                _explain_divergence(step, parts, x, eps, index, state)
-            optimiser.zero_grad(set_to_none=True)
-            out["loss"].backward()
-            if settings.clip is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimiser.step()
-            state.step += 1
-            yield Event("step", state.step, steps, state.epoch + 1, settings.epochs)
-        state.epoch += 1
-        seconds = time.perf_counter() - started
-        metrics = {f"train_{name}": float(total) / len(train) for name, total in sums.items()}
-        metrics |= validate(model, valid, seed)
-        _check_epoch(model, metrics, state)
-        metrics |= {"lr": lr, "seconds": seconds, "rows_per_second": len(train) / seconds}
-        if metrics["valid_elbo"] > state.best_elbo:
-            state.best_elbo, state.best_epoch = metrics["valid_elbo"], state.epoch
-            state.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        yield Event("epoch", state.step, steps, state.epoch, settings.epochs, metrics)
-        if settings.patience is not None and state.epoch - state.best_epoch >= settings.patience:
-            message = f"stopped early: the validation ELBO has not risen for {settings.patience} epochs"
-            break
-    best = {"best_epoch": state.best_epoch, "best_valid_elbo": state.best_elbo}
-    yield Event("end", state.step, steps, state.epoch, settings.epochs, best, message)
+    update = Updater(state, train, settings, seed)
+    pace = _Pace(settings, batches)
+
+    def event(kind: Kind, message: str = "", metrics: Mapping[str, float] | None = None) -> Event:
+        steps = pace.steps(state)
+        return Event(kind, state.at.step, steps, state.at.epoch, math.ceil(steps / batches), metrics or {}, message)
+
+    yield event("start")
+    if not state.good.tensors:
+        state.mark_good()
+    while not _waited_enough(state, settings) and (state.at.step < pace.steps(state) or state.at.rows):
+        order = train.order(new_generator(seed, Purpose.ORDER, state.at.epoch))
+        first = state.at.epoch * batches
+        began = time.perf_counter()
+        try:
+            state.step.train()
+            while state.at.step < min(first + batches, pace.steps(state)):
+                start = (state.at.step - first) * settings.batch_size
+                told = update(order[start : start + settings.batch_size], pace.steps(state))
+                began = _clock(state, began)
+                if state.at.step % GOOD_EVERY == 0:
+                    state.mark_good()
+                if told:
+                    yield event("notice", told)
+                yield event("step")
+                if state.stop or (state.asked_to_stop and state.step.world.size == 1):
+                    return
+                pace.decide(state, valid, seed)
+            metrics = _close_epoch(state, valid, seed, pace.steps(state), settings, began)
+        except NotFinite as bad:
+            yield event("notice", state.roll_back(str(bad), settings.rollbacks))
+            continue
+        yield event("epoch", "", metrics)
+    early = state.at.step < pace.steps(state)
+    message = f"stopped early: the validation ELBO has not risen for {settings.patience} epochs" if early else ""
+    best = {} if state.at.best_elbo is None else {"best_valid_elbo": state.at.best_elbo}
+    yield event("end", message, {"best_epoch": state.at.best_epoch, **best})
 
 
-def validate(model: nn.Module, rows: Rows, seed: int) -> dict[str, float]:
-    """The ELBO (beta = 1), distortion and rate on `rows`, each a mean in nats, from one sample of z for each row."""
-    distortion, rate = 0.0, 0.0
+def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None) -> dict[str, float]:
+    """The ELBO (beta = 1), distortion and rate on `rows`, each a mean in nats, from one sample of z for each row.
+
+    The result does not depend on how many processes divide the rows.
+    """
+    world = world or World()
     device = next(model.parameters()).device
-    for number, start in enumerate(range(0, len(rows), VALIDATION_BLOCK)):
-        x = rows.batch(slice(start, min(start + VALIDATION_BLOCK, len(rows))))
+    starts = range(0, len(rows), VALIDATION_BLOCK)
+    sums = torch.zeros(len(starts), 2, dtype=torch.float64)
+    for number in range(len(starts))[world.share(len(starts))]:
+        x = rows.batch(slice(starts[number], min(starts[number] + VALIDATION_BLOCK, len(rows))))
         parts = elbo_rows(cast(Model, model), x, new_generator(seed, Purpose.VALIDATE, number, device=device))
-        distortion += float(parts[0].sum())
-        rate += float(parts[1].sum())
-    distortion, rate = distortion / len(rows), rate / len(rows)
+        sums[number] = torch.stack([part.double().sum() for part in parts]).cpu()
+    distortion, rate = (world.sum(sums.to(device)).sum(0) / len(rows)).tolist()
     return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate}
 
 
-_ADVICE = "Try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
+def _waited_enough(state: State, settings: Train) -> bool:
+    """Whether an epoch has just ended, and so many have gone by without a better one."""
+    waited = state.at.epoch - state.at.best_epoch
+    return settings.patience is not None and state.at.rows == 0 and waited >= settings.patience
 
 
-def _check_epoch(model: nn.Module, metrics: Mapping[str, float], state: State) -> None:
+class _Pace:
+    """How many steps there are to be: so many epochs, or as many as a time budget leaves room for."""
+
+    def __init__(self, settings: Train, batches: int):
+        self.budget, self.batches = settings.seconds(), batches
+        self.by_epochs = settings.epochs * batches
+        self.began: float | None = None
+        self.from_step = 0
+
+    def steps(self, state: State) -> int:
+        if self.budget is None:
+            return self.by_epochs
+        return max(self.by_epochs, state.at.step + 1) if state.at.steps is None else state.at.steps
+
+    def decide(self, state: State, valid: Rows, seed: int) -> None:
+        """Turn the time budget into steps, once the speed has been measured."""
+        if self.budget is None or state.at.steps is not None:
+            return
+        done = state.at.step - self.from_step
+        if self.began is None:
+            if done >= SETTLING_STEPS:
+                self.began, self.from_step = time.perf_counter(), state.at.step
+            return
+        if done < TIMED_STEPS:
+            return
+        each = (time.perf_counter() - self.began) / done
+        began = time.perf_counter()
+        with gathered(state.step):
+            validate(state.model, valid, seed, state.step.world)
+        each += (time.perf_counter() - began) / self.batches
+        left = self.budget - state.at.total_seconds
+        steps = state.at.step + max(1, math.floor(left / each))
+        state.advance(steps=state.step.world.agree(steps))
+
+
+def _clock(state: State, began: float) -> float:
+    now = time.perf_counter()
+    spent = now - began
+    state.advance(seconds=state.at.seconds + spent, total_seconds=state.at.total_seconds + spent)
+    return now
+
+
+def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Train, began: float) -> dict[str, float]:
+    """Validate, keep the best weights, and begin the next epoch; the metrics of this one."""
+    world = state.step.world
+    with gathered(state.step):
+        metrics = {f"train_{name}": total / state.at.rows for name, total in state.at.sums.items()}
+        metrics |= validate(state.model, valid, seed, world)
+        _check(state, metrics)
+    _clock(state, began)
+    lr = settings.lr * settings.schedule.at(state.at.step - 1, steps) * state.at.lr_factor
+    speed = state.at.rows / state.at.seconds
+    metrics |= {"lr": lr, "seconds": state.at.seconds, "rows_per_second": speed}
+    if settings.skip_above is not None:
+        metrics["skipped"] = float(state.at.skipped)
+    state.advance(epoch=state.at.epoch + 1, sums={}, rows=0, seconds=0.0)
+    state.keep_best(metrics["valid_elbo"])
+    state.mark_good()
+    return metrics
+
+
+def _check(state: State, metrics: Mapping[str, float]) -> None:
     """A step can ruin the weights and be an epoch's last, so that no further loss would show it."""
-    where = f"after step {state.step} (epoch {state.epoch})"
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise Diverged(f"the weights are not finite {where}, first {name}. {_ADVICE}")
+    where = f"after step {state.at.step} (epoch {state.at.epoch + 1})"
+    for name, weight in state.step.model.named_parameters():
+        if not whole(weight).isfinite().all():
+            raise NotFinite(f"the weights are not finite {where}, first {name}. {ADVICE}.")
     for name in ("valid_rate", "valid_distortion"):
         if not math.isfinite(metrics[name]):
-            largest, size = _largest_weight(model)
-            raise Diverged(
+            largest, size = largest_weight(state.step.model)
+            raise NotFinite(
                 f"the validation ELBO is not finite {where}: term '{name}' is {metrics[name]}; the largest weight is "
-                f"{largest} with {size:.3g}. {_ADVICE}"
+                f"{largest} with {size:.3g}. {ADVICE}."
             )
-
-
-def _largest_weight(model: nn.Module) -> tuple[str, float]:
-    sizes = {name: float(p.detach().abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
-    name = max(sizes, key=sizes.__getitem__)
-    return name, sizes[name]
-
-
-def _explain_divergence(
-    step: Step, out: Mapping[str, Tensor], x: Tensor, noise: list[Tensor | None], index: Tensor, state: State
-) -> None:
-    """Name the term, the row and the largest weight, from a second pass over the same batch."""
-    term = next((name for name, value in out.items() if name != "loss" and not value.isfinite()), "loss")
-    largest_name, largest = _largest_weight(step.model)
-    with torch.no_grad():
-        draw = cast(Model, step.model).draw(x, step.objective.samples, noise=noise, generator=step.generator)
-        worst = int((-draw.log_w.mean(0)).nan_to_num(math.inf).argmax())
-    raise Diverged(
-        f"the loss is {float(out['loss'])} at step {state.step} (epoch {state.epoch + 1}): term '{term}' is "
-        f"{float(out[term])}, worst in training row {int(index[worst])}; the largest weight is {largest_name} with "
-        f"{largest:.3g}. The best weights so far are kept. {_ADVICE}"
-    )

@@ -42,30 +42,56 @@ class Adamax:
 Optimiser = Annotated[Adam | AdamW | Adamax, Field(discriminator="kind"), by_kind]
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 @spec
 class Train:
     """How to train.
 
     Args:
         epochs: passes over the training rows.
-        batch_size: rows for each step.
+        budget: time to train for, as 90s, 10m or 1.5h, in place of `epochs`. The number of steps is fixed once the
+            speed is known, and schedules stretch to it.
+        batch_size: rows for each step, over all processes together.
+        micro_batch: rows that go through the model at once; gradients are added up to the batch. None takes the whole
+            batch. Halved by itself when memory runs out.
         lr: learning rate, before its schedule.
         optimiser: adam, adamw or adamax.
         schedule: factor on the learning rate over the steps.
         clip: largest gradient norm; longer gradients are scaled down to it.
+        skip_above: a step whose gradient norm, before clipping, is above this is skipped.
+        rollbacks: how often a loss that is not finite sends training back to the last good state with half the
+            learning rate, before it is given up.
+        ema: decay of an exponential moving average of the weights, which is then what is validated and handed on.
         patience: stop after this many epochs without a better validation ELBO; none never stops early.
         weights: which weights the run hands on, those of the best validation ELBO or the last.
         device: auto, cpu, cuda, cuda:1, mps.
+        parallel: how several processes divide the model: ddp keeps it whole at each, fsdp divides it among them.
+        save_every: steps between checkpoints; none saves about once a minute.
         log_every: epochs between printed lines and saved pictures; none makes about ten.
     """
 
-    epochs: Annotated[int, Field(ge=1)] = 50
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    epochs: Count = 50
+    budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[smh]$")] | None = None
+    batch_size: Count = 128
+    micro_batch: Count | None = None
     lr: Annotated[float, Field(gt=0)] = 1e-3
     optimiser: Optimiser = Adam()
     schedule: Schedule = Constant()
     clip: Annotated[float, Field(gt=0)] | None = None
-    patience: Annotated[int, Field(ge=1)] | None = None
+    skip_above: Annotated[float, Field(gt=0)] | None = None
+    rollbacks: Annotated[int, Field(ge=0)] = 3
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    patience: Count | None = None
     weights: Literal["best", "last"] = "best"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    log_every: Annotated[int, Field(ge=1)] | None = None
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    save_every: Count | None = None
+    log_every: Count | None = None
+
+    def seconds(self) -> float | None:
+        """`budget` in seconds."""
+        if self.budget is None:
+            return None
+        return float(self.budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.budget[-1]]

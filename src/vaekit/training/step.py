@@ -1,15 +1,16 @@
 """One training step's computation: the part that is compiled, wrapped for parallel training, or captured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from vaekit.models.noise import new_generator, noise_map, noise_shape
+from vaekit.models.noise import Purpose, new_generator, noise_map, noise_of_rows, noise_shape
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Objective, StepContext
 from vaekit.objectives.gradients import RunningMean
+from vaekit.world import World
 
 
 class Step(nn.Module):
@@ -18,22 +19,28 @@ class Step(nn.Module):
     Args:
         model: a VAE.
         objective: what to maximise.
-        steps: of the whole training.
         rows: of the training data.
+        world: the processes that divide each batch.
+
+    What changes from step to step without being a tensor is set from outside: `steps` of the whole training, the
+    `generator` for distributions that take no base noise, and `counts`, which is False for a stand-in row that a
+    process without rows computes so that all processes do the same.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, steps: int, rows: int):
+    def __init__(self, model: nn.Module, objective: Objective, rows: int, world: World):
         super().__init__()
         self.model = model
         self.objective = objective
-        self.steps, self.rows = steps, rows
+        self.rows, self.world = rows, world
         self.signal_mean = RunningMean()
-        self.generator: torch.Generator | None = None  # for distributions that take no base noise
+        self.steps = 1
+        self.generator: torch.Generator | None = None
+        self.counts = True
 
     def forward(
         self, x: Tensor, mask: Tensor | None, context: Tensor | None, noise: Sequence[Tensor | None], step: int
     ) -> dict[str, Tensor]:
-        """The loss, and the mean over the batch of each part of the objective; all scalars, in nats for each row."""
+        """The sums over rows of the loss and of each part of the objective; all scalars, in nats."""
         gradient = self.objective.gradient
         draw: Draw = cast(Model, self.model).draw(
             x,
@@ -45,19 +52,31 @@ class Step(nn.Module):
             score=gradient.score,
         )
         terms = self.objective(draw, self._context(step))
-        return {"loss": -terms.value.mean(), **{name: part.mean() for name, part in terms.parts.items()}}
+        sums = {"loss": -terms.value.sum(), **{name: part.sum() for name, part in terms.parts.items()}}
+        if self.counts:
+            return sums
+        self.signal_mean.seen.zero_()
+        return {name: 0 * value for name, value in sums.items()}
 
     def _context(self, step: int) -> StepContext:
-        return StepContext(step, self.steps, self.rows, self.model, self.generator, self.signal_mean)
+        return StepContext(
+            step, self.steps, self.rows, self.model, self.generator, self.signal_mean, self._mean_over_batch
+        )
+
+    def _mean_over_batch(self, values: Tensor) -> Tensor:
+        """The mean over rows at all processes."""
+        weight = float(self.counts)
+        total, count = self.world.sum(torch.stack([values.sum() * weight, values.new_tensor(len(values) * weight)]))
+        return total / count
 
 
 class NoiseSource:
     """Draws the base noise that a model's latents need, by what one trial pass shows of their shapes."""
 
-    def __init__(self, model: nn.Module, x: Tensor, samples: int):
+    def __init__(self, model: nn.Module, x: Tensor, samples: int, seed: int):
         with torch.no_grad():
             draw = cast(Model, model).draw(x[:1], generator=new_generator(0, device=x.device))
-        self.samples = samples
+        self.samples, self.seed, self.device = samples, seed, x.device
         self.groups = []
         for latent in draw.latents:
             found = None if latent.q is None else noise_map(latent.q)
@@ -65,13 +84,20 @@ class NoiseSource:
             self.groups += [None if found is None or shape is None else (found.base, shape[1:])]
         self.dtype = draw.log_px.dtype
 
-    def __call__(self, rows: int, generator: torch.Generator) -> list[Tensor | None]:
-        """Base noise (samples, rows, *event) of each group; None for one that samples by its own code."""
+    def __call__(self, rows: slice, batch: int, step: int) -> list[Tensor | None]:
+        """Base noise (samples, rows, *event) of each group for a part of a batch; None where a group takes none."""
         return [
-            None
-            if group is None
-            else group[0](
-                (self.samples, rows, *group[1]), generator=generator, device=generator.device, dtype=self.dtype
-            )
-            for group in self.groups
+            None if group is None else self._draw(number, group, rows, batch, step)
+            for number, group in enumerate(self.groups)
         ]
+
+    def _draw(
+        self, number: int, group: tuple[Callable[..., Tensor], torch.Size], rows: slice, batch: int, step: int
+    ) -> Tensor:
+        base, event = group
+
+        def draw(n: int, generator: torch.Generator) -> Tensor:
+            return base((self.samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
+
+        key = (self.seed, Purpose.POSTERIOR, step, number)
+        return noise_of_rows(draw, rows, batch, key, device=self.device, dim=1)

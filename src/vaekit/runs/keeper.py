@@ -1,0 +1,117 @@
+"""Keeping a run's folder while it trains: metrics, checkpoints, status."""
+
+import time
+import warnings
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+from torch import nn
+
+from vaekit.errors import VaekitError
+from vaekit.runs.tree import Run
+from vaekit.training import Event, RunFolder, State, pack
+
+SAVE_SECONDS = 60
+ASK_EVERY = 20  # steps between the questions of several processes whether it is time to save
+MOST_FAILED_SAVES = 3  # in a row
+
+
+class Keeper:
+    """Follows a training and keeps its folder; with no folder, it only follows."""
+
+    def __init__(self, folder: RunFolder | None, state: State, run: Run):
+        self.folder, self.state, self.run = folder, state, run
+        self.world = state.step.world
+        self.saved, self.failed = time.monotonic(), 0
+        self.unwritten: list[dict[str, float | int]] = []
+
+    def follow(self, events: Iterator[Event], notice: str = "") -> Generator[Event, None, None]:
+        """The events, with notices of what went wrong in keeping them; ends with a last checkpoint."""
+        if self.folder:
+            self.folder.trim_history(self.state.at.epoch)
+        self._write_status("running")
+        status, finished = "", False
+        try:
+            for event in events:
+                for text in (notice, self._log(event)):
+                    if text:
+                        yield _notice(event, text)
+                notice, finished = "", event.kind == "end"
+                yield event
+                if told := self._save_if_due(event):
+                    yield _notice(event, told)
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            status = f"failed at step {self.state.at.step}: {error}"
+            raise
+        finally:
+            told = self._save() if self.state.settled else ""
+            self._write_status(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
+            if told and not finished:
+                warnings.warn(told, stacklevel=2)
+        if finished and self.failed:
+            raise VaekitError(told)
+
+    def hand_on(self, model: nn.Module) -> None:
+        """Give the model the weights that the run's settings ask for."""
+        best = self.run.train.weights == "best" and self.state.best
+        model.load_state_dict(self.state.best if best else self.state.weights())
+
+    def _log(self, event: Event) -> str:
+        """Write an epoch's metrics, and those of earlier epochs that could not be written."""
+        if self.folder is None or event.kind != "epoch":
+            return ""
+        self.unwritten += [{"epoch": event.epoch, "step": event.step, **event.metrics}]
+        try:
+            while self.unwritten:
+                self.folder.log(self.unwritten[0])
+                del self.unwritten[0]
+        except OSError as error:
+            return f"cannot write to {self.folder.path / 'metrics.jsonl'} ({error.strerror}); tried again next epoch"
+        return ""
+
+    def _save_if_due(self, event: Event) -> str:
+        if event.kind != "step":
+            return ""
+        every = self.run.train.save_every
+        if every is not None:
+            return self._save() if event.step % every == 0 else ""
+        if self.world.size > 1 and event.step % ASK_EVERY:
+            return ""
+        return self._save() if self.world.agree(time.monotonic() - self.saved > SAVE_SECONDS) else ""
+
+    def _save(self) -> str:
+        """Write a checkpoint; what there is to tell of it, mostly nothing.
+
+        Raises:
+            VaekitError: it has failed too often.
+        """
+        self.saved = time.monotonic()
+        if self.run.run_dir is None:
+            return ""
+        files = pack(self.state)
+        if self.folder is None:
+            return ""
+        step = self.state.at.step
+        try:
+            warning = self.folder.checkpoints.save(step, files)
+        except OSError as error:
+            self.failed += 1
+            why = f"cannot write a checkpoint of step {step} into {self.folder.path} ({error.strerror or error})"
+            if self.failed >= MOST_FAILED_SAVES:
+                raise VaekitError(f"{why}, {self.failed} times in a row: make room, then use --resume") from None
+            return f"{why}; the one before is kept"
+        self.failed = 0
+        return warning
+
+    def _write_status(self, status: str) -> None:
+        if self.folder:
+            try:
+                self.folder.write("STATUS", f"{status}\n".encode())
+            except OSError as error:
+                warnings.warn(f"cannot write {self.folder.path / 'STATUS'} ({error.strerror})", stacklevel=2)
+
+
+def _notice(event: Event, text: str) -> Event:
+    return replace(event, kind="notice", message=text, metrics={})

@@ -1,0 +1,110 @@
+"""A run at rest: its folder read back, its model, its data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from vaekit.data import Dataset, Rows, Schema, read_like
+from vaekit.errors import ConfigError, DataError, ModelFileError
+from vaekit.models import VAE
+from vaekit.runs.build import build_model, open_data
+from vaekit.runs.config import make_run, parse_yaml
+from vaekit.runs.tree import Run
+from vaekit.training import Checkpoint, RunFolder, read_weights
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trained run: its settings, what it knows of its data, its model in evaluation mode, its folder."""
+
+    run: Run
+    schema: Schema
+    model: VAE
+    folder: RunFolder
+    weights: dict[str, str]  # which they are, and their metadata
+
+
+def open_run(folder: str | Path, weights: str | None = None) -> Opened:
+    """Read a run folder. `weights` is best or last; by default what the run's settings say.
+
+    Raises:
+        ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
+    """
+    home = RunFolder(folder)
+    run, schema = read_run(home)
+    try:
+        model = build_model(run, schema)
+    except ConfigError as error:
+        raise _cannot_build(home, error) from None
+    tensors, metadata = _read_weights(home, weights or run.train.weights, asked=weights is not None)
+    _check_match(home, model.state_dict(), tensors)
+    model.load_state_dict(tensors)
+    return Opened(run, schema, model.eval(), home, metadata)
+
+
+def read_run(home: RunFolder) -> tuple[Run, Schema]:
+    """The settings of a run folder, and what it knows of its data."""
+    try:
+        run = make_run(parse_yaml(home.read("run.yaml"), str(home.path / "run.yaml")))
+    except ConfigError as error:
+        raise _cannot_build(home, error) from None
+    return run, Schema.from_json(home.read("data.json"))
+
+
+def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
+    return ModelFileError(f"{home.path} does not describe a model that this version can build: {error}")
+
+
+def load(run_folder: str | Path, weights: str | None = None) -> VAE:
+    """The trained model of a run folder, in evaluation mode, on the CPU. See `open_run`."""
+    return open_run(run_folder, weights).model
+
+
+def _read_weights(home: RunFolder, wanted: str, asked: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A run that stopped before its first validation has no best weights: then the last stand in, unless asked for."""
+    checkpoint: Checkpoint = home.checkpoints.newest()
+    if wanted == "best" and not asked and "best.safetensors" not in checkpoint.files:
+        wanted = "last"
+    tensors, metadata = read_weights(checkpoint, wanted)
+    return tensors, {"weights": wanted, **metadata}
+
+
+def _check_match(home: RunFolder, model: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    for name in sorted(model.keys() | tensors.keys()):
+        ours, theirs = (t[name].shape if name in t else None for t in (model, tensors))
+        if ours != theirs:
+            raise ModelFileError(
+                f"the weights in {home.path} are of another model: {name} is {theirs and tuple(theirs)} there, and "
+                f"{ours and tuple(ours)} by run.yaml"
+            )
+
+
+def reopen(opened: Opened) -> Dataset:
+    """The data that a run was trained on, split and scaled as then.
+
+    Raises:
+        DataError: it is gone, or has changed.
+    """
+    return same_data(opened.run, opened.schema, opened.folder)
+
+
+def same_data(run: Run, schema: Schema, folder: RunFolder) -> Dataset:
+    """The data of a run, which must be what it was: see `reopen`."""
+    try:
+        _, data = open_data(run)
+    except DataError as error:
+        what = f"the data of {folder.path} cannot be opened, so give other data by name"
+        raise DataError(f"{what}: {error}") from None
+    if data.schema.fingerprint != schema.fingerprint:
+        raise DataError(
+            f"{run.data.source} has changed since {folder.path} was trained: its fingerprint is "
+            f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or give "
+            "other data by name"
+        )
+    return data
+
+
+def open_rows(opened: Opened, source: str | None = None) -> Rows:
+    """The run's test rows, or all rows of another source, scaled as the run's data was."""
+    return reopen(opened).test if source is None else read_like(source, opened.run.data, opened.schema)

@@ -1,0 +1,74 @@
+"""What differs between one process and many: how the step is wrapped, and how its tensors are put together."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from vaekit.world import World
+
+
+def shard(step: nn.Module, world: World) -> None:
+    """Divide the step's parameters among the processes, in place: fully sharded data parallel, version 2.
+
+    Only parts that map tensors to tensors are divided on their own: the networks of `Conditional`.
+    """
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    mesh = init_device_mesh(kind, (world.size,))
+    for module in list(step.modules()):
+        network = getattr(module, "network", None)
+        if isinstance(network, nn.Module):
+            fully_shard(network, mesh=mesh)
+    fully_shard(step, mesh=mesh)
+
+
+def wrap(step: nn.Module, world: World) -> nn.Module:
+    """The step as it is called in training: its gradients are averaged over the processes."""
+    if world.size == 1 or isinstance(step, FSDPModule):
+        return step
+    device = next(step.parameters()).device
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(step, device_ids=ids, broadcast_buffers=False)
+
+
+@contextmanager
+def syncing(engine: nn.Module, now: bool) -> Iterator[None]:
+    """Average gradients over processes in this backward pass, or only add them up here."""
+    if isinstance(engine, FSDPModule):
+        engine.set_requires_gradient_sync(now)
+    context: AbstractContextManager[None] = nullcontext()
+    if isinstance(engine, DistributedDataParallel) and not now:
+        context = engine.no_sync()
+    with context:
+        yield
+
+
+@contextmanager
+def gathered(step: nn.Module) -> Iterator[None]:
+    """Within, every process holds all parameters, so that any method of the model may be called."""
+    parts = [module for module in step.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be divided; every process has to ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """A new tensor with these values, on the device of `like`, and divided as `like` is where shapes agree."""
+    moved = tensor.to(like.device, copy=True)
+    if isinstance(like, DTensor) and moved.shape == like.shape:
+        return distribute_tensor(moved, like.device_mesh, like.placements)
+    return moved

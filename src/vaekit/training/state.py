@@ -1,0 +1,162 @@
+"""Where training stands: what a checkpoint holds, and what going back restores."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from vaekit.errors import ConfigError, Diverged, ModelFileError
+from vaekit.training.optimisers import build_optimiser
+from vaekit.training.parallel import placed_like, shard, whole
+from vaekit.training.spec import Train
+from vaekit.training.step import Step
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The numbers of training so far, those decided by measuring among them.
+
+    step, epoch: how many are done. steps: of the whole training, None until a time budget has been turned into them.
+    micro_batch: rows through the model at once, at each process. lr_factor: on the learning rate, halved by every
+    rollback. skipped, in_a_row: steps skipped for their gradients, and how many of them just now. sums: of the loss
+    and its parts over the rows of this epoch. seconds: spent in this epoch; total_seconds: in all.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    steps: int | None = None
+    micro_batch: int | None = None
+    lr_factor: float = 1.0
+    rollbacks: int = 0
+    skipped: int = 0
+    in_a_row: int = 0
+    best_epoch: int = 0
+    best_elbo: float | None = None
+    sums: Mapping[str, float] = field(default_factory=dict)
+    rows: int = 0
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state at rest: numbers, and tensors by name."""
+
+    progress: Progress
+    tensors: Tensors
+
+
+class State:
+    """Everything that training changes. `settled` says whether it stands between two steps."""
+
+    def __init__(self, step: Step, settings: Train):
+        if settings.ema is not None and settings.parallel == "fsdp" and step.world.size > 1:
+            raise ConfigError("train.ema is not available with train.parallel=fsdp: use ddp, or leave train.ema out")
+        self.step = step
+        self.average = None
+        if settings.ema is not None:
+            self.average = AveragedModel(step.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+        if step.world.size > 1 and settings.parallel == "fsdp":
+            shard(step, step.world)
+        self.optimiser = build_optimiser(settings, step.model.parameters())
+        self.at = Progress(micro_batch=settings.micro_batch, steps=None)
+        self.best: Tensors = {}
+        self.good = Snapshot(self.at, {})
+        self.settled = True
+        self.asked_to_stop = False  # at this process
+        self.stop = False  # at all processes alike: training ends after this step
+
+    @property
+    def model(self) -> nn.Module:
+        """The model to validate and to hand on: the average of the weights, where there is one."""
+        return self.step.model if self.average is None or int(self.average.n_averaged) == 0 else self.average.module
+
+    def weights(self) -> Tensors:
+        """A copy of the weights to hand on."""
+        return {name: whole(value.detach()).clone() for name, value in self.model.state_dict().items()}
+
+    def advance(self, **changes: object) -> None:
+        """Change some of the numbers."""
+        self.at = replace(self.at, **changes)  # pyright: ignore[reportArgumentType]
+
+    def capture(self) -> Snapshot:
+        """A copy of the state, but for the best weights, which stay what they are when training goes back."""
+        model, parameters = self.step.model, dict(self.step.model.named_parameters())
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        tensors |= {f"signal.{name}": value for name, value in self.step.signal_mean.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for name, parameter in parameters.items():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{name}.{key}"] = value
+        return Snapshot(self.at, {name: whole(value.detach()).clone() for name, value in tensors.items()})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Stand where the snapshot was taken.
+
+        Raises:
+            ModelFileError: it is of another model or another optimiser.
+        """
+        tensors = dict(snapshot.tensors)
+        self._load(self.step.model, "model.", tensors)
+        self._load(self.step.signal_mean, "signal.", tensors)
+        if self.average is not None:
+            self._load(self.average, "average.", tensors)
+        self.optimiser.state.clear()
+        for name, parameter in self.step.model.named_parameters():
+            prefix = f"optimiser.{name}."
+            found = {key: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+            if found:
+                state = {key.removeprefix(prefix): placed_like(value, parameter) for key, value in found.items()}
+                self.optimiser.state[parameter] = state
+        if tensors:
+            raise ModelFileError(f"the checkpoint holds {min(tensors)}, which this run's settings have no place for")
+        self.step.signal_mean.forget()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.at = snapshot.progress
+        self.settled = True
+
+    def _load(self, module: nn.Module, prefix: str, tensors: Tensors) -> None:
+        with torch.no_grad():
+            for name, ours in module.state_dict().items():
+                theirs = tensors.pop(prefix + name, None)
+                if theirs is None or theirs.shape != ours.shape:
+                    found = "is missing" if theirs is None else f"is {tuple(theirs.shape)}, not {tuple(ours.shape)}"
+                    raise ModelFileError(f"the checkpoint is of another model: {prefix}{name} {found}")
+                ours.copy_(placed_like(theirs, ours))
+
+    def mark_good(self) -> None:
+        """Keep this state to go back to."""
+        self.good = self.capture()
+
+    def keep_best(self, elbo: float) -> None:
+        """The weights after this epoch, if its validation ELBO is the best so far."""
+        if elbo > (-math.inf if self.at.best_elbo is None else self.at.best_elbo):
+            self.advance(best_elbo=elbo, best_epoch=self.at.epoch)
+            self.best = self.weights()
+
+    def roll_back(self, why: str, allowed: int) -> str:
+        """Go back to the last good state with half the learning rate; says so.
+
+        Raises:
+            Diverged: that has been done `allowed` times already.
+        """
+        now = self.at
+        self.restore(self.good)
+        if now.rollbacks >= allowed:
+            tried = f" Going back {allowed} times with half the learning rate each did not help." if allowed else ""
+            self.advance(**_kept(now))
+            raise Diverged(f"{why}{tried}")
+        self.advance(**_kept(now) | {"lr_factor": now.lr_factor / 2, "rollbacks": now.rollbacks + 1})
+        return f"{why} Back at step {self.at.step} with half the learning rate ({self.at.rollbacks} of {allowed})."
+
+
+def _kept(now: Progress) -> dict[str, object]:
+    """What going back does not undo: decisions, and the clock."""
+    names = ("steps", "micro_batch", "lr_factor", "rollbacks", "seconds", "total_seconds")
+    return {name: getattr(now, name) for name in names}

@@ -1,0 +1,217 @@
+"""One update of the weights: a batch divided among processes and by memory, its gradient, and what may go wrong."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.errors import Diverged, VaekitError
+from vaekit.models.noise import Purpose, new_generator, noise_of_rows
+from vaekit.models.vae import Model
+from vaekit.training.parallel import syncing, whole, wrap
+from vaekit.training.spec import Train
+from vaekit.training.state import State
+from vaekit.training.step import NoiseSource
+
+MOST_SKIPPED = 20  # in a row
+ADVICE = "Try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """One split of a data set; see `vaekit.data.Rows` and, from disk, `StreamedRows`."""
+
+    def __len__(self) -> int: ...
+
+    def order(self, generator: torch.Generator) -> Tensor: ...
+
+    def noise(self, n: int, generator: torch.Generator | None) -> Tensor | None: ...
+
+    def batch(
+        self, index: Tensor | slice, generator: torch.Generator | None = None, noise: Tensor | None = None
+    ) -> Tensor: ...
+
+
+class NotFinite(Exception):
+    """A number that training needs is not finite; the message says which, and where."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows of a batch that go through the model together: their places in the batch, which are none for a stand-in
+    that only keeps the processes in step."""
+
+    places: slice
+    counts: bool
+
+
+class Updater:
+    """Updates the weights by one batch at a time."""
+
+    def __init__(self, state: State, rows: Rows, settings: Train, seed: int):
+        self.state, self.rows, self.settings, self.seed = state, rows, settings, seed
+        self.step, self.world = state.step, state.step.world
+        self.device = next(self.step.parameters()).device
+        first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
+        self.noise = NoiseSource(self.step.model, first, self.step.objective.samples, seed)
+        self.engine = wrap(self.step, self.world)
+
+    def __call__(self, index: Tensor, steps: int) -> str:
+        """Update by the rows `index` of the global batch; returns what there is to tell, mostly nothing.
+
+        Raises:
+            NotFinite: the loss is not; the weights are then as they were.
+            Diverged: too many steps in a row had to be skipped.
+        """
+        state = self.state
+        state.settled = False
+        self.step.steps = steps
+        told, sums = self._gradients(index)
+        if not math.isfinite(sums["loss"]):
+            raise NotFinite(self._explain(index, sums))
+        lr = self.settings.lr * self.settings.schedule.at(state.at.step, steps) * state.at.lr_factor
+        for group in state.optimiser.param_groups:
+            group["lr"] = lr
+        norm = self._norm()
+        if norm is None or norm <= (self.settings.skip_above or math.inf):
+            state.optimiser.step()
+            self.step.signal_mean.settle(self.world.sum)
+            if state.average is not None:
+                state.average.update_parameters(self.step.model)
+            state.advance(in_a_row=0)
+        else:
+            told = self._skip(norm)
+        totals = {name: state.at.sums.get(name, 0.0) + value for name, value in sums.items()}
+        state.advance(step=state.at.step + 1, sums=totals, rows=state.at.rows + len(index))
+        state.settled = True
+        return told
+
+    def _norm(self) -> float | None:
+        """The gradient's norm before clipping, where a setting asks for it; clips."""
+        if self.settings.clip is None and self.settings.skip_above is None:
+            return None
+        limit = math.inf if self.settings.clip is None else self.settings.clip
+        norm = whole(nn.utils.clip_grad_norm_(self.step.model.parameters(), limit))
+        return None if self.settings.skip_above is None else float(norm)
+
+    def _skip(self, norm: float) -> str:
+        at = self.state.at
+        self.step.signal_mean.forget()
+        self.state.advance(skipped=at.skipped + 1, in_a_row=at.in_a_row + 1)
+        why = f"step {at.step + 1} was skipped: its gradient norm is {norm:.3g}, above train.skip_above"
+        if self.state.at.in_a_row > MOST_SKIPPED:
+            self.state.restore(self.state.good)
+            raise Diverged(f"{why}, as in the {MOST_SKIPPED} steps before. {ADVICE}, or raise train.skip_above")
+        return f"{why} ({self.state.at.skipped} so far)"
+
+    def _gradients(self, index: Tensor) -> tuple[str, dict[str, float]]:
+        """Leaves the mean gradient over the batch; the sums of the loss and its parts over all its rows."""
+        told = ""
+        while True:
+            self.state.optimiser.zero_grad(set_to_none=True)
+            self.step.signal_mean.forget()
+            try:
+                return told, self._add_up(index)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+            told = self._use_less_memory(len(index))
+
+    def _add_up(self, index: Tensor) -> dict[str, float]:
+        pieces = self._pieces(len(index))
+        totals: dict[str, Tensor] = {}
+        for number, piece in enumerate(pieces):
+            x, noise = self._inputs(index, piece)
+            self.step.counts = piece.counts
+            with syncing(self.engine, number == len(pieces) - 1):
+                out: Mapping[str, Tensor] = self.engine(x, None, None, noise, self.state.at.step)
+                (out["loss"] * (self.world.size / len(index))).backward()
+            totals = {name: totals.get(name, 0) + value.detach() for name, value in out.items()}
+        asked = torch.tensor(float(self.state.asked_to_stop), device=self.device)
+        # one transfer for all numbers of the step
+        *values, stop = self.world.sum(torch.stack([*totals.values(), asked.to(totals["loss"])])).tolist()
+        self.state.stop = stop > 0
+        return dict(zip(totals, values, strict=True))
+
+    def _pieces(self, n: int) -> list[Piece]:
+        """This process's rows of a batch of n, as many pieces as every other process has."""
+        share, most = self.world.share(n), math.ceil(n / self.world.size)
+        count = math.ceil(most / (self.state.at.micro_batch or most))
+        edges = [share.start + (share.stop - share.start) * i // count for i in range(count + 1)]
+        places = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        return [Piece(p, True) if p.stop > p.start else Piece(slice(0, 1), False) for p in places]
+
+    def _inputs(self, index: Tensor, piece: Piece) -> tuple[Tensor, list[Tensor | None]]:
+        """x and the base noise of z for a piece of a batch."""
+        places, step = piece.places, self.state.at.step
+        own = (places.start, self.world.rank)
+        self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
+        noise = self._binarising(places, len(index), step)
+        return self.rows.batch(index[places], noise=noise), self.noise(places, len(index), step)
+
+    def _binarising(self, places: slice, batch: int, step: int) -> Tensor | None:
+        if self.rows.noise(0, None) is None:
+            return None
+
+        def draw(n: int, generator: torch.Generator) -> Tensor:
+            return cast(Tensor, self.rows.noise(n, generator))
+
+        return noise_of_rows(draw, places, batch, (self.seed, Purpose.BINARISE, step), device=self.device)
+
+    def _use_less_memory(self, batch: int) -> str:
+        """Halve the micro-batch for good."""
+        if self.world.size > 1:
+            raise VaekitError(
+                f"out of memory at step {self.state.at.step + 1} at process {self.world.rank}: set train.micro_batch "
+                "to fewer rows, or train.batch_size"
+            ) from None
+        now = min(self.state.at.micro_batch or batch, batch)
+        if now == 1:
+            raise VaekitError(
+                f"out of memory at step {self.state.at.step + 1} with a single row at a time: make the networks or "
+                "objective.samples smaller"
+            ) from None
+        self.state.advance(micro_batch=math.ceil(now / 2))
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return f"out of memory: from here on {math.ceil(now / 2)} rows at a time, the same batch in more pieces"
+
+    @torch.no_grad()
+    def _explain(self, index: Tensor, sums: Mapping[str, float]) -> str:
+        """Name the term, the row and the largest weight, from a second pass over the same batch."""
+        worst, row = -math.inf, -1
+        for piece, (x, noise) in self._again(index):
+            draw = cast(Model, self.step.model).draw(
+                x, self.step.objective.samples, noise=noise, generator=self.step.generator
+            )
+            losses = (-draw.log_w.mean(0)).nan_to_num(math.inf)
+            if piece.counts and float(losses.max()) > worst:
+                worst, row = float(losses.max()), int(index[piece.places][int(losses.argmax())])
+        found = self.world.gather(torch.tensor([[worst, row]], dtype=torch.float64, device=self.device))
+        row = int(found[found[:, 0].argmax(), 1])
+        term = next((name for name, value in sums.items() if name != "loss" and not math.isfinite(value)), "loss")
+        name, size = largest_weight(self.step.model)
+        at = self.state.at
+        return (
+            f"the loss is {sums['loss']} at step {at.step} (epoch {at.epoch + 1}): term '{term}' is {sums[term]}, "
+            f"worst in training row {row}; the largest weight is {name} with {size:.3g}. {ADVICE}."
+        )
+
+    def _again(self, index: Tensor) -> Iterator[tuple[Piece, Any]]:
+        for piece in self._pieces(len(index)):
+            yield piece, self._inputs(index, piece)
+
+
+def largest_weight(model: nn.Module) -> tuple[str, float]:
+    sizes = {name: float(whole(p.detach()).abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
+    name = max(sizes, key=sizes.__getitem__)
+    return name, sizes[name]
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """torch has an error of its own for GPUs, and a text for CPUs."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

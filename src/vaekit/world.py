@@ -1,0 +1,88 @@
+"""The processes that work on one job together: started by torchrun, or one alone.
+
+Everything that several processes share is divided by `World.share`, so each knows its part without asking. One alone is
+a world of size 1, in which every method here costs nothing.
+"""
+
+import atexit
+import math
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+PATIENCE = timedelta(minutes=10)  # for a process that does not answer; one that died is noticed at once
+
+
+@dataclass(frozen=True)
+class World:
+    """rank: of this process, from 0; size: how many there are; local: rank of this process on its machine."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @classmethod
+    def join(cls) -> "World":
+        """The processes that torchrun started with this one, connected; without torchrun, this one alone."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls()
+        if not dist.is_initialized():
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            if backend == "nccl":
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            dist.init_process_group(backend, timeout=PATIENCE)
+            atexit.register(_leave)
+        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, n: int, unit: int = 1) -> slice:
+        """This process's part of n things, contiguous, in whole units of `unit`; the parts' sizes are nearly equal."""
+        units = math.ceil(n / unit)
+        start, stop = (units * rank // self.size for rank in (self.rank, self.rank + 1))
+        return slice(min(n, start * unit), min(n, stop * unit))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows (n, ...) of all processes, in the order of ranks; each may have another n."""
+        if self.size == 1:
+            return rows
+        counts = torch.zeros(self.size, dtype=torch.int64, device=rows.device)
+        counts[self.rank] = len(rows)
+        most = int(self.sum(counts).max())
+        padded = rows.new_zeros((most, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:n] for part, n in zip(parts, counts.tolist(), strict=True)])
+
+    def agree(self, value: Any) -> Any:
+        """The value that rank 0 has, at every process: any plain object."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

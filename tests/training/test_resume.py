@@ -1,0 +1,131 @@
+"""A run that is cut and resumed ends as if it had never stopped, to the last bit."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
+
+from vaekit.errors import DataError, ModelFileError, VaekitError
+from vaekit.runs import Job, fit
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+def test_a_run_cut_at_every_step_is_the_run_that_was_not(kind, tmp_path):
+    whole, chain = tmp_path / "whole", tmp_path / "chain"
+    for folder in (whole, chain):
+        folder.mkdir()
+    fit(make(kind, whole))
+    job, cuts = Job.start(make(kind, chain)), 0
+    while not cut(job, job.state.at.step + 1):
+        cuts += 1
+        assert job.folder.read("STATUS") == f"interrupted at step {cuts}\n"
+        job = Job.resume(chain / "run")
+        assert job.notice == ""
+    assert cuts == STEPS
+    check_same(outcome(whole), outcome(chain))
+
+
+@pytest.mark.parametrize("where", [(30, "epoch"), (60, "epoch"), (37, "step")])
+def test_cut_beside_a_validation(kind, where, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    fit(make(kind, whole))
+    cut(Job.start(make(kind, parts)), *where)
+    cut(Job.resume(parts / "run"), 1000)
+    check_same(outcome(whole), outcome(parts))
+
+
+def test_stop_ends_after_the_step_and_saves(tmp_path):
+    job = Job.start(make("mlp", tmp_path))
+    for event in job.events():
+        if event.kind == "step" and event.step == 7:
+            job.stop()
+    assert event.step == 7
+    assert job.folder.read("STATUS") == "interrupted at step 7\n"
+    assert Job.resume(tmp_path / "run").state.at.step == 7
+
+
+def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    job = Job.start(make("mlp", tmp_path, save_every=1))
+    steps = job.state.optimiser.step
+
+    def interrupted():
+        steps()
+        if job.state.at.step == 9:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job.state.optimiser, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(job.events())
+    assert Job.resume(tmp_path / "run").state.at.step == 9
+
+
+def test_resuming_a_run_that_never_saved_starts_it(tmp_path):
+    whole, early = tmp_path / "whole", tmp_path / "early"
+    for folder in (whole, early):
+        folder.mkdir()
+    fit(make("mlp", whole))
+    Job.start(make("mlp", early))
+    list(Job.resume(early / "run").events())
+    check_same(outcome(whole), outcome(early))
+
+
+def test_early_stopping_is_remembered(tmp_path):
+    job = Job.start(make("mlp", tmp_path, epochs=50, patience=1, lr=0.3, schedule="constant"))
+    ended = list(job.events())[-1]
+    assert "stopped early" in ended.message
+    again = list(Job.resume(tmp_path / "run").events())
+    assert [event.kind for event in again] == ["start", "end"]
+    assert again[-1].metrics == ended.metrics
+
+
+def test_two_trainers_on_one_folder(tmp_path):
+    first = Job.start(make("mlp", tmp_path)).events()
+    next(first)
+    with pytest.raises(VaekitError, match="another process is training into"):
+        list(Job.resume(tmp_path / "run").events())
+    first.close()
+    assert list(Job.resume(tmp_path / "run").events())[-1].kind == "end"
+
+
+def test_another_number_of_threads_is_said(tmp_path):
+    cut(Job.start(make("mlp", tmp_path)), 5)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        notice = Job.resume(tmp_path / "run").notice
+    finally:
+        torch.set_num_threads(threads)
+    assert f"threads {threads} before, {threads + 1} now" in notice
+    assert "not bitwise equal" in notice
+
+
+def test_changed_data_are_refused(tmp_path):
+    cut(Job.start(make("mlp", tmp_path)), 5)
+    (tmp_path / "images.npy").unlink()
+    np.save(tmp_path / "images.npy", np.full((188, 8, 8), 7, np.uint8))
+    with pytest.raises(DataError, match="has changed since"):
+        Job.resume(tmp_path / "run")
+
+
+def test_another_model_is_refused(tmp_path):
+    cut(Job.start(make("mlp", tmp_path)), 5)
+    settings = tmp_path / "run" / "run.yaml"
+    settings.write_text(settings.read_text().replace("latent: 3", "latent: 4"))
+    with pytest.raises(ModelFileError, match=r"of another model: model\.posterior.* is \(6, 16\), not \(8, 16\)"):
+        Job.resume(tmp_path / "run")
+
+
+def test_the_history_has_no_gap_and_no_half_line(tmp_path):
+    cut(Job.start(make("mlp", tmp_path)), 40)
+    history = tmp_path / "run" / "metrics.jsonl"
+    history.write_text(history.read_text() + '{"epoch": 2, "step": 60}\n{"epoch": 3, "st')
+    cut(Job.resume(tmp_path / "run"), 1000)
+    assert [json.loads(line)["epoch"] for line in history.read_text().splitlines()] == [1, 2]
