@@ -92,7 +92,7 @@ def build_model(run: Run, schema: Schema) -> VAE:
 
 def start_from_data(model: VAE, data: Dataset, seed: int) -> None:
     """Start the decoder's output bias at the best fit to the training rows without latents."""
-    few = slice(0, min(ROWS_TO_START_FROM, len(data.train)))
+    few = data.train.some(ROWS_TO_START_FROM)
     likelihood = model.likelihood
     assert isinstance(likelihood, Conditional)
     likelihood.start_from(data.train.batch(few, new_generator(seed, Purpose.WEIGHTS, 1)))
