@@ -57,9 +57,11 @@ def pixels(path: Path, grey: bool, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     if (shown.height, shown.width) != size:
         part = min(shown.height / height, shown.width / width)
-        left, top = (shown.width - width * part) / 2, (shown.height - height * part) / 2
-        box = (left, top, left + width * part, top + height * part)
-        shown = shown.resize((width, height), Image.Resampling.LANCZOS, box=box)
+        across, down = max(1, round(width * part)), max(1, round(height * part))
+        left, top = (shown.width - across) // 2, (shown.height - down) // 2
+        # Cut first: given a box, the filter would still look beyond its edges.
+        shown = shown.crop((left, top, left + across, top + down))
+        shown = shown.resize((width, height), Image.Resampling.LANCZOS)
     values = np.asarray(shown, np.uint8)
     return values[None] if grey else np.ascontiguousarray(np.moveaxis(values, 2, 0))
 

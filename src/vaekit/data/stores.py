@@ -14,7 +14,7 @@ from vaekit.data.spec import DataSpec, Limit
 from vaekit.errors import ConfigError, DataError
 
 _WINDOW = 64_000_000  # bytes of rows that are shuffled with one another
-_CHUNKS_PER_WINDOW = 32
+_CHUNKS_PER_WINDOW = 16
 
 
 @dataclass(frozen=True)

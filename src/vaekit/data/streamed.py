@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,17 +58,17 @@ class StreamedRows:
         rows are shuffled. A function of the generator's state, of the rows' sizes and of the window's.
         """
         bounds = self._bounds()
-        sizes = np.diff(bounds) * self.store.row_bytes
         windows: list[list[int]] = []
         room = 0
-        for chunk in torch.randperm(len(sizes), generator=generator).tolist():
-            if sizes[chunk] == 0:
+        for chunk in torch.randperm(len(bounds) - 1, generator=generator).tolist():
+            if bounds[chunk] == bounds[chunk + 1]:
                 continue
-            if sizes[chunk] > room:
+            size = self.store.chunk_bytes(chunk)
+            if not windows or size > room:
                 windows.append([])
                 room = self.sizes.window
             windows[-1].append(chunk)
-            room -= int(sizes[chunk])
+            room -= size
         self.shelf.plan(windows)
         orders = []
         for window in windows:
@@ -124,15 +125,27 @@ class StreamedRows:
 
     def _in_store(self, rows: np.ndarray) -> np.ndarray:
         """The numbers in the store of rows by their numbers here, which skip those left out."""
-        return rows + np.searchsorted(self.out - np.arange(len(self.out)), rows, side="right")
+        return rows + np.searchsorted(self._before, rows, side="right")
+
+    @cached_property
+    def _before(self) -> np.ndarray:
+        """(m,) how many of these rows come before each one that is left out."""
+        return self.out - np.arange(len(self.out))
 
     def _gather(self, rows: np.ndarray, ahead: bool) -> np.ndarray:
+        starts = self.store.starts
         values = np.empty((len(rows), *self.store.shape), self.store.dtype)
-        chunks = np.searchsorted(self.store.starts, rows, side="right") - 1
-        by_chunk = np.argsort(chunks, kind="stable")
-        used, firsts = np.unique(chunks[by_chunk], return_index=True)
+        by_row = np.argsort(rows)
+        rising = rows[by_row]
+        chunks = np.searchsorted(starts, rising, side="right") - 1
+        within = rising - starts[chunks]
+        used, firsts = np.unique(chunks, return_index=True)
         if ahead:
             self.shelf.enter(used)
-        for chunk, places in zip(used.tolist(), np.split(by_chunk, firsts[1:]), strict=True):
-            values[places] = self.shelf.get(chunk)[rows[places] - self.store.starts[chunk]]
-        return values
+        bounds = [*firsts.tolist(), len(rows)]
+        for chunk, first, last in zip(used.tolist(), bounds, bounds[1:], strict=False):
+            # The mode changes nothing, as all rows are there, but without it NumPy copies twice.
+            self.shelf.get(chunk).take(within[first:last], axis=0, out=values[first:last], mode="clip")
+        back = np.empty_like(by_row)
+        back[by_row] = np.arange(len(rows))
+        return values.take(back, axis=0)
