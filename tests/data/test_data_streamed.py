@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vaekit.data import Dataset, DataSpec, Limit, Rows, StreamedRows, prepare, read_like
+from vaekit.data import Dataset, DataSpec, Levels, Limit, Rows, StreamedRows, prepare, read_like
 from vaekit.data.scaling import Moments
 from vaekit.data.stores import Sizes
 from vaekit.errors import ConfigError, DataError
@@ -404,3 +404,13 @@ def test_global_state_is_left_alone(tmp_path, globals_untouched):
     with globals_untouched():
         train = numbered(tmp_path)
         train.batch(train.order(epoch(0))[:100])
+
+
+@pytest.mark.parametrize("stream", ["always", "never"])
+@pytest.mark.parametrize("answer", [True, False])
+def test_what_the_likelihood_takes_may_depend_on_the_data(tmp_path, stream, answer):
+    spec = DataSpec(source=npy(tmp_path, GREY), stream=stream)
+    asked = []
+    data = prepare(spec, SMALL, discrete=lambda *found: asked.append(found) or answer)
+    assert data.schema == prepare(spec, SMALL, discrete=answer).schema
+    assert asked == [(Levels(256), "image")]

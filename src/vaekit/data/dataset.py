@@ -34,12 +34,16 @@ class Dataset:
     test: Rows
 
 
-def prepare(spec: DataSpec, limit: Limit, *, discrete: bool = True) -> Dataset:
+Kind = Literal["image", "table"]
+
+
+def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support, Kind], bool] = True) -> Dataset:
     """Read, check, split, scale and binarise a data set, as `spec` says; the same call gives the same rows.
 
     limit: how many training and validation rows are kept, and how large data may be before it is streamed.
     discrete: whether the likelihood is one of integers, so that levels may stay what they are; for a continuous
-        one (discrete=False) they are divided by the highest level, unless `spec.scale` says otherwise.
+        one (discrete=False) they are divided by the highest level, unless `spec.scale` says otherwise. Where that
+        depends on the data, a function of the stored support and the kind.
     Raises ConfigError where settings contradict each other or the data, DataError where the data is at fault.
     """
     if spec.missing == "mask":
@@ -52,7 +56,7 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool = True) -> Dataset:
         return _prepare_streamed(source, spec, limit, discrete)
     check_cells(source)
     stored = stored_support(source, spec)
-    how = choose_scale(spec, stored, discrete)
+    how = choose_scale(spec, stored, discrete if isinstance(discrete, bool) else discrete(stored, source.kind))
     split = split_rows(source, spec, limit)
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":
@@ -62,7 +66,9 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool = True) -> Dataset:
     return Dataset(schema, turn.train(split.train), turn.valid(split.valid), turn.test(split.test))
 
 
-def _prepare_streamed(store: Store, spec: DataSpec, limit: Limit, discrete: bool) -> Dataset:
+def _prepare_streamed(
+    store: Store, spec: DataSpec, limit: Limit, discrete: bool | Callable[[Support, Kind], bool]
+) -> Dataset:
     """The same for data on disk: a scaling is fitted on the training rows, all of them unless they are held."""
     held = hold_rows(store.name, len(store), store.row_bytes, spec, limit)
     train = np.arange(0) if held.train is None else held.train
@@ -70,7 +76,8 @@ def _prepare_streamed(store: Store, spec: DataSpec, limit: Limit, discrete: bool
     levels = store.dtype == np.uint8 and len(store.shape) == 3
     fitted = spec.binarise == "none" and (spec.scale == "standard" or (spec.scale == "auto" and not levels))
     found = survey(store, spec, wanted, held.out, moments=fitted and held.train is None)
-    how = choose_scale(spec, found.stored, discrete)
+    kept = discrete if isinstance(discrete, bool) else discrete(found.stored, store.kind)
+    how = choose_scale(spec, found.stored, kept)
     # Of rows that are held, in the order of `wanted`.
     source = replace(store.part(found.held, None), labels=None if store.labels is None else store.labels[wanted])
     places = np.split(np.arange(len(wanted)), [len(train), len(train) + len(held.valid)])
@@ -143,7 +150,7 @@ def _schema(data: Source | Store, stored: Support, scaling: Scaling, fingerprint
     shape = data.shape if isinstance(data, Store) else data.values.shape[1:]
     return Schema(
         name=data.name,
-        kind="table" if len(shape) == 1 else "image",
+        kind=data.kind,
         shape=shape,
         support=scaling.support,
         stored=stored,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -60,6 +61,10 @@ class Store:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    @property
+    def kind(self) -> Literal["image", "table"]:
+        return "table" if len(self.shape) == 1 else "image"
 
     @property
     def row_bytes(self) -> int:
