@@ -72,6 +72,8 @@ class _State:
             self.now = min(numbers)
             self.ahead = deque(chunk for window in self.windows[self.now : self.now + 2] for chunk in window)
             self.kept = frozenset(self.ahead)
+            for chunk in self.rows.keys() - self.kept:
+                self._drop(chunk)
             if not self.running:
                 self.running = True
                 threading.Thread(target=_read_ahead, args=(self,), name="vaekit-data", daemon=True).start()
@@ -127,9 +129,12 @@ class _State:
         for chunk in [chunk for chunk in self.rows if chunk not in keep]:
             if self.held + size <= self.most:
                 break
-            self.held -= self.store.chunk_bytes(chunk)
-            del self.rows[chunk]
+            self._drop(chunk)
         return self.held + size <= self.most
+
+    def _drop(self, chunk: int) -> None:
+        self.held -= self.store.chunk_bytes(chunk)
+        del self.rows[chunk]
 
     def _reserve(self, chunk: int, size: int) -> None:
         self.reading.add(chunk)
