@@ -149,7 +149,7 @@ def test_presets_are_listed_and_printed(cli, cli_json):
     assert {"tutorial", "tutorial-score", "tutorial-detached", "digits", "digits-continuous", "mnist"} <= names
     assert all(name in cli("presets")[1] for name in names)
     printed = yaml.safe_load(cli("presets tutorial")[1])
-    assert printed["limit"] == {"train": 500, "valid": 100, "memory_gb": None}
+    assert printed["limit"] == {"train": 500, "valid": 100, "memory_gb": None, "data_gb": 1.0}
 
 
 def test_data_is_listed_and_described(cli, cli_json):

@@ -234,7 +234,7 @@ def test_renamed_files(tmp_path, said, held):
     ("content", "what"),
     [
         (b"\x89PNG\r\n\x1a\n", "PNG picture"),
-        (b"PAR1....", "Parquet file"),
+        (b"ARROW1....", "Arrow file"),
         (pickle.dumps(TABLE), "Python pickle"),
         (CSV.encode("utf-16"), "text in UTF-16"),
         (gzip.compress(CSV.encode(), mtime=0), "gzip file of something else"),
@@ -409,7 +409,7 @@ def test_settings_that_are_not_for_the_data(tmp_path):
 
 
 def test_folders_devices_and_paths_that_are_not_there(tmp_path):
-    refused(tmp_path, "is a folder", "not supported in this version", ".csv")
+    refused(tmp_path, "is a folder", "without .parquet files or pictures", ".png")
     refused(Path("/dev/zero"), "neither a file")
     refused(tmp_path / "no.csv", "no.csv", "no file is there", "digits")
     for name in ("~nobody-here/x", "a\0b", "a" * 5000):

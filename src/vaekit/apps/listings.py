@@ -28,7 +28,10 @@ def data_command(data: str | None, settings: Sequence[str], as_json: bool) -> No
         if as_json:
             return print_json({name: {"about": about, "where": place} for name, about, place in rows})
         _table(("data", "what it is", "where"), rows)
-        return Console().print("\nA path works as well: .npy, .npz, .csv, IDX. `vaekit data NAME` describes one.")
+        return Console().print(
+            "\nA path works as well: .npy, .npz, .csv, Parquet, IDX, a folder of pictures or of Parquet files. "
+            "`vaekit data NAME` describes one."
+        )
     describe(data, settings, as_json)
 
 

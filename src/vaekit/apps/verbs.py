@@ -43,7 +43,7 @@ def evaluate_command(
     likelihood = opened.model.likelihood
     if dataset is not None and isinstance(likelihood, Conditional):
         train = dataset.train.to(device)
-        few = train.batch(slice(0, min(10_000, len(train))), new_generator(seed, Purpose.BINARISE, 1, device=device))
+        few = train.batch(train.some(10_000), new_generator(seed, Purpose.BINARISE, 1, device=device))
         estimates["baseline"] = baseline(likelihood, few, x)
     kl = kl_per_dimension(opened.model, x)
     facts = {

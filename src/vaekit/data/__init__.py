@@ -5,6 +5,7 @@ from vaekit.data.named import names, where
 from vaekit.data.rows import Rows
 from vaekit.data.schema import Binary, Count, Levels, Real, Schema, Support, Unit
 from vaekit.data.spec import DataSpec, Limit
+from vaekit.data.streamed import StreamedRows
 
 __all__ = [
     "Binary",
@@ -16,6 +17,7 @@ __all__ = [
     "Real",
     "Rows",
     "Schema",
+    "StreamedRows",
     "Support",
     "Unit",
     "names",

@@ -100,10 +100,21 @@ class _File(Protocol):
 
 def _read_array(file: _File, size: int, what: str) -> np.ndarray:
     """The array in `file`, which is `size` bytes long."""
+    read_header(file, size, what)
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran order, and dtype of the array in `file`, which is `size` bytes long; the file is
+    left where the values begin. Raises DataError where the header is damaged, or does not fit the file.
+
+    what: how the array is called in errors.
+    """
     try:
         version = np.lib.format.read_magic(file)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, _, dtype = header[version](file)
+        shape, fortran, dtype = header[version](file)
     # The header is a Python literal out of an unknown file: what a broken one raises cannot be listed.
     except Exception as error:
         raise DataError(
@@ -121,5 +132,4 @@ def _read_array(file: _File, size: int, what: str) -> np.ndarray:
             f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {held} are there: "
             "it is truncated, or its header is wrong; save it anew."
         )
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    return shape, fortran, dtype

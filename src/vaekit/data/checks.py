@@ -20,8 +20,9 @@ def check_cells(source: Source) -> None:
     bad = ~np.isfinite(source.values)
     if bad.any():
         index = first(bad)
+        count = bad.sum() if source.start is None else f"at least {bad.sum()}"
         raise DataError(
-            f"{source.name}: {source.values[index]} in {source.place(index)} is the first of {bad.sum()} cells "
+            f"{source.name}: {source.values[index]} in {source.place(index)} is the first of {count} cells "
             f"that are NaN or infinite; every cell must be a finite number: fill it in, or leave out "
             f"{_culprits(source, bad)}."
         )

@@ -112,6 +112,17 @@ def listing(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + more
 
 
+def name_columns(width: int, drop: Sequence[str], what: str) -> tuple[list[int], tuple[str, ...]]:
+    """Which of `width` columns are kept, and their names: columns without names are named by their numbers, before
+    any is dropped. Raises DataError where one that is to be dropped is not there, or none is left.
+    """
+    columns = [f"column {place}" for place in range(width)]
+    check_drop(drop, columns, what)
+    kept = [place for place, name in enumerate(columns) if name not in drop]
+    check_left(kept, what)
+    return kept, tuple(columns[place] for place in kept)
+
+
 def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:
     """Raise DataError where a column that is to be dropped is not there."""
     for name in drop:

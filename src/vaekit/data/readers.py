@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vaekit.data.arrays import read_npy, read_npz
 from vaekit.data.idx import is_idx, read_idx
+from vaekit.data.pictures import SUFFIXES
 from vaekit.data.raw import Raw
 from vaekit.data.table import read_csv
 from vaekit.errors import DataError
@@ -15,13 +16,16 @@ from vaekit.errors import DataError
 NPY = "NumPy array (.npy)"
 NPZ = "NumPy archive (.npz)"
 CSV = "CSV file (.csv)"
+PARQUET = "Parquet file (.parquet)"
 IDX = "IDX file (-ubyte or -ubyte.gz)"
-READABLE = (NPY, NPZ, CSV, IDX)
+PARTS = "folder of Parquet files"
+PICTURES = "folder of pictures"
+READABLE = (NPY, NPZ, CSV, PARQUET, IDX, PARTS, PICTURES)
 
-_BY_SUFFIX = {".npy": NPY, ".npz": NPZ, ".csv": CSV, ".tsv": CSV, ".gz": IDX, ".idx": IDX}
+_BY_SUFFIX = {".npy": NPY, ".npz": NPZ, ".csv": CSV, ".tsv": CSV, ".parquet": PARQUET, ".gz": IDX, ".idx": IDX}
 _SIGNATURES = {
     b"\x93NUMPY": NPY,
-    b"PAR1": "Parquet file",
+    b"PAR1": PARQUET,
     b"ARROW1": "Arrow file",
     b"\x89HDF": "HDF5 file",
     b"\x89PNG": "PNG picture",
@@ -45,7 +49,7 @@ def read(path: Path, label: str | None = None, drop: Sequence[str] = ()) -> Raw:
     says, of a type that is not read, empty, truncated, or damaged.
     """
     try:
-        kind = _kind(path)
+        kind = kind_of(path)
         if kind == NPY:
             return read_npy(path)
         if kind == NPZ:
@@ -59,11 +63,10 @@ def read(path: Path, label: str | None = None, drop: Sequence[str] = ()) -> Raw:
         raise DataError(f"{path} does not fit into memory ({path.stat().st_size / 1e9:.2f} GB on disk).") from None
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
+    """Which of READABLE is at `path`, by its content; DataError where that is none, or is not what its name says."""
     if path.is_dir():
-        raise DataError(
-            f"{path} is a folder, and folders are not supported in this version: give a file, one of {_readable()}."
-        )
+        return _kind_of_folder(path)
     if not path.is_file():
         raise DataError(f"{path} is neither a file nor the name of a data set: give the path of a file.")
     named = IDX if path.name.endswith("-ubyte") else _BY_SUFFIX.get(path.suffix.lower())
@@ -76,6 +79,19 @@ def _kind(path: Path) -> str:
     if found not in READABLE:
         raise DataError(f"{path} is {_article(found)}, which this version does not read: give {_readable()}.")
     return found
+
+
+def _kind_of_folder(path: Path) -> str:
+    files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    if any(file.suffix.lower() == ".parquet" for file in files):
+        return PARTS
+    inner = (part for folder in files if folder.is_dir() for part in folder.iterdir())
+    if any(file.suffix.lower() in SUFFIXES for file in (*files, *inner)):
+        return PICTURES
+    raise DataError(
+        f"{path} is a folder without .parquet files or pictures ({', '.join(SUFFIXES)}), in it or in its subfolders: "
+        f"give one that holds some, or a file."
+    )
 
 
 def _kind_of_content(path: Path) -> str:

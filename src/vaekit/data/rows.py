@@ -76,6 +76,10 @@ class Rows:
             x = x - self.loc
         return x if self.scale == 1 else x / self.scale
 
+    def some(self, n: int) -> Tensor:
+        """Numbers of n rows (of all, where there are fewer) that stand for all: the first, as they are shuffled."""
+        return torch.arange(min(n, len(self)), device=self.values.device)
+
     def to(self, device: torch.device | str) -> "Rows":
         """The same rows on another device."""
         labels = None if self.labels is None else self.labels.to(device)

@@ -69,20 +69,49 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
     return "none" if isinstance(stored, Binary | Unit) else "standard"
 
 
-def fit_scaling(how: str, stored: Support, train: np.ndarray, source: Source) -> Scaling:
-    """The scaling `how` for data of the support `stored`, fitted on the training rows (n, *shape)."""
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What standardising needs to know of `rows` rows: for each column of a table, or once for images, (columns,)."""
+
+    rows: int
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, by_column: bool) -> "Moments":
+        """The moments of values (n, *shape), in float64."""
+        axes = 0 if by_column else None
+        return cls(
+            rows=len(values),
+            low=np.atleast_1d(values.min(axis=axes)),
+            high=np.atleast_1d(values.max(axis=axes)),
+            mean=np.atleast_1d(values.mean(axis=axes, dtype=np.float64)),
+            std=np.atleast_1d(values.std(axis=axes, dtype=np.float64)),
+        )
+
+    def join(self, other: "Moments") -> "Moments":
+        """The moments of these rows and others together (Chan, Golub and LeVeque 1979)."""
+        rows = self.rows + other.rows
+        share, gap = other.rows / rows, other.mean - self.mean
+        variance = (1 - share) * self.std**2 + share * other.std**2 + share * (1 - share) * gap**2
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return Moments(rows, low, high, self.mean + share * gap, np.sqrt(variance))
+
+
+def fit_scaling(how: str, stored: Support, train: np.ndarray | Moments, source: Source) -> Scaling:
+    """The scaling `how` for data of the support `stored`, fitted on the training rows (n, *shape), or their moments."""
     if how == "unit" and isinstance(stored, Levels):
         return Scaling((0.0,), (float(stored.count - 1),), Unit())
     if how != "standard":
         return Scaling(None, None, stored)
-    axes = 0 if source.columns is not None else None
+    fit = train if isinstance(train, Moments) else Moments.of(train, source.columns is not None)
     # The mean of equal numbers may be rounded away from them, so equality is asked of the extremes.
-    constant = np.atleast_1d(train.min(axis=axes) == train.max(axis=axes))
-    scale = np.atleast_1d(train.std(axis=axes, dtype=np.float64))
-    if (constant := constant | (scale == 0)).any():
-        raise _constant(source, constant, len(train))
-    loc = np.atleast_1d(train.mean(axis=axes, dtype=np.float64))
-    return Scaling(tuple(loc.tolist()), tuple(scale.tolist()), Real())
+    constant = (fit.low == fit.high) | (fit.std == 0)
+    if constant.any():
+        raise _constant(source, constant, fit.rows)
+    return Scaling(tuple(fit.mean.tolist()), tuple(fit.std.tolist()), Real())
 
 
 def _constant(source: Source, constant: np.ndarray, rows: int) -> DataError:

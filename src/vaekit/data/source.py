@@ -9,6 +9,25 @@ import numpy as np
 from vaekit.data.schema import Support
 
 
+class Fingerprint:
+    """SHA-256 over a number of test rows, and arrays that may come in parts: their dtype, shape and bytes."""
+
+    def __init__(self, test_rows: int) -> None:
+        self._digest = hashlib.sha256(f"{test_rows}".encode())
+
+    def begin(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Announce the next array."""
+        self._digest.update(f"{dtype.str}{shape}".encode())
+
+    def add(self, part: np.ndarray) -> None:
+        """Take the next rows of the array that was announced."""
+        self._digest.update(np.ascontiguousarray(part).data)
+
+    def value(self) -> str:
+        """The digest, in hexadecimal."""
+        return self._digest.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """A data set as it is stored.
@@ -17,6 +36,8 @@ class Source:
     labels: (n,) int64 numbers of the classes, or None.
     test_rows: how many of the last rows are the source's own test set; 0 where it has none.
     stored: the support, where the source declares one.
+    note: what is to be said about how it was read, in words.
+    start: number of the first row, where the rows are a part of a larger source; None where they are all of it.
     """
 
     name: str
@@ -26,6 +47,8 @@ class Source:
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     stored: Support | None = None
+    note: str = ""
+    start: int | None = None
 
     @property
     def kind(self) -> Literal["image", "table"]:
@@ -38,17 +61,19 @@ class Source:
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over dtype, shape and bytes of values and labels."""
-        digest = hashlib.sha256(f"{self.test_rows}".encode())
+        digest = Fingerprint(self.test_rows)
         for array in (self.values, self.labels):
             if array is not None:
-                digest.update(f"{array.dtype.str}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+                digest.begin(array.dtype, array.shape)
+                digest.add(array)
+        return digest.value()
 
     def place(self, index: tuple[int, ...]) -> str:
         """Where a cell is, in words: its row, counted from 0, and its column or pixel."""
         row, *cell = index
-        number = f"{row}" if row < self.train_rows else f"{row - self.train_rows} of the test set"
+        number = f"{row + (self.start or 0)}"
+        if row >= self.train_rows:
+            number = f"{row - self.train_rows} of the test set"
         if self.columns is not None:
             return f"row {number} (counted from 0), column {self.columns[cell[0]]!r}"
         return f"image {number} (counted from 0), pixel (channel {cell[0]}, row {cell[1]}, column {cell[2]})"

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.named import NAMED
-from vaekit.data.raw import Raw, check_drop, check_left, encode_labels, nearest, to_rows
-from vaekit.data.readers import read
+from vaekit.data.parquet import parquet_store
+from vaekit.data.picture_folder import picture_store
+from vaekit.data.raw import Raw, encode_labels, name_columns, nearest, to_rows
+from vaekit.data.readers import PARQUET, PARTS, PICTURES, kind_of, read
 from vaekit.data.source import Source
-from vaekit.data.spec import DataSpec
+from vaekit.data.spec import DataSpec, Limit
+from vaekit.data.stores import Sizes
 from vaekit.errors import ConfigError, DataError
 
 
@@ -24,6 +27,7 @@ def load_source(spec: DataSpec) -> Source:
             f"data.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file."
         )
     if spec.source in NAMED:
+        check_picture_settings(spec, spec.source, "")
         for setting, value in {"label": spec.label, "drop": list(spec.drop)}.items():
             if value:
                 raise ConfigError(
@@ -40,7 +44,28 @@ def load_source(spec: DataSpec) -> Source:
     return _from_file(Path(place), spec)
 
 
+def check_picture_settings(spec: DataSpec, name: str, kind: str) -> None:
+    """Raise ConfigError where a setting for folders of pictures is given for data of another kind."""
+    for setting, value in {"image_size": spec.image_size, "bad_files": spec.bad_files}.items():
+        if kind != PICTURES and value not in (None, "refuse"):
+            shown = list(value) if isinstance(value, tuple) else value
+            raise ConfigError(
+                f"data.{setting}={shown} is for folders of pictures, and {name} is none: leave data.{setting} out."
+            )
+
+
 def _from_file(path: Path, spec: DataSpec) -> Source:
+    try:
+        kind = kind_of(path)
+        check_picture_settings(spec, path.name, kind)
+        if kind == PICTURES:
+            return picture_store(path, spec, Sizes.of(Limit())).whole()
+        if kind in (PARQUET, PARTS):
+            return parquet_store(path, spec).whole()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except MemoryError:
+        raise DataError(f"{path} does not fit into memory: leave data.stream=never out.") from None
     raw = read(path, spec.label, spec.drop)
     values = to_rows(raw.values, f"{path}: the data")
     test_rows = 0
@@ -54,22 +79,12 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
         values, test_rows = np.concatenate([values, test]), len(test)
     columns = raw.columns
     if columns is None and values.ndim == 2:
-        values, columns = _number_columns(values, path, spec)
+        kept, columns = name_columns(values.shape[1], spec.drop, str(path))
+        values = values if len(kept) == values.shape[1] else np.ascontiguousarray(values[:, kept])
     if columns is None and spec.drop:
         raise ConfigError(f"data.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
     labels, classes = _labels(raw, path, spec)
     return Source(path.name, values, labels, test_rows, columns, classes)
-
-
-def _number_columns(values: np.ndarray, path: Path, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Columns without names are named by their numbers, before any is dropped."""
-    columns = [f"column {place}" for place in range(values.shape[1])]
-    check_drop(spec.drop, columns, str(path))
-    kept = [place for place, name in enumerate(columns) if name not in spec.drop]
-    check_left(kept, str(path))
-    if len(kept) < len(columns):
-        values = np.ascontiguousarray(values[:, kept])
-    return values, tuple(columns[place] for place in kept)
 
 
 def _labels(raw: Raw, path: Path, spec: DataSpec) -> tuple[np.ndarray | None, tuple[str, ...] | None]:

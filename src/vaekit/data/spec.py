@@ -8,15 +8,18 @@ from vaekit.spec import spec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
 @spec
 class DataSpec:
     """Where data comes from, what it is, and how it is scaled, binarised and split.
 
-    source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv or IDX file.
-    label: the column (CSV) or array (npz) that holds the labels. By default one that is called label, labels,
-        target, class or y, if there is one and its values are classes rather than measurements.
+    source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, Parquet or IDX file, or of a folder
+        of Parquet files or of pictures.
+    label: the column (CSV, Parquet) or array (npz) that holds the labels. By default one that is called label,
+        labels, target, class or y, if there is one and its values are classes rather than measurements. The labels
+        of a folder of pictures are its subfolders.
     drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
     support: which values can occur in the data as stored; "auto" looks.
     levels: how many levels there are, with support=levels; by default what the data says.
@@ -30,6 +33,11 @@ class DataSpec:
     valid_fraction: share of that part that becomes the validation rows.
     test_fraction: share that becomes the test rows, for a source that brings no test set.
     seed: seed of the split.
+    image_size: height and width that a folder's pictures are cut (from their centres) and resized to; without it
+        they must all have one size.
+    bad_files: whether a folder with a file that is not a whole picture is refused, or read without that file.
+    stream: whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
+        limit.data_gb says ("auto").
     """
 
     source: str | None = None
@@ -44,6 +52,9 @@ class DataSpec:
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
+    image_size: tuple[Pixels, Pixels] | None = None
+    bad_files: Literal["refuse", "skip"] = "refuse"
+    stream: Literal["auto", "always", "never"] = "auto"
 
 
 @spec
@@ -52,8 +63,12 @@ class Limit:
 
     train, valid: rows kept of the training and validation splits; the test rows are never limited.
     memory_gb: memory that a run may plan for, in gigabytes.
+    data_gb: data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
+        Parquet, or a folder of pictures. A quarter of it is what streaming may hold at a time. Below 0.512, the
+        order of the rows depends on it.
     """
 
     train: Rows | None = None
     valid: Rows | None = None
     memory_gb: Annotated[float, Field(gt=0)] | None = None
+    data_gb: Annotated[float, Field(gt=0)] = 1.0

@@ -9,6 +9,8 @@ from vaekit.data.spec import DataSpec, Limit
 from vaekit.errors import ConfigError, DataError
 
 _TRAIN_PART, _TEST_PART = 0, 1
+_MOST_HELD = 10_000  # rows of a streamed source that validate, and that test
+_MOST_HELD_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ def split_rows(source: Source, spec: DataSpec, limit: Limit) -> Split:
         (valid, tests), train = _cut(tests, _share(spec.valid_fraction, whole)), pool
         protocol = f"validation is {len(valid)} of the source's {whole} test rows, test the other {len(tests)}"
     if min(len(train), len(valid), len(tests)) == 0:
-        raise _empty(source, spec)
+        raise _empty(source.name, source.train_rows, source.test_rows, spec)
     kept = [f"{n} {name}" for n, name in ((limit.train, "training"), (limit.valid, "validation")) if n]
     if kept:
         protocol += f"; limited to {' and '.join(kept)} rows"
@@ -54,6 +56,58 @@ def split_rows(source: Source, spec: DataSpec, limit: Limit) -> Split:
         train=_limited(train, limit.train, "train", "lower it"),
         valid=_limited(valid, limit.valid, "valid", "lower it, or raise data.valid_fraction"),
         test=np.sort(tests),
+        protocol=f"{protocol}; drawn without replacement, split seed {spec.seed}",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """The rows of a store that are read into memory, by number, and those that training leaves out.
+
+    train is None where training rows are streamed: all that are not in `out`, which is in rising order.
+    """
+
+    train: np.ndarray | None
+    valid: np.ndarray
+    test: np.ndarray
+    out: np.ndarray
+    protocol: str
+
+
+def hold_rows(name: str, rows: int, row_bytes: int, spec: DataSpec, limit: Limit) -> Held:
+    """Draw the rows of a streamed source that validate and test: the first of those that `split_rows` would draw.
+
+    At most 10,000 each, or as many as fit into 256 MB; the rows beyond that train. Where limit.train is set, and
+    that many rows fit into limit.data_gb, these are drawn and held as well, unless data.stream=always.
+    row_bytes: what a row takes in memory. Drawing takes 8 bytes a row for a moment.
+    Raises DataError and ConfigError as `split_rows` does.
+    """
+    pool = _permuted(0, rows, spec.seed, _TRAIN_PART)
+    tests, rest = _cut(pool, _share(spec.test_fraction, rows))
+    valid, train = _cut(rest, _share(spec.valid_fraction, rows))
+    if min(len(train), len(valid), len(tests)) == 0:
+        raise _empty(name, rows, 0, spec)
+    most = max(1, min(_MOST_HELD, _MOST_HELD_BYTES // row_bytes))
+    tests, more_tests = _cut(tests, most)
+    valid, more_valid = _cut(valid, most)
+    train_rows = rows - len(tests) - len(valid)
+    protocol = f"validation and test are {len(valid)} and {len(tests)} of {rows} rows (streamed: at most {most} each)"
+    kept = [f"{n} {what}" for n, what in ((limit.train, "training"), (limit.valid, "validation")) if n]
+    if kept:
+        protocol += f"; limited to {' and '.join(kept)} rows"
+    chosen = None
+    if limit.train is not None:
+        if limit.train > train_rows:
+            _limited(np.arange(train_rows), limit.train, "train", "lower it")
+        if spec.stream != "always" and limit.train * row_bytes <= limit.data_gb * 1e9:
+            chosen = np.concatenate([train, more_valid, more_tests])[: limit.train]
+        else:
+            protocol += "; the training rows are the first of the file"
+    return Held(
+        train=chosen,
+        valid=_limited(valid, limit.valid, "valid", "lower it, or raise data.valid_fraction"),
+        test=np.sort(tests),
+        out=np.sort(np.concatenate([tests, valid])),
         protocol=f"{protocol}; drawn without replacement, split seed {spec.seed}",
     )
 
@@ -77,17 +131,14 @@ def _limited(rows: np.ndarray, limit: int | None, name: str, fix: str) -> np.nda
     return rows[:limit]
 
 
-def _empty(source: Source, spec: DataSpec) -> ConfigError | DataError:
-    rows, tests = source.train_rows, source.test_rows
+def _empty(name: str, rows: int, tests: int, spec: DataSpec) -> ConfigError | DataError:
     divided, parts = rows, 3
     if tests > 0:
         divided, parts = (rows if spec.valid_from == "train" else tests), 2
     if divided < parts:
         count = f"{rows} rows" if tests == 0 else f"{rows} training and {tests} test rows"
-        return DataError(
-            f"{source.name} has {count}; training, validation and test need at least one row each: add rows."
-        )
+        return DataError(f"{name} has {count}; training, validation and test need at least one row each: add rows.")
     fractions = f"data.valid_fraction={spec.valid_fraction:g}"
     if tests == 0:
         fractions += f" and data.test_fraction={spec.test_fraction:g}"
-    return ConfigError(f"{fractions} leave no rows of the {divided} of {source.name} over: lower them.")
+    return ConfigError(f"{fractions} leave no rows of the {divided} of {name} over: lower them.")

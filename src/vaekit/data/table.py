@@ -36,11 +36,11 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     label = label or _default_label(table, drop)
     kept = [name for name in columns if name != label and name not in drop]
     check_left(kept, str(path))
-    _refuse_text(table.select(kept), path)
+    refuse_text(table.select(kept), path)
     values = np.empty((len(table), len(kept)))
     for place, name in enumerate(kept):
         values[:, place] = pc.cast(table[name], pa.float64(), safe=False).to_numpy()
-    labels = None if label is None else _labels(table[label])
+    labels = None if label is None else to_labels(table[label])
     return Raw(values, labels, columns=tuple(kept))
 
 
@@ -113,24 +113,26 @@ def _ragged(path: Path, delimiter: str, width: int) -> str | None:
 
 def _default_label(table: pa.Table, drop: Sequence[str]) -> str | None:
     name = find_name((name for name in table.column_names if name not in drop), LABEL_NAMES)
-    return name if name is not None and are_classes(_labels(table[name])) else None
+    return name if name is not None and are_classes(to_labels(table[name])) else None
 
 
-def _labels(column: pa.ChunkedArray) -> np.ndarray:
-    if _is_numeric(column.type):
+def to_labels(column: pa.ChunkedArray) -> np.ndarray:
+    """A column as labels: numbers (floats where some are missing), or text, in which a missing one is empty."""
+    if is_numeric(column.type):
         return column.to_numpy() if column.null_count == 0 else pc.cast(column, pa.float64()).to_numpy()
     return np.array(pc.fill_null(pc.cast(column, pa.string()), "").to_pylist(), dtype=str)
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers."""
     return (
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
     )
 
 
-def _refuse_text(table: pa.Table, path: Path) -> None:
+def refuse_text(table: pa.Table | pa.RecordBatch, path: Path) -> None:
     """Raise DataError where a column holds something that is not a number."""
-    text = [name for name in table.column_names if not _is_numeric(table[name].type)]
+    text = [name for name in table.schema.names if not is_numeric(table[name].type)]
     if not text:
         return
     cells = [str(cell) for cell in table[text[0]].to_pylist()]
@@ -140,6 +142,6 @@ def _refuse_text(table: pa.Table, path: Path) -> None:
     if _is_number(cells[row].replace(",", ".")):
         fix = "or write decimals with a point"
     raise DataError(
-        f"{path}: the column {text[0]!r} holds {cells[row]!r} in row {row} (counted from 0), and columns must be "
+        f"{path}: the column {text[0]!r} holds {cells[row][:60]!r} in row {row} (counted from 0), and columns must be "
         f"numbers: leave out what is text with {drop_setting(text)}, {fix}."
     )

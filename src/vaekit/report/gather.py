@@ -128,7 +128,7 @@ def _held_out(opened: Opened, data: Dataset, samples: int, rows: int) -> HeldOut
     x = _take(data.test, order[:rows])
     fitted = None
     if isinstance(model.likelihood, Conditional):
-        train = data.train.batch(slice(0, TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
+        train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
         fitted = baseline(model.likelihood, train, x)
     shown = x[: PAIRS if opened.schema.kind == "image" else TABLE_ROWS]
     mapped = order[:MAP_ROWS].sort().values

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -38,13 +39,18 @@ def open_data(run: Run) -> tuple[Run, Dataset]:
     if run.data.source is None:
         raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
     head = run.model.likelihood
-    data = prepare(run.data, run.limit, discrete=head is None or isinstance(head, Categorical))
+    data = prepare(
+        run.data, run.limit, discrete=_default_is_discrete if head is None else isinstance(head, Categorical)
+    )
     if head is None:
         head = default_likelihood(data.schema.support, data.schema.kind)
-        if data.schema.support.kind not in head.accepts:
-            data = prepare(run.data, run.limit, discrete=False)
     check_likelihood(head, data.schema)
     return run.model_copy(update={"model": replace(run.model, likelihood=head)}), data
+
+
+def _default_is_discrete(stored: Support, kind: Literal["image", "table"]) -> bool:
+    """Whether the family that fits values as they are stored takes them as they are: so no data is read twice."""
+    return stored.kind in default_likelihood(stored, kind).accepts
 
 
 def default_likelihood(support: Support, kind: str) -> Likelihood:
@@ -92,7 +98,7 @@ def build_model(run: Run, schema: Schema) -> VAE:
 
 def start_from_data(model: VAE, data: Dataset, seed: int) -> None:
     """Start the decoder's output bias at the best fit to the training rows without latents."""
-    few = slice(0, min(ROWS_TO_START_FROM, len(data.train)))
+    few = data.train.some(ROWS_TO_START_FROM)
     likelihood = model.likelihood
     assert isinstance(likelihood, Conditional)
     likelihood.start_from(data.train.batch(few, new_generator(seed, Purpose.WEIGHTS, 1)))

@@ -1,0 +1,114 @@
+"""Whether data is read whole or streamed: decided by its size in memory, before any of it is read."""
+
+import gzip
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from vaekit.data.arrays import read_header
+from vaekit.data.idx import TYPES, is_idx
+from vaekit.data.named import NAMED
+from vaekit.data.parquet import parquet_bytes, parquet_store
+from vaekit.data.picture_folder import picture_store
+from vaekit.data.readers import CSV, IDX, NPY, NPZ, PARQUET, PARTS, PICTURES, kind_of
+from vaekit.data.source import Source
+from vaekit.data.sources import check_picture_settings, load_source
+from vaekit.data.spec import DataSpec, Limit
+from vaekit.data.stores import Sizes, Store, npy_store
+from vaekit.errors import ConfigError, DataError
+
+_SAMPLE = 1 << 20
+
+
+def open_source(spec: DataSpec, limit: Limit) -> Source | Store:
+    """The data that `spec.source` names: a source where it is read whole, a store where it is to be streamed.
+
+    Raises ConfigError where settings contradict each other or the data, DataError where data of a kind that cannot be
+    streamed is larger than limit.data_gb, and where it cannot be read.
+    """
+    path = Path(os.path.expanduser(spec.source or ""))
+    if not spec.source or spec.source in NAMED or not path.exists():
+        if spec.stream == "always" and spec.source in NAMED:
+            raise ConfigError(f"data.stream=always is for files, and {spec.source} is small: leave it out.")
+        return load_source(spec)
+    if spec.stream == "never":
+        return load_source(spec)
+    try:
+        return _open(path, spec, limit)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
+    kind, sizes, most = kind_of(path), Sizes.of(limit), limit.data_gb * 1e9
+    check_picture_settings(spec, path.name, kind)
+    always = spec.stream == "always"
+    if kind == PICTURES:
+        store = picture_store(path, spec, sizes)
+        return store if always or len(store) * store.row_bytes > most else store.whole()
+    size = _BYTES[kind](path)
+    if not always and size <= most:
+        return load_source(spec)
+    if kind == NPY:
+        return npy_store(path, spec, sizes)
+    if kind in (PARQUET, PARTS):
+        return parquet_store(path, spec, sizes)
+    if always:
+        raise ConfigError(
+            f"data.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
+            "leave the setting out."
+        )
+    raise DataError(
+        f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than limit.data_gb={limit.data_gb:g}, "
+        "and such a file cannot be streamed: convert it to .npy or Parquet, or raise limit.data_gb."
+    )
+
+
+def _npy_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        shape, _, dtype = read_header(file, path.stat().st_size, f"{path}")
+    return int(np.prod(shape, dtype=object)) * min(dtype.itemsize, 8)
+
+
+def _npz_bytes(path: Path) -> int:
+    """What the archive's directory says that its arrays take; of a damaged one, its size: the reader says the rest."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return path.stat().st_size
+
+
+def _idx_bytes(path: Path) -> int:
+    """What the header says, or the size of a file that has none to be read, over which the reader stumbles."""
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            head = file.read(4)
+            if not is_idx(head):
+                return path.stat().st_size
+            sizes = np.frombuffer(file.read(4 * head[3]), ">u4")
+    except (EOFError, OSError, ValueError):
+        return path.stat().st_size
+    return int(np.prod(sizes, dtype=object)) * np.dtype(TYPES[head[2]]).itemsize
+
+
+def _csv_bytes(path: Path) -> int:
+    """Eight bytes for each cell, of which there are as many to a byte as at the beginning of the file."""
+    with path.open("rb") as file:
+        head = file.read(_SAMPLE)
+    cells = sum(head.count(mark) for mark in (b",", b";", b"\t", b"\n"))
+    return round(8 * cells / len(head) * path.stat().st_size)
+
+
+_BYTES = {
+    NPY: _npy_bytes,
+    NPZ: _npz_bytes,
+    CSV: _csv_bytes,
+    IDX: _idx_bytes,
+    PARQUET: parquet_bytes,
+    PARTS: parquet_bytes,
+}

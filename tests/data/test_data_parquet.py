@@ -1,0 +1,125 @@
+"""Parquet is read like CSV; what is damaged, or is no table of numbers, gives one error that says what to do."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vaekit.data import DataSpec, Limit, StreamedRows, prepare
+from vaekit.data.sources import load_source
+from vaekit.errors import ConfigError, DataError, VaekitError
+
+X = np.random.default_rng(0).normal(size=(60, 3))
+KINDS = np.array(["cat", "dog"])[np.arange(60) % 2]
+
+
+def table(rows: slice = slice(None), **columns: object) -> pa.Table:
+    given = {"a": X[rows, 0], "b": X[rows, 1], "c": X[rows, 2], "label": KINDS[rows]}
+    return pa.table({**given, **columns})
+
+
+def write(path: Path, content: pa.Table, **settings) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(content, path, **settings)
+    return path
+
+
+def load(path: Path, **settings):
+    return load_source(DataSpec(source=str(path), **settings))
+
+
+def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> None:
+    with pytest.raises(error) as caught:
+        prepare(DataSpec(source=str(path), **settings), Limit())
+    message = str(caught.value)
+    for part in parts:
+        assert part in message
+    assert message.count("\n") == 0
+    assert message.endswith(".")
+
+
+def test_a_table_with_labels_and_dropped_columns(tmp_path):
+    path = write(tmp_path / "t.parquet", table(), row_group_size=7)
+    source = load(path, drop=("b",))
+    np.testing.assert_array_equal(source.values, X[:, [0, 2]])
+    assert source.columns == ("a", "c")
+    assert source.classes == ("cat", "dog")
+    assert source.labels is not None
+    assert [source.classes[k] for k in source.labels] == KINDS.tolist()
+    renamed = write(tmp_path / "r.parquet", table().rename_columns(["a", "b", "c", "animal"]))
+    assert load(renamed, label="animal").classes == ("cat", "dog")
+
+
+def test_a_csv_file_gives_the_same(tmp_path):
+    path = write(tmp_path / "t.parquet", table())
+    lines = [",".join([*map(repr, map(float, row)), kind]) for row, kind in zip(X, KINDS, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,c,label", *lines]))
+    assert load(path).fingerprint() == load(tmp_path / "t.csv").fingerprint()
+
+
+def test_a_folder_of_parts_is_one_table_in_the_order_of_names(tmp_path):
+    write(tmp_path / "parts" / "b.parquet", table(slice(40, 60)))
+    write(tmp_path / "parts" / "a.parquet", table(slice(0, 40)), row_group_size=9)
+    (tmp_path / "parts" / "_SUCCESS").write_text("")
+    source = load(tmp_path / "parts")
+    np.testing.assert_array_equal(source.values, X)
+    assert source.labels is not None
+    np.testing.assert_array_equal(source.labels, np.arange(60) % 2)
+    write(tmp_path / "parts" / "c.parquet", table().drop_columns(["b"]))
+    refused(tmp_path / "parts", "c.parquet", "other columns than a.parquet", "(b)")
+    write(tmp_path / "parts" / "c.parquet", table(b=[0.0] * 59 + [1.0], c=KINDS))
+    refused(tmp_path / "parts", "c.parquet", "'c' is of type string", "double in a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype"),
+    [
+        ({"a": pa.array([1, 2, 3], pa.uint8())}, np.float32),
+        ({"a": pa.array([1.5, 2, 3], pa.float32()), "b": pa.array([True, False, True])}, np.float32),
+        ({"a": pa.array([1, 2, 1 << 40]), "b": pa.array([1, 2, 3], pa.uint8())}, np.float64),
+    ],
+)
+def test_small_types_take_four_bytes(tmp_path, columns, dtype):
+    source = load(write(tmp_path / "t.parquet", pa.table(columns)))
+    assert source.values.dtype == dtype
+    for place, column in enumerate(columns.values()):
+        assert source.values[:, place].tolist() == column.cast(pa.float64(), safe=False).to_pylist()
+
+
+def test_what_is_no_table_of_numbers(tmp_path):
+    path = write(tmp_path / "t.parquet", table(b=KINDS))
+    refused(path, "the column 'b' holds 'cat' in row 0", 'data.drop=["b"]')
+    refused(path, "'colour'", "columns are a, b, c, label", label="colour")
+    refused(path, "'x'", drop=("x",))
+    refused(write(tmp_path / "n.parquet", table(b=[None, *X[1:, 1]])), "nan in row 0", "column 'b'")
+    refused(write(tmp_path / "e.parquet", table(slice(0, 0))), "no rows")
+    refused(write(tmp_path / "l.parquet", pa.table({"label": KINDS})), "no column of data is left")
+    refused(path, "data.image_size=[8, 8]", error=ConfigError, image_size=(8, 8))
+
+
+def test_damage_is_one_error_wherever_it_is(tmp_path):
+    content = write(tmp_path / "t.parquet", table(), row_group_size=20).read_bytes()
+    path = tmp_path / "d.parquet"
+    path.write_bytes(b"")
+    refused(path, "is empty (0 bytes)")
+    path.write_text("a,b\n1,2\n")
+    refused(path, "is not a Parquet file (.parquet) but a CSV file")
+    for length in range(4, len(content) - 1, len(content) // 24):
+        path.write_bytes(content[:length])
+        refused(path, "d.parquet is truncated or damaged")
+    damaged = bytearray(content)
+    damaged[20:60] = b"\xff" * 40
+    path.write_bytes(damaged)
+    for stream in ("never", "always"):
+        refused(path, "d.parquet", "truncated or damaged", stream=stream)
+
+
+def test_a_row_group_that_cannot_be_held(tmp_path):
+    path = write(tmp_path / "t.parquet", table())
+    spec = DataSpec(source=str(path), stream="always")
+    with pytest.raises(DataError, match=r"row group of 60 rows.*row_group_size=10\b.*limit\.data_gb"):
+        prepare(spec, Limit(data_gb=1e-6))
+    write(path, table(), row_group_size=10)
+    assert isinstance(prepare(spec, Limit(data_gb=1e-6)).train, StreamedRows)
