@@ -378,7 +378,7 @@ def test_another_large_source_is_streamed_as_the_model_knows_it(tmp_path):
     spec = DataSpec(source=npy(tmp_path, TABLE))
     schema = prepare(spec, Limit()).schema
     np.save(tmp_path / "b.npy", TABLE[::-1] * 2)
-    memory = read_like(str(tmp_path / "b.npy"), spec, schema)
+    memory = read_like(str(tmp_path / "b.npy"), spec, schema, Limit())
     streamed = read_like(str(tmp_path / "b.npy"), spec, schema, Limit(data_gb=1e-5))
     assert isinstance(streamed, StreamedRows)
     assert len(streamed) == N

@@ -34,7 +34,7 @@ KINDS = {
         "objective": {"gradient": {"kind": "score"}},
         "train": {**BASE["train"], "ema": 0.9, "micro_batch": 2, "optimiser": "adamax"},
     },
-    # streamed
+    "streamed": {"data": {**BASE["data"], "stream": "always"}},
 }
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling, choose_scale, fit_scaling
 from vaekit.data.schema import Binary, Levels, Schema, Support
 from vaekit.data.source import Source
-from vaekit.data.sources import load_source
 from vaekit.data.spec import DataSpec, Limit
 from vaekit.data.split import hold_rows, split_rows
 from vaekit.data.stores import Sizes, Store
@@ -93,22 +92,18 @@ def _prepare_streamed(
     return Dataset(schema, rows, turn.valid(places[1]), turn.test(places[2]))
 
 
-@overload
-def read_like(source: str, spec: DataSpec, schema: Schema) -> Rows: ...
-@overload
-def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows: ...
-def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit | None = None) -> Rows | StreamedRows:
+def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
     """The rows of another source (its own test rows, where it has any), as a model trained on `schema` sees them.
 
     Nothing is fitted: the support, the scaling and the classes are those of `schema`, the binarisation is `spec`'s.
-    limit: how large the source may be before it is streamed; without it, it is read whole.
+    limit: how large the source may be before it is streamed.
     Raises DataError where the rows are of another shape, or break the support.
     """
     # What was asked for the run's own data need not be possible for this.
     spec = replace(spec, source=source, stream="never" if spec.stream == "never" else "auto")
     if not os.path.isdir(os.path.expanduser(source)):
         spec = replace(spec, image_size=None, bad_files="refuse")
-    other = load_source(spec) if limit is None else open_source(spec, limit)
+    other = open_source(spec, limit)
     shape = other.shape if isinstance(other, Store) else other.values.shape[1:]
     if shape != schema.shape:
         raise DataError(
@@ -122,7 +117,6 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit | None =
         nothing = np.arange(0)
         stored = survey(other, declared, nothing, nothing, moments=False).stored
         turn = Turn(other.part(np.empty((0, *shape), other.dtype)), spec, stored, scaling)
-        assert limit is not None
         if spec.binarise == "dynamic":
             raise DataError(
                 f"{other.name} is too large to be binarised once and for all, as data.binarise=dynamic asks of rows "

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vaekit.data import Dataset, Rows, Schema, read_like
+from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like
 from vaekit.errors import ConfigError, DataError, ModelFileError
 from vaekit.models import VAE
 from vaekit.runs.build import build_model, open_data
@@ -105,6 +105,7 @@ def same_data(run: Run, schema: Schema, folder: RunFolder) -> Dataset:
     return data
 
 
-def open_rows(opened: Opened, source: str | None = None) -> Rows:
+def open_rows(opened: Opened, source: str | None = None) -> Rows | StreamedRows:
     """The run's test rows, or all rows of another source, scaled as the run's data was."""
-    return reopen(opened).test if source is None else read_like(source, opened.run.data, opened.schema)
+    run = opened.run
+    return reopen(opened).test if source is None else read_like(source, run.data, opened.schema, run.limit)
