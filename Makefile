@@ -9,7 +9,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality wheel clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,7 +43,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 tests: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 tutorial: $(STAMP) ## the tutorial's program against `--preset tutorial`, five seeds; writes docs/tutorial.md
 	$(BIN)/python benchmarks/tutorial.py --write docs/tutorial.md
@@ -53,6 +53,9 @@ ablation: $(STAMP) ## the run without the reparametrisation trick; writes docs/a
 
 quality: $(STAMP) ## the figures that the presets promise, over seeds; writes docs/quality.md
 	$(BIN)/python benchmarks/quality.py --write docs/quality.md
+
+faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/reliability.md
+	$(BIN)/python benchmarks/faults.py --write docs/reliability.md
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel

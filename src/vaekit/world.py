@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 PATIENCE = timedelta(minutes=10)  # for a process that does not answer; one that died is noticed at once
 
@@ -35,7 +37,10 @@ class World:
             backend = "nccl" if torch.cuda.is_available() else "gloo"
             if backend == "nccl":
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-            dist.init_process_group(backend, timeout=PATIENCE)
+            store, rank, size = next(rendezvous("env://"))
+            # After a restart the addresses of processes that have died are still in the store.
+            attempt = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=PATIENCE)
             atexit.register(_leave)
         return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
@@ -81,6 +86,12 @@ class World:
         """Until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+
+def lost_a_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the job does not answer any more."""
+    known = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+    return known and dist.is_initialized()
 
 
 def _leave() -> None:

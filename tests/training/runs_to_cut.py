@@ -34,6 +34,7 @@ KINDS = {
         "objective": {"gradient": {"kind": "score"}},
         "train": {**BASE["train"], "ema": 0.9, "micro_batch": 2, "optimiser": "adamax"},
     },
+    "free nats": {"objective": {"free_nats": 1.0}},
     "streamed": {"data": {**BASE["data"], "stream": "always"}},
 }
 

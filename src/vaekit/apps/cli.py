@@ -209,6 +209,7 @@ def encode(
 
         vaekit encode runs/digits-1 --out codes.npz
         vaekit encode runs/digits-1 other.csv --out codes.csv
+        torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
 
     Parameters
     ----------
@@ -217,13 +218,14 @@ def encode(
     data
         Data to use, by name or path; by default the run's test rows.
     out
-        File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label) or .npy (the means alone).
+        File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or .parquet
+        (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
     weights
         Weights to use.
     json
         Print one JSON object.
     """
-    from vaekit.apps.verbs import encode_command
+    from vaekit.apps.codes import encode_command
 
     encode_command(run, data, out, weights, json)
 
@@ -241,7 +243,7 @@ def decode(run: Path, latents: Path, /, *, out: Out, weights: Weights | None = N
     run
         The run folder.
     latents
-        z as .npy (rows, latent), .npz (its array `mean` or `z`) or .csv (columns z0, z1, ...).
+        z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ...).
     out
         File to write: .png, .npy, .npz or .csv.
     weights

@@ -34,6 +34,13 @@ def main(tokens: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if "torch" in sys.modules:
+            from vaekit.world import lost_a_process
+
+            if lost_a_process(error):
+                error = VaekitError(
+                    "another process of this job has stopped or died, so this one ends: see its messages"
+                )
         expected = isinstance(error, VaekitError | OSError)
         note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
         text = str(error) if expected else f"{type(error).__name__}: {error}"

@@ -3,12 +3,14 @@
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from vaekit.errors import ConfigError
 
@@ -71,6 +73,22 @@ def _write_csv(out: Path, columns: Mapping[str, np.ndarray], names: tuple[str, .
             titles = list(names)
         table |= dict(zip(titles, flat.T, strict=True))
     csv.write_csv(pyarrow.table({name: np.ascontiguousarray(values) for name, values in table.items()}), out)
+
+
+def say_done(as_json: bool, out: Path, n: int, what: str) -> None:
+    """One line, or one JSON object, that names the file that was written."""
+    if as_json:
+        return print_json({"out": str(out), "rows": n, "what": what})
+    Console(highlight=False).print(f"Wrote [bold]{out}[/]: {n} rows, {what}", soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on stderr, where that is a terminal; yields what to call with the number done."""
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def _finite(value: Any) -> Any:

@@ -21,6 +21,7 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Latent, Model
+from vaekit.world import World
 
 BLOCK = 100  # rows
 NUMBERS_AT_ONCE = 2_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
@@ -37,6 +38,7 @@ def evaluate(
     seed: int = 0,
     context: Tensor | None = None,
     progress: Callable[[int], object] | None = None,
+    world: World | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
 
@@ -56,6 +58,7 @@ def evaluate(
         seed: of the noise.
         context: (rows, ...), if the model takes one.
         progress: called with the number of rows done since the last call.
+        world: processes that divide the rows; each gets the same result, whatever their number.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -64,13 +67,16 @@ def evaluate(
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
     data = _as_x(model, data, seed)
     _check_support(model, data, context)
-    blocks = []
+    world = world or World()
+
+    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+        found = _bounds(model, x, part, generator, samples)
+        if progress is not None:
+            progress(len(x))
+        return found
+
     with evaluating(model):
-        for x, part, generator in _blocks(data, seed, context):
-            blocks += [_bounds(model, x, part, generator, samples)]
-            if progress is not None:
-                progress(len(x))
-        log_px, rate, bound, ess = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+        log_px, rate, bound, ess = _over_blocks(bounds_of, data, seed, context, world)
         first = context if context is None else context[:1]
         px = model.draw(data[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
     _check_finite(log_px, rate, bound)
@@ -84,12 +90,14 @@ def evaluate(
         "distortion": mean_of(-log_px, "nats", score),
         "effective_samples": mean_of(ess, f"of {samples}"),
     }
-    return bounds | _active_units(model, data, context)
+    return bounds | _active_units(model, data, context, world)
 
 
-def kl_per_dimension(model: Model, data: Tensor, context: Tensor | None = None) -> tuple[Estimate, ...] | None:
+def kl_per_dimension(
+    model: Model, data: Tensor, context: Tensor | None = None, world: World | None = None
+) -> tuple[Estimate, ...] | None:
     """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats; None without a closed form that factorises."""
-    kl, _ = _latent_rows(model, data, context)
+    kl, _ = _latent_rows(model, data, context, world or World())
     return None if kl is None else tuple(mean_of(column, "nats") for column in kl.T)
 
 
@@ -160,11 +168,22 @@ def evaluating(model: Model) -> Iterator[None]:
         model.train(training)
 
 
-def _blocks(data: Tensor, seed: int, context: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None, torch.Generator]]:
-    for number, start in enumerate(range(0, len(data), BLOCK)):
-        rows = slice(start, start + BLOCK)
+def _over_blocks(
+    compute: Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, ...]],
+    data: Tensor,
+    seed: int,
+    context: Tensor | None,
+    world: World,
+) -> tuple[Tensor, ...]:
+    """What `compute` gives for each row, at every process; each computes its share of the blocks."""
+    every = range(math.ceil(len(data) / BLOCK))
+    mine, blocks = every[world.share(len(every))], []
+    for number in mine or range(1):  # a process without a block learns from the first what shapes there are
+        rows = slice(number * BLOCK, (number + 1) * BLOCK)
         generator = new_generator(seed, Purpose.EVALUATE, number, device=data.device)
-        yield data[rows], None if context is None else context[rows], generator
+        found = compute(data[rows], None if context is None else context[rows], generator)
+        blocks += [found if mine else tuple(part[:0] for part in found)]
+    return tuple(world.gather(torch.cat(parts)) for parts in zip(*blocks, strict=True))
 
 
 def _bounds(
@@ -199,23 +218,24 @@ def _numbers(px: Distribution) -> int:
     return max(sizes, default=math.prod(px.batch_shape + px.event_shape))
 
 
-def _latent_rows(model: Model, data: Tensor, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def _latent_rows(
+    model: Model, data: Tensor, context: Tensor | None, world: World
+) -> tuple[Tensor | None, Tensor | None]:
     """KL of each dimension and the posterior's mean, (rows, dimensions) each, for one group of factorising latents."""
-    kl, mean = [], []
+
+    def latents_of(x: Tensor, part: Tensor | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+        draw = model.draw(x, context=part, generator=generator)
+        latent = draw.latents[0]
+        closed = latent.closed_kl_per_dimension() if len(draw.latents) == 1 else None
+        return () if closed is None or latent.q is None else (closed.flatten(1), latent.q.mean.flatten(1))
+
     with evaluating(model):
-        for x, part, generator in _blocks(data, 0, context):
-            draw = model.draw(x, context=part, generator=generator)
-            latent = draw.latents[0]
-            closed = latent.closed_kl_per_dimension() if len(draw.latents) == 1 else None
-            if closed is None or latent.q is None:
-                return None, None
-            kl += [closed.flatten(1)]
-            mean += [latent.q.mean.flatten(1)]
-    return torch.cat(kl), torch.cat(mean)
+        found = _over_blocks(latents_of, data, 0, context, world)
+    return (found[0], found[1]) if found else (None, None)
 
 
-def _active_units(model: Model, data: Tensor, context: Tensor | None) -> dict[str, Estimate]:
-    kl, mean = _latent_rows(model, data, context)
+def _active_units(model: Model, data: Tensor, context: Tensor | None, world: World) -> dict[str, Estimate]:
+    kl, mean = _latent_rows(model, data, context, world)
     if kl is None or mean is None:
         why = "no KL of single dimensions: the posterior or the prior does not factorise in closed form"
         nothing = Estimate(None, 0.0, len(data), "dimensions", why)

@@ -1,12 +1,12 @@
 """A run at work: build its parts, train them, keep its folder."""
 
-import copy
 import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from vaekit.data import Dataset
 from vaekit.models import VAE
@@ -76,10 +76,8 @@ class Job:
     def _assemble(cls, run: Run, data: Dataset, model: VAE, folder: RunFolder | None, world: World) -> "Job":
         device = next(model.parameters()).device
         data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
-        divided = run.train.parallel == "fsdp" and world.size > 1
-        trained = copy.deepcopy(model) if divided else model  # so that `model` can be used when it is done
-        state = State(Step(trained, run.objective, len(data.train), world), run.train)
-        return cls(run, data, model, state, folder)
+        state = State(Step(model, run.objective, len(data.train), world), run.train)
+        return cls(run, data, cast(VAE, state.twin or model), state, folder)
 
     def stop(self) -> None:
         """Ask training to end after the step that it is in; safe to call from a signal handler."""

@@ -46,7 +46,7 @@ class Keeper:
             status = f"failed at step {self.state.at.step}: {error}"
             raise
         finally:
-            told = self._save() if self.state.settled else ""
+            told = self._save() if self.state.settled and self.failed < MOST_FAILED_SAVES else ""
             self._write_status(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
             if told and not finished:
                 warnings.warn(told, stacklevel=2)

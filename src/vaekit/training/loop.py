@@ -12,7 +12,6 @@ from torch import nn
 from vaekit.evaluation import elbo_rows
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
-from vaekit.training.parallel import gathered, whole
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.update import ADVICE, NotFinite, Rows, Updater, largest_weight
@@ -144,8 +143,7 @@ class _Pace:
             return
         each = (time.perf_counter() - self.began) / done
         began = time.perf_counter()
-        with gathered(state.step):
-            validate(state.model, valid, seed, state.step.world)
+        validate(state.model, valid, seed, state.step.world)
         each += (time.perf_counter() - began) / self.batches
         left = self.budget - state.at.total_seconds
         steps = state.at.step + max(1, math.floor(left / each))
@@ -162,10 +160,9 @@ def _clock(state: State, began: float) -> float:
 def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Train, began: float) -> dict[str, float]:
     """Validate, keep the best weights, and begin the next epoch; the metrics of this one."""
     world = state.step.world
-    with gathered(state.step):
-        metrics = {f"train_{name}": total / state.at.rows for name, total in state.at.sums.items()}
-        metrics |= validate(state.model, valid, seed, world)
-        _check(state, metrics)
+    metrics = {f"train_{name}": total / state.at.rows for name, total in state.at.sums.items()}
+    metrics |= validate(state.model, valid, seed, world)
+    _check(state, metrics)
     _clock(state, began)
     lr = settings.lr * settings.schedule.at(state.at.step - 1, steps) * state.at.lr_factor
     speed = state.at.rows / state.at.seconds
@@ -181,12 +178,13 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
 def _check(state: State, metrics: Mapping[str, float]) -> None:
     """A step can ruin the weights and be an epoch's last, so that no further loss would show it."""
     where = f"after step {state.at.step} (epoch {state.at.epoch + 1})"
-    for name, weight in state.step.model.named_parameters():
-        if not whole(weight).isfinite().all():
+    model = state.whole_model()
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
             raise NotFinite(f"the weights are not finite {where}, first {name}. {ADVICE}.")
     for name in ("valid_rate", "valid_distortion"):
         if not math.isfinite(metrics[name]):
-            largest, size = largest_weight(state.step.model)
+            largest, size = largest_weight(model)
             raise NotFinite(
                 f"the validation ELBO is not finite {where}: term '{name}' is {metrics[name]}; the largest weight is "
                 f"{largest} with {size:.3g}. {ADVICE}."

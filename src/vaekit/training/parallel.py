@@ -48,19 +48,6 @@ def syncing(engine: nn.Module, now: bool) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def gathered(step: nn.Module) -> Iterator[None]:
-    """Within, every process holds all parameters, so that any method of the model may be called."""
-    parts = [module for module in step.modules() if isinstance(module, FSDPModule)]
-    for part in parts:
-        part.unshard()
-    try:
-        yield
-    finally:
-        for part in parts:
-            part.reshard()
-
-
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be divided; every process has to ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

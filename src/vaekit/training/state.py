@@ -1,5 +1,6 @@
 """Where training stands: what a checkpoint holds, and what going back restores."""
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -61,7 +62,9 @@ class State:
         self.average = None
         if settings.ema is not None:
             self.average = AveragedModel(step.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+        self.twin = None
         if step.world.size > 1 and settings.parallel == "fsdp":
+            self.twin = copy.deepcopy(step.model)
             shard(step, step.world)
         self.optimiser = build_optimiser(settings, step.model.parameters())
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
@@ -71,14 +74,22 @@ class State:
         self.asked_to_stop = False  # at this process
         self.stop = False  # at all processes alike: training ends after this step
 
+    def whole_model(self) -> nn.Module:
+        """The model in training, all of it at this process, for calls besides the step's; all processes have to ask."""
+        if self.twin is None:
+            return self.step.model
+        self.twin.load_state_dict({name: whole(value) for name, value in self.step.model.state_dict().items()})
+        return self.twin
+
     @property
     def model(self) -> nn.Module:
         """The model to validate and to hand on: the average of the weights, where there is one."""
-        return self.step.model if self.average is None or int(self.average.n_averaged) == 0 else self.average.module
+        averaged = self.average is not None and int(self.average.n_averaged) > 0
+        return self.average.module if self.average is not None and averaged else self.whole_model()
 
     def weights(self) -> Tensors:
         """A copy of the weights to hand on."""
-        return {name: whole(value.detach()).clone() for name, value in self.model.state_dict().items()}
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def advance(self, **changes: object) -> None:
         """Change some of the numbers."""

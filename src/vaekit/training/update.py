@@ -57,7 +57,7 @@ class Updater:
         self.step, self.world = state.step, state.step.world
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
-        self.noise = NoiseSource(self.step.model, first, self.step.objective.samples, seed)
+        self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
         self.engine = wrap(self.step, self.world)
 
     def __call__(self, index: Tensor, steps: int) -> str:
@@ -183,18 +183,16 @@ class Updater:
     @torch.no_grad()
     def _explain(self, index: Tensor, sums: Mapping[str, float]) -> str:
         """Name the term, the row and the largest weight, from a second pass over the same batch."""
-        worst, row = -math.inf, -1
+        model, worst, row = self.state.whole_model(), -math.inf, -1
         for piece, (x, noise) in self._again(index):
-            draw = cast(Model, self.step.model).draw(
-                x, self.step.objective.samples, noise=noise, generator=self.step.generator
-            )
+            draw = cast(Model, model).draw(x, self.step.objective.samples, noise=noise, generator=self.step.generator)
             losses = (-draw.log_w.mean(0)).nan_to_num(math.inf)
             if piece.counts and float(losses.max()) > worst:
                 worst, row = float(losses.max()), int(index[piece.places][int(losses.argmax())])
         found = self.world.gather(torch.tensor([[worst, row]], dtype=torch.float64, device=self.device))
         row = int(found[found[:, 0].argmax(), 1])
         term = next((name for name, value in sums.items() if name != "loss" and not math.isfinite(value)), "loss")
-        name, size = largest_weight(self.step.model)
+        name, size = largest_weight(model)
         at = self.state.at
         return (
             f"the loss is {sums['loss']} at step {at.step} (epoch {at.epoch + 1}): term '{term}' is {sums[term]}, "
@@ -207,7 +205,7 @@ class Updater:
 
 
 def largest_weight(model: nn.Module) -> tuple[str, float]:
-    sizes = {name: float(whole(p.detach()).abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
+    sizes = {name: float(p.detach().abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
     name = max(sizes, key=sizes.__getitem__)
     return name, sizes[name]
 

@@ -1,0 +1,145 @@
+"""`vaekit encode`, and codes read back: arrays, tables, and Parquet written part by part by several processes."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import torch
+from pyarrow import csv, parquet
+
+from vaekit.apps.output import ARRAYS, check_out, progress, say_done, write_array
+from vaekit.data import Rows, StreamedRows
+from vaekit.errors import ConfigError, DataError
+from vaekit.runs import Opened, open_rows, open_run
+from vaekit.world import World
+
+BLOCK = 500  # rows
+PARQUET = ".parquet"
+CODES = (*ARRAYS, PARQUET)
+Columns = dict[str, np.ndarray]
+
+
+def encode_command(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool) -> None:
+    world = World.join()
+    _check(out, world)
+    opened, device = open_on_device(folder, weights)
+    rows = open_rows(opened, data).to(device)
+    mine = world.share(len(rows), BLOCK)
+    with progress("encoding", mine.stop - mine.start) as advance:
+        blocks = _codes(opened, rows, mine, advance)
+        if out.suffix.lower() == PARQUET:
+            _write_parquet(out, blocks, world)
+        else:
+            parts = list(blocks)
+            columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "row"}
+            if out.suffix.lower() == ".csv":
+                columns = {"z": columns.pop("mean")} | {k: v for k, v in columns.items() if k == "label"}
+            write_array(out, columns)
+    world.wait()
+    if world.leads:
+        say_done(as_json, out, len(rows), f"q(z|x), {opened.run.model.latent} latents")
+
+
+def open_on_device(folder: Path, weights: str | None) -> tuple[Opened, torch.device]:
+    """A run and the device that its model is now on."""
+    opened = open_run(folder, weights)
+    use_gpu = torch.cuda.is_available() and opened.run.train.device != "cpu"
+    device = torch.device(f"cuda:{World.join().local}" if use_gpu else "cpu")
+    opened.model.to(device).requires_grad_(False)
+    return opened, device
+
+
+def read_latents(path: Path, size: int) -> np.ndarray:
+    """z (rows, size) as float32, from the files that `encode` writes.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+    """
+    try:
+        z = np.asarray(_read(path), dtype=np.float32)
+    except (OSError, ValueError, TypeError, pyarrow.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        give = "give a .npy, .npz, .csv or .parquet of numbers"
+        raise DataError(f"cannot read latents from {path}: {reason}; {give}") from None
+    if z.ndim != 2 or z.shape[1] != size or len(z) == 0:
+        raise DataError(f"{path} holds an array of shape {z.shape}; this model's z needs (rows, {size})")
+    if not np.isfinite(z).all():
+        row = int(np.argwhere(~np.isfinite(z))[0][0])
+        raise DataError(f"{path} holds a value that is not finite, first in row {row}")
+    return z
+
+
+def _read(path: Path) -> np.ndarray:
+    match path.suffix.lower():
+        case ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return next(arrays[name] for name in ("mean", "z", *arrays.files) if name in arrays)
+        case ".csv":
+            table = csv.read_csv(path)
+            return np.stack([table[name].to_numpy() for name in table.column_names if name != "label"], 1)
+        case ".parquet":
+            table = parquet.read_table(path)
+            return np.stack([table[name].to_numpy() for name in table.column_names if name.startswith("z")], 1)
+        case _:
+            return np.load(path, allow_pickle=False)
+
+
+def _check(out: Path, world: World) -> None:
+    """Refuse what cannot be written, before any work is done."""
+    if not (world.size > 1 and out.is_dir()):
+        check_out(out, CODES)
+    if world.size > 1 and out.suffix.lower() != PARQUET:
+        raise ConfigError(
+            f"--out is {out}: {world.size} processes write a Parquet part each, into a folder; end its name in .parquet"
+        )
+
+
+def _codes(
+    opened: Opened, rows: Rows | StreamedRows, part: slice, advance: Callable[[int], object]
+) -> Iterator[Columns]:
+    """Row numbers, posterior means and scales, and labels where there are any, a block at a time."""
+    for start in range(part.start, part.stop, BLOCK):
+        index = slice(start, min(start + BLOCK, part.stop))
+        (q,) = opened.model.encode(rows.batch(index)).posteriors
+        columns = {"row": np.arange(index.start, index.stop), "mean": q.mean.cpu().numpy()}
+        columns["scale"] = q.stddev.cpu().numpy()
+        if rows.labels is not None:
+            columns["label"] = rows.labels[index].cpu().numpy()
+        yield columns
+        advance(index.stop - index.start)
+
+
+def _write_parquet(out: Path, blocks: Iterator[Columns], world: World) -> None:
+    """One file, or with several processes a folder with a part of each; whole or not at all."""
+    target = out
+    if world.size > 1:
+        if world.leads:
+            out.mkdir(exist_ok=True)
+            for old in out.glob("part-*.parquet"):
+                old.unlink()
+        world.wait()
+        target = out / f"part-{world.rank:05d}-of-{world.size:05d}.parquet"
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    writer = None
+    try:
+        for block in blocks:
+            table = _table(block)
+            writer = writer or parquet.ParquetWriter(aside, table.schema)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
+            os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _table(columns: Columns) -> pyarrow.Table:
+    plain = {"row": columns["row"]}
+    for name, prefix in (("mean", "z"), ("scale", "scale")):
+        plain |= {f"{prefix}{i}": column for i, column in enumerate(columns[name].reshape(len(columns[name]), -1).T)}
+    if "label" in columns:
+        plain["label"] = columns["label"]
+    return pyarrow.table({name: np.ascontiguousarray(values) for name, values in plain.items()})

@@ -1,0 +1,213 @@
+"""What training goes on from by itself, and where it gives up: each by injection."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from runs_to_cut import STEPS, check_same, cut, make, outcome
+
+from vaekit.errors import Diverged, VaekitError
+from vaekit.runs import Job, fit, load
+from vaekit.training import Step
+from vaekit.training.update import MOST_SKIPPED, Updater
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Make the loss NaN at a step, the first few times that it is reached."""
+
+    def inject(step: int, times: int) -> None:
+        forward, left = Step.forward, [times]
+
+        def poisoned(self, x, mask, context, noise, now):
+            out = forward(self, x, mask, context, noise, now)
+            if now == step and left[0] and torch.is_grad_enabled():
+                left[0] -= 1
+                out = {**out, "loss": out["loss"] * math.nan, "rate": out["rate"] * math.nan}
+            return out
+
+        monkeypatch.setattr(Step, "forward", poisoned)
+
+    return inject
+
+
+def notices(job: Job) -> list[str]:
+    return [event.message for event in job.events() if event.kind == "notice"]
+
+
+def test_a_loss_that_is_not_finite_sends_training_back_with_half_the_learning_rate(tmp_path, poison):
+    poison(step=40, times=2)
+    job = Job.start(make("mlp", tmp_path))
+    told = notices(job)
+    assert len(told) == 2
+    assert "the loss is nan at step 40 (epoch 2): term 'rate' is nan, worst in training row" in told[0]
+    assert told[1].endswith("Back at step 30 with half the learning rate (2 of 3).")
+    assert job.folder.read("STATUS") == "finished\n"
+    assert (job.state.at.lr_factor, job.state.at.rollbacks, job.state.at.step) == (0.25, 2, STEPS)
+    assert [line["epoch"] for line in job.folder.history()] == [1, 2]
+
+
+def test_training_that_went_back_resumes_as_if_it_had_not_stopped(tmp_path, poison):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    poison(step=40, times=1)
+    fit(make("mlp", whole))
+    cut(Job.start(make("mlp", parts)), 36)
+    poison(step=40, times=1)
+    list(Job.resume(parts / "run").events())
+    check_same(outcome(whole), outcome(parts))
+
+
+def test_a_loss_that_stays_bad_ends_with_exit_5_and_good_weights(tmp_path, poison):
+    poison(step=40, times=1000)
+    job = Job.start(make("mlp", tmp_path))
+    with pytest.raises(Diverged, match="Going back 3 times with half the learning rate each did not help") as e:
+        list(job.events())
+    assert e.value.exit_code == 5
+    assert job.folder.read("STATUS").startswith("failed at step 30")
+    assert all(value.isfinite().all() for value in load(tmp_path / "run", "last").state_dict().values())
+
+
+def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
+    norm, seen = Updater._norm, {}
+
+    def exploding(self):
+        found = norm(self)
+        seen[self.state.at.step] = {name: p.detach().clone() for name, p in self.step.model.named_parameters()}
+        return 1e9 if self.state.at.step == 10 else found
+
+    monkeypatch.setattr(Updater, "_norm", exploding)
+    job = Job.start(make("mlp", tmp_path, skip_above=1e6))
+    (told,) = notices(job)
+    assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above (1 so far)" in told
+    assert all(torch.equal(seen[10][name], seen[11][name]) for name in seen[10])
+    assert not all(torch.equal(seen[11][name], seen[12][name]) for name in seen[10])
+    assert [line["skipped"] for line in job.folder.history()] == [1, 1]
+
+
+def test_gradients_that_never_stop_exploding_end_the_run(tmp_path):
+    job = Job.start(make("mlp", tmp_path, skip_above=1e-9))
+    with pytest.raises(Diverged, match=f"as in the {MOST_SKIPPED} steps before.*train.skip_above"):
+        list(job.events())
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A device on which no more than so many rows fit."""
+
+    def inject(rows: int, error: RuntimeError) -> None:
+        forward = Step.forward
+
+        def limited(self, x, *others):
+            if len(x) > rows:
+                raise error
+            return forward(self, x, *others)
+
+        monkeypatch.setattr(Step, "forward", limited)
+
+    return inject
+
+
+CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), CPU])
+def test_running_out_of_memory_halves_the_rows_at_a_time_but_not_the_batch(tmp_path, little_memory, error):
+    whole = {name: value.clone() for name, value in fit(make("mlp", tmp_path)).state_dict().items()}
+    (tmp_path / "less").mkdir()
+    little_memory(2, error)
+    job = Job.start(make("mlp", tmp_path / "less"))
+    told = notices(job)
+    assert told == ["out of memory: from here on 2 rows at a time, the same batch in more pieces"]
+    assert job.state.at.micro_batch == 2
+    for name, value in job.model.state_dict().items():
+        torch.testing.assert_close(value, whole[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_row_that_does_not_fit_ends_the_run(tmp_path, little_memory):
+    little_memory(0, CPU)
+    with pytest.raises(VaekitError, match="with a single row at a time") as e:
+        list(Job.start(make("mlp", tmp_path)).events())
+    assert e.value.exit_code == 1
+
+
+def test_other_errors_pass(tmp_path, little_memory):
+    little_memory(0, RuntimeError("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        list(Job.start(make("mlp", tmp_path)).events())
+
+
+@pytest.mark.parametrize("kind", ["mlp", "score"])
+def test_a_batch_in_pieces_is_the_batch(kind, tmp_path):
+    (tmp_path / "pieces").mkdir()
+    whole, pieces = fit(make(kind, tmp_path)), fit(make(kind, tmp_path / "pieces", micro_batch=2))
+    for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
+    job = Job.start(make("mlp", tmp_path, ema=0.8, weights="last"))
+    parameters = dict(job.state.step.model.named_parameters())
+    average: dict[str, torch.Tensor] = {}
+    for event in job.events():
+        if event.kind == "step":
+            for name, value in parameters.items():
+                before = average.get(name)
+                average[name] = value.detach().clone() if before is None else before * 0.8 + value.detach() * 0.2
+    for name, value in load(tmp_path / "run").named_parameters():
+        torch.testing.assert_close(value, average[name])
+        assert torch.equal(job.model.state_dict()[name], value)
+
+
+def test_a_time_budget_becomes_steps_which_a_resumed_run_keeps(tmp_path):
+    run = make("mlp", tmp_path, epochs=1, budget="1s")
+    job = Job.start(run)
+    events = job.events()
+    assert max(event.steps for event in itertools.takewhile(lambda event: event.step < 60, events)) > 60
+    events.close()
+    decided = job.state.at.steps
+    again = Job.resume(tmp_path / "run")
+    ended = list(again.events())[-1]
+    assert (ended.kind, ended.step, ended.steps) == ("end", decided, decided)
+    assert 0.3 < again.state.at.total_seconds < 5
+
+
+def test_a_full_disk_is_said_and_survived_until_it_lasts(tmp_path, monkeypatch):
+    job = Job.start(make("mlp", tmp_path, save_every=5))
+    full: list[int] = []
+
+    def write(path, content):
+        if job.state.at.step in full:
+            raise OSError(28, "No space left on device")
+        path.write_bytes(content)
+
+    monkeypatch.setattr("vaekit.training.checkpoints._write", write)
+    full += [10, 20, 25]
+    told = notices(job)
+    assert [text.split(" into ")[0] for text in told] == [f"cannot write a checkpoint of step {n}" for n in full]
+    assert "No space left on device" in told[0]
+    (tmp_path / "again").mkdir()
+    job = Job.start(make("mlp", tmp_path / "again", save_every=5))
+    full += [15]
+    with pytest.raises(VaekitError, match="3 times in a row: make room"):
+        list(job.events())
+    assert Job.resume(tmp_path / "again" / "run").state.at.step == 5
+
+
+def test_metrics_that_could_not_be_written_are_written_later(tmp_path, monkeypatch):
+    job = Job.start(make("mlp", tmp_path))
+    log, calls = job.folder.log, []
+
+    def fail_once(metrics):
+        calls.append(metrics["epoch"])
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        log(metrics)
+
+    monkeypatch.setattr(job.folder, "log", fail_once)
+    (told,) = notices(job)
+    assert "metrics.jsonl" in told
+    assert calls == [1, 1, 2]
+    assert [line["epoch"] for line in job.folder.history()] == [1, 2]

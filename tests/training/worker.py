@@ -1,0 +1,78 @@
+"""What one of several processes does in a test: python worker.py FOLDER TASKS, which are a mapping in YAML."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from runs_to_cut import make
+
+from vaekit.runs import Job
+from vaekit.runs.build import build_model, start_from_data
+from vaekit.training import State, Step, train_model
+from vaekit.training.parallel import whole
+from vaekit.training.update import Updater
+from vaekit.world import World
+
+
+class Double:
+    """Rows in double precision."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def order(self, generator):
+        return self.rows.order(generator)
+
+    def noise(self, n, generator):
+        return self.rows.noise(n, generator)
+
+    def batch(self, index, generator=None, noise=None):
+        return self.rows.batch(index, generator, noise).double()
+
+
+def train(job: Job, settings: dict) -> dict:
+    """Train in double precision; a process may be told to die or to ask for a stop at a step."""
+    run, data, world = job.run, job.data, World.join()
+    model = build_model(run, data.schema)
+    start_from_data(model, data, run.seed)
+    state = State(Step(model, run.objective, len(data.train), world).double(), run.train)
+    metrics = []
+    for event in train_model(state, Double(data.train), Double(data.valid), run.train, run.seed):
+        if event.kind in ("epoch", "end"):
+            metrics += [dict(event.metrics)]
+        if event.step == settings.get("stop_at") and world.rank == world.size - 1:
+            state.asked_to_stop = True
+        if event.step == settings.get("die_at") and world.rank == world.size - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"metrics": metrics, "weights": state.weights(), "step": state.at.step}
+
+
+def gradient(job: Job, settings: dict) -> dict:
+    """The gradient of the first step, in single precision."""
+    update = Updater(job.state, job.data.train, job.run.train, job.run.seed)
+    update._gradients(torch.arange(job.run.train.batch_size))
+    return {name: whole(p.grad).clone() for name, p in job.state.step.model.named_parameters()}
+
+
+def work(place: Path, task: dict) -> dict:
+    settings = dict(task)
+    do, kind = settings.pop("do", "train"), settings.pop("kind", "mlp")
+    own = {name: settings.pop(name) for name in ("stop_at", "die_at") if name in settings}
+    run = make(kind, place, **settings).model_copy(update={"run_dir": None})
+    return {"train": train, "gradient": gradient}[do](Job.start(run), own)
+
+
+def main() -> None:
+    place, tasks = Path(sys.argv[1]), yaml.safe_load(sys.argv[2])
+    found = {name: work(place, task) for name, task in tasks.items()}
+    if World.join().leads:
+        torch.save(found, place / "found.pt")
+
+
+main()
