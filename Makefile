@@ -9,7 +9,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults wheel clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults streaming wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,9 @@ quality: $(STAMP) ## the figures that the presets promise, over seeds; writes do
 
 faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/reliability.md
 	$(BIN)/python benchmarks/faults.py --write docs/reliability.md
+
+streaming: $(STAMP) ## a 4 GB set from disk against memory; writes a table of docs/scaling.md
+	$(BIN)/python benchmarks/streaming.py --write docs/scaling.md
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel

@@ -58,3 +58,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def paragraph(text: str) -> str:
     """The text in lines of at most 120 characters; its own line breaks count as spaces."""
     return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
+
+
+def put_into(page: Path, name: str, text: str) -> None:
+    """Replace what stands in a page between the marks of a benchmark, and leave the rest."""
+    begin, end = f"<!-- what {name} measured -->", "<!-- end -->"
+    head, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")

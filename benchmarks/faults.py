@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from facts import provenance, table
+from facts import provenance, put_into, table
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests" / "training"))
@@ -254,22 +254,11 @@ def same(one: Path, other: Path) -> bool:
     return True
 
 
-BEGIN, END = "<!-- what benchmarks/faults.py measured -->", "<!-- end -->"
-
-
 def section(results: list[Result], seconds: float) -> str:
     rows = [[r.fault, r.times, r.held, r.promise] for r in results]
     verdict = "All held." if all(r.held == r.times for r in results) else "**Some did not hold.**"
-    return f"""{BEGIN}
-
-{provenance([SEED])}
-- Duration: {seconds / 60:.0f} minutes
-
-{table(["fault", "times", "held", "what is promised"], rows)}
-
-{verdict}
-
-{END}"""
+    about = provenance([SEED], Duration=f"{seconds / 60:.0f} minutes")
+    return f"{about}\n\n{table(['fault', 'times', 'held', 'what is promised'], rows)}\n\n{verdict}"
 
 
 def main() -> None:
@@ -287,9 +276,7 @@ def main() -> None:
             for result in results[-1:] if isinstance(found, Result) else found:
                 print(f"{result.held:>4} of {result.times:>4}  {result.fault}", flush=True)
     if arguments.write:
-        head, _, rest = arguments.write.read_text().partition(BEGIN)
-        tail = rest.partition(END)[2]
-        arguments.write.write_text(f"{head}{section(results, time.monotonic() - began)}{tail}")
+        put_into(arguments.write, "benchmarks/faults.py", section(results, time.monotonic() - began))
     if any(result.held != result.times for result in results):
         raise SystemExit("some promises did not hold")
 

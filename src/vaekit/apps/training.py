@@ -150,9 +150,9 @@ def _follow(console: Console, job: Job) -> dict[str, Any]:
         task = bar.add_task("training", total=None)
         for event in job.events():
             if event.kind == "start":
+                bar.update(task, total=event.steps, completed=event.step)
                 if event.step:
                     console.print(f"going on from step {event.step} of {event.steps}")
-                bar.update(task, total=event.steps, completed=event.step)
                 console.print(
                     f"[dim]{'epoch':>7} {'train loss':>11} {'valid loss':>11} {'distortion':>11} {'rate':>7}[/]"
                 )
