@@ -1,11 +1,14 @@
 """Every verb, from the words of the command line to its files."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from pyarrow import parquet
 from tiny import TINY
 
 
@@ -169,3 +172,36 @@ def read(path, name):
         return np.loadtxt(path, delimiter=",", skiprows=1)
     loaded = np.load(path)
     return loaded if path.suffix == ".npy" else loaded[name]
+
+
+def test_a_run_goes_on_by_its_folder_alone(cli, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    code, out, err = cli(f"train --resume {run}")
+    assert code == 0, err
+    assert re.search(r"going on from step (\d+) of \1\n", out)
+    assert "Next:" in out
+    code, out, _ = cli(f"train --resume {run} --json")
+    assert json.loads(out)["status"] == "finished"
+
+
+def test_resume_takes_no_other_words(cli, trained):
+    for words in ("train.epochs=9", "digits", "--preset digits", "--run-dir elsewhere"):
+        code, _, err = cli(f"train --resume {trained} {words}")
+        assert code == 2
+        assert f"{words.split()[-1]} would change them" in " ".join(err.split())
+
+
+def test_resume_needs_a_run(cli, tmp_path):
+    code, _, err = cli(f"train --resume {tmp_path}")
+    assert code == 4
+    assert "is not a run folder" in " ".join(err.split())
+
+
+def test_codes_in_parquet_decode_like_those_in_numpy(cli, trained, tmp_path):
+    for name in ("codes.parquet", "codes.npy"):
+        assert cli(f"encode {trained} --out {tmp_path / name}")[0] == 0
+        assert cli(f"decode {trained} {tmp_path / name} --out {tmp_path / name}.npy")[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "codes.parquet.npy"), np.load(tmp_path / "codes.npy.npy"))
+    table = parquet.read_table(tmp_path / "codes.parquet")
+    assert table.column_names == ["row", "z0", "z1", "z2", "scale0", "scale1", "scale2", "label"]
+    assert table["row"].to_pylist() == list(range(180))

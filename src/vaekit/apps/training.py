@@ -44,17 +44,17 @@ def train_command(
     console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
     _introduce(console, job)
     with stop_signals(job) as received:
-        last = _follow(console, job)
+        last, ended = _follow(console, job)
     status = RunFolder(folder).read("STATUS").strip() if world.leads else ""
-    if received:
+    if received and not ended:
         console.print(
             f"Interrupted. To go on: [bold]vaekit train --resume {shlex.quote(str(folder))}[/]", soft_wrap=True
         )
     if as_json and world.leads:
         print_json({"run_dir": str(folder), "status": status, **last})
-    elif not received:
+    elif ended:
         next_steps(console, folder)
-    if received:
+    if received and not ended:
         sys.exit(128 + received[0])
 
 
@@ -132,8 +132,8 @@ def _introduce(console: Console, job: Job) -> None:
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 
 
-def _follow(console: Console, job: Job) -> dict[str, Any]:
-    """Read the events of a job; the metrics of the last epoch."""
+def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
+    """Read the events of a job; the metrics of the last epoch, and whether training came to its end."""
     every = job.run.train.log_every or max(1, job.run.train.epochs // 10)
     errors = Console(stderr=True)
     bar = Progress(
@@ -146,6 +146,7 @@ def _follow(console: Console, job: Job) -> dict[str, Any]:
         disable=console.quiet or not errors.is_terminal,
     )
     last: dict[str, Any] = {}
+    ended = False
     with bar:
         task = bar.add_task("training", total=None)
         for event in job.events():
@@ -167,11 +168,12 @@ def _follow(console: Console, job: Job) -> dict[str, Any]:
             elif event.kind == "notice":
                 errors.print(f"[yellow]note:[/] {escape(event.message)}", soft_wrap=True)
             elif event.kind == "end":
+                ended = True
                 last |= event.metrics
                 if event.message:
                     console.print(event.message)
                 console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {-event.metrics['best_valid_elbo']:.2f}")
-    return last
+    return last, ended
 
 
 def _line(console: Console, event: Event) -> None:

@@ -23,6 +23,7 @@ class Keeper:
         self.folder, self.state, self.run = folder, state, run
         self.world = state.step.world
         self.saved, self.failed = time.monotonic(), 0
+        self.alone = False  # an error may have left other processes somewhere else
         self.unwritten: list[dict[str, float | int]] = []
 
     def follow(self, events: Iterator[Event], notice: str = "") -> Generator[Event, None, None]:
@@ -43,10 +44,11 @@ class Keeper:
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            status = f"failed at step {self.state.at.step}: {error}"
+            status, self.alone = f"failed at step {self.state.at.step}: {error}", True
             raise
         finally:
-            told = self._save() if self.state.settled and self.failed < MOST_FAILED_SAVES else ""
+            keep = self.state.settled and self.failed < MOST_FAILED_SAVES
+            told = self._save() if keep and not (self.alone and self.state.twin is not None) else ""
             self._write_status(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
             if told and not finished:
                 warnings.warn(told, stacklevel=2)
@@ -55,6 +57,8 @@ class Keeper:
 
     def hand_on(self, model: nn.Module) -> None:
         """Give the model the weights that the run's settings ask for."""
+        if self.alone and self.state.twin is not None:
+            return
         best = self.run.train.weights == "best" and self.state.best
         model.load_state_dict(self.state.best if best else self.state.weights())
 

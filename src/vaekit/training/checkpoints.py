@@ -5,6 +5,7 @@ A checkpoint is a folder `checkpoints/NUMBER-step-STEP`. Its files are written u
 takes the newest whose manifest agrees, and says which it passed over.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -47,7 +48,7 @@ class Checkpoints:
         """
         needed, free = 2 * sum(map(len, files.values())), shutil.disk_usage(self.path).free
         if needed > free:
-            raise OSError(28, f"it needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB of disk are free")
+            raise OSError(errno.ENOSPC, f"it needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB of disk are free")
         aside = self.path / f"step-{step}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             aside.mkdir()

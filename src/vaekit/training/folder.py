@@ -1,6 +1,7 @@
 """The run folder: what a run writes, each file whole or not at all."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -75,12 +76,18 @@ class RunFolder:
             ) from None
 
     def log(self, metrics: Mapping[str, float | int]) -> None:
-        """Append one line to metrics.jsonl, synced; a number that is not finite becomes null."""
+        """Append one line to metrics.jsonl, synced, or nothing; a number that is not finite becomes null."""
         plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in metrics.items()}
-        with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(plain) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self.path / "metrics.jsonl", "ab", buffering=0) as file:
+            before = file.tell()
+            line = (json.dumps(plain) + "\n").encode()
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, "no space left for a whole line")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, oldest first; one that was cut off while it was written is left out."""
