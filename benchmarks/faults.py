@@ -180,7 +180,7 @@ def old_or_new(folder: Path) -> bool:
     from vaekit.training import Checkpoints
 
     checkpoints = Checkpoints(folder / "checkpoints")
-    checkpoints.sweep()
+    checkpoints.tidy()
     try:
         found = checkpoints.newest()
     except (ModelFileError, UserWarning):

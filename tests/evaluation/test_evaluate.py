@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, SoftBernoulli, Standard, evaluate
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation import Estimate, baseline, elbo_rows, kl_per_dimension
-from vaekit.evaluation.likelihood import BLOCK
+from vaekit.evaluation.blocks import BLOCK
 from vaekit.models.linear_gaussian import LinearGaussian
 
 

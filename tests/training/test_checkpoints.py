@@ -104,5 +104,5 @@ def test_litter_is_swept(kept):
     (kept.path / "step-9.tmp-1-abcd").mkdir()
     (kept.path / "step-9.tmp-1-abcd" / "last.safetensors").write_bytes(b"x")
     assert kept.newest().path.name == "000002-step-2"
-    kept.sweep()
+    kept.tidy()
     assert sorted(path.name for path in kept.path.iterdir()) == ["000001-step-1", "000002-step-2"]

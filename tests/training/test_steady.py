@@ -89,7 +89,7 @@ def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
 
 def test_gradients_that_never_stop_exploding_end_the_run(tmp_path):
     job = Job.start(make("mlp", tmp_path, skip_above=1e-9))
-    with pytest.raises(Diverged, match=f"as in the {MOST_SKIPPED} steps before.*train.skip_above"):
+    with pytest.raises(Diverged, match=f"the {MOST_SKIPPED}th step in a row.*train.skip_above"):
         list(job.events())
 
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ Columns = dict[str, np.ndarray]
 
 def encode_command(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool) -> None:
     world = World.join()
-    _check(out, world)
+    _check(out, data, world)
     opened, device = open_on_device(folder, weights)
     rows = open_rows(opened, data).to(device)
     mine = world.share(len(rows), BLOCK)
@@ -87,13 +88,21 @@ def _read(path: Path) -> np.ndarray:
             return np.load(path, allow_pickle=False)
 
 
-def _check(out: Path, world: World) -> None:
+def _check(out: Path, data: str | None, world: World) -> None:
     """Refuse what cannot be written, before any work is done."""
-    if not (world.size > 1 and out.is_dir()):
-        check_out(out, CODES)
-    if world.size > 1 and out.suffix.lower() != PARQUET:
+    if data is not None and out.exists() and Path(data).exists() and out.samefile(data):
+        raise ConfigError(f"--out is {out}, which is the data: give another name")
+    if world.size == 1:
+        return check_out(out, CODES)
+    check_out(out.with_name(f"{out.stem}-parts{out.suffix}"), CODES)  # a folder of parts may be replaced by another
+    if out.suffix.lower() != PARQUET:
         raise ConfigError(
             f"--out is {out}: {world.size} processes write a Parquet part each, into a folder; end its name in .parquet"
+        )
+    if out.exists() and not (out.is_dir() and all(p.match("part-*.parquet") for p in out.iterdir())):
+        raise ConfigError(
+            f"--out is {out}, which is there and is not a folder of parts, as {world.size} processes write it: give "
+            "another name"
         )
 
 
@@ -113,27 +122,41 @@ def _codes(
 
 
 def _write_parquet(out: Path, blocks: Iterator[Columns], world: World) -> None:
-    """One file, or with several processes a folder with a part of each; whole or not at all."""
-    target = out
+    """One file, or with several processes a folder with a part of each: whole or not at all."""
+    token = world.agree(secrets.token_hex(4))
+    aside = out.with_name(f".{out.name}.{token}.tmp")
+    part = aside
     if world.size > 1:
+        part = aside / f"part-{world.rank:05d}-of-{world.size:05d}.parquet"
         if world.leads:
-            out.mkdir(exist_ok=True)
-            for old in out.glob("part-*.parquet"):
-                old.unlink()
+            aside.mkdir()
         world.wait()
-        target = out / f"part-{world.rank:05d}-of-{world.size:05d}.parquet"
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    writer = None
     try:
+        writer = None
         for block in blocks:
             table = _table(block)
-            writer = writer or parquet.ParquetWriter(aside, table.schema)
+            writer = writer or parquet.ParquetWriter(part, table.schema)
             writer.write_table(table)
         if writer is not None:
             writer.close()
-            os.replace(aside, target)
+        world.wait()
+        if world.leads:
+            _replace(aside, out)
     finally:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+        if world.leads and aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _replace(aside: Path, out: Path) -> None:
+    """Put a file or a folder in the place of an older one."""
+    if aside.is_dir() and out.exists():
+        old = out.with_name(f"{aside.name}.old")
+        os.rename(out, old)
+        os.rename(aside, out)
+        shutil.rmtree(old)
+    else:
+        os.replace(aside, out)
 
 
 def _table(columns: Columns) -> pyarrow.Table:

@@ -41,6 +41,8 @@ def main(tokens: list[str] | None = None) -> None:
                 error = VaekitError(
                     "another process of this job has stopped or died, so this one ends: see its messages"
                 )
+            if isinstance(error, sys.modules["torch"].OutOfMemoryError):
+                error = VaekitError("out of memory: make train.batch_size, objective.samples or the networks smaller")
         expected = isinstance(error, VaekitError | OSError)
         note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
         text = str(error) if expected else f"{type(error).__name__}: {error}"

@@ -135,7 +135,7 @@ def _introduce(console: Console, job: Job) -> None:
 def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
     """Read the events of a job; the metrics of the last epoch, and whether training came to its end."""
     every = job.run.train.log_every or max(1, job.run.train.epochs // 10)
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, quiet=console.quiet)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

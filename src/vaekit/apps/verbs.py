@@ -38,28 +38,28 @@ def evaluate_command(
     world = World.join()
     dataset = None if data else reopen(opened)
     held = (open_rows(opened, data) if dataset is None else getattr(dataset, split)).to(device)
-    x = held.batch(slice(0, min(rows or len(held), len(held))), new_generator(seed, Purpose.BINARISE, device=device))
-    with progress("evaluating", len(x) // world.size) as advance:
-        estimates = evaluate(opened.model, x, samples, seed=seed, progress=advance, world=world)
+    held = held if rows is None else held.take(rows)
+    with progress("evaluating", len(held) // world.size) as advance:
+        estimates = evaluate(opened.model, held, samples, seed=seed, progress=advance, world=world)
     likelihood = opened.model.likelihood
     if dataset is not None and isinstance(likelihood, Conditional):
         train = dataset.train.to(device)
         few = train.batch(train.some(10_000), new_generator(seed, Purpose.BINARISE, 1, device=device))
-        estimates["baseline"] = baseline(likelihood, few, x)
-    kl = kl_per_dimension(opened.model, x, world=world)
+        estimates["baseline"] = baseline(likelihood, few, held, seed, world)
+    kl = kl_per_dimension(opened.model, held, world=world)
     if not world.leads:
         return None
     facts = {
         "run": str(folder),
         "data": data or f"{opened.schema.name}, {split} rows",
         "protocol": opened.schema.protocol,
-        "rows": len(x),
+        "rows": len(held),
         "samples": samples,
         "seed": seed,
         "weights": opened.weights,
     }
     if as_json:
-        nothing = Estimate(None, 0.0, len(x), "nats", "the KL of single dimensions has no closed form").as_dict()
+        nothing = Estimate(None, 0.0, len(held), "nats", "the KL of single dimensions has no closed form").as_dict()
         by_dimension = nothing if kl is None else [estimate.as_dict() for estimate in kl]
         plain = {name: estimate.as_dict() for name, estimate in estimates.items()}
         return print_json({**plain, "kl_per_dimension": by_dimension, **facts})
@@ -67,6 +67,7 @@ def evaluate_command(
 
 
 def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weights: str | None, as_json: bool) -> None:
+    _alone("sample")
     _at_least(1, number=n)
     _at_least(0, seed=seed)
     check_out(out, (".png", *ARRAYS))
@@ -85,6 +86,7 @@ def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weigh
 def reconstruct_command(
     folder: Path, data: str | None, out: Path, n: int | None, weights: str | None, as_json: bool
 ) -> None:
+    _alone("reconstruct")
     _at_least(1, number=n)
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
@@ -105,6 +107,7 @@ def reconstruct_command(
 
 
 def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, as_json: bool) -> None:
+    _alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
     z = torch.from_numpy(read_latents(latents, opened.run.model.latent)).to(device)
@@ -118,6 +121,7 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
 
 
 def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool) -> None:
+    _alone("report")
     _at_least(1, samples=samples)
     if not folders:
         raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`")
@@ -134,6 +138,12 @@ def _write_x(out: Path, opened: Opened, x: np.ndarray) -> None:
         rows_picture(x, opened.schema).save(out)
     else:
         write_array(out, {"x": opened.schema.to_stored(x)}, opened.schema.columns)
+
+
+def _alone(verb: str) -> None:
+    size = World.join().size
+    if size > 1:
+        raise ConfigError(f"`vaekit {verb}` works in one process, and torchrun has started {size}: leave torchrun out")
 
 
 def _at_least(least: int, **numbers: int | None) -> None:

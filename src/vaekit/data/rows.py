@@ -28,6 +28,11 @@ class Rows:
         return len(self.values)
 
     @property
+    def device(self) -> torch.device:
+        """Where the values are."""
+        return self.values.device
+
+    @property
     def shape(self) -> torch.Size:
         """Shape of one row."""
         return self.values.shape[1:]

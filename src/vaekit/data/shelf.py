@@ -142,25 +142,24 @@ class _State:
         self.peak = max(self.peak, self.held)
 
     def _read(self, chunk: int) -> np.ndarray:
-        rows, failure = None, None
+        rows = None
         try:
             rows = self.store.read(chunk)
-        except DataError as error:
-            failure = error
+            return rows
+        except DataError:
+            raise
         # In the thread nobody would see it: whatever it is becomes an error of the data.
         except Exception as error:
-            failure = DataError(f"{self.store.name} can no longer be read ({type(error).__name__}: {error}).")
-        with self.changed:
-            self.reading.discard(chunk)
-            if rows is None or self.closed:
-                self.held -= self.store.chunk_bytes(chunk)
-            else:
-                self.rows[chunk] = rows
-            self.changed.notify_all()
-        if failure is not None:
-            raise failure
-        assert rows is not None
-        return rows
+            what = f"{self.store.name} can no longer be read ({type(error).__name__}: {error})."
+            raise DataError(what) from None
+        finally:
+            with self.changed:
+                self.reading.discard(chunk)
+                if rows is None or self.closed:
+                    self.held -= self.store.chunk_bytes(chunk)
+                else:
+                    self.rows[chunk] = rows
+                self.changed.notify_all()
 
 
 def _read_ahead(state: _State) -> None:

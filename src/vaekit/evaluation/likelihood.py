@@ -1,21 +1,18 @@
 """From a model and data to numbers: bounds on ln p(x), their parts, and how much each latent dimension carries.
 
-Everything is computed in fixed blocks of rows, each with noise of its own keyed by (seed, block), so a row's result
-does not depend on how many rows follow it.
+Everything is computed in `Blocks` of rows, each with noise of its own keyed by (seed, block).
 """
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from vaekit.data import Rows
 from vaekit.errors import DataError, VaekitError
+from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
@@ -23,7 +20,6 @@ from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Latent, Model
 from vaekit.world import World
 
-BLOCK = 100  # rows
 NUMBERS_AT_ONCE = 2_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
 ACTIVE_KL = 0.01  # nats
 ACTIVE_VARIANCE = 0.01
@@ -32,7 +28,7 @@ NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no den
 
 def evaluate(
     model: Model,
-    data: Tensor | np.ndarray | Rows,
+    data: Data,
     samples: int = 64,
     *,
     seed: int = 0,
@@ -65,20 +61,19 @@ def evaluate(
     """
     if len(data) == 0 or samples < 1:
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
-    data = _as_x(model, data, seed)
-    _check_support(model, data, context)
-    world = world or World()
+    blocks = Blocks(model, data, seed, context, world)
 
-    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        _check_support(model, x, part, first)
         found = _bounds(model, x, part, generator, samples)
         if progress is not None:
             progress(len(x))
         return found
 
+    log_px, rate, bound, ess = blocks.map(bounds_of)
     with evaluating(model):
-        log_px, rate, bound, ess = _over_blocks(bounds_of, data, seed, context, world)
         first = context if context is None else context[:1]
-        px = model.draw(data[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
+        px = model.draw(blocks.x(0)[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
     _check_finite(log_px, rate, bound)
     kind = measure(px)
     score = NOT_A_LIKELIHOOD if kind == "score" else ""
@@ -90,23 +85,23 @@ def evaluate(
         "distortion": mean_of(-log_px, "nats", score),
         "effective_samples": mean_of(ess, f"of {samples}"),
     }
-    return bounds | _active_units(model, data, context, world)
+    return bounds | _active_units(model, blocks)
 
 
 def kl_per_dimension(
-    model: Model, data: Tensor, context: Tensor | None = None, world: World | None = None
+    model: Model, data: Data, context: Tensor | None = None, world: World | None = None
 ) -> tuple[Estimate, ...] | None:
     """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats; None without a closed form that factorises."""
-    kl, _ = _latent_rows(model, data, context, world or World())
+    kl, _ = _latent_rows(model, Blocks(model, data, 0, context, world))
     return None if kl is None else tuple(mean_of(column, "nats") for column in kl.T)
 
 
-def baseline(likelihood: Conditional, train: Tensor, data: Tensor) -> Estimate:
+def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, world: World | None = None) -> Estimate:
     """Mean ln p of rows `data` under the best model without latents: each dimension on its own, fitted to `train`."""
     head = copy.deepcopy(likelihood.head)
     px = head(head.start(train), likelihood.event_shape)
-    with torch.no_grad():
-        return mean_of(px.log_prob(data), "nats", NOT_A_LIKELIHOOD if measure(px) == "score" else "")
+    (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
+    return mean_of(log_px, "nats", NOT_A_LIKELIHOOD if measure(px) == "score" else "")
 
 
 def elbo_rows(model: Model, data: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -116,21 +111,10 @@ def elbo_rows(model: Model, data: Tensor, generator: torch.Generator) -> tuple[T
         return -draw.log_px.mean(0), sum((_rate(latent) for latent in draw.latents), torch.zeros(()))
 
 
-def _as_x(model: Model, data: Tensor | np.ndarray | Rows, seed: int) -> Tensor:
-    """x on the model's device, floating point in its precision."""
-    if isinstance(data, Rows):
-        data = data.batch(slice(0, len(data)), new_generator(seed, Purpose.BINARISE, device=data.values.device))
-    x = torch.as_tensor(data)
-    weight = next(iter(model.state_dict().values()), x)
-    return x.to(weight.device, weight.dtype if x.is_floating_point() and weight.is_floating_point() else x.dtype)
-
-
-def _check_support(model: Model, x: Tensor, context: Tensor | None) -> None:
+def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) -> None:
     """Refuse values that the likelihood gives no probability, which would pass as numbers."""
-    with evaluating(model):
-        px = model.draw(
-            x[:1], context=None if context is None else context[:1], generator=new_generator(0, device=x.device)
-        ).px
+    few = None if context is None else context[:1]
+    px = model.draw(x[:1], context=few, generator=new_generator(0, device=x.device)).px
     try:
         inside = px.support.check(x) if px.support is not None else torch.ones(len(x), dtype=torch.bool)
     except NotImplementedError:
@@ -140,8 +124,8 @@ def _check_support(model: Model, x: Tensor, context: Tensor | None) -> None:
         row = int(bad.nonzero()[0])
         low, high = float(x[row].min()), float(x[row].max())
         raise DataError(
-            f"{int(bad.sum())} of {len(x)} rows hold values outside the support of the likelihood ({px.support}), "
-            f"first row {row}, whose values reach from {low:.4g} to {high:.4g}: scale the data"
+            f"row {first + row} holds values outside the support of the likelihood ({px.support}), from {low:.4g} to "
+            f"{high:.4g}: scale the data"
         )
 
 
@@ -154,36 +138,6 @@ def _check_finite(*rows: Tensor) -> None:
                 f"the model gives {float(values[row])} for row {row} and {len(bad) - 1} others: its weights are out of "
                 "bounds, or the row is far from what it was trained on; train again with a smaller train.lr"
             )
-
-
-@contextmanager
-def evaluating(model: Model) -> Iterator[None]:
-    """The model in evaluation mode, without gradients; put back as it was afterwards."""
-    training = model.training
-    model.train(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
-def _over_blocks(
-    compute: Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, ...]],
-    data: Tensor,
-    seed: int,
-    context: Tensor | None,
-    world: World,
-) -> tuple[Tensor, ...]:
-    """What `compute` gives for each row, at every process; each computes its share of the blocks."""
-    every = range(math.ceil(len(data) / BLOCK))
-    mine, blocks = every[world.share(len(every))], []
-    for number in mine or range(1):  # a process without a block learns from the first what shapes there are
-        rows = slice(number * BLOCK, (number + 1) * BLOCK)
-        generator = new_generator(seed, Purpose.EVALUATE, number, device=data.device)
-        found = compute(data[rows], None if context is None else context[rows], generator)
-        blocks += [found if mine else tuple(part[:0] for part in found)]
-    return tuple(world.gather(torch.cat(parts)) for parts in zip(*blocks, strict=True))
 
 
 def _bounds(
@@ -218,27 +172,24 @@ def _numbers(px: Distribution) -> int:
     return max(sizes, default=math.prod(px.batch_shape + px.event_shape))
 
 
-def _latent_rows(
-    model: Model, data: Tensor, context: Tensor | None, world: World
-) -> tuple[Tensor | None, Tensor | None]:
+def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | None]:
     """KL of each dimension and the posterior's mean, (rows, dimensions) each, for one group of factorising latents."""
 
-    def latents_of(x: Tensor, part: Tensor | None, generator: torch.Generator) -> tuple[Tensor, ...]:
+    def latents_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         draw = model.draw(x, context=part, generator=generator)
         latent = draw.latents[0]
         closed = latent.closed_kl_per_dimension() if len(draw.latents) == 1 else None
         return () if closed is None or latent.q is None else (closed.flatten(1), latent.q.mean.flatten(1))
 
-    with evaluating(model):
-        found = _over_blocks(latents_of, data, 0, context, world)
+    found = blocks.map(latents_of)
     return (found[0], found[1]) if found else (None, None)
 
 
-def _active_units(model: Model, data: Tensor, context: Tensor | None, world: World) -> dict[str, Estimate]:
-    kl, mean = _latent_rows(model, data, context, world)
+def _active_units(model: Model, blocks: Blocks) -> dict[str, Estimate]:
+    kl, mean = _latent_rows(model, blocks)
     if kl is None or mean is None:
         why = "no KL of single dimensions: the posterior or the prior does not factorise in closed form"
-        nothing = Estimate(None, 0.0, len(data), "dimensions", why)
+        nothing = Estimate(None, 0.0, len(blocks), "dimensions", why)
         return {"active_units": nothing, "active_units_by_variance": nothing}
     n, dims = kl.shape
     variance = mean.double().var(0, correction=0)

@@ -25,7 +25,7 @@ from vaekit.runs.tree import Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
 ROWS_TO_START_FROM = 10_000
-BYTES_PER_WEIGHT = 16  # single precision: the weight, its gradient, two moments
+BYTES_PER_WEIGHT = 32  # single precision: weight, gradient, two moments; of the last good state 3; the best weight
 BYTES_PER_ACTIVATION = 8  # single precision, forward and backward
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from vaekit.data import Dataset
+from vaekit.errors import ModelFileError, VaekitError
 from vaekit.models import VAE
 from vaekit.runs.build import build_model, check_memory, choose_device, open_data, start_from_data
 from vaekit.runs.config import to_yaml
@@ -67,6 +68,11 @@ class Job:
         data = same_data(run, schema, folder)
         model = build_model(run, schema)
         begun = folder.checkpoints.any()
+        if not begun and (folder.path / "metrics.jsonl").exists():
+            raise ModelFileError(
+                f"{folder.path} has a history but no checkpoint, so it cannot go on: put its checkpoints back, or "
+                "start a new run"
+            )
         if run.model.bias_start and not begun:
             start_from_data(model, data, run.seed)
         job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
@@ -90,6 +96,8 @@ class Job:
             Diverged: a number that training needs was not finite, again and again.
             VaekitError: another process trains into the folder, or checkpoints cannot be written.
         """
+        if self.state.over:
+            raise VaekitError("this job has trained already: start a new one, or use Job.resume on its folder")
         run, keeper = self.run, Keeper(self.folder, self.state, self.run)
         with self.folder.lock() if self.folder else nullcontext():
             try:

@@ -23,56 +23,75 @@ class Keeper:
         self.folder, self.state, self.run = folder, state, run
         self.world = state.step.world
         self.saved, self.failed = time.monotonic(), 0
-        self.alone = False  # an error may have left other processes somewhere else
-        self.unwritten: list[dict[str, float | int]] = []
+        self.apart = False  # an error may have left the other processes elsewhere
 
     def follow(self, events: Iterator[Event], notice: str = "") -> Generator[Event, None, None]:
         """The events, with notices of what went wrong in keeping them; ends with a last checkpoint."""
-        if self.folder:
-            self.folder.trim_history(self.state.at.epoch)
-        self._write_status("running")
+        self._begin()
         status, finished = "", False
         try:
             for event in events:
-                for text in (notice, self._log(event)):
+                for text in (notice, self._log()):
                     if text:
                         yield _notice(event, text)
                 notice, finished = "", event.kind == "end"
                 yield event
                 if told := self._save_if_due(event):
                     yield _notice(event, told)
-        except (GeneratorExit, KeyboardInterrupt):
-            raise
         except BaseException as error:
-            status, self.alone = f"failed at step {self.state.at.step}: {error}", True
+            self.apart = self.state.twin is not None
+            if not isinstance(error, GeneratorExit | KeyboardInterrupt):
+                status = f"failed at step {self.state.at.step}: {error}"
             raise
         finally:
-            keep = self.state.settled and self.failed < MOST_FAILED_SAVES
-            told = self._save() if keep and not (self.alone and self.state.twin is not None) else ""
-            self._write_status(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
-            if told and not finished:
-                warnings.warn(told, stacklevel=2)
-        if finished and self.failed:
-            raise VaekitError(told)
+            self._end(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
+
+    def _begin(self) -> None:
+        if self.folder is None:
+            return
+        try:
+            written = self.folder.trim_history(self.state.at.epoch)
+        except OSError as error:
+            raise VaekitError(
+                f"cannot write into {self.folder.path} ({error.strerror}): make room, or mend its permissions, then "
+                "use --resume"
+            ) from None
+        self.state.unlogged = [line for line in self.state.unlogged if line["epoch"] not in written]
+        self._write_status("running")
+
+    def _end(self, status: str) -> None:
+        """The last lines, checkpoint and status; an error where the end of a run could not be kept."""
+        told = self._log()
+        try:
+            if self.state.settled and not self.apart and self.failed < MOST_FAILED_SAVES:
+                told = self._save() or told
+        finally:
+            self._write_status(status)
+        if told and status == "finished":
+            raise VaekitError(f"training is finished, but {told}")
+        if told:
+            warnings.warn(told, stacklevel=2)
 
     def hand_on(self, model: nn.Module) -> None:
         """Give the model the weights that the run's settings ask for."""
-        if self.alone and self.state.twin is not None:
+        if self.apart:
             return
+        self.state.over = True
         best = self.run.train.weights == "best" and self.state.best
         model.load_state_dict(self.state.best if best else self.state.weights())
 
-    def _log(self, event: Event) -> str:
-        """Write an epoch's metrics, and those of earlier epochs that could not be written."""
-        if self.folder is None or event.kind != "epoch":
-            return ""
-        self.unwritten += [{"epoch": event.epoch, "step": event.step, **event.metrics}]
+    def _log(self) -> str:
+        """Write the metrics of epochs that are not written yet."""
+        unlogged = self.state.unlogged
+        if self.folder is None:
+            unlogged.clear()
         try:
-            while self.unwritten:
-                self.folder.log(self.unwritten[0])
-                del self.unwritten[0]
+            while unlogged and self.folder:
+                self.folder.log(unlogged[0])
+                del unlogged[0]
         except OSError as error:
-            return f"cannot write to {self.folder.path / 'metrics.jsonl'} ({error.strerror}); tried again next epoch"
+            where = self.folder.path / "metrics.jsonl" if self.folder else ""
+            return f"cannot write to {where} ({error.strerror or error}); the line is kept, and tried again"
         return ""
 
     def _save_if_due(self, event: Event) -> str:

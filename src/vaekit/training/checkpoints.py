@@ -23,7 +23,7 @@ from vaekit.errors import ModelFileError
 FORMAT_VERSION = 1
 MANIFEST = "MANIFEST.json"
 KEPT = 2
-_NAME = re.compile(r"^(\d{6,})-step-(\d+)$")
+_NAME = re.compile(r"^(\d{6,})-step-\d+$")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Checkpoints:
         if self._found() != found_here:  # a trainer at work has replaced what was being read
             return self.newest()
         raise ModelFileError(
-            f"{self.path} holds no checkpoint that can be used: {problems[0] if problems else 'there is none'}; "
+            f"{self.path} holds no checkpoint that can be used: {'; '.join(problems) or 'there is none'}; "
             "train again, or give another run"
         )
 
@@ -95,10 +95,15 @@ class Checkpoints:
         """Whether there is a checkpoint, whole or not."""
         return bool(self._found())
 
-    def sweep(self) -> None:
-        """Remove what saves that never ended left behind; only the holder of the run's lock may ask for it."""
+    def tidy(self) -> None:
+        """Remove what saves that never ended left behind, and put damaged checkpoints aside, as `damaged-NAME`, so that
+        none of the good ones is dropped for them. Only the holder of the run's lock may ask for it."""
+        self.path.mkdir(exist_ok=True)
         for path in self.path.glob("step-*.tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
+        for _, path in self._found():
+            if _verify(path)[0] is None:
+                path.rename(path.with_name(f"damaged-{path.name}"))
 
     def _found(self) -> list[tuple[int, Path]]:
         """Number and folder of each, newest first."""

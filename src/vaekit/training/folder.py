@@ -98,12 +98,14 @@ class RunFolder:
             )
         return lines
 
-    def trim_history(self, epoch: int) -> None:
-        """Drop the lines of metrics.jsonl after an epoch, and one that was cut off while it was written."""
+    def trim_history(self, epoch: int) -> set[int]:
+        """Drop the lines of metrics.jsonl after an epoch, and one that was cut off; the epochs that are left."""
         path = self.path / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in self._lines() if line.get("epoch", 0) <= epoch]
-            self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        if not path.exists():
+            return set()
+        kept = [line for line in self._lines() if line.get("epoch", 0) <= epoch]
+        self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        return {line["epoch"] for line in kept}
 
     def _lines(self) -> list[dict[str, Any]]:
         lines = []
@@ -129,7 +131,7 @@ class RunFolder:
         try:
             for path in self.path.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
-            self.checkpoints.sweep()
+            self.checkpoints.tidy()
             yield
         finally:
             held.release()

@@ -55,7 +55,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     """
     batches = math.ceil(len(train) / settings.batch_size)
     update = Updater(state, train, settings, seed)
-    pace = _Pace(settings, batches)
+    pace = _Pace(settings, batches, state.at.step)
 
     def event(kind: Kind, message: str = "", metrics: Mapping[str, float] | None = None) -> Event:
         steps = pace.steps(state)
@@ -119,11 +119,11 @@ def _waited_enough(state: State, settings: Train) -> bool:
 class _Pace:
     """How many steps there are to be: so many epochs, or as many as a time budget leaves room for."""
 
-    def __init__(self, settings: Train, batches: int):
+    def __init__(self, settings: Train, batches: int, step: int):
         self.budget, self.batches = settings.seconds(), batches
         self.by_epochs = settings.epochs * batches
         self.began: float | None = None
-        self.from_step = 0
+        self.from_step = step
 
     def steps(self, state: State) -> int:
         if self.budget is None:
@@ -169,9 +169,12 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
     metrics |= {"lr": lr, "seconds": state.at.seconds, "rows_per_second": speed}
     if settings.skip_above is not None:
         metrics["skipped"] = float(state.at.skipped)
+    state.settled = False
     state.advance(epoch=state.at.epoch + 1, sums={}, rows=0, seconds=0.0)
     state.keep_best(metrics["valid_elbo"])
+    state.unlogged += [{"epoch": state.at.epoch, "step": state.at.step, **metrics}]
     state.mark_good()
+    state.settled = True
     return metrics
 
 

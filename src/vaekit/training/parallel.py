@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -18,8 +17,7 @@ def shard(step: nn.Module, world: World) -> None:
 
     Only parts that map tensors to tensors are divided on their own: the networks of `Conditional`.
     """
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    mesh = init_device_mesh(kind, (world.size,))
+    mesh = init_device_mesh(next(step.parameters()).device.type, (world.size,))
     for module in list(step.modules()):
         network = getattr(module, "network", None)
         if isinstance(network, nn.Module):

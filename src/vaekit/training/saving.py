@@ -29,7 +29,12 @@ def pack(state: State) -> dict[str, bytes]:
     rest = {name: value for name, value in now.tensors.items() if state.average is not None or not _is_model(name)}
     if state.good.progress.step != at.step:
         rest |= {_GOOD + name: value for name, value in state.good.tensors.items()}
-    facts = {"progress": asdict(at), "good": asdict(state.good.progress), "made_by": circumstances(state)}
+    facts: dict[str, Any] = {
+        "progress": asdict(at),
+        "good": asdict(state.good.progress),
+        "made_by": circumstances(state),
+    }
+    facts["unlogged"] = state.unlogged
     about = {"step": at.step, "epoch": at.epoch, "best_epoch": at.best_epoch}
     files = {
         LAST: _save(weights, about),
@@ -60,6 +65,7 @@ def unpack(checkpoint: Checkpoint, state: State) -> str:
     state.restore(Snapshot(progress, tensors))
     state.best = _on(state, load(checkpoint.files[BEST])) if BEST in checkpoint.files else {}
     state.good = Snapshot(good, _on(state, earlier)) if earlier else state.capture()
+    state.unlogged = list(facts.get("unlogged", []))
     return _difference(facts.get("made_by", {}), circumstances(state))
 
 

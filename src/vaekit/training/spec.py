@@ -1,8 +1,9 @@
 """The settings of training."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from vaekit.objectives.schedules import Constant, Schedule
 from vaekit.spec import by_kind, spec
@@ -45,6 +46,19 @@ Optimiser = Annotated[Adam | AdamW | Adamax, Field(discriminator="kind"), by_kin
 Count = Annotated[int, Field(ge=1)]
 
 
+def _seconds(text: str) -> float:
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+
+
+def _is_duration(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?[smh]", text) or _seconds(text) == 0:
+        raise ValueError(f"'{text}' is not a time to train for: write 90s, 10m or 1.5h, above 0")
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_is_duration)]
+
+
 @spec
 class Train:
     """How to train.
@@ -73,7 +87,7 @@ class Train:
     """
 
     epochs: Count = 50
-    budget: Annotated[str, Field(pattern=r"^\d+(\.\d+)?[smh]$")] | None = None
+    budget: Duration | None = None
     batch_size: Count = 128
     micro_batch: Count | None = None
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -92,6 +106,4 @@ class Train:
 
     def seconds(self) -> float | None:
         """`budget` in seconds."""
-        if self.budget is None:
-            return None
-        return float(self.budget[:-1]) * {"s": 1, "m": 60, "h": 3600}[self.budget[-1]]
+        return None if self.budget is None else _seconds(self.budget)

@@ -70,7 +70,9 @@ class State:
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
+        self.unlogged: list[dict[str, float]] = []  # metrics of epochs that no file holds yet
         self.settled = True
+        self.over = False  # the weights are those handed on, and no longer those in training
         self.asked_to_stop = False  # at this process
         self.stop = False  # at all processes alike: training ends after this step
 
@@ -142,8 +144,9 @@ class State:
                 ours.copy_(placed_like(theirs, ours))
 
     def mark_good(self) -> None:
-        """Keep this state to go back to."""
-        self.good = self.capture()
+        """Keep this state to go back to, unless a weight is not finite."""
+        if all(bool(p.isfinite().all()) for p in self.whole_model().parameters()):
+            self.good = self.capture()
 
     def keep_best(self, elbo: float) -> None:
         """The weights after this epoch, if its validation ELBO is the best so far."""
@@ -151,23 +154,27 @@ class State:
             self.advance(best_elbo=elbo, best_epoch=self.at.epoch)
             self.best = self.weights()
 
+    def give_up(self) -> None:
+        """Stand at the last good state, so that it is what is saved."""
+        kept = _kept(self.at)
+        self.restore(self.good)
+        self.advance(**kept)
+
     def roll_back(self, why: str, allowed: int) -> str:
         """Go back to the last good state with half the learning rate; says so.
 
         Raises:
             Diverged: that has been done `allowed` times already.
         """
-        now = self.at
-        self.restore(self.good)
-        if now.rollbacks >= allowed:
+        self.give_up()
+        if self.at.rollbacks >= allowed:
             tried = f" Going back {allowed} times with half the learning rate each did not help." if allowed else ""
-            self.advance(**_kept(now))
             raise Diverged(f"{why}{tried}")
-        self.advance(**_kept(now) | {"lr_factor": now.lr_factor / 2, "rollbacks": now.rollbacks + 1})
+        self.advance(lr_factor=self.at.lr_factor / 2, rollbacks=self.at.rollbacks + 1)
         return f"{why} Back at step {self.at.step} with half the learning rate ({self.at.rollbacks} of {allowed})."
 
 
 def _kept(now: Progress) -> dict[str, object]:
     """What going back does not undo: decisions, and the clock."""
-    names = ("steps", "micro_batch", "lr_factor", "rollbacks", "seconds", "total_seconds")
+    names = ("steps", "micro_batch", "lr_factor", "rollbacks", "skipped", "seconds", "total_seconds")
     return {name: getattr(now, name) for name in names}

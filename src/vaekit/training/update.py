@@ -103,9 +103,9 @@ class Updater:
         self.step.signal_mean.forget()
         self.state.advance(skipped=at.skipped + 1, in_a_row=at.in_a_row + 1)
         why = f"step {at.step + 1} was skipped: its gradient norm is {norm:.3g}, above train.skip_above"
-        if self.state.at.in_a_row > MOST_SKIPPED:
-            self.state.restore(self.state.good)
-            raise Diverged(f"{why}, as in the {MOST_SKIPPED} steps before. {ADVICE}, or raise train.skip_above")
+        if self.state.at.in_a_row >= MOST_SKIPPED:
+            self.state.give_up()
+            raise Diverged(f"{why}, the {MOST_SKIPPED}th step in a row. {ADVICE}, or raise train.skip_above")
         return f"{why} ({self.state.at.skipped} so far)"
 
     def _gradients(self, index: Tensor) -> tuple[str, dict[str, float]]:
