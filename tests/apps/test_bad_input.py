@@ -159,3 +159,21 @@ def test_weights_that_are_gone_are_not_replaced_in_silence(cli, trained, tmp_pat
     for asked in ("", "--weights best", "--weights last"):
         code, _, err = cli(f"evaluate {run} --samples 1 {asked}")
         assert (code, "best.safetensors" in " ".join(err.split())) == (4, True)
+
+
+@pytest.mark.parametrize("budget", ["10x", "0s", "ten minutes"])
+def test_a_budget_that_is_no_time(cli, budget):
+    code, _, err = cli(f"train digits 'train.budget={budget}'")
+    assert code == 2
+    assert f"train.budget: '{budget}' is not a time to train for: write 90s, 10m or 1.5h, above 0" in " ".join(
+        err.split()
+    )
+
+
+def test_codes_are_not_written_over_their_data(cli, trained, tmp_path):
+    table = tmp_path / "table.parquet"
+    assert cli(f"encode {trained} --out {table}")[0] == 0
+    before = table.read_bytes()
+    code, _, err = cli(f"encode {trained} {table} --out {table}")
+    assert (code, table.read_bytes()) == (2, before)
+    assert "which is the data: give another name" in " ".join(err.split())

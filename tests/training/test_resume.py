@@ -1,6 +1,7 @@
 """A run that is cut and resumed ends as if it had never stopped, to the last bit."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -129,3 +130,61 @@ def test_the_history_has_no_gap_and_no_half_line(tmp_path):
     history.write_text(history.read_text() + '{"epoch": 2, "step": 60}\n{"epoch": 3, "st')
     cut(Job.resume(tmp_path / "run"), 1000)
     assert [json.loads(line)["epoch"] for line in history.read_text().splitlines()] == [1, 2]
+
+
+def test_metrics_that_could_not_be_written_come_with_the_checkpoint(tmp_path, monkeypatch):
+    job = Job.start(make("mlp", tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(job.folder, "log", lambda metrics: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.warns(UserWarning, match="the line is kept, and tried again"):
+            cut(job, 45)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    list(Job.resume(tmp_path / "run").events())
+    assert [line["epoch"] for line in Job.resume(tmp_path / "run").folder.history()] == [1, 2]
+
+
+def test_an_interrupt_while_an_epoch_is_closed_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    fit(make("mlp", whole))
+    job = Job.start(make("mlp", parts, save_every=1))
+    mark = job.state.mark_good
+
+    def interrupted():
+        mark()
+        if job.state.at.epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job.state, "mark_good", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(job.events())
+    list(Job.resume(parts / "run").events())
+    check_same(outcome(whole), outcome(parts))
+
+
+def test_a_job_trains_once(tmp_path):
+    job = Job.start(make("mlp", tmp_path))
+    list(job.events())
+    with pytest.raises(VaekitError, match="has trained already"):
+        list(job.events())
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_started_anew(tmp_path):
+    fit(make("mlp", tmp_path))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(ModelFileError, match="has a history but no checkpoint"):
+        Job.resume(tmp_path / "run")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_damaged_checkpoint_is_put_aside_and_the_good_one_kept(tmp_path):
+    cut(Job.start(make("mlp", tmp_path, save_every=4)), 10)
+    newest = max((tmp_path / "run" / "checkpoints").iterdir())
+    (newest / "training.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"training\.safetensors is damaged.*step-8, is used"):
+        job = Job.resume(tmp_path / "run")
+    assert job.state.at.step == 8
+    cut(job, 9)
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["000002-step-8", "000003-step-9", f"damaged-{newest.name}"]

@@ -103,7 +103,9 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
         for _, path in self._found():
             if _verify(path)[0] is None:
-                path.rename(path.with_name(f"damaged-{path.name}"))
+                aside = path.with_name(f"damaged-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
 
     def _found(self) -> list[tuple[int, Path]]:
         """Number and folder of each, newest first."""
