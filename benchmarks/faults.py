@@ -171,7 +171,8 @@ def count_before(script: Path, folder: Path, call: str) -> int:
             check=True,
         )
         before = log.read_text(errors="replace").partition(str(scratch / "mark"))[0]
-        _counted[call] = len(re.findall(rf"^\d+ +{call}\(", before, re.M))
+        main_thread = before.split(maxsplit=1)[0]  # each thread has a count of its own
+        _counted[call] = len(re.findall(rf"^{main_thread} +{call}\(", before, re.M))
     return _counted[call]
 
 

@@ -76,7 +76,7 @@ def measure(promise: Promise, seed: int) -> Measured:
 
 def show(estimate: Estimate) -> str:
     value, error = estimate.numbers()
-    return f"{value} ± {error}"
+    return f"{value} ± {error}" if error else value
 
 
 def rows_table(runs: Sequence[Measured]) -> str:
