@@ -94,7 +94,7 @@ def kills(root: Path) -> Result:
     """A run that saves at every step, killed at random moments of its life until it ends; again and again."""
     rng, whole = random.Random(SEED), fresh(root, "whole")
     settings = {"save_every": 1}
-    in_child(lambda: live(whole, **settings))
+    live(whole, **settings)  # here, so that the children find everything imported and live for training alone
     context, done, held, runs = multiprocessing.get_context("fork"), 0, 0, 0
     parts = fresh(root, "killed")
     while done < KILLS:
