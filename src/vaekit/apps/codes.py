@@ -140,12 +140,13 @@ def _write_parquet(out: Path, blocks: Iterator[Columns], world: World) -> None:
         if writer is not None:
             writer.close()
         world.wait()
-        if world.leads:
-            _replace(aside, out)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
-        if world.leads and aside.is_dir():
+        if world.leads:
             shutil.rmtree(aside, ignore_errors=True)
+        raise
+    if world.leads:
+        _replace(aside, out)
 
 
 def _replace(aside: Path, out: Path) -> None:
