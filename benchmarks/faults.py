@@ -209,7 +209,7 @@ def no_room(root: Path) -> Result:
     return Result(
         "no file may grow, from step 20 on",
         1,
-        code == 1 and same(whole, parts),
+        int(code == 1 and same(whole, parts)),
         "ends with an error; resumes to the same end",
     )
 
