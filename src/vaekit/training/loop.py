@@ -111,9 +111,10 @@ def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None
 
 
 def _waited_enough(state: State, settings: Train) -> bool:
-    """Whether an epoch has just ended, and so many have gone by without a better one."""
+    """Whether an epoch has just ended, and so many have gone by without a better one; decided by the first process."""
     waited = state.at.epoch - state.at.best_epoch
-    return settings.patience is not None and state.at.rows == 0 and waited >= settings.patience
+    enough = settings.patience is not None and state.at.rows == 0 and waited >= settings.patience
+    return bool(state.step.world.agree(enough))
 
 
 class _Pace:
