@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from reading import load, refused
 
 from vaekit.data import DataSpec, Limit, StreamedRows, prepare
-from vaekit.data.sources import load_source
-from vaekit.errors import ConfigError, DataError, VaekitError
+from vaekit.errors import ConfigError, DataError
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 KINDS = np.array(["cat", "dog"])[np.arange(60) % 2]
@@ -24,20 +24,6 @@ def write(path: Path, content: pa.Table, **settings) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(content, path, **settings)
     return path
-
-
-def load(path: Path, **settings):
-    return load_source(DataSpec(source=str(path), **settings))
-
-
-def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> None:
-    with pytest.raises(error) as caught:
-        prepare(DataSpec(source=str(path), **settings), Limit())
-    message = str(caught.value)
-    for part in parts:
-        assert part in message
-    assert message.count("\n") == 0
-    assert message.endswith(".")
 
 
 def test_a_table_with_labels_and_dropped_columns(tmp_path):

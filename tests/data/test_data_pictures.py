@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reading import load, refused
 
 from vaekit.data import DataSpec, Levels, Limit, StreamedRows, prepare
 from vaekit.data.sources import load_source
-from vaekit.errors import ConfigError, DataError, VaekitError
+from vaekit.errors import ConfigError
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
@@ -28,20 +29,6 @@ def folder(tmp_path) -> Path:
     for k, array in enumerate(GREY):
         save(tmp_path / "set" / f"{k:02}.png", array)
     return tmp_path / "set"
-
-
-def load(path: Path, **settings):
-    return load_source(DataSpec(source=str(path), **settings))
-
-
-def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> None:
-    with pytest.raises(error) as caught:
-        prepare(DataSpec(source=str(path), **settings), Limit())
-    message = str(caught.value)
-    for part in parts:
-        assert part in message
-    assert message.count("\n") == 0
-    assert message.endswith(".")
 
 
 def bomb(path: Path, height: int, width: int) -> None:

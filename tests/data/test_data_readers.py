@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading import load, refused
 
-from vaekit.data import DataSpec
 from vaekit.data.idx import read_idx
 from vaekit.data.readers import read
-from vaekit.data.sources import load_source
-from vaekit.errors import ConfigError, DataError, VaekitError
+from vaekit.errors import ConfigError, DataError
 
 TABLE = np.random.default_rng(0).normal(size=(20, 3))
 IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5), dtype=np.uint8)
@@ -45,21 +44,6 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
-
-
-def load(path: Path, **settings):
-    return load_source(DataSpec(source=str(path), **settings))
-
-
-def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> str:
-    with pytest.raises(error) as caught:
-        load(path, **settings)
-    message = str(caught.value)
-    for part in parts:
-        assert part in message
-    assert message.count("\n") == 0
-    assert message.endswith(".")
-    return message
 
 
 # Good files.

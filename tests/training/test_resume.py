@@ -9,7 +9,7 @@ import torch
 from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
-from vaekit.runs import Job, fit
+from vaekit.runs import Job, fit, load
 
 
 @pytest.fixture(params=KINDS)
@@ -76,6 +76,21 @@ def test_resuming_a_run_that_never_saved_starts_it(tmp_path):
     Job.start(make("mlp", early))
     list(Job.resume(early / "run").events())
     check_same(outcome(whole), outcome(early))
+
+
+def test_a_run_killed_before_its_second_checkpoint_goes_on_from_its_first(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    events = Job.start(make("mlp", whole)).events()
+    while next(events).kind != "epoch":
+        pass
+    shutil.copytree(whole, killed)  # as a kill would leave it: a line of metrics, and the checkpoint of the start
+    list(events)
+    assert len((killed / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+    with pytest.warns(UserWarning, match="it is not trained yet"):
+        load(killed / "run")
+    list(Job.resume(killed / "run").events())
+    check_same(outcome(whole), outcome(killed))
 
 
 def test_early_stopping_is_remembered(tmp_path):
@@ -187,4 +202,4 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_good_one_kept(tmp_path):
     assert job.state.at.step == 8
     cut(job, 9)
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert names == ["000002-step-8", "000003-step-9", f"damaged-{newest.name}"]
+    assert names == ["000003-step-8", "000004-step-9", f"damaged-{newest.name}"]

@@ -3,6 +3,8 @@
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -23,11 +25,25 @@ def is_idx(head: bytes) -> bool:
 
 def read_idx(path: Path) -> np.ndarray:
     """The array of an IDX file. Raises DataError unless the file is whole and its sizes are true."""
+    with _opened(path) as (file, zipped):
+        return _parse(file, path, zipped)
+
+
+def idx_bytes(path: Path) -> int:
+    """What an IDX file takes in memory, by its header; raises DataError where the file cannot hold that."""
+    with _opened(path) as (file, zipped):
+        shape, dtype = _read_header(file, path, zipped)
+    return math.prod(shape) * dtype.itemsize
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BufferedIOBase, bool]]:
+    """The file's content, and whether it is zipped."""
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            return _parse(file, path, zipped)
+            yield file, zipped
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path} is truncated or damaged ({error}); expected a whole gzip file: fetch it anew."
@@ -35,6 +51,14 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _parse(file: BufferedIOBase, path: Path, zipped: bool) -> np.ndarray:
+    shape, dtype = _read_header(file, path, zipped)
+    values = np.frombuffer(_exactly(file, math.prod(shape) * dtype.itemsize, path), dtype).reshape(shape)
+    if file.read(1):
+        raise DataError(f"{path}: there is data beyond the {shape} that its header says; fetch it anew.")
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_header(file: BufferedIOBase, path: Path, zipped: bool) -> tuple[tuple[int, ...], np.dtype]:
     head = file.read(4)
     if not is_idx(head):
         raise DataError(f"{path} is not an IDX file: it begins with the bytes {head.hex(' ') or '(none)'}.")
@@ -50,10 +74,7 @@ def _parse(file: BufferedIOBase, path: Path, zipped: bool) -> np.ndarray:
             "it is truncated, or its header is wrong; fetch it anew."
         )
     refuse_bomb(path, stored, claimed)
-    values = np.frombuffer(_exactly(file, claimed, path), dtype).reshape(shape)
-    if file.read(1):
-        raise DataError(f"{path}: there is data beyond the {shape} that its header says; fetch it anew.")
-    return values.astype(dtype.newbyteorder("="), copy=False)
+    return shape, dtype
 
 
 def _exactly(file: BufferedIOBase, count: int, path: Path) -> bytes:

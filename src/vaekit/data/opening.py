@@ -1,6 +1,5 @@
 """Whether data is read whole or streamed: decided by its size in memory, before any of it is read."""
 
-import gzip
 import os
 import zipfile
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.arrays import read_header
-from vaekit.data.idx import TYPES, is_idx
+from vaekit.data.idx import idx_bytes, refuse_bomb
 from vaekit.data.named import NAMED
 from vaekit.data.parquet import parquet_bytes, parquet_store
 from vaekit.data.picture_folder import picture_store
@@ -29,7 +28,7 @@ def open_source(spec: DataSpec, limit: Limit) -> Source | Store:
     streamed is larger than limit.data_gb, and where it cannot be read.
     """
     path = Path(os.path.expanduser(spec.source or ""))
-    if not spec.source or spec.source in NAMED or not path.exists():
+    if not spec.source or spec.source in NAMED or not os.path.exists(path):
         if spec.stream == "always" and spec.source in NAMED:
             raise ConfigError(f"data.stream=always is for files, and {spec.source} is small: leave it out.")
         return load_source(spec)
@@ -76,24 +75,12 @@ def _npz_bytes(path: Path) -> int:
     """What the archive's directory says that its arrays take; of a damaged one, its size: the reader says the rest."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return sum(member.file_size for member in archive.infolist())
+            members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError):
         return path.stat().st_size
-
-
-def _idx_bytes(path: Path) -> int:
-    """What the header says, or the size of a file that has none to be read, over which the reader stumbles."""
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            head = file.read(4)
-            if not is_idx(head):
-                return path.stat().st_size
-            sizes = np.frombuffer(file.read(4 * head[3]), ">u4")
-    except (EOFError, OSError, ValueError):
-        return path.stat().st_size
-    return int(np.prod(sizes, dtype=object)) * np.dtype(TYPES[head[2]]).itemsize
+    for member in members:
+        refuse_bomb(path, min(member.compress_size, path.stat().st_size), member.file_size)
+    return sum(member.file_size for member in members)
 
 
 def _csv_bytes(path: Path) -> int:
@@ -108,7 +95,7 @@ _BYTES = {
     NPY: _npy_bytes,
     NPZ: _npz_bytes,
     CSV: _csv_bytes,
-    IDX: _idx_bytes,
+    IDX: idx_bytes,
     PARQUET: parquet_bytes,
     PARTS: parquet_bytes,
 }

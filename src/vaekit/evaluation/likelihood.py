@@ -117,7 +117,7 @@ def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) 
     px = model.draw(x[:1], context=few, generator=new_generator(0, device=x.device)).px
     try:
         inside = px.support.check(x) if px.support is not None else torch.ones(len(x), dtype=torch.bool)
-    except NotImplementedError:
+    except NotImplementedError:  # somebody else's distribution that does not say
         inside = x.isfinite()
     bad = ~inside.reshape(len(x), -1).all(1)
     if bad.any():

@@ -34,21 +34,13 @@ class Latent:
 
     def closed_kl(self) -> Tensor | None:
         """KL(q(z|x) || p(z)) for each row, (batch,), in nats; None where torch knows no closed form."""
-        if self.q is None or self.p is None:
-            return None
-        try:
-            return kl_divergence(self.q, _expanded(self.p, self.q))
-        except NotImplementedError:
-            return None
+        return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
 
     def closed_kl_per_dimension(self) -> Tensor | None:
         """The KL of each dimension of z, (batch, *event), where both q and p factorise over dimensions."""
         if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
             return None
-        try:
-            return kl_divergence(self.q.base_dist, _expanded(self.p.base_dist, self.q.base_dist))
-        except NotImplementedError:
-            return None
+        return _closed_kl(self.q.base_dist, self.p.base_dist)
 
 
 @dataclass(frozen=True)
@@ -262,9 +254,13 @@ def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
     return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
 
 
-def _expanded(p: Distribution, q: Distribution) -> Distribution:
-    """p with the batch shape of q: not every closed form of torch broadcasts (that of two Bernoullis does not)."""
-    return p if p.batch_shape == q.batch_shape else p.expand(q.batch_shape)
+def _closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p) with the batch shape of q; None where torch knows no closed form."""
+    try:
+        # not every closed form broadcasts (that of two Bernoullis does not)
+        return kl_divergence(q, p if p.batch_shape == q.batch_shape else p.expand(q.batch_shape))
+    except NotImplementedError:
+        return None
 
 
 def _call(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:

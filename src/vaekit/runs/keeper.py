@@ -27,7 +27,7 @@ class Keeper:
 
     def follow(self, events: Iterator[Event], notice: str = "") -> Generator[Event, None, None]:
         """The events, with notices of what went wrong in keeping them; ends with a last checkpoint."""
-        self._begin()
+        notice = self._begin() or notice
         status, finished = "", False
         try:
             for event in events:
@@ -46,18 +46,20 @@ class Keeper:
         finally:
             self._end(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
 
-    def _begin(self) -> None:
-        if self.folder is None:
-            return
-        try:
-            written = self.folder.trim_history(self.state.at.epoch)
-        except OSError as error:
-            raise VaekitError(
-                f"cannot write into {self.folder.path} ({error.strerror}): make room, or mend its permissions, then "
-                "use --resume"
-            ) from None
-        self.state.unlogged = [line for line in self.state.unlogged if line["epoch"] not in written]
-        self._write_status("running")
+    def _begin(self) -> str:
+        """Make the folder agree with the state; a run begins with a checkpoint, so that it can always be resumed."""
+        if self.folder is not None:
+            try:
+                written = self.folder.trim_history(self.state.at.epoch)
+            except OSError as error:
+                raise VaekitError(
+                    f"cannot write into {self.folder.path} ({error.strerror}): make room, or mend its permissions, "
+                    "then use --resume"
+                ) from None
+            self.state.unlogged = [line for line in self.state.unlogged if line["epoch"] not in written]
+            self._write_status("running")
+        first = self.folder is not None and not self.folder.checkpoints.any()
+        return self._save() if self.world.agree(first) else ""
 
     def _end(self, status: str) -> None:
         """The last lines, checkpoint and status; an error where the end of a run could not be kept."""

@@ -1,5 +1,6 @@
 """A run at rest: its folder read back, its model, its data."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def _read_weights(home: RunFolder, wanted: str, asked: bool) -> tuple[dict[str, 
     if wanted == "best" and not asked and "best.safetensors" not in checkpoint.files:
         wanted = "last"
     tensors, metadata = read_weights(checkpoint, wanted)
+    if metadata.get("step") == "0":
+        warnings.warn(f"{home.path} has no weights but those that it started with: it is not trained yet", stacklevel=3)
     return tensors, {"weights": wanted, **metadata}
 
 

@@ -58,6 +58,7 @@ class Updater:
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
         self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
+        self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
         self.engine = wrap(self.step, self.world)
 
     def __call__(self, index: Tensor, steps: int) -> str:
@@ -154,7 +155,7 @@ class Updater:
         return self.rows.batch(index[places], noise=noise), self.noise(places, len(index), step)
 
     def _binarising(self, places: slice, batch: int, step: int) -> Tensor | None:
-        if self.rows.noise(0, None) is None:
+        if not self.binarises:
             return None
 
         def draw(n: int, generator: torch.Generator) -> Tensor:
