@@ -10,6 +10,7 @@ from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
 from vaekit.runs import Job, fit, load
+from vaekit.training.optimisers import take_step
 
 
 @pytest.fixture(params=KINDS)
@@ -55,14 +56,13 @@ def test_stop_ends_after_the_step_and_saves(tmp_path):
 
 def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     job = Job.start(make("mlp", tmp_path, save_every=1))
-    steps = job.state.optimiser.step
 
-    def interrupted():
-        steps()
+    def interrupted(optimiser):
+        take_step(optimiser)
         if job.state.at.step == 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(job.state.optimiser, "step", interrupted)
+    monkeypatch.setattr("vaekit.training.update.take_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(job.events())
     assert Job.resume(tmp_path / "run").state.at.step == 9

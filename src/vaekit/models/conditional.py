@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.families import Head, Shape
+from vaekit.models.precision import run_network
 
 
 class Rescale(nn.Module):
@@ -58,7 +59,7 @@ class Conditional(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """The network's raw numbers, (..., features), that the head reads."""
-        raw = self.network(self.transform(x))
+        raw = run_network(self.network, self.transform(x))
         if self.event_shape is None or len(self.event_shape) < 2:
             return raw
         dims, wanted = len(self.event_shape), self.head.features(self.event_shape)

@@ -32,7 +32,7 @@ class RunningMean(nn.Module):
         self.register_buffer("total", torch.zeros(()))
         self.register_buffer("weight", torch.zeros(()))
         self.register_buffer("seen", torch.zeros(2), persistent=False)  # sum and number of this batch's signals
-        self.used = False
+        self.used = False  # by the objective
 
     @torch.no_grad()
     def forward(self, signal: Tensor) -> Tensor:
@@ -46,15 +46,15 @@ class RunningMean(nn.Module):
         """Take in the signals noted since the last call, summed over all processes."""
         if not self.used:
             return
-        seen, fresh = over_processes(self.seen), 1 - self.decay
-        self.total.mul_(self.decay).add_(seen[0] / seen[1], alpha=fresh)
-        self.weight.mul_(self.decay).add_(fresh)
+        seen = over_processes(self.seen)
+        fresh = (1 - self.decay) * (seen[1] > 0)
+        self.total.lerp_(seen[0] / seen[1].clamp_min(1), fresh)
+        self.weight.lerp_(torch.ones_like(self.weight), fresh)
         self.forget()
 
     def forget(self) -> None:
         """Drop the signals noted since the last call of `settle`."""
         self.seen.zero_()
-        self.used = False
 
 
 @spec

@@ -4,6 +4,7 @@ import math
 from typing import Annotated, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from vaekit.spec import by_kind, spec
 
@@ -35,8 +36,12 @@ class Warmup:
     over: Fraction = 0.1
     kind: Literal["warmup"] = "warmup"
 
-    def at(self, step: int, steps: int) -> float:
-        return self.start + (self.end - self.start) * min(1.0, step / (self.over * steps))
+    def at(self, step: int | Tensor, steps: int) -> float | Tensor:
+        """The number at a step, which may be a tensor (): then so is the number."""
+        done = step / (self.over * steps)
+        return self.start + (self.end - self.start) * (
+            done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)
+        )
 
 
 @spec

@@ -54,8 +54,8 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
         Diverged: the loss, the validation ELBO or a weight is not finite, again and again.
     """
     batches = math.ceil(len(train) / settings.batch_size)
-    update = Updater(state, train, settings, seed)
     pace = _Pace(settings, batches, state.at.step)
+    update = Updater(state, train, settings, seed, pace.steps(state))
 
     def event(kind: Kind, message: str = "", metrics: Mapping[str, float] | None = None) -> Event:
         steps = pace.steps(state)
@@ -165,7 +165,7 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
     metrics |= validate(state.model, valid, seed, world)
     _check(state, metrics)
     _clock(state, began)
-    lr = settings.lr * settings.schedule.at(state.at.step - 1, steps) * state.at.lr_factor
+    lr = settings.lr * float(settings.schedule.at(state.at.step - 1, steps)) * state.at.lr_factor
     speed = state.at.rows / state.at.seconds
     metrics |= {"lr": lr, "seconds": state.at.seconds, "rows_per_second": speed}
     if settings.skip_above is not None:

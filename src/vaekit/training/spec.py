@@ -81,6 +81,10 @@ class Train:
         patience: stop after this many epochs without a better validation ELBO; none never stops early.
         weights: which weights the run hands on, those of the best validation ELBO or the last.
         device: auto, cpu, cuda, cuda:1, mps.
+        precision: of the networks' products and convolutions: fp32, or bf16, with densities, KL, weights and the
+            optimiser in fp32 all the same. auto takes bf16 where this machine is much faster in it.
+        compile: whether a step is compiled; takes some 20 s and a C++ compiler. auto decides by the steps left and
+            the gain, and says so.
         parallel: how several processes divide the model: ddp keeps it whole at each, fsdp divides it among them.
         save_every: steps between checkpoints; none saves about once a minute.
         log_every: epochs between printed lines and saved pictures; none makes about ten.
@@ -100,6 +104,8 @@ class Train:
     patience: Count | None = None
     weights: Literal["best", "last"] = "best"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
     save_every: Count | None = None
     log_every: Count | None = None

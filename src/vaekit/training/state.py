@@ -4,11 +4,13 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.training.optimisers import build_optimiser
 from vaekit.training.parallel import placed_like, shard, whole
@@ -24,8 +26,9 @@ class Progress:
 
     step, epoch: how many are done. steps: of the whole training, None until a time budget has been turned into them.
     micro_batch: rows through the model at once, at each process. lr_factor: on the learning rate, halved by every
-    rollback. skipped, in_a_row: steps skipped for their gradients, and how many of them just now. sums: of the loss
-    and its parts over the rows of this epoch. seconds: spent in this epoch; total_seconds: in all.
+    rollback. precision, compiled, kernels: how a step is computed, once that is decided. skipped, in_a_row: steps
+    skipped for their gradients, and how many of them just now. sums: of the loss and its parts over the rows of this
+    epoch. seconds: spent in this epoch; total_seconds: in all.
     """
 
     step: int = 0
@@ -33,6 +36,9 @@ class Progress:
     steps: int | None = None
     micro_batch: int | None = None
     lr_factor: float = 1.0
+    precision: Literal["fp32", "bf16"] | None = None
+    compiled: bool | None = None
+    kernels: Mapping[str, str] = field(default_factory=dict)
     rollbacks: int = 0
     skipped: int = 0
     in_a_row: int = 0
@@ -132,6 +138,7 @@ class State:
         self.step.signal_mean.forget()
         self.optimiser.zero_grad(set_to_none=True)
         self.at = snapshot.progress
+        products.remember(self.at.kernels)
         self.settled = True
 
     def _load(self, module: nn.Module, prefix: str, tensors: Tensors) -> None:
@@ -176,5 +183,5 @@ class State:
 
 def _kept(now: Progress) -> dict[str, object]:
     """What going back does not undo: decisions, and the clock."""
-    names = ("steps", "micro_batch", "lr_factor", "rollbacks", "skipped", "seconds", "total_seconds")
-    return {name: getattr(now, name) for name in names}
+    decided = ("steps", "micro_batch", "precision", "compiled", "kernels", "lr_factor", "rollbacks", "skipped")
+    return {name: getattr(now, name) for name in (*decided, "seconds", "total_seconds")}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.models.noise import Purpose, new_generator, noise_map, noise_of_rows, noise_shape
+from vaekit.models.precision import networks_in_bf16
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Objective, StepContext
 from vaekit.objectives.gradients import RunningMean
@@ -23,8 +24,8 @@ class Step(nn.Module):
         world: the processes that divide each batch.
 
     What changes from step to step without being a tensor is set from outside: `steps` of the whole training, the
-    `generator` for distributions that take no base noise, and `counts`, which is False for a stand-in row that a
-    process without rows computes so that all processes do the same.
+    `generator` for distributions that take no base noise, whether networks compute in `bf16`, and `counts`, which is
+    False for a stand-in row that a process without rows computes so that all processes do the same.
     """
 
     def __init__(self, model: nn.Module, objective: Objective, rows: int, world: World):
@@ -35,30 +36,37 @@ class Step(nn.Module):
         self.signal_mean = RunningMean()
         self.steps = 1
         self.generator: torch.Generator | None = None
+        self.bf16 = False
         self.counts = True
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, context: Tensor | None, noise: Sequence[Tensor | None], step: int
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        context: Tensor | None,
+        noise: Sequence[Tensor | None],
+        step: int | Tensor,
     ) -> dict[str, Tensor]:
         """The sums over rows of the loss and of each part of the objective; all scalars, in nats."""
         gradient = self.objective.gradient
-        draw: Draw = cast(Model, self.model).draw(
-            x,
-            self.objective.samples,
-            context=context,
-            noise=noise,
-            generator=self.generator,
-            path=gradient.path,
-            score=gradient.score,
-        )
-        terms = self.objective(draw, self._context(step))
+        with networks_in_bf16(self.bf16):
+            draw: Draw = cast(Model, self.model).draw(
+                x,
+                self.objective.samples,
+                context=context,
+                noise=noise,
+                generator=self.generator,
+                path=gradient.path,
+                score=gradient.score,
+            )
+            terms = self.objective(draw, self._context(step))
         sums = {"loss": -terms.value.sum(), **{name: part.sum() for name, part in terms.parts.items()}}
         if self.counts:
             return sums
         self.signal_mean.seen.zero_()
         return {name: 0 * value for name, value in sums.items()}
 
-    def _context(self, step: int) -> StepContext:
+    def _context(self, step: int | Tensor) -> StepContext:
         return StepContext(
             step, self.steps, self.rows, self.model, self.generator, self.signal_mean, self._mean_over_batch
         )

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from vaekit.errors import Diverged, VaekitError
 from vaekit.models.noise import Purpose, new_generator, noise_of_rows
 from vaekit.models.vae import Model
-from vaekit.training.parallel import syncing, whole, wrap
+from vaekit.training.engine import build_engine
+from vaekit.training.optimisers import take_step
+from vaekit.training.parallel import whole
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import NoiseSource
@@ -52,14 +54,14 @@ class Piece:
 class Updater:
     """Updates the weights by one batch at a time."""
 
-    def __init__(self, state: State, rows: Rows, settings: Train, seed: int):
+    def __init__(self, state: State, rows: Rows, settings: Train, seed: int, steps: int):
         self.state, self.rows, self.settings, self.seed = state, rows, settings, seed
         self.step, self.world = state.step, state.step.world
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
         self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
-        self.engine = wrap(self.step, self.world)
+        self.engine = build_engine(state, settings, steps)
 
     def __call__(self, index: Tensor, steps: int) -> str:
         """Update by the rows `index` of the global batch; returns what there is to tell, mostly nothing.
@@ -74,21 +76,22 @@ class Updater:
         told, sums = self._gradients(index)
         if not math.isfinite(sums["loss"]):
             raise NotFinite(self._explain(index, sums))
-        lr = self.settings.lr * self.settings.schedule.at(state.at.step, steps) * state.at.lr_factor
-        for group in state.optimiser.param_groups:
-            group["lr"] = lr
+        lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
+        state.optimiser.param_groups[0]["lr"] = lr
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):
-            state.optimiser.step()
+            take_step(state.optimiser)
             self.step.signal_mean.settle(self.world.sum)
             if state.average is not None:
                 state.average.update_parameters(self.step.model)
-            state.advance(in_a_row=0)
+            in_a_row = 0
         else:
             told = self._skip(norm)
+            in_a_row = state.at.in_a_row
         totals = {name: state.at.sums.get(name, 0.0) + value for name, value in sums.items()}
-        state.advance(step=state.at.step + 1, sums=totals, rows=state.at.rows + len(index))
+        state.advance(step=state.at.step + 1, sums=totals, rows=state.at.rows + len(index), in_a_row=in_a_row)
         state.settled = True
+        told, self.engine.told = told or self.engine.told, ""
         return told
 
     def _norm(self) -> float | None:
@@ -128,10 +131,8 @@ class Updater:
         for number, piece in enumerate(pieces):
             x, noise = self._inputs(index, piece)
             self.step.counts = piece.counts
-            with syncing(self.engine, number == len(pieces) - 1):
-                out: Mapping[str, Tensor] = self.engine(x, None, None, noise, self.state.at.step)
-                (out["loss"] * (self.world.size / len(index))).backward()
-            totals = {name: totals.get(name, 0) + value.detach() for name, value in out.items()}
+            out = self.engine(x, noise, self.world.size / len(index), number == len(pieces) - 1)
+            totals = {name: totals[name] + value for name, value in out.items()} if totals else out
         asked = torch.tensor(float(self.state.asked_to_stop), device=self.device)
         # one transfer for all numbers of the step
         *values, stop = self.world.sum(torch.stack([*totals.values(), asked.to(totals["loss"])])).tolist()
@@ -149,10 +150,11 @@ class Updater:
     def _inputs(self, index: Tensor, piece: Piece) -> tuple[Tensor, list[Tensor | None]]:
         """x and the base noise of z for a piece of a batch."""
         places, step = piece.places, self.state.at.step
-        own = (places.start, self.world.rank)
-        self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
-        noise = self._binarising(places, len(index), step)
-        return self.rows.batch(index[places], noise=noise), self.noise(places, len(index), step)
+        noise = self.noise(places, len(index), step)
+        if any(part is None for part in noise):
+            own = (places.start, self.world.rank)
+            self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
+        return self.rows.batch(index[places], noise=self._binarising(places, len(index), step)), noise
 
     def _binarising(self, places: slice, batch: int, step: int) -> Tensor | None:
         if not self.binarises:

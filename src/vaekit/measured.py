@@ -1,0 +1,65 @@
+"""What was measured on this machine, kept in the user's cache folder, so that it is measured once and not in each
+process anew: results must not change with the mood of a clock."""
+
+import json
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+
+class Measured:
+    """Facts by name, each a JSON value, of this machine with this version of torch. Only a cache: it may be deleted,
+    and where it cannot be written, facts last as long as the process."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.facts: dict[str, object] = {}
+        self.read = False
+
+    def get(self, fact: str) -> object | None:
+        """None where it is not known."""
+        if not self.read:
+            self.facts = {**_load(self._path()), **self.facts}
+            self.read = True
+        return self.facts.get(fact)
+
+    def put(self, fact: str, value: object) -> None:
+        """Note a fact; one that another process has noted meanwhile is overwritten."""
+        self.facts[fact] = value
+        path = self._path()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock", timeout=1):
+                fresh = path.with_name(f"{path.name}.{os.getpid()}")
+                fresh.write_text(json.dumps({**_load(path), fact: value}, indent=1, sort_keys=True))
+                fresh.replace(path)
+        except (OSError, Timeout):
+            return
+
+    def _path(self) -> Path:
+        return user_cache_path("vaekit") / self.name / f"{_machine()}.json"
+
+
+def _load(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):  # none yet, or damaged
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@cache
+def _machine() -> str:
+    """Processor and versions, as a file's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about = [line.partition(":")[2].strip() for line in lines if line.startswith(("model", "cpu family"))]
+    except OSError:
+        about = [platform.processor()]
+    text = " ".join([platform.machine(), *about[:3], "torch", torch.__version__])
+    return "".join(c if c.isalnum() else "-" for c in text)

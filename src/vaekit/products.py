@@ -1,0 +1,100 @@
+"""Matrix products by the faster of the kernels that torch carries: chosen by measuring, never by vendor name.
+
+A choice is made once for each shape on each machine. Only single precision on a CPU has one.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaekit.measured import Measured
+
+Kernel = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+WORTH_IT = 1.15  # another kernel must be this much faster than torch's own: near ties are not to be decided by noise
+ROUNDS = 5
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+KERNELS: Mapping[str, Kernel] = {"torch": F.linear, "onednn": _onednn}
+
+measured = Measured("kernels")
+
+
+def has_choice(x: Tensor, weight: Tensor) -> bool:
+    """Whether there is more than one kernel for x @ weight.T."""
+    single = x.dtype == weight.dtype == torch.float32 and x.device.type == weight.device.type == "cpu"
+    return single and torch.backends.mkldnn.is_available()
+
+
+def choose(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[str, str]:
+    """The product x @ weight.T + bias by name, with x (m, k) and weight (n, k), and its fastest kernel."""
+    name = _name(x, weight, bias)
+    if not has_choice(x, weight):
+        return name, "torch"
+    kernel = measured.get(name)
+    if kernel not in KERNELS:
+        kernel = _fastest(x, weight, bias)
+        measured.put(name, kernel)
+    return name, str(kernel)
+
+
+def remember(choices: Mapping[str, str]) -> None:
+    """Go on with choices that were made before."""
+    measured.facts.update(choices)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x @ weight.T + bias, (..., n), by the fastest kernel; for calls that no gradient is asked of."""
+    if not has_choice(x, weight):
+        return F.linear(x, weight, bias)
+    rows = x.reshape(-1, x.shape[-1])
+    _, kernel = choose(rows, weight, bias)
+    return KERNELS[kernel](rows, weight, bias).reshape(*x.shape[:-1], len(weight))
+
+
+def _name(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
+    """What the speed of a product depends on: sizes, which of the factors lie transposed, threads."""
+    layout = "".join("t" if t.stride(0) == 1 and t.stride(1) != 1 else "n" for t in (x, weight))
+    plus = "" if bias is None else "+bias"
+    return f"{x.shape[0]}x{x.shape[1]}x{weight.shape[0]} {layout}{plus} threads={torch.get_num_threads()}"
+
+
+def bf16_gain() -> float:
+    """How many times faster a product in bf16 is than the fastest in single precision, on this CPU."""
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return 0.0
+    gain = measured.get(name := f"gain of bf16 threads={torch.get_num_threads()}")
+    if not isinstance(gain, float):
+        x, weight = torch.ones(256, 512), torch.ones(512, 512)
+        half = _seconds(F.linear, x.bfloat16(), weight.bfloat16(), None)
+        gain = min(_seconds(kernel, x, weight, None) for kernel in KERNELS.values()) / half
+        measured.put(name, gain)
+    return gain
+
+
+def _fastest(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
+    taken = {name: _seconds(kernel, x, weight, bias) for name, kernel in KERNELS.items()}
+    name = min(taken, key=taken.__getitem__)
+    return name if taken["torch"] > WORTH_IT * taken[name] else "torch"
+
+
+@torch.no_grad()
+def _seconds(kernel: Kernel, x: Tensor, weight: Tensor, bias: Tensor | None) -> float:
+    """The shortest of several calls; infinite where this build of torch lacks the kernel."""
+    best = float("inf")
+    try:
+        kernel(x, weight, bias)  # the first call prepares
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            kernel(x, weight, bias)
+            best = min(best, time.perf_counter() - began)
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return float("inf")
+    return best

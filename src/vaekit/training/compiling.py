@@ -1,0 +1,129 @@
+"""Faster ways to run a program: compiled by torch, or on a GPU as a recorded graph; and whether compiling pays."""
+
+import copy
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor, fx
+
+from vaekit import products
+from vaekit.measured import Measured
+
+Call = Callable[..., Sequence[Tensor]]
+
+COST, GAIN = 25.0, 0.08  # seconds to compile, and share of a call's time won, where nothing is known of a program
+PAYS = 2.0  # times its cost that compiling must save
+LEAST_GAIN = 0.02
+RACES = 12
+
+measured = Measured("compiled")
+
+
+class CannotCompile(Exception):
+    """Compiling failed, mostly because there is no C++ compiler; the message says why."""
+
+
+def name_of(program: fx.GraphModule) -> str:
+    """A name for what a program computes, the same in every process."""
+    shapes = [str(tuple(node.meta["val"].shape)) for node in program.graph.nodes if node.op == "placeholder"]
+    text = "\n".join([program.code, *shapes, f"{torch.get_num_threads()} threads"])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def pays(program: fx.GraphModule, seconds: float, calls: int) -> tuple[bool, str]:
+    """Whether compiling pays for so many more calls of so many seconds each, and the reckoning in words."""
+    known = measured.get(name_of(program))
+    cost, gain = (known["cost"], known["gain"]) if isinstance(known, dict) else (COST, GAIN)
+    saved = calls * seconds * gain
+    how = "as measured before" if known else "by rule of thumb"
+    reckoning = f"it would save {saved:.0f} s of {calls * seconds:.0f} s and cost {cost:.0f} s, {how}"
+    return gain > LEAST_GAIN and saved > PAYS * cost, reckoning
+
+
+def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:
+    """The program compiled for inputs like these, ready to run; raises CannotCompile."""
+    try:
+        compiled = torch.compile(_opaque(program), fullgraph=True, dynamic=False)
+        _run(compiled, inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of many kinds; the program itself runs without
+        reason = str(error).strip().splitlines() or [""]
+        raise CannotCompile(f"{type(error).__name__}: {reason[0]}") from error
+    return compiled
+
+
+def compile_if_faster(program: fx.GraphModule, inputs: Sequence[Tensor]) -> tuple[Call | None, str]:
+    """The program compiled, if it then runs faster, and what was found."""
+    began = time.perf_counter()
+    compiled = compile_program(program, inputs)
+    cost = time.perf_counter() - began
+    plain_seconds, compiled_seconds = _race([program.forward, compiled], inputs)
+    gain = 1 - compiled_seconds / plain_seconds
+    measured.put(name_of(program), {"cost": cost, "gain": gain})
+    found = f"{plain_seconds * 1e3:.2f} ms plain, {compiled_seconds * 1e3:.2f} ms compiled, after {cost:.0f} s"
+    return (compiled, found) if gain > LEAST_GAIN else (None, found)
+
+
+def record(call: Call, inputs: Sequence[Tensor], fixed: int) -> Call:
+    """The call as a CUDA graph: all its kernels launched at once. The first `fixed` inputs are used where they lie."""
+    held = [*inputs[:fixed], *(t.clone() for t in inputs[fixed:])]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        _run(call, [t.clone() for t in held])  # on trial: a step may change its buffers
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        results = call(*held)
+
+    def replay(*given: Tensor) -> Sequence[Tensor]:
+        for mine, theirs in zip(held[fixed:], given[fixed:], strict=True):
+            mine.copy_(theirs)
+        graph.replay()
+        return [result.clone() for result in results]
+
+    return replay
+
+
+def _opaque(program: fx.GraphModule) -> fx.GraphModule:
+    """The program with each kernel of oneDNN as an operation that torch.compile leaves alone: it cannot lower one whose
+    weights change."""
+    opaque = copy.deepcopy(program)
+    for node in opaque.graph.nodes:
+        if node.target is products.KERNELS["onednn"]:
+            node.target = _opaque_linear()
+    opaque.recompile()
+    return opaque
+
+
+@cache
+def _opaque_linear() -> Callable[..., Tensor]:
+    def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return products.KERNELS["onednn"](x, weight, bias)
+
+    operation = torch.library.custom_op("vaekit::onednn_linear", linear, mutates_args=())
+    operation.register_fake(lambda x, weight, bias: x.new_empty(len(x), len(weight)))
+    return torch.ops.vaekit.onednn_linear.default
+
+
+def _run(call: Call, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    with torch.no_grad():
+        return call(*inputs)
+
+
+def _race(calls: Sequence[Call], inputs: Sequence[Tensor]) -> list[float]:
+    """Seconds of a call of each, the median of several, in turn."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(RACES):
+        for taken, call in zip(seconds, calls, strict=True):
+            began = time.perf_counter()
+            _run(call, inputs)
+            if inputs[0].device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - began)
+    return [statistics.median(taken) for taken in seconds]

@@ -1,0 +1,171 @@
+"""How the gradients of a step are computed: through autograd, operation by operation, or by a program."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+
+from vaekit import products
+from vaekit.training.compiling import Call, CannotCompile, compile_if_faster, compile_program, pays, record
+from vaekit.training.parallel import syncing, wrap
+from vaekit.training.program import Untraceable, choose_products, trace
+from vaekit.training.spec import Train
+from vaekit.training.state import State
+
+TRACED_FROM = 100  # steps of a training: for fewer, tracing does not pay
+BF16_FROM = 1.5  # times the speed of single precision
+WORTH_TELLING = 60  # seconds of training, from which on a person may wonder why it is not compiled
+WATCHED = 30  # calls of a program before it is decided whether to compile it
+
+Noise = Sequence[Tensor | None]
+
+
+def build_engine(state: State, settings: Train, steps: int) -> "Engine":
+    """The engine for a training of so many steps."""
+    if state.at.precision is None:
+        state.advance(precision=state.step.world.agree(choose_precision(settings.precision, state.step)))
+    state.step.bf16 = state.at.precision == "bf16"
+    if state.step.world.size == 1 and steps >= TRACED_FROM:
+        return Programs(state, settings.compile)
+    return Autograd(state)
+
+
+def choose_precision(asked: str, step: nn.Module) -> str:
+    """fp32 or bf16: what is asked for; for `auto`, bf16 where it is much faster and weights are single precision."""
+    weight = next(step.parameters())
+    if asked != "auto" or weight.dtype != torch.float32:
+        return "fp32" if asked == "auto" else asked
+    if weight.device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if weight.device.type == "cpu" and products.bf16_gain() > BF16_FROM else "fp32"
+
+
+class Autograd:
+    """For several processes, short runs, and whatever cannot be traced."""
+
+    def __init__(self, state: State):
+        self.state = state
+        self.engine = wrap(state.step, state.step.world)
+        self.told = ""  # what there is to tell, once
+
+    def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
+        """Add the gradient of scale times the loss to that of each parameter; returns the step's sums, detached.
+
+        last: whether this piece of a batch is its last.
+        """
+        with syncing(self.engine, last):
+            out: dict[str, Tensor] = self.engine(x, None, None, noise, self.state.at.step)
+            (out["loss"] * scale).backward()
+        return {name: value.detach() for name, value in out.items()}
+
+
+@dataclass
+class Traced:
+    """A program, how it is run, and what its results are: the sums stacked, then the gradients of some parameters."""
+
+    program: fx.GraphModule
+    run: Call
+    sums: Sequence[str]
+    parameters: Sequence[nn.Parameter]
+    seconds: list[float] = field(default_factory=list)  # that its calls took
+
+
+class Programs:
+    """The step as a program for each shape of batch; through autograd once one cannot be traced.
+
+    compile: as in the settings of training. What is decided is noted in the state, and followed where it is there.
+    """
+
+    def __init__(self, state: State, compile: str):
+        self.state, self.step = state, state.step
+        self.parameters = dict(state.step.named_parameters())
+        self.buffers = dict(state.step.named_buffers())
+        self.traced: dict[object, Traced] = {}
+        self.autograd: Autograd | None = None
+        self.told = ""
+        if state.at.compiled is None and compile != "auto":
+            state.advance(compiled=compile == "on")
+
+    def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
+        key = (scale, self.step.steps, *(None if t is None else (t.shape, t.dtype) for t in (x, *noise)))
+        if key not in self.traced and self.autograd is None:
+            try:
+                self.traced[key] = self._trace(x, noise, scale)
+            except Untraceable as why:
+                self.autograd = Autograd(self.state)
+                self.told = f"each step runs one operation after the other, since it cannot be traced ({why})"
+        if self.autograd is not None:
+            return self.autograd(x, noise, scale, last)
+        return self._run(self.traced[key], x, noise)
+
+    def _run(self, traced: Traced, x: Tensor, noise: Noise) -> dict[str, Tensor]:
+        began = time.perf_counter()
+        with torch.no_grad():
+            sums, *gradients = traced.run(*self._inputs(x, noise))
+        for parameter, gradient in zip(traced.parameters, gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        traced.seconds += [time.perf_counter() - began]
+        if self.state.at.compiled is None and len(traced.seconds) == WATCHED:
+            self._decide(traced, self._spare_inputs(x, noise))
+        return dict(zip(traced.sums, sums.unbind(), strict=True))
+
+    def _inputs(self, x: Tensor, noise: Noise) -> list[Tensor]:
+        step = torch.tensor(self.state.at.step, dtype=torch.float64)
+        given = [t for t in (x, *noise) if t is not None]
+        return [*self.parameters.values(), *self.buffers.values(), *given, step]
+
+    def _spare_inputs(self, x: Tensor, noise: Noise) -> list[Tensor]:
+        """Inputs for a call on trial: a step may change the buffers."""
+        weights = len(self.parameters)
+        return [t if i < weights else t.clone() for i, t in enumerate(self._inputs(x, noise))]
+
+    def _trace(self, x: Tensor, noise: Noise, scale: float) -> Traced:
+        sums: list[str] = []
+        parameters: list[nn.Parameter] = []
+
+        def gradients(*flat: Tensor) -> list[Tensor]:
+            left = iter(flat)
+            weights = {name: next(left) for name in self.parameters}
+            others = {name: next(left) for name in self.buffers}
+            given = [None if t is None else next(left) for t in (x, *noise)]
+            with torch.enable_grad():
+                out = functional_call(self.step, weights | others, (given[0], None, None, given[1:], next(left)))
+                found = torch.autograd.grad(out["loss"] * scale, list(weights.values()), allow_unused=True)
+            sums[:] = out
+            parameters[:] = [p for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
+            return [torch.stack([value.detach() for value in out.values()]), *(g for g in found if g is not None)]
+
+        inputs = self._spare_inputs(x, noise)
+        program = trace(gradients, inputs)
+        traced = Traced(program, program.forward, list(sums), list(parameters))
+        self.state.advance(kernels={**self.state.at.kernels, **choose_products(program)})
+        if self.state.at.compiled and not self.traced:
+            try:
+                traced.run = compile_program(program, inputs)
+            except CannotCompile as why:
+                self.told = f"goes on uncompiled ({why})"
+        if x.device.type == "cuda":
+            traced.run = record(traced.run, self._spare_inputs(x, noise), len(self.parameters))
+        return traced
+
+    def _decide(self, traced: Traced, inputs: list[Tensor]) -> None:
+        """Whether to compile the program that is called most, which is the first."""
+        calls, seconds = self.step.steps - self.state.at.step, statistics.median(traced.seconds)
+        promising, reckoning = pays(traced.program, seconds, calls)
+        compiled, found = None, reckoning
+        if promising:
+            try:
+                compiled, found = compile_if_faster(traced.program, inputs)
+            except CannotCompile as why:
+                found = str(why)
+        traced.run = compiled or traced.run
+        self.state.advance(compiled=compiled is not None)
+        if promising or calls * seconds > WORTH_TELLING:
+            self.told = f"{'' if compiled else 'not '}compiled: {found}"
+
+
+Engine = Autograd | Programs
