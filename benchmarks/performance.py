@@ -81,6 +81,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if "VAEKIT_DATA" not in os.environ:
         parser.error("set VAEKIT_DATA to a folder with mnist/ in it")
+    if not arguments.peers.exists():
+        parser.error(f"{arguments.peers} is not there: `make bench` makes it, or name another with --peers")
     bench = Bench(arguments.peers, arguments.rounds, arguments.quick, tuple(arguments.plain), arguments.target)
     chosen = [PARTS[name] for name in arguments.only] + [gpu] * torch.cuda.is_available()
     sections = []

@@ -58,7 +58,7 @@ def gpu(bench: Bench) -> Section:
             asks = {name: partial(worker.ask, settings=[f"train.precision={name}"]) for name in PRECISIONS}
             for ask in asks.values():
                 ask("settle", net="mlp", batch=batch, steps=SETTLING_STEPS, seconds=SETTLING_SECONDS)
-            found = training_rates(bench, asks, "mlp", batch)
+            found = training_rates(bench, asks, "mlp", batch, epochs=100)
             for name in PRECISIONS:
                 rate, epochs = found.median(name), found.times(1e-3 / ROWS)
                 rows += [

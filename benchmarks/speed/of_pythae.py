@@ -73,14 +73,12 @@ def loss(net: str, batch: int) -> dict[str, float]:
 @cache
 def _trainer(net: str, batch: int) -> BaseTrainer:
     x = torch.from_numpy(unit())
-    config = BaseTrainerConfig(
-        output_dir=tempfile.gettempdir(),
-        per_device_train_batch_size=batch,
-        learning_rate=LEARNING_RATE,
-        no_cuda=True,
-    )
-    trainer = BaseTrainer(model(net), BaseDataset(x, torch.zeros(len(x))), training_config=config)
-    trainer.prepare_training()
+    with tempfile.TemporaryDirectory() as folder:  # it insists on one, and writes nothing to it here
+        config = BaseTrainerConfig(
+            output_dir=folder, per_device_train_batch_size=batch, learning_rate=LEARNING_RATE, no_cuda=True
+        )
+        trainer = BaseTrainer(model(net), BaseDataset(x, torch.zeros(len(x))), training_config=config)
+        trainer.prepare_training()
     trainer.train_loader = Slice(trainer.train_loader)
     return trainer
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -101,7 +101,8 @@ class Worker:
         )
 
     def send(self, do: str, **arguments) -> None:
-        print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it died, which `receive` tells
+            print(json.dumps({"do": do, **arguments}), file=self.process.stdin, flush=True)
 
     def receive(self):
         line = self.process.stdout.readline()
@@ -188,10 +189,12 @@ def rates(bench: Bench, calls: Mapping[str, Callable[[int], float]], probe: int,
     return in_turns(bench, {name: lambda n=name: sizes[n] / calls[n](sizes[n]) for name in calls})
 
 
-def training_rates(bench: Bench, asks: Mapping[str, Callable[..., float]], net: str, batch: int) -> Rounds:
-    """Samples per second in training; the slice of each contender is an epoch at most."""
+def training_rates(
+    bench: Bench, asks: Mapping[str, Callable[..., float]], net: str, batch: int, epochs: int = 1
+) -> Rounds:
+    """Samples per second in training; a slice is so many epochs at most, and some contenders can do only one."""
     calls = {name: lambda steps, a=ask: a("train", net=net, batch=batch, steps=steps) for name, ask in asks.items()}
-    return rates(bench, calls, probe=max(8, 2048 // batch), most=ROWS // batch).times(batch)
+    return rates(bench, calls, probe=max(8, 2048 // batch), most=epochs * ROWS // batch).times(batch)
 
 
 def in_turns(bench: Bench, calls: Mapping[str, Callable[[], float]]) -> Rounds:

@@ -13,7 +13,7 @@ CHECKED, TOLERANCE = 64, 1e-4
 SETTLING_STEPS, SETTLING_SECONDS = 1500, 60
 
 
-def check(bench: Bench, workers: dict[str, Worker], net: str) -> str:
+def check(workers: dict[str, Worker], net: str) -> str:
     """Stop unless all compute the same loss from the same weights, images and noise; says how far apart they are."""
     right, furthest = reference(net, CHECKED), 0.0
     for name, worker in workers.items():
@@ -43,7 +43,7 @@ def settle(bench: Bench, worker: Worker, net: str, batch: int) -> str:
 def train(bench: Bench) -> Section:
     parts, floors = [], []
     with team(bench, (PLAIN, AUTO, PYTHAE, JAX, PROGRAM, EAGER, LIMIT)) as workers:
-        checked = check(bench, workers, "mlp")
+        checked = check(workers, "mlp")
         for batch in BATCHES:
             told = settle(bench, workers[AUTO], "mlp", batch)
             found = training_rates(bench, {n: w.ask for n, w in workers.items()}, "mlp", batch)
@@ -67,7 +67,7 @@ def train(bench: Bench) -> Section:
 
 def conv(bench: Bench) -> Section:
     with team(bench, (PLAIN, AUTO, PYTHAE, JAX)) as workers:
-        checked = check(bench, workers, "conv")
+        checked = check(workers, "conv")
         told = settle(bench, workers[AUTO], "conv", CONV_BATCH)
         found = training_rates(bench, {n: w.ask for n, w in workers.items()}, "conv", CONV_BATCH)
     introduction = paragraph(f"""
