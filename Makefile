@@ -3,17 +3,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
+PEERS := .bench-venv
+PEERS_STAMP := $(PEERS)/.installed
 
 # Where the data sets are, if nothing says otherwise and they are there.
 ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults streaming wheel clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults streaming bench wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(PEERS_STAMP): benchmarks/speed/peers.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch numpy
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/speed/peers.txt
 	touch $@
 
 demo: $(STAMP) ## train on the bundled digits, print numbers, write pictures and a report to demo/
@@ -60,8 +68,11 @@ faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/relia
 streaming: $(STAMP) ## a 4 GB set from disk against memory; writes a table of docs/scaling.md
 	$(BIN)/python benchmarks/streaming.py --write docs/scaling.md
 
+bench: $(STAMP) $(PEERS_STAMP) ## speed against pythae, JAX and the machine's limit; writes a part of docs/performance.md
+	$(BIN)/python benchmarks/performance.py --peers $(PEERS)/bin/python --write docs/performance.md
+
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) dist build demo
+	rm -rf $(VENV) $(PEERS) dist build demo

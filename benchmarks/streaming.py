@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from facts import provenance, put_into, table
+from speed.common import peak_memory
 from vaekit.runs import Job, make_run
 
 ROWS, SIDE, BATCH = 5_200_000, 28, 200
@@ -51,13 +52,13 @@ def start(path: str, stream: str) -> Job:
 
 def alone(path: str) -> dict[str, float]:
     """The streamed run in a process of its own."""
-    before, began = peak(), time.perf_counter()
+    before, began = peak_memory(), time.perf_counter()
     job = start(path, "auto")
     opened, began = time.perf_counter() - began, time.perf_counter()
     events = job.events()
     steps(events, ALONE)
     seconds = time.perf_counter() - began
-    return {"opening": opened, "rows": ALONE * BATCH / seconds, "peak": peak(), "before": before}
+    return {"opening": opened, "rows": ALONE * BATCH / seconds, "peak": peak_memory(), "before": before}
 
 
 def both(path: str) -> dict[str, float]:
@@ -82,12 +83,6 @@ def both(path: str) -> dict[str, float]:
 def steps(events, count: int) -> None:
     while count:
         count -= next(events).kind == "step"
-
-
-def peak() -> float:
-    """Largest resident memory so far, in GB."""
-    lines = Path("/proc/self/status").read_text().splitlines()  # getrusage would count the parent's memory too
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 
 
 def in_process(task: str, path: Path) -> dict[str, float]:

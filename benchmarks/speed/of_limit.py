@@ -1,82 +1,86 @@
 """The limit: the matrix products of a step, each by the faster of MKL and oneDNN, and one fused Adam."""
 
 import time
+from collections.abc import Callable
+from functools import cache
 
 import torch
+from torch import Tensor
 
-from common import LAYERS, LEARNING_RATE, weights
+from speed.common import CHUNK, LEARNING_RATE, SHAPES, weights
 
-
-def _fastest(calls) -> tuple[float, object]:
-    def seconds(call) -> float:
-        call(), call()
-        began = time.perf_counter()
-        call()
-        n = max(3, int(0.02 / (time.perf_counter() - began)))
-        best = float("inf")
-        for _ in range(3):
-            began = time.perf_counter()
-            for _ in range(n):
-                call()
-            best = min(best, (time.perf_counter() - began) / n)
-        return best
-
-    return min((seconds(call), call) for call in calls)
+Product = Callable[[], Tensor]
+TURNS, TURN_SECONDS = 3, 0.03  # the fastest of so many turns counts
 
 
-def _products(batch: int) -> list:
-    linear = torch.ops.mkldnn._linear_pointwise
-    chosen = []
-    for i, (a, b) in enumerate(LAYERS):
-        x, w, g = torch.randn(batch, a), torch.randn(b, a), torch.randn(batch, b)
-
-        def product(left, right):
-            """left @ right, both ways"""
-            columns = right.t()
-            calls = [
-                lambda: torch.mm(left, right),
-                lambda: linear(left, columns, None, "none", [], ""),
-            ]
-            timed = [(_seconds(call), n) for n, call in enumerate(calls)]
-            return calls[min(timed)[1]]
-
-        chosen += [product(x, w.t()), product(g.t(), x)]
-        if i > 0:
-            chosen += [product(g, w)]
-    return chosen
+def _faster(left: Tensor, right: Tensor) -> Product:
+    """left @ right, by whichever library does it faster."""
+    calls: list[Product] = [lambda: torch.mm(left, right)]
+    if torch.backends.mkldnn.is_available():
+        columns = right.t()
+        calls += [lambda: torch.ops.mkldnn._linear_pointwise(left, columns, None, "none", [], "")]
+    return min(calls, key=_seconds)
 
 
-def _seconds(call) -> float:
-    return _fastest([call])[0] if False else _time(call)
-
-
-def _time(call) -> float:
-    call(), call()
+def _seconds(call: Product) -> float:
+    call()
     began = time.perf_counter()
     call()
-    n = max(3, int(0.03 / (time.perf_counter() - began)))
-    best = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        for _ in range(n):
-            call()
-        best = min(best, (time.perf_counter() - began) / n)
-    return best
+    turn = max(3, int(TURN_SECONDS / (time.perf_counter() - began)))
+    return min(_seconds_of(call, turn) for _ in range(TURNS))
 
 
-_ready = {}
-
-
-def train(batch: int, steps: int) -> float:
-    if batch not in _ready:
-        parameters = [torch.nn.Parameter(torch.from_numpy(p.copy())) for pair in weights() for p in pair]
-        for p in parameters:
-            p.grad = torch.randn_like(p) * 1e-3
-        _ready[batch] = _products(batch), torch.optim.Adam(parameters, LEARNING_RATE, fused=True)
-    products, adam = _ready[batch]
+def _seconds_of(call: Callable[[], object], times: int) -> float:
     began = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(times):
+        call()
+    return time.perf_counter() - began
+
+
+@cache
+def _step(batch: int) -> list[Product]:
+    """The products of a step: each layer's output, its weights' gradient, and its input's but for the first layer."""
+    products = []
+    for number, (a, b) in enumerate(SHAPES["mlp"]):
+        x, w, gradient = torch.randn(batch, a), torch.randn(b, a), torch.randn(batch, b)
+        products += [_faster(x, w.t()), _faster(gradient.t(), x)]
+        if number > 0:
+            products += [_faster(gradient, w)]
+    return products
+
+
+@cache
+def _adam() -> torch.optim.Optimizer:
+    parameters = [torch.nn.Parameter(torch.from_numpy(p)) for pair in weights() for p in pair]
+    for p in parameters:
+        p.grad = torch.randn_like(p) * 1e-3
+    return torch.optim.Adam(parameters, LEARNING_RATE, fused=True)
+
+
+def train(net: str, batch: int, steps: int) -> float:
+    """Seconds for the work of so many steps."""
+    products, adam = _step(batch), _adam()
+
+    def step() -> None:
         for product in products:
             product()
         adam.step()
-    return time.perf_counter() - began
+
+    return _seconds_of(step, steps)
+
+
+@cache
+def _decoder() -> list[Product]:
+    shapes = SHAPES["mlp"][len(SHAPES["mlp"]) // 2 :]
+    return [_faster(torch.randn(CHUNK, a), torch.randn(b, a).t()) for a, b in shapes]
+
+
+def iwae(images: int, samples: int) -> float:
+    """Seconds for the products of decoding so many samples of z for each image, in chunks."""
+    products = _decoder()
+
+    def chunk() -> None:
+        for product in products:
+            product()
+
+    return _seconds_of(chunk, images * samples // CHUNK)

@@ -1,7 +1,9 @@
-"""pythae: its own trainer, its own likelihood."""
+"""pythae: its own trainer, its own likelihood, around the common networks."""
 
+import itertools
 import tempfile
 import time
+from functools import cache
 
 import torch
 from pythae.data.datasets import BaseDataset
@@ -9,75 +11,102 @@ from pythae.models import VAE, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from common import HIDDEN, LATENT, LEARNING_RATE, PIXELS, images, noise, weights
+from speed import common
+from speed.common import CHUNK, LATENT, LEARNING_RATE, PIXELS, held_out, noise, unit
+from speed.nets import networks
 
 
 class Encoder(BaseEncoder):
-    def __init__(self):
+    def __init__(self, network: nn.Module):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(PIXELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU())
-        self.top = nn.Linear(HIDDEN, 2 * LATENT)
+        self.network = network
 
-    def forward(self, x):
-        mu, log_var = self.top(self.body(x)).chunk(2, -1)
+    def forward(self, x: Tensor) -> ModelOutput:
+        mu, log_var = self.network(x).chunk(2, -1)
         return ModelOutput(embedding=mu, log_covariance=log_var)
 
 
 class Decoder(BaseDecoder):
-    def __init__(self):
+    def __init__(self, network: nn.Module):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(LATENT, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, PIXELS),
-            nn.Sigmoid(),
-        )
+        self.network = network
 
-    def forward(self, z):
-        return ModelOutput(reconstruction=self.body(z))
+    def forward(self, z: Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=self.network(z).sigmoid())
 
 
-def model() -> VAE:
-    made = VAE(VAEConfig(input_dim=(PIXELS,), latent_dim=LATENT, reconstruction_loss="bce"), Encoder(), Decoder())
-    layers = [layer for layer in made.modules() if isinstance(layer, nn.Linear)]
-    layers.sort(key=lambda layer: layer in list(made.decoder.modules()))
-    with torch.no_grad():
-        for layer, (w, b) in zip(layers, weights(), strict=True):
-            layer.weight.copy_(torch.from_numpy(w.T.copy()))
-            layer.bias.copy_(torch.from_numpy(b))
-    return made
+class Slice:
+    """So many batches of a loader, from where the last slice ended: what the trainer takes for an epoch."""
+
+    def __init__(self, loader: DataLoader):
+        self.dataset, self.steps = loader.dataset, 0
+        self.endless = itertools.chain.from_iterable(itertools.repeat(loader))
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self):
+        return itertools.islice(self.endless, self.steps)
 
 
-def loss(batch: int) -> dict[str, float]:
-    made, eps = model(), torch.from_numpy(noise(batch))
-    made._sample_gauss = lambda mu, std: (mu + eps * std, eps)
-    x = torch.from_numpy(images(batch).copy()).float() / 255
-    return {"closed": made({"data": x}).loss.item()}
+def model(net: str) -> VAE:
+    encoder, decoder = networks(net)
+    config = VAEConfig(input_dim=(PIXELS,), latent_dim=LATENT, reconstruction_loss="bce")
+    return VAE(config, Encoder(encoder), Decoder(decoder))
 
 
-_trainers = {}
+@torch.no_grad()
+def bound(made: VAE, x: Tensor, eps: Tensor) -> float:
+    code = made.encoder(x)
+    mu, log_var = code.embedding, code.log_covariance
+    z = mu + (log_var / 2).exp() * eps
+    return -made.loss_function(made.decoder(z).reconstruction, x, mu, log_var, z)[0].item()
 
 
-def train(batch: int, steps: int) -> float:
-    """Seconds for so many steps."""
-    if batch not in _trainers:
-        x = torch.from_numpy(images().copy()).float() / 255
-        data = BaseDataset(x, torch.zeros(len(x)))
+def loss(net: str, batch: int) -> dict[str, float]:
+    return {"closed": -bound(model(net), torch.from_numpy(unit(batch)), torch.from_numpy(noise(batch)))}
+
+
+@cache
+def _trainer(net: str, batch: int) -> BaseTrainer:
+    x = torch.from_numpy(unit())
+    with tempfile.TemporaryDirectory() as folder:  # it insists on one, and writes nothing to it here
         config = BaseTrainerConfig(
-            output_dir=tempfile.mkdtemp(), per_device_train_batch_size=batch, learning_rate=LEARNING_RATE
+            output_dir=folder, per_device_train_batch_size=batch, learning_rate=LEARNING_RATE, no_cuda=True
         )
-        trainer = BaseTrainer(model(), data, training_config=config)
-        trainer.callbacks = []
+        trainer = BaseTrainer(model(net), BaseDataset(x, torch.zeros(len(x))), training_config=config)
         trainer.prepare_training()
-        trainer.whole = data
-        _trainers[batch] = trainer
-    trainer = _trainers[batch]
-    part = torch.utils.data.Subset(trainer.whole, range(steps * batch))
-    trainer.train_loader = trainer.get_train_dataloader(part)
+    trainer.train_loader = Slice(trainer.train_loader)
+    return trainer
+
+
+def train(net: str, batch: int, steps: int) -> float:
+    """Seconds for so many steps."""
+    trainer = _trainer(net, batch)
+    trainer.train_loader.steps = steps
     began = time.perf_counter()
     trainer.train_step(1)
+    return time.perf_counter() - began
+
+
+def reach(batch: int, elbo: float, most: int) -> int:
+    x, eps = (torch.from_numpy(a) for a in held_out())
+    trained = _trainer("mlp", batch).model
+    return common.reach(lambda steps: train("mlp", batch, steps), lambda: bound(trained, x, eps), elbo, most)
+
+
+@cache
+def _model() -> VAE:
+    return model("mlp").eval()
+
+
+@torch.no_grad()
+def iwae(images: int, samples: int) -> float:
+    """Seconds for the importance-weighted bound of so many images."""
+    made, x = _model(), torch.from_numpy(unit(images))
+    began = time.perf_counter()
+    made.get_nll(x, n_samples=samples, batch_size=CHUNK)
     return time.perf_counter() - began

@@ -1,57 +1,147 @@
-"""vaekit, by its own training loop."""
+"""vaekit, by its own training loop and its own evaluation."""
 
-import itertools
 import time
+from collections.abc import Iterator
+from functools import cache
+from types import SimpleNamespace
 
 import torch
+from torch import Tensor
 
-from common import ROWS, noise, images, weights
+from speed import common
+from speed.common import LATENT, LEARNING_RATE, ROWS, SIDE, held_out, noise, unit
+from speed.nets import fill
+from vaekit.apps.codes import _codes
+from vaekit.data import Rows
+from vaekit.evaluation import evaluate, evaluating
+from vaekit.models import VAE
 from vaekit.runs import Job, make_run, override, preset
+from vaekit.training import Event
 
-_jobs = {}
+MODELS = {
+    "mlp": [],
+    "conv": [f"model.{part}={{kind: conv, channels: [32, 64], hidden: 256}}" for part in ("encoder", "decoder")],
+}
+Settings = tuple[str, ...]
 
 
-def start(batch: int, settings: tuple[str, ...] = ()) -> Job:
-    """The tutorial's model on the 60,000 training images."""
-    more = [
+def start(net: str, batch: int, settings: Settings = (), epochs: int = 100_000) -> Job:
+    """The tutorial's settings, with another network if asked, on all training images, from the common weights."""
+    ours = [
         f"train.batch_size={batch}",
-        f"limit.train={ROWS}",
-        "train.epochs=100000",
+        f"train.epochs={epochs}",
+        f"train.lr={LEARNING_RATE}",
         "train.patience=null",
+        f"limit.train={ROWS}",
+        f"model.latent={LATENT}",
         "objective.kl=auto",
     ]
-    job = Job.start(make_run(override(preset("tutorial"), [*more, *settings])))
-    layers = [m for m in job.model.modules() if isinstance(m, torch.nn.Linear)]
-    with torch.no_grad():
-        for layer, (w, b) in zip(layers, weights(), strict=True):
-            layer.weight.copy_(torch.from_numpy(w.T.copy()))
-            layer.bias.copy_(torch.from_numpy(b))
+    job = Job.start(make_run(override(preset("tutorial"), [*ours, *MODELS[net], *settings])))
+    fill(net, (job.model.posterior, job.model.likelihood), job.model.likelihood.network.output_bias)
     return job
 
 
-def loss(batch: int) -> dict[str, float]:
-    found = {}
-    for name in ("closed", "sampled"):
-        job = start(batch, (f"objective.kl={name}",))
-        x = torch.from_numpy(images(batch).copy()).reshape(-1, 1, 28, 28).float() / 255
-        draw = job.model.draw(x, noise=[torch.from_numpy(noise(batch))[None]])
-        found[name] = -job.run.objective(draw).value.mean().item()
+def pixels(array) -> Tensor:
+    return torch.from_numpy(array).reshape(-1, 1, SIDE, SIDE)
+
+
+def loss(net: str, batch: int, settings: list[str]) -> dict[str, float]:
+    x, eps, found = pixels(unit(batch)), torch.from_numpy(noise(batch)), {}
+    for kl in ("closed", "sampled"):
+        job = start(net, batch, (f"objective.kl={kl}", *settings))
+        found[kl] = -job.run.objective(job.model.draw(x, noise=[eps[None]])).value.mean().item()
     return found
 
 
-def train(batch: int, steps: int, settings: tuple[str, ...] = ()) -> float:
-    """Seconds for so many steps, validation left out."""
-    key = (batch, tuple(settings))
-    if key not in _jobs:
-        _jobs[key] = start(batch, tuple(settings)).events()
-        next(e for e in _jobs[key] if e.kind == "step")
-    total = 0.0
+class Training:
+    """A run at work, its time without validation, and what it told on its way."""
+
+    def __init__(self, events: Iterator[Event]):
+        self.events, self.step, self.notices = events, 0, []
+
+    def advance(self, steps: int) -> float:
+        """Seconds for so many steps."""
+        seconds, goal = 0.0, self.step + steps
+        began = _now()
+        for event in self.events:
+            if event.kind != "epoch":
+                seconds += time.perf_counter() - began
+            began = time.perf_counter()
+            if event.kind == "notice":
+                self.notices += [event.message]
+            self.step = event.step
+            if event.kind == "step" and event.step >= goal:
+                return seconds + _now() - began
+        raise RuntimeError("the run ended")
+
+
+def _now() -> float:
+    """Now, once whatever was given to a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@cache
+def _training(net: str, batch: int, settings: Settings) -> Training:
+    return Training(start(net, batch, settings).events())
+
+
+def train(net: str, batch: int, steps: int, settings: list[str]) -> float:
+    """Seconds for so many steps."""
+    return _training(net, batch, tuple(settings)).advance(steps)
+
+
+def settle(net: str, batch: int, steps: int, seconds: float, settings: list[str]) -> list[str]:
+    """Train until whatever the run decides by measuring is decided; what it told."""
+    training, until = _training(net, batch, tuple(settings)), time.perf_counter() + seconds
+    while training.step < steps and time.perf_counter() < until:
+        training.advance(10)
+    return training.notices
+
+
+def reach(batch: int, elbo: float, most: int, settings: list[str]) -> int:
+    job = start("mlp", batch, tuple(settings), epochs=1 + most * batch // ROWS)
+    training, (x, eps) = Training(job.events()), held_out()
+    x, eps = pixels(x), torch.from_numpy(eps)
+    return common.reach(training.advance, lambda: bound(job.model, x, eps), elbo, most)
+
+
+def bound(model: VAE, x: Tensor, eps: Tensor) -> float:
+    with evaluating(model):
+        draw = model.draw(x, noise=[eps[None]])
+        return (draw.log_px[0] - draw.latents[0].closed_kl()).mean().item()
+
+
+@cache
+def _model() -> VAE:
+    return start("mlp", 128).model.requires_grad_(False).eval()
+
+
+def iwae(images: int, samples: int, settings: list[str]) -> float:
+    """Seconds for the bounds of so many images."""
+    model, x = _model(), pixels(unit(images))
     began = time.perf_counter()
-    for event in _jobs[key]:
-        if event.kind == "step":
-            steps -= 1
-            if steps == 0:
-                return total + time.perf_counter() - began
-        elif event.kind == "epoch":
-            began_again = time.perf_counter()
-    raise RuntimeError("training ended")
+    evaluate(model, x, samples)
+    return time.perf_counter() - began
+
+
+@cache
+def _rows() -> Tensor:
+    return pixels(unit())
+
+
+def encode(images: int, settings: list[str]) -> float:
+    """Seconds for means and scales of q(z|x), as `vaekit encode` computes them."""
+    opened, rows = SimpleNamespace(model=_model()), Rows(_rows()[:images])
+    began = time.perf_counter()
+    list(_codes(opened, rows, slice(0, images), lambda done: None))
+    return time.perf_counter() - began
+
+
+def sample(images: int, settings: list[str]) -> float:
+    """Seconds for so many means of p(x|z), z from the prior."""
+    model = _model()
+    began = time.perf_counter()
+    model.generate(images, mean=True)
+    return time.perf_counter() - began
