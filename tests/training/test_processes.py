@@ -156,7 +156,7 @@ def test_training_by_several_processes_restarts_where_it_was(tmp_path):
     run, settings = tmp_path / "run", ["train.epochs=60", "train.save_every=5", "model.encoder.widths=[16]"]
     words = ["--max-restarts=1", "-m", "vaekit", "train", tmp_path / "x.npy", *settings, "--run-dir", run]
     process = start(2, [str(word) for word in words])
-    while not list(run.glob("checkpoints/*-step-*")):
+    while not list(run.glob("checkpoints/*-step-[1-9]*")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     victim = [int(pid) for pid, text in processes_with(str(run)) if "torch.distributed.run" not in text][-1]

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from vaekit.objectives.schedules import Constant, Schedule
 from vaekit.spec import by_kind, spec
@@ -59,6 +59,13 @@ def _is_duration(text: str) -> str:
 Duration = Annotated[str, AfterValidator(_is_duration)]
 
 
+# YAML reads a bare on or off as true or false
+Switch = Annotated[
+    Literal["auto", "on", "off"],
+    BeforeValidator(lambda given: "off" if given is False else "on" if given is True else given),
+]
+
+
 @spec
 class Train:
     """How to train.
@@ -105,7 +112,7 @@ class Train:
     weights: Literal["best", "last"] = "best"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Switch = "auto"
     parallel: Literal["ddp", "fsdp"] = "ddp"
     save_every: Count | None = None
     log_every: Count | None = None

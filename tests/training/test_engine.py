@@ -1,0 +1,243 @@
+"""However a step's gradients are computed, they are those of autograd."""
+
+import pytest
+import torch
+from torch import nn
+
+from vaekit import products
+from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Standard
+from vaekit.objectives import Elbo
+from vaekit.runs import Job, fit, make_run, override, preset
+from vaekit.training import State, Step, Train, compiling
+from vaekit.training.engine import Autograd, Programs, build_engine
+from vaekit.training.program import trace
+from vaekit.training.update import Updater
+from vaekit.world import World
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = ["limit.train=50", "limit.valid=10", "train.batch_size=20", "model.latent=3", "train.epochs=100"]
+MLP = ["model.encoder.widths=[16]", "model.decoder.widths=[16]"]
+CONV = [f"model.{part}={{kind: conv, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")]
+KINDS = {
+    "categorical": MLP,
+    "conv": CONV,
+    "silu": [*MLP, "model.encoder.activation=silu", "model.decoder.activation=silu"],
+    "bernoulli": [*MLP, "data.binarise=dynamic"],
+    "soft bernoulli": [*MLP, "model.likelihood=soft_bernoulli"],
+    "continuous bernoulli": [*MLP, "model.likelihood=continuous_bernoulli"],
+    "calibrated gaussian": [*MLP, "model.likelihood=calibrated_gaussian"],
+    "stick the landing": [*MLP, "objective.gradient=stick_the_landing"],
+    "score": [*MLP, "objective.gradient=score"],
+    "score of four": [*MLP, "objective.gradient=score", "objective.samples=4"],
+    "sampled": [*MLP, "objective.kl=sampled", "objective.samples=3"],
+    "free nats": [*MLP, "objective.free_nats=1.5"],
+    "warm-up": [*MLP, "objective.beta={kind: warmup, over: 0.02}"],
+}
+ROWS = [slice(0, 20), slice(20, 40), slice(40, 50), slice(7, 27)]
+
+
+def gradients(settings: list[str], make) -> list[torch.Tensor]:
+    """The sums and gradients of a few batches, the weights moved a little in between."""
+    job = start(settings)
+    update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=1000)
+    update.engine, found = make(job.state), []
+    for number, rows in enumerate(ROWS):
+        job.state.advance(step=5 * number)
+        update.step.steps = 1000
+        _, sums = update._gradients(torch.arange(50)[rows])
+        found += [torch.tensor(list(sums.values()), dtype=torch.float64)]
+        found += [p.grad.double().clone() for p in job.state.step.parameters() if p.grad is not None]
+        with torch.no_grad():
+            for p in job.state.step.parameters():
+                p.add_(p.grad if p.grad is not None else 0, alpha=-0.01)
+        update.step.signal_mean.settle()
+    return found
+
+
+def start(settings: list[str]) -> Job:
+    return Job.start(make_run(override(preset("digits"), [*SMALL, *settings])))
+
+
+def check_close(found: list[torch.Tensor], wanted: list[torch.Tensor], rtol: float = 1e-4) -> None:
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=rtol * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_program_gives_what_autograd_gives(kind):
+    engines = []
+
+    def programs(state: State) -> Programs:
+        engines.append(Programs(state, "off"))
+        return engines[-1]
+
+    check_close(gradients(KINDS[kind], programs), gradients(KINDS[kind], Autograd))
+    assert engines[0].autograd is None, engines[0].told
+    assert len(engines[0].traced) == 2  # of two shapes: whole batches and the last
+
+
+@pytest.mark.parametrize("kind", ["categorical", "conv", "bernoulli"])
+def test_a_program_with_every_product_by_onednn(kind, monkeypatch):
+    monkeypatch.setattr(products, "choose", lambda x, weight, bias: ("product", "onednn"))
+    check_close(gradients(KINDS[kind], lambda state: Programs(state, "off")), gradients(KINDS[kind], Autograd))
+
+
+def model_of(encoder: nn.Module) -> State:
+    model = VAE(Conditional(encoder, Gaussian()), Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli()))
+    return State(Step(model, Elbo(), 8, World()), Train())
+
+
+def test_buffers_that_a_network_changes_are_changed_once_by_a_program():
+    x, noise = torch.rand(8, 6).round(), [torch.randn(1, 8, 2)]
+    after = []
+    for make in (Autograd, lambda state: Programs(state, "off")):
+        torch.manual_seed(0)
+        state = model_of(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)))
+        engine = make(state)
+        for _ in range(3):
+            engine(x, noise, 1.0, True)
+        after += [dict(state.step.named_buffers())]
+    for name, value in after[0].items():
+        torch.testing.assert_close(after[1][name], value)
+
+
+class Choosy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+
+def test_a_step_that_cannot_be_traced_runs_through_autograd_and_says_so():
+    state = model_of(Choosy())
+    engine = Programs(state, "off")
+    engine(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
+    assert "cannot be traced" in engine.told
+    assert state.step.model.posterior.network.layer.weight.grad is not None
+
+
+def test_parameters_that_have_no_gradient_keep_none():
+    network = nn.Linear(6, 4)
+    network.idle = nn.Parameter(torch.zeros(3))
+    state = model_of(network)
+    Programs(state, "off")(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
+    assert network.idle.grad is None
+    assert network.weight.grad is not None
+
+
+def test_idle_operations_are_left_out_of_a_program():
+    def f(x):
+        return [(x.detach().view(3, 4).t().t() * 1.0).expand(3, 4) + 1]
+
+    program = trace(f, [torch.ones(3, 4)])
+    assert [node.op for node in program.graph.nodes] == ["placeholder", "call_function", "output"]
+
+
+@pytest.fixture
+def fresh_cache(tmp_path, monkeypatch):
+    """Nothing measured yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for store in (products.measured, compiling.measured):
+        monkeypatch.setattr(store, "facts", {})
+        monkeypatch.setattr(store, "read", False)
+    return tmp_path / "cache"
+
+
+def test_choices_are_made_once_for_a_machine(fresh_cache, monkeypatch):
+    x, weight = torch.ones(4, 8), torch.ones(5, 8)
+    name, kernel = products.choose(x, weight, None)
+    assert kernel in products.KERNELS
+    (file,) = fresh_cache.rglob("kernels/*.json")
+    other = "torch" if kernel == "onednn" else "onednn"
+    file.write_text(file.read_text().replace(kernel, other))
+    monkeypatch.setattr(products.measured, "facts", {})
+    monkeypatch.setattr(products.measured, "read", False)
+    assert products.choose(x, weight, None) == (name, other)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"4x8x5 nn threads=1": 7}'])
+def test_a_damaged_cache_is_no_cache(fresh_cache, content):
+    products.choose(torch.ones(4, 8), torch.ones(5, 8), None)
+    (file,) = fresh_cache.rglob("kernels/*.json")
+    file.write_text(content)
+    products.measured.facts, products.measured.read = {}, False
+    assert products.choose(torch.ones(4, 8), torch.ones(5, 8), None)[1] in products.KERNELS
+
+
+def test_linear_is_torchs_whatever_the_kernel(monkeypatch):
+    x, weight, bias = torch.randn(3, 7, 8), torch.randn(5, 8), torch.randn(5)
+    for kernel in products.KERNELS:
+        monkeypatch.setattr(products, "choose", lambda *given, kernel=kernel: ("", kernel))
+        torch.testing.assert_close(products.linear(x, weight, bias), nn.functional.linear(x, weight, bias))
+    double = products.linear(x.double(), weight.double(), bias.double())
+    torch.testing.assert_close(double, nn.functional.linear(x.double(), weight.double(), bias.double()))
+
+
+def test_networks_in_bf16_leave_everything_else_in_single_precision():
+    half = start([*MLP, "train.precision=bf16"])
+    engine = build_engine(half.state, half.run.train, steps=1000)
+    assert half.state.step.bf16
+    x = half.data.train.batch(slice(0, 20))
+    sums = engine(x, [torch.randn(1, 20, 3)], 1 / 20, True)
+    assert all(value.dtype == torch.float32 for value in sums.values())
+    assert all(p.grad.dtype == torch.float32 for p in half.state.step.parameters())
+    exact = start([*MLP, "train.precision=fp32"])
+    wanted = gradients([*MLP], lambda state: Programs(state, "off"))
+    found = gradients([*MLP, "train.precision=bf16"], lambda state: Programs(state, "off"))
+    assert not exact.state.step.bf16
+    check_close(found, wanted, rtol=0.05)
+    assert any(not torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_auto_precision_is_single_where_half_is_not_much_faster(monkeypatch):
+    for gain, wanted in ((1.0, "fp32"), (3.0, "bf16")):
+        monkeypatch.setattr(products, "bf16_gain", lambda gain=gain: gain)
+        job = start(MLP)
+        build_engine(job.state, job.run.train, steps=1000)
+        assert job.state.at.precision == wanted
+
+
+@pytest.fixture
+def no_compiler(monkeypatch, tmp_path):
+    """A machine without a C++ compiler, and nothing compiled before."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
+    torch._dynamo.reset()
+
+
+def test_without_a_compiler_training_goes_on_and_gives_the_same(no_compiler, fresh_cache):
+    plain = fit(make_run(override(preset("digits"), [*SMALL, *MLP, "train.epochs=40", "train.compile=off"])))
+    job = start([*MLP, "train.epochs=40", "train.compile=on"])
+    told = [event.message for event in job.events() if event.kind == "notice"]
+    assert len(told) == 1
+    assert told[0].startswith("goes on uncompiled (")
+    for name, value in plain.state_dict().items():
+        assert torch.equal(job.model.state_dict()[name], value)
+
+
+def test_a_compiled_program_gives_the_same(fresh_cache):
+    engines = []
+
+    def compiled(state: State) -> Programs:
+        engines.append(Programs(state, "on"))
+        return engines[-1]
+
+    check_close(gradients(MLP, compiled), gradients(MLP, Autograd))
+    assert engines[0].told == ""
+    first, last = engines[0].traced.values()
+    assert first.run != first.program.forward
+    assert last.run == last.program.forward
+
+
+def test_whether_to_compile_is_decided_by_what_it_saves(fresh_cache):
+    program = trace(lambda x: [x + 1], [torch.ones(3)])
+    assert not compiling.pays(program, seconds=0.01, calls=1000)[0]
+    assert compiling.pays(program, seconds=0.01, calls=1_000_000)[0]
+    compiling.measured.put(compiling.name_of(program), {"cost": 20.0, "gain": 0.0})
+    promising, reckoning = compiling.pays(program, seconds=0.01, calls=1_000_000)
+    assert not promising
+    assert "as measured before" in reckoning
