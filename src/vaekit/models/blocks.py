@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 256  # rows: a product is at full speed, and one row alone does not cost much
+BLOCK = 256  # rows: products are within a tenth of full speed, and a few rows alone do not cost much more
 
 
 def blocks_of(rows: int) -> Iterator[slice]:

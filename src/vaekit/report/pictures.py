@@ -11,7 +11,6 @@ from torch import Tensor
 from vaekit.data import Levels, Schema, Support
 from vaekit.evaluation import evaluating
 from vaekit.models import Model
-from vaekit.models.blocks import in_blocks
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
 READABLE = 48  # pixels of a tile's longer side, at least
@@ -104,12 +103,8 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
 
 def reconstruct(model: Model, x: Tensor) -> np.ndarray:
     """The mean of p(x|z) at z = the mean of q(z|x) for each row of x."""
-
-    def means(part: Tensor) -> tuple[Tensor]:
-        return (model.decode([q.mean for q in model.encode(part).posteriors]).mean,)
-
     with evaluating(model):
-        return in_blocks(means, x)[0].cpu().numpy()
+        return model.decode([q.mean for q in model.encode(x).posteriors]).mean.cpu().numpy()
 
 
 def column_names(schema: Schema) -> tuple[str, ...]:
