@@ -13,6 +13,7 @@ from torch import distributions as td
 
 from vaekit.models import Categorical, Conditional
 from vaekit.models.distributions import (
+    Bernoulli,
     ContinuousBernoulli,
     SoftBernoulli,
     log_normaliser,
@@ -105,6 +106,38 @@ def test_soft_bernoulli_is_the_mean_bernoulli_score_over_binarisations() -> None
     torch.testing.assert_close(SoftBernoulli(logit).log_prob(weights), weights * one + (1 - weights) * zero)
     torch.testing.assert_close(SoftBernoulli(logit).mean, binary.mean)
     torch.testing.assert_close(SoftBernoulli(logit).variance, binary.variance)
+
+
+@pytest.mark.parametrize("family", [Bernoulli, SoftBernoulli])
+def test_bernoulli_scores_and_their_slopes_are_those_of_torch(family: type[td.Distribution]) -> None:
+    logit = logits()
+    x = torch.tensor([0.0, 1.0] if family is Bernoulli else [0.0, 0.2, 0.5, 1.0], dtype=torch.float64)[:, None]
+    ours, theirs = family(logits=logit).log_prob(x), td.Bernoulli(logits=logit, validate_args=False).log_prob(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-15, atol=0)
+    (ours,), (theirs,) = (torch.autograd.grad(y.sum(), logit, create_graph=True) for y in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-15)
+    (ours,), (theirs,) = (torch.autograd.grad(y.sum(), logit) for y in (ours, theirs))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("family", [Bernoulli, SoftBernoulli])
+def test_bernoulli_scores_are_finite_and_right_at_the_largest_logits(family: type[td.Distribution]) -> None:
+    largest = torch.finfo(torch.float32).max
+    logit = torch.tensor([largest, -largest, 200.0, -200.0], requires_grad=True)
+    score = family(logits=logit).log_prob(torch.tensor([[1.0], [0.0]]))
+    assert score.tolist() == [[0, -largest, 0, -200], [-largest, 0, -200, 0]]
+    (slope,) = torch.autograd.grad(score.sum(), logit)
+    assert slope.tolist() == [-1, 1, -1, 1]
+    assert family(logits=torch.zeros(3)).log_prob(torch.ones(2, 4, 3)).shape == (2, 4, 3)
+
+
+def test_bernoulli_is_one_of_torch() -> None:
+    p, q = Bernoulli(logits=torch.tensor([0.3, -1.0])), Bernoulli(probs=torch.tensor([0.4, 0.9]))
+    plain = [td.Bernoulli(logits=px.logits) for px in (p, q)]
+    torch.testing.assert_close(td.kl_divergence(p, q), td.kl_divergence(*plain))
+    assert isinstance(p.expand((4, 2)), Bernoulli)
+    with pytest.raises(ValueError, match="within the support"):
+        Bernoulli(logits=torch.zeros(2), validate_args=True).log_prob(torch.tensor([0.0, 0.5]))
 
 
 def test_measure_tells_mass_density_and_score_apart() -> None:

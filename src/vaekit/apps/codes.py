@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from pyarrow import csv, parquet
 from vaekit.apps.output import ARRAYS, check_out, progress, say_done, write_array
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError
+from vaekit.models import Model
+from vaekit.models.blocks import BLOCK, in_blocks
 from vaekit.runs import Opened, open_rows, open_run
 from vaekit.world import World
 
-BLOCK = 500  # rows
+AT_A_TIME = 4 * BLOCK  # rows read and shown to the model
 PARQUET = ".parquet"
 CODES = (*ARRAYS, PARQUET)
 Columns = dict[str, np.ndarray]
@@ -28,13 +31,13 @@ def encode_command(folder: Path, data: str | None, out: Path, weights: str | Non
     _check(out, data, world)
     opened, device = open_on_device(folder, weights)
     rows = open_rows(opened, data).to(device)
-    mine = world.share(len(rows), BLOCK)
+    mine = world.share(len(rows), AT_A_TIME)
     with progress("encoding", mine.stop - mine.start) as advance:
-        blocks = _codes(opened, rows, mine, advance)
+        parts = _codes(opened, rows, mine, advance)
         if out.suffix.lower() == PARQUET:
-            _write_parquet(out, blocks, world)
+            _write_parquet(out, parts, world)
         else:
-            parts = list(blocks)
+            parts = list(parts)
             columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "row"}
             if out.suffix.lower() == ".csv":
                 columns = {"z": columns.pop("mean")} | {k: v for k, v in columns.items() if k == "label"}
@@ -110,15 +113,19 @@ def _codes(
     opened: Opened, rows: Rows | StreamedRows, part: slice, advance: Callable[[int], object]
 ) -> Iterator[Columns]:
     """Row numbers, posterior means and scales, and labels where there are any, a block at a time."""
-    for start in range(part.start, part.stop, BLOCK):
-        index = slice(start, min(start + BLOCK, part.stop))
-        (q,) = opened.model.encode(rows.batch(index)).posteriors
-        columns = {"row": np.arange(index.start, index.stop), "mean": q.mean.cpu().numpy()}
-        columns["scale"] = q.stddev.cpu().numpy()
+    for start in range(part.start, part.stop, AT_A_TIME):
+        index = slice(start, min(start + AT_A_TIME, part.stop))
+        mean, scale = in_blocks(partial(_moments, opened.model), rows.batch(index))
+        columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
             columns["label"] = rows.labels[index].cpu().numpy()
         yield columns
         advance(index.stop - index.start)
+
+
+def _moments(model: Model, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    (q,) = model.encode(x).posteriors
+    return q.mean, q.stddev
 
 
 def _write_parquet(out: Path, blocks: Iterator[Columns], world: World) -> None:

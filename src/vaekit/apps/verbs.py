@@ -9,17 +9,16 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from vaekit.apps.codes import open_on_device, read_latents
+from vaekit.apps.codes import AT_A_TIME, open_on_device, read_latents
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done, write_array
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
+from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruct, reconstruction_picture, rows_picture, write_report
 from vaekit.runs import Opened, open_rows, reopen
 from vaekit.world import World
-
-BLOCK = 500  # rows
 
 
 def evaluate_command(
@@ -75,9 +74,9 @@ def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weigh
     generator = new_generator(seed, Purpose.GENERATE, device=device)
     with progress("sampling", n) as advance:
         blocks = []
-        for start in range(0, n, BLOCK):
-            blocks += [opened.model.generate(min(BLOCK, n - start), generator=generator, mean=mean).cpu()]
-            advance(min(BLOCK, n - start))
+        for start in range(0, n, AT_A_TIME):
+            blocks += [opened.model.generate(min(AT_A_TIME, n - start), generator=generator, mean=mean).cpu()]
+            advance(min(AT_A_TIME, n - start))
     _write_x(out, opened, torch.cat(blocks).numpy())
     what = "means of p(x|z)" if mean else "draws of p(x|z)"
     say_done(as_json, out, n, f"{what}, z from the prior, seed {seed}")
@@ -98,8 +97,8 @@ def reconstruct_command(
     else:
         means = []
         with progress("reconstructing", n) as advance:
-            for start in range(0, n, BLOCK):
-                x = rows.batch(slice(start, min(start + BLOCK, n)))
+            for start in range(0, n, AT_A_TIME):
+                x = rows.batch(slice(start, min(start + AT_A_TIME, n)))
                 means += [reconstruct(opened.model, x)]
                 advance(len(x))
         _write_x(out, opened, np.concatenate(means))
@@ -113,8 +112,8 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
     z = torch.from_numpy(read_latents(latents, opened.run.model.latent)).to(device)
     with progress("decoding", len(z)) as advance:
         blocks = []
-        for part in z.split(BLOCK):
-            blocks += [opened.model.decode((part,)).mean.cpu()]
+        for part in z.split(AT_A_TIME):
+            blocks += [in_blocks(lambda z: (opened.model.decode((z,)).mean,), part)[0].cpu()]
             advance(len(part))
     _write_x(out, opened, torch.cat(blocks).numpy())
     say_done(as_json, out, len(z), "mean of p(x|z)")

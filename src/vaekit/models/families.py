@@ -184,7 +184,7 @@ class Bernoulli(Head):
 
     kind: Literal["bernoulli"] = "bernoulli"
 
-    family = td.Bernoulli
+    family = own.Bernoulli
     accepts = ("binary",)
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:

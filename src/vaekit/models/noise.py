@@ -16,7 +16,7 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models.distributions import Categorical, ContinuousBernoulli, SoftBernoulli
+from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
 
 
 class NoiseMap(NamedTuple):
@@ -27,6 +27,7 @@ class NoiseMap(NamedTuple):
     push: Callable[[Any, Tensor], Tensor]
 
 
+_BINARY = NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype))
 _MAPS: dict[type[Distribution], NoiseMap] = {
     td.Normal: NoiseMap(torch.randn, lambda q: q.batch_shape, lambda q, e: torch.addcmul(q.loc, q.scale, e)),
     td.MultivariateNormal: NoiseMap(
@@ -34,8 +35,9 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
         lambda q: q.batch_shape + q.event_shape,
         lambda q, e: q.loc + (q.scale_tril @ e.unsqueeze(-1)).squeeze(-1),
     ),
-    td.Bernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.probs).to(q.probs.dtype)),
-    SoftBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype)),
+    td.Bernoulli: _BINARY,
+    Bernoulli: _BINARY,
+    SoftBernoulli: _BINARY,
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
     Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
 }

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from vaekit.models.blocks import BLOCK, blocks_of, filled
 from vaekit.models.noise import draw_from
 
 PerSample = Float[Tensor, "samples batch"]
@@ -213,11 +214,18 @@ class VAE(nn.Module):
         mean: bool = False,
         context: Tensor | None = None,
     ) -> Tensor:
-        """x (n, *data) from the model: z from the prior, then a draw of p(x|z), or its mean if `mean`."""
-        p = _call(self.prior, "prior", context=context)
-        z = draw_from(p, (n,) if context is None else (), generator)
-        px = self.decode((z,), context)
-        return px.mean if mean else draw_from(px, (), generator)
+        """x (n, *data) from the model: z from the prior, then a draw of p(x|z), or its mean if `mean`.
+
+        In blocks of one fixed shape, noise included: the first rows of many are those of few, to the last bit.
+        """
+        found = []
+        for rows in blocks_of(n):
+            part = None if context is None else filled(context[rows])
+            p = _call(self.prior, "prior", context=part)
+            z = draw_from(p, (BLOCK,) if part is None else (), generator)
+            px = self.decode((z,), part)
+            found += [(px.mean if mean else draw_from(px, (), generator))[: rows.stop - rows.start]]
+        return torch.cat(found)
 
 
 def draw_latent(

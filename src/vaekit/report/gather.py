@@ -13,6 +13,7 @@ from torch.distributions import Normal
 from vaekit.data import Dataset, Rows, Schema
 from vaekit.errors import ConfigError, DataError, ModelFileError
 from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, kl_per_dimension
+from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.noise import Purpose, new_generator
@@ -26,7 +27,6 @@ SAMPLES = 64  # rows shown from the prior
 TABLE_ROWS = 1000  # of a table, which is shown as distributions, so that more rows are needed
 TRAINING_ROWS = 10_000  # that the baseline is fitted to
 MANIFOLD_SIDE = 15
-_BLOCK = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +153,7 @@ def _take(rows: Rows, index: Tensor) -> Tensor:
 
 def _codes(opened: Opened, x: Tensor) -> np.ndarray:
     with evaluating(opened.model):
-        means = [opened.model.encode(part).posteriors[0].mean.flatten(1) for part in x.split(_BLOCK)]
-        return torch.cat(means).numpy()
+        return in_blocks(lambda part: (opened.model.encode(part).posteriors[0].mean.flatten(1),), x)[0].numpy()
 
 
 def _from_prior(opened: Opened, n: int, mean: bool) -> np.ndarray:
