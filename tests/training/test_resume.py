@@ -87,7 +87,7 @@ def test_a_run_killed_before_its_second_checkpoint_goes_on_from_its_first(tmp_pa
     shutil.copytree(whole, killed)  # as a kill would leave it: a line of metrics, and the checkpoint of the start
     list(events)
     assert len((killed / "run" / "metrics.jsonl").read_text().splitlines()) == 1
-    with pytest.warns(UserWarning, match="it is not trained yet"):
+    with pytest.raises(ModelFileError, match="step-0 is of before training"):
         load(killed / "run")
     list(Job.resume(killed / "run").events())
     check_same(outcome(whole), outcome(killed))

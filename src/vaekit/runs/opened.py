@@ -1,6 +1,5 @@
 """A run at rest: its folder read back, its model, its data."""
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,12 +63,10 @@ def load(run_folder: str | Path, weights: str | None = None) -> VAE:
 
 def _read_weights(home: RunFolder, wanted: str, asked: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A run that stopped before its first validation has no best weights: then the last stand in, unless asked for."""
-    checkpoint: Checkpoint = home.checkpoints.newest()
+    checkpoint: Checkpoint = home.checkpoints.newest(trained=True)
     if wanted == "best" and not asked and "best.safetensors" not in checkpoint.files:
         wanted = "last"
     tensors, metadata = read_weights(checkpoint, wanted)
-    if metadata.get("step") == "0":
-        warnings.warn(f"{home.path} has no weights but those that it started with: it is not trained yet", stacklevel=3)
     return tensors, {"weights": wanted, **metadata}
 
 

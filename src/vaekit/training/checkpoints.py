@@ -70,14 +70,19 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
         return warning
 
-    def newest(self) -> Checkpoint:
+    def newest(self, trained: bool = False) -> Checkpoint:
         """The newest checkpoint that is whole; warns of each newer one that is not.
+
+        trained: pass over the one that a run begins with.
 
         Raises:
             ModelFileError: there is none.
         """
         problems, found_here = [], self._found()
         for _, path in found_here:
+            if trained and path.name.endswith("-step-0"):
+                problems += [f"{path.name} is of before training"]
+                continue
             found, problem = _verify(path)
             if found is not None:
                 for text in problems:
@@ -85,7 +90,7 @@ class Checkpoints:
                 return found
             problems += [problem]
         if self._found() != found_here:  # a trainer at work has replaced what was being read
-            return self.newest()
+            return self.newest(trained)
         raise ModelFileError(
             f"{self.path} holds no checkpoint that can be used: {'; '.join(problems) or 'there is none'}; "
             "train again, or give another run"
