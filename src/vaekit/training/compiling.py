@@ -4,6 +4,7 @@ import copy
 import hashlib
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -47,13 +48,16 @@ def pays(program: fx.GraphModule, seconds: float, calls: int) -> tuple[bool, str
 def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:
     """The program compiled for inputs like these, ready to run; raises CannotCompile."""
     try:
-        compiled = torch.compile(_opaque(program), fullgraph=True, dynamic=False)
-        _run(compiled, inputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, of its own insides
+            compiled = torch.compile(_opaque(program), fullgraph=True, dynamic=False)
+            _run(compiled, inputs)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of many kinds; the program itself runs without
-        reason = str(error).strip().splitlines() or [""]
-        raise CannotCompile(f"{type(error).__name__}: {reason[0]}") from error
+        cause = getattr(error, "inner_exception", error)
+        reason = str(cause).strip().splitlines() or [""]
+        raise CannotCompile(f"{type(cause).__name__}: {reason[0]}") from error
     return compiled
 
 

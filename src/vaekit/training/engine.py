@@ -162,10 +162,11 @@ class Programs:
                 compiled, found = compile_if_faster(traced.program, inputs)
             except CannotCompile as why:
                 found = str(why)
-        traced.run = compiled or traced.run
+        if compiled is not None:
+            traced.run = compiled
         self.state.advance(compiled=compiled is not None)
         if promising or calls * seconds > WORTH_TELLING:
-            self.told = f"{'' if compiled else 'not '}compiled: {found}"
+            self.told = f"{'not ' if compiled is None else ''}compiled: {found}"
 
 
 Engine = Autograd | Programs
