@@ -35,7 +35,7 @@ def soft_bound(raw: Tensor) -> Tensor:
 
 
 def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> Tensor:
-    """Raw (..., count * prod(event)) as (count, ..., *event), a view; a flat event if no shape is given."""
+    """Raw (..., count * prod(event)) as (..., count, *event), a view; a flat event if no shape is given."""
     if event_shape is None:
         event_shape = (raw.shape[-1] // count,)
     if raw.shape[-1] != count * math.prod(event_shape):
@@ -43,7 +43,13 @@ def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> Tensor:
             f"the network gives {raw.shape[-1]} numbers, but {count} for each of {math.prod(event_shape)} values "
             f"(event shape {event_shape}) makes {count * math.prod(event_shape)}: give its last layer that width"
         )
-    return raw.reshape(*raw.shape[:-1], count, *event_shape).movedim(-len(event_shape) - 1, 0)
+    return raw.reshape(*raw.shape[:-1], count, *event_shape)
+
+
+def parameters(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tensor, ...]:
+    """The `count` parameters that raw holds, (..., *event) each."""
+    packed, dim = unpack(raw, count, event_shape), -1 - (1 if event_shape is None else len(event_shape))
+    return (packed.squeeze(dim),) if count == 1 else packed.unbind(dim)
 
 
 def independent(base: Distribution, event_dims: int) -> Distribution:
@@ -106,9 +112,9 @@ class Gaussian(Head):
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         if self.scale is not None:
-            (loc,) = unpack(raw, 1, event_shape)
+            (loc,) = parameters(raw, 1, event_shape)
             return {"loc": loc, "scale": torch.full_like(loc, self.scale)}
-        loc, log_variance = unpack(raw, 2, event_shape)
+        loc, log_variance = parameters(raw, 2, event_shape)
         return {"loc": loc, "scale": (0.5 * soft_bound(log_variance)).exp()}
 
     def start(self, x: Tensor) -> Tensor:
@@ -158,7 +164,7 @@ class LearnedScale(nn.Module, Head):
         self.log_variance = nn.Parameter(torch.zeros(scale_shape))
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        (loc,) = unpack(raw, 1, event_shape)
+        (loc,) = parameters(raw, 1, event_shape)
         return {"loc": loc, "scale": (0.5 * soft_bound(self.log_variance)).exp().expand_as(loc)}
 
     def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
@@ -188,7 +194,7 @@ class Bernoulli(Head):
     accepts = ("binary",)
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": unpack(raw, 1, event_shape)[0]}
+        return {"logits": parameters(raw, 1, event_shape)[0]}
 
     def start(self, x: Tensor) -> Tensor:
         return _smoothed_mean(x).logit()
@@ -207,7 +213,7 @@ class SoftBernoulli(Head):
     accepts = ("unit", "binary")
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": unpack(raw, 1, event_shape)[0]}
+        return {"logits": parameters(raw, 1, event_shape)[0]}
 
     def start(self, x: Tensor) -> Tensor:
         return _smoothed_mean(x).logit()
@@ -226,7 +232,7 @@ class ContinuousBernoulli(Head):
     accepts = ("unit",)
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": unpack(raw, 1, event_shape)[0]}
+        return {"logits": parameters(raw, 1, event_shape)[0]}
 
     def start(self, x: Tensor) -> Tensor:
         return own.logits_of_mean(_smoothed_mean(x))
@@ -253,8 +259,7 @@ class Categorical(Head):
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         """`logits`, (..., levels, *event)."""
-        dims = 1 if event_shape is None else len(event_shape)
-        return {"logits": unpack(raw, self.levels, event_shape).movedim(0, -dims - 1)}
+        return {"logits": unpack(raw, self.levels, event_shape)}
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         dims = 1 if event_shape is None else len(event_shape)

@@ -102,7 +102,9 @@ class MlpNetwork(nn.Module):
         return self.layers[-1].bias  # pyright: ignore[reportReturnType]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x.flatten(-self.in_dims) if self.in_dims > 1 else x)
+        lead = x.shape[: x.dim() - self.in_dims]
+        raw = self.layers(x.reshape(math.prod(lead), -1))
+        return raw.reshape(*lead, raw.shape[-1])
 
 
 class ConvEncoder(nn.Module):

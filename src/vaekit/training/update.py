@@ -61,6 +61,7 @@ class Updater:
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
         self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
+        self.parameters = list(self.step.parameters())
         self.engine = build_engine(state, settings, steps)
 
     def __call__(self, index: Tensor, steps: int) -> str:
@@ -116,7 +117,8 @@ class Updater:
         """Leaves the mean gradient over the batch; the sums of the loss and its parts over all its rows."""
         told = ""
         while True:
-            self.state.optimiser.zero_grad(set_to_none=True)
+            for parameter in self.parameters:
+                parameter.grad = None
             self.step.signal_mean.forget()
             try:
                 return told, self._add_up(index)
