@@ -75,7 +75,7 @@ def _select_backward(gradient: Tensor, sizes: Sequence[int], dim: int, index: in
 
 def _reduce(
     x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None
-) -> Tensor:
+) -> object:
     """A sum or a mean over dimensions of one."""
     if not dims or dtype is not None or any(x.shape[dim] != 1 for dim in dims):
         return NotImplemented
