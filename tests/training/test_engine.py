@@ -204,9 +204,12 @@ def test_auto_precision_is_single_where_half_is_not_much_faster(monkeypatch):
 @pytest.fixture
 def no_compiler(monkeypatch, tmp_path):
     """A machine without a C++ compiler, and nothing compiled before."""
+    from torch._inductor import config
+
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
     torch._dynamo.reset()
+    with config.patch({"cpp.cxx": (str(tmp_path / "no-such-compiler"),)}):
+        yield
 
 
 def test_without_a_compiler_training_goes_on_and_gives_the_same(no_compiler, fresh_cache):

@@ -103,7 +103,7 @@ class MlpNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: x.dim() - self.in_dims]
-        raw = self.layers(x.reshape(math.prod(lead), -1))
+        raw = self.layers(x.reshape(math.prod(lead), math.prod(x.shape[len(lead) :])))
         return raw.reshape(*lead, raw.shape[-1])
 
 
