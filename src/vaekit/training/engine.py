@@ -141,8 +141,8 @@ class Programs:
 
         inputs = self._spare_inputs(x, noise)
         program = trace(gradients, inputs)
-        traced = Traced(program, program.forward, list(sums), list(parameters))
         self.state.advance(kernels={**self.state.at.kernels, **choose_products(program)})
+        traced = Traced(program, program.forward, list(sums), list(parameters))
         if self.state.at.compiled and not self.traced:
             try:
                 traced.run = compile_program(program, inputs)
