@@ -10,7 +10,7 @@ from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
 from vaekit.runs import Job, fit, load
-from vaekit.training.optimisers import take_step
+from vaekit.training.optimisers import Updates
 
 
 @pytest.fixture(params=KINDS)
@@ -57,12 +57,14 @@ def test_stop_ends_after_the_step_and_saves(tmp_path):
 def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     job = Job.start(make("mlp", tmp_path, save_every=1))
 
-    def interrupted(optimiser):
-        take_step(optimiser)
+    update = Updates.__call__
+
+    def interrupted(optimiser, lr, step):
+        update(optimiser, lr, step)
         if job.state.at.step == 9:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("vaekit.training.update.take_step", interrupted)
+    monkeypatch.setattr(Updates, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(job.events())
     assert Job.resume(tmp_path / "run").state.at.step == 9

@@ -104,13 +104,18 @@ def start_from_data(model: VAE, data: Dataset, seed: int) -> None:
     likelihood.start_from(data.train.batch(few, new_generator(seed, Purpose.WEIGHTS, 1)))
 
 
-def check_memory(run: Run, schema: Schema) -> None:
-    """Refuse a model whose weights, moments and activations cannot fit, before anything is allocated."""
-    with torch.device("meta"):
-        model = _assemble(run, schema)
+def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
+    """Refuse a model whose weights, moments and activations cannot fit, before they are allocated.
+
+    model: the untrained model. Without it, only what the weights take is known; with it, activations count, too.
+    """
+    rows, numbers = min(run.train.batch_size, run.limit.train or run.train.batch_size) * run.objective.samples, 0
+    if model is None:
+        with torch.device("meta"):
+            weights = sum(p.numel() for p in _assemble(run, schema).parameters())
+    else:
         weights = sum(p.numel() for p in model.parameters())
-        numbers = _numbers_per_sample(model, torch.empty(1, *schema.shape), torch.empty(1, run.model.latent))
-    rows = min(run.train.batch_size, run.limit.train or run.train.batch_size) * run.objective.samples
+        numbers = _numbers_per_sample(model, torch.zeros(1, *schema.shape), torch.zeros(1, run.model.latent))
     needed = (weights * BYTES_PER_WEIGHT + rows * (numbers + 4 * run.model.latent) * BYTES_PER_ACTIVATION) / 1e9
     allowed = run.limit.memory_gb or _physical_memory_gb() / 2
     if needed > allowed:
@@ -155,6 +160,7 @@ def _assemble(run: Run, schema: Schema) -> VAE:
     )
 
 
+@torch.no_grad()
 def _numbers_per_sample(model: VAE, x: torch.Tensor, z: torch.Tensor) -> int:
     """How many numbers the layers of encoder and decoder give out for one row and one z."""
     counts: list[int] = []

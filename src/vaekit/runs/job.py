@@ -39,6 +39,7 @@ class Job:
         run, data = open_data(run)
         check_memory(run, data.schema)
         model = build_model(run, data.schema)
+        check_memory(run, data.schema, model)
         folder = None
         if run.run_dir and world.leads:
             folder = RunFolder.create(run.run_dir)

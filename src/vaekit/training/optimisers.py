@@ -1,52 +1,90 @@
-"""From an optimiser's settings to torch's optimiser, in its fused form where there is one."""
+"""Adam and its kin over named state: torch's own update rules, in their fused form where there is one.
+
+The rules are called as functions. Torch's optimiser classes around them import the compiler (a second, before the first
+step), and spend on hooks a third of what a small model's update takes.
+"""
 
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.adam import adam
+from torch.optim.adamax import adamax
 
-from vaekit.training.spec import Adam, AdamW, Train
+from vaekit.training.spec import Adamax, AdamW, Optimiser
 
-
-def build_optimiser(settings: Train, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    chosen, lr = settings.optimiser, settings.lr
-    parameters = list(parameters)
-    if isinstance(chosen, Adam):
-        return torch.optim.Adam(parameters, lr, chosen.betas, chosen.eps, fused=_can_fuse(parameters))
-    if isinstance(chosen, AdamW):
-        decay, fused = chosen.weight_decay, _can_fuse(parameters)
-        return torch.optim.AdamW(parameters, lr, chosen.betas, chosen.eps, weight_decay=decay, fused=fused)
-    return torch.optim.Adamax(parameters, lr, chosen.betas, chosen.eps)
+FLUSH_EVERY = 100  # steps
+SMALLEST_MEAN, SMALLEST_SQUARE = 1e-30, 1e-36  # far below what can change a weight, by their ratio to eps
 
 
-@torch.no_grad()
-def take_step(optimiser: torch.optim.Optimizer) -> None:
-    """`optimiser.step()`; fused Adam is called as a function, without the tenth of a small step that goes to hooks."""
-    (group,) = optimiser.param_groups
-    trained = [p for p in group["params"] if p.grad is not None]
-    states = [optimiser.state.get(p, {}) for p in trained]
-    if not group.get("fused") or not all(states):
-        optimiser.step()
-        return
-    adam(
-        trained,
-        [p.grad for p in trained],  # pyright: ignore[reportArgumentType]
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
-        [],
-        [state["step"] for state in states],
-        fused=True,
-        amsgrad=False,
-        beta1=group["betas"][0],
-        beta2=group["betas"][1],
-        lr=group["lr"],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
-        maximize=False,
-        decoupled_weight_decay=group["decoupled_weight_decay"],
-    )
+class Updates:
+    """An optimiser at work.
+
+    settings: which rule, and its numbers.
+    parameters: what it updates, by their gradients; one without a gradient is left as it is.
+    """
+
+    def __init__(self, settings: Optimiser, parameters: Iterable[nn.Parameter]):
+        self.settings = settings
+        self.parameters = list(parameters)
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
+        self.fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self.parameters)
+        self.second = "exp_inf" if isinstance(settings, Adamax) else "exp_avg_sq"
+
+    def clear_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def __call__(self, lr: float, step: int) -> None:
+        """One step at this learning rate; `step` is its number in training."""
+        chosen = self.settings
+        trained: list[Tensor] = []
+        gradients, states = [], []
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                trained += [parameter]
+                gradients += [parameter.grad]
+                states += [self.state.get(parameter) or self._start(parameter)]
+        means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", self.second, "step"))
+        (beta1, beta2), eps = chosen.betas, chosen.eps
+        if isinstance(chosen, Adamax):
+            adamax(
+                trained, gradients, means, squares, steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0
+            )
+        else:
+            adam(
+                trained,
+                gradients,
+                means,
+                squares,
+                [],
+                steps,
+                fused=self.fused,
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                eps=eps,
+                weight_decay=chosen.weight_decay if isinstance(chosen, AdamW) else 0.0,
+                decoupled_weight_decay=isinstance(chosen, AdamW),
+                amsgrad=False,
+                maximize=False,
+            )
+        if step % FLUSH_EVERY == 0:
+            _flush(means, SMALLEST_MEAN)
+            _flush(squares, SMALLEST_SQUARE)
+
+    def _start(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        self.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device if self.fused else None),
+            "exp_avg": torch.zeros_like(parameter),
+            self.second: torch.zeros_like(parameter),
+        }
+        return self.state[parameter]
 
 
-def _can_fuse(parameters: list[nn.Parameter]) -> bool:
-    return all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in parameters)
+def _flush(moments: list[Tensor], smallest: float) -> None:
+    """Moments of weights that no gradient reaches any more fade into denormal numbers, in which a CPU is slow: the
+    update took four times as long after 800 steps on 500 images. Zero serves as well."""
+    for moment in moments:
+        moment.masked_fill_(moment.abs() < smallest, 0)

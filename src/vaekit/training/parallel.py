@@ -1,13 +1,13 @@
-"""What differs between one process and many: how the step is wrapped, and how its tensors are put together."""
+"""What differs between one process and many: how the step is wrapped, and how its tensors are put together.
+
+What torch has for this takes a second to import, so each function does that for itself, where there are several.
+"""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from vaekit.world import World
 
@@ -17,6 +17,9 @@ def shard(step: nn.Module, world: World) -> None:
 
     Only parts that map tensors to tensors are divided on their own: the networks of `Conditional`.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(next(step.parameters()).device.type, (world.size,))
     for module in list(step.modules()):
         network = getattr(module, "network", None)
@@ -27,7 +30,12 @@ def shard(step: nn.Module, world: World) -> None:
 
 def wrap(step: nn.Module, world: World) -> nn.Module:
     """The step as it is called in training: its gradients are averaged over the processes."""
-    if world.size == 1 or isinstance(step, FSDPModule):
+    if world.size == 1:
+        return step
+    from torch.distributed.fsdp import FSDPModule
+    from torch.nn.parallel import DistributedDataParallel
+
+    if isinstance(step, FSDPModule):
         return step
     device = next(step.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
@@ -37,6 +45,12 @@ def wrap(step: nn.Module, world: World) -> nn.Module:
 @contextmanager
 def syncing(engine: nn.Module, now: bool) -> Iterator[None]:
     """Average gradients over processes in this backward pass, or only add them up here."""
+    if not dist.is_initialized():
+        yield
+        return
+    from torch.distributed.fsdp import FSDPModule
+    from torch.nn.parallel import DistributedDataParallel
+
     if isinstance(engine, FSDPModule):
         engine.set_requires_gradient_sync(now)
     context: AbstractContextManager[None] = nullcontext()
@@ -48,12 +62,20 @@ def syncing(engine: nn.Module, now: bool) -> Iterator[None]:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor that may be divided; every process has to ask."""
+    if not dist.is_initialized():
+        return tensor
+    from torch.distributed.tensor import DTensor
+
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
     """A new tensor with these values, on the device of `like`, and divided as `like` is where shapes agree."""
     moved = tensor.to(like.device, copy=True)
+    if not dist.is_initialized():
+        return moved
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
     if isinstance(like, DTensor) and moved.shape == like.shape:
         return distribute_tensor(moved, like.device_mesh, like.placements)
     return moved

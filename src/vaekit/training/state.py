@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
-from vaekit.training.optimisers import build_optimiser
+from vaekit.training.optimisers import Updates
 from vaekit.training.parallel import placed_like, shard, whole
 from vaekit.training.spec import Train
 from vaekit.training.step import Step
@@ -72,7 +72,7 @@ class State:
         if step.world.size > 1 and settings.parallel == "fsdp":
             self.twin = copy.deepcopy(step.model)
             shard(step, step.world)
-        self.optimiser = build_optimiser(settings, step.model.parameters())
+        self.optimiser = Updates(settings.optimiser, step.model.parameters())
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
@@ -136,7 +136,7 @@ class State:
         if tensors:
             raise ModelFileError(f"the checkpoint holds {min(tensors)}, which this run's settings have no place for")
         self.step.signal_mean.forget()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.clear_gradients()
         self.at = snapshot.progress
         products.remember(self.at.kernels)
         self.settled = True

@@ -13,7 +13,6 @@ from vaekit.errors import Diverged, VaekitError
 from vaekit.models.noise import Purpose, new_generator, noise_of_rows
 from vaekit.models.vae import Model
 from vaekit.training.engine import build_engine
-from vaekit.training.optimisers import take_step
 from vaekit.training.parallel import whole
 from vaekit.training.spec import Train
 from vaekit.training.state import State
@@ -61,7 +60,6 @@ class Updater:
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
         self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
-        self.parameters = list(self.step.parameters())
         self.engine = build_engine(state, settings, steps)
 
     def __call__(self, index: Tensor, steps: int) -> str:
@@ -78,10 +76,9 @@ class Updater:
         if not math.isfinite(sums["loss"]):
             raise NotFinite(self._explain(index, sums))
         lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
-        state.optimiser.param_groups[0]["lr"] = lr
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):
-            take_step(state.optimiser)
+            state.optimiser(lr, state.at.step)
             self.step.signal_mean.settle(self.world.sum)
             if state.average is not None:
                 state.average.update_parameters(self.step.model)
@@ -117,8 +114,7 @@ class Updater:
         """Leaves the mean gradient over the batch; the sums of the loss and its parts over all its rows."""
         told = ""
         while True:
-            for parameter in self.parameters:
-                parameter.grad = None
+            self.state.optimiser.clear_gradients()
             self.step.signal_mean.forget()
             try:
                 return told, self._add_up(index)
