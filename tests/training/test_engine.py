@@ -70,18 +70,20 @@ def test_a_program_gives_what_autograd_gives(kind):
     engines = []
 
     def programs(state: State) -> Programs:
-        engines.append(Programs(state, "off"))
+        engines.append(Programs(state, Train(batch_size=20)))
         return engines[-1]
 
     check_close(gradients(KINDS[kind], programs), gradients(KINDS[kind], Autograd))
-    assert engines[0].autograd is None, engines[0].told
+    assert not engines[0].untraceable, engines[0].told
     assert len(engines[0].traced) == 2  # of two shapes: whole batches and the last
 
 
 @pytest.mark.parametrize("kind", ["categorical", "conv", "bernoulli"])
 def test_a_program_with_every_product_by_onednn(kind, monkeypatch):
     monkeypatch.setattr(products, "choose", lambda x, weight, bias: ("product", "onednn"))
-    check_close(gradients(KINDS[kind], lambda state: Programs(state, "off")), gradients(KINDS[kind], Autograd))
+    check_close(
+        gradients(KINDS[kind], lambda state: Programs(state, Train(batch_size=20))), gradients(KINDS[kind], Autograd)
+    )
 
 
 def model_of(encoder: nn.Module) -> State:
@@ -92,7 +94,7 @@ def model_of(encoder: nn.Module) -> State:
 def test_buffers_that_a_network_changes_are_changed_once_by_a_program():
     x, noise = torch.rand(8, 6).round(), [torch.randn(1, 8, 2)]
     after = []
-    for make in (Autograd, lambda state: Programs(state, "off")):
+    for make in (Autograd, lambda state: Programs(state, Train(batch_size=20))):
         torch.manual_seed(0)
         state = model_of(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)))
         engine = make(state)
@@ -114,7 +116,7 @@ class Choosy(nn.Module):
 
 def test_a_step_that_cannot_be_traced_runs_through_autograd_and_says_so():
     state = model_of(Choosy())
-    engine = Programs(state, "off")
+    engine = Programs(state, Train(batch_size=20))
     engine(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
     assert "cannot be traced" in engine.told
     assert state.step.model.posterior.network.layer.weight.grad is not None
@@ -124,7 +126,7 @@ def test_parameters_that_have_no_gradient_keep_none():
     network = nn.Linear(6, 4)
     network.idle = nn.Parameter(torch.zeros(3))
     state = model_of(network)
-    Programs(state, "off")(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
+    Programs(state, Train(batch_size=20))(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
     assert network.idle.grad is None
     assert network.weight.grad is not None
 
@@ -186,8 +188,8 @@ def test_networks_in_bf16_leave_everything_else_in_single_precision():
     assert all(value.dtype == torch.float32 for value in sums.values())
     assert all(p.grad.dtype == torch.float32 for p in half.state.step.parameters())
     exact = start([*MLP, "train.precision=fp32"])
-    wanted = gradients([*MLP], lambda state: Programs(state, "off"))
-    found = gradients([*MLP, "train.precision=bf16"], lambda state: Programs(state, "off"))
+    wanted = gradients([*MLP], lambda state: Programs(state, Train(batch_size=20)))
+    found = gradients([*MLP, "train.precision=bf16"], lambda state: Programs(state, Train(batch_size=20)))
     assert not exact.state.step.bf16
     check_close(found, wanted, rtol=0.05)
     assert any(not torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
@@ -226,7 +228,7 @@ def test_a_compiled_program_gives_the_same(fresh_cache):
     engines = []
 
     def compiled(state: State) -> Programs:
-        engines.append(Programs(state, "on"))
+        engines.append(Programs(state, Train(batch_size=20, compile="on")))
         return engines[-1]
 
     check_close(gradients(MLP, compiled), gradients(MLP, Autograd))

@@ -1,5 +1,6 @@
 """Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -149,7 +150,7 @@ class Categorical(Distribution):
         return self.probs @ self._levels() ** 2 - self.mean**2
 
     def log_prob(self, value: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(self.batch_shape, value.shape)
+        shape = np.broadcast_shapes(self.batch_shape, value.shape)  # torch's imports sympy
         index = value.long().expand(shape).unsqueeze(self.dim)
         full = list(index.shape)
         full[self.dim] = -1

@@ -30,7 +30,7 @@ class CannotCompile(Exception):
 
 def name_of(program: fx.GraphModule) -> str:
     """A name for what a program computes, the same in every process."""
-    shapes = [str(tuple(node.meta["val"].shape)) for node in program.graph.nodes if node.op == "placeholder"]
+    shapes = [str(node.meta["form"].shape) for node in program.graph.nodes if node.op == "placeholder"]
     text = "\n".join([program.code, *shapes, f"{torch.get_num_threads()} threads"])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -12,11 +12,13 @@ from torch.func import functional_call
 from vaekit import products
 from vaekit.training.compiling import Call, CannotCompile, compile_if_faster, compile_program, pays, record
 from vaekit.training.parallel import syncing, wrap
-from vaekit.training.program import Untraceable, choose_products, trace
+from vaekit.training.program import choose_products, trace
+from vaekit.training.recording import Untraceable
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 
-TRACED_FROM = 4000  # steps of a training: importing what traces and tracing take seconds, and save 1 ms in each step
+TRACED_FROM = 500  # steps of a training: for fewer, tracing does not pay
+FIRST_TRACED = 20  # steps before are through autograd, so that the first does not wait
 BF16_FROM = 1.5  # times the speed of single precision
 WORTH_TELLING = 60  # seconds of training, from which on a person may wonder why it is not compiled
 WATCHED = 30  # calls of a program before it is decided whether to compile it
@@ -30,7 +32,7 @@ def build_engine(state: State, settings: Train, steps: int) -> "Engine":
         state.advance(precision=state.step.world.agree(choose_precision(settings.precision, state.step)))
     state.step.bf16 = state.at.precision == "bf16"
     if state.step.world.size == 1 and (steps >= TRACED_FROM or settings.compile == "on" or state.at.compiled):
-        return Programs(state, settings.compile)
+        return Programs(state, settings, FIRST_TRACED)
     return Autograd(state)
 
 
@@ -77,30 +79,38 @@ class Traced:
 class Programs:
     """The step as a program for each shape of batch; through autograd once one cannot be traced.
 
-    compile: as in the settings of training. What is decided is noted in the state, and followed where it is there.
+    What is decided about compiling is noted in the state, and followed where it is there.
+
+    first: the first step that is run by a program.
     """
 
-    def __init__(self, state: State, compile: str):
-        self.state, self.step = state, state.step
+    def __init__(self, state: State, settings: Train, first: int = 0):
+        self.state, self.step, self.batch_size, self.first = state, state.step, settings.batch_size, first
         self.parameters = dict(state.step.named_parameters())
         self.buffers = dict(state.step.named_buffers())
         self.traced: dict[object, Traced] = {}
-        self.autograd: Autograd | None = None
+        self.untraceable = False
+        self.autograd = Autograd(state)
         self.told = ""
-        if state.at.compiled is None and compile != "auto":
-            state.advance(compiled=compile == "on")
+        if state.at.compiled is None and settings.compile != "auto":
+            state.advance(compiled=settings.compile == "on")
 
     def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
+        if self.untraceable or self.state.at.step < self.first:
+            return self.autograd(x, noise, scale, last)
         key = (scale, self.step.steps, *(None if t is None else (t.shape, t.dtype) for t in (x, *noise)))
-        if key not in self.traced and self.autograd is None:
+        if key not in self.traced:
             try:
                 self.traced[key] = self._trace(x, noise, scale)
             except Untraceable as why:
-                self.autograd = Autograd(self.state)
-                self.told = f"each step runs one operation after the other, since it cannot be traced ({why})"
-        if self.autograd is not None:
-            return self.autograd(x, noise, scale, last)
+                self.untraceable = True
+                self.told = f"each step runs one operation after the other, since it cannot be traced: {why}"
+                return self.autograd(x, noise, scale, last)
         return self._run(self.traced[key], x, noise)
+
+    def _is_main(self, x: Tensor) -> bool:
+        """Whether these rows are as many as nearly all pieces have, and not the rest of an epoch."""
+        return len(x) == min(self.state.at.micro_batch or self.batch_size, self.batch_size)
 
     def _run(self, traced: Traced, x: Tensor, noise: Noise) -> dict[str, Tensor]:
         began = time.perf_counter()
@@ -108,8 +118,9 @@ class Programs:
             sums, *gradients = traced.run(*self._inputs(x, noise))
         for parameter, gradient in zip(traced.parameters, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
-        traced.seconds += [time.perf_counter() - began]
-        if self.state.at.compiled is None and len(traced.seconds) == WATCHED:
+        if len(traced.seconds) < WATCHED:
+            traced.seconds += [time.perf_counter() - began]
+        if self.state.at.compiled is None and len(traced.seconds) == WATCHED and self._is_main(x):
             self._decide(traced, self._spare_inputs(x, noise))
         return dict(zip(traced.sums, sums.unbind(), strict=True))
 
@@ -143,7 +154,7 @@ class Programs:
         program = trace(gradients, inputs)
         self.state.advance(kernels={**self.state.at.kernels, **choose_products(program)})
         traced = Traced(program, program.forward, list(sums), list(parameters))
-        if self.state.at.compiled and not self.traced:
+        if self.state.at.compiled and self._is_main(x):
             try:
                 traced.run = compile_program(program, inputs)
             except CannotCompile as why:
@@ -153,7 +164,7 @@ class Programs:
         return traced
 
     def _decide(self, traced: Traced, inputs: list[Tensor]) -> None:
-        """Whether to compile the program that is called most, which is the first."""
+        """Whether to compile the program that is called most."""
         calls, seconds = self.step.steps - self.state.at.step, statistics.median(traced.seconds)
         promising, reckoning = pays(traced.program, seconds, calls)
         compiled, found = None, reckoning

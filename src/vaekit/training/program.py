@@ -5,40 +5,29 @@ tensor operations that took place; whatever did not touch a tensor (distribution
 and so are values that nothing needs. A program is as general as the shapes that it was traced for, and no more.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from vaekit import products
+from vaekit.training.recording import Flat, Form, record
 
 aten = torch.ops.aten
 LARGEST_CONSTANT = 1 << 16  # bytes
-
-Flat = Callable[..., Sequence[Tensor]]
-
-
-class Untraceable(Exception):
-    """A step that cannot be a program; the message says why."""
 
 
 def trace(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     """The operations by which `function(*inputs)` comes to its results, a sequence of tensors.
 
     Raises:
-        Untraceable: Python decides something by a tensor's values (`if loss > 0`), or uses what torch cannot trace.
+        Untraceable: see `record`.
     """
-    try:
-        program = make_fx(function, decomposition_table=_SIMPLER)(*inputs)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # of many kinds; a mistake in the step itself is raised again by the step as it stands
-        raise Untraceable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    program = record(function, inputs)
     _fold_constants(program)
     for node in program.graph.nodes:
-        if (same := _same_as(node)) is not None:
-            node.replace_all_uses_with(same)
+        if node.op == "call_function" and (simpler := _same_as(node) or _view_of(node)) is not None:
+            node.replace_all_uses_with(simpler)
     program.graph.eliminate_dead_code()
     program.recompile()
     return program
@@ -48,7 +37,7 @@ def choose_products(program: fx.GraphModule) -> dict[str, str]:
     """Have each matrix product done by the kernel that is fastest for its shapes; what was chosen, by product."""
     chosen = {}
     for node in list(program.graph.nodes):
-        if node.target not in (aten.mm.default, aten.addmm.default):
+        if node.target not in (aten.mm.default, aten.addmm.default) or node.kwargs:
             continue
         *bias, left, right = node.args
         x, weight = _like(left), _like(right).t()
@@ -68,28 +57,8 @@ def choose_products(program: fx.GraphModule) -> dict[str, str]:
     return chosen
 
 
-def _select_backward(gradient: Tensor, sizes: Sequence[int], dim: int, index: int) -> object:
-    """The gradient of what was picked out of a dimension of one: torch fills zeros and copies, and a view will do."""
-    return gradient.unsqueeze(dim) if sizes[dim] == 1 else NotImplemented
-
-
-def _reduce(
-    x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None
-) -> object:
-    """A sum or a mean over dimensions of one."""
-    if not dims or dtype is not None or any(x.shape[dim] != 1 for dim in dims):
-        return NotImplemented
-    return x if keepdim else x.squeeze(tuple(dims))
-
-
-_SIMPLER = {
-    aten.select_backward.default: _select_backward,
-    aten.sum.dim_IntList: _reduce,
-    aten.mean.dim: _reduce,
-}
-_SAME = {aten.detach.default, aten.alias.default}
+_SAME = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
 _VIEWS = {aten.view.default, aten._unsafe_view.default, aten.expand.default, aten.permute.default}
-_MADE = {aten.zeros_like.default, aten.ones_like.default, aten.scalar_tensor.default, aten.full.default}
 # of operations with these other arguments, the result is the first argument
 _IDLE: dict[object, tuple[int, ...]] = {
     aten.mul.Tensor: (1,),
@@ -103,7 +72,7 @@ _IDLE: dict[object, tuple[int, ...]] = {
 def _same_as(node: fx.Node) -> fx.Node | None:
     """The node that gives the same as this one, if this one does nothing."""
     args = node.args
-    if node.op != "call_function" or not args or not isinstance(args[0], fx.Node):
+    if not args or not isinstance(args[0], fx.Node):
         return None
     if node.target in _SAME:
         return args[0]
@@ -113,27 +82,55 @@ def _same_as(node: fx.Node) -> fx.Node | None:
         return args[0].args[0]  # pyright: ignore[reportReturnType]
     if node.target in (aten.add.Tensor, aten.sub.Tensor) and not node.kwargs:
         for one, other in ((args[0], args[1]), (args[1], args[0])):
-            subtracts = node.target is aten.sub.Tensor and one is args[1]
-            if not subtracts and _is_zero(other) and isinstance(one, fx.Node) and _form(one) == _form(node):
+            subtracted = node.target is aten.sub.Tensor and one is args[1]
+            if not subtracted and _is_zero(other) and isinstance(one, fx.Node) and _form(one) == _form(node):
                 return one
     return None
 
 
+def _view_of(node: fx.Node) -> fx.Node | None:
+    """A view in place of an operation that copies, if a dimension of one makes them the same."""
+    if node.target is aten.select_backward.default:
+        given, sizes, dim, _ = node.args
+        target, args = aten.unsqueeze.default, (given, dim)
+        fits = sizes[dim] == 1  # pyright: ignore
+    elif node.target in (aten.sum.dim_IntList, aten.mean.dim) and len(node.args) > 1 and not node.kwargs:
+        given, dims, *keep = node.args
+        target, args = aten.squeeze.dims, (given, dims)
+        fits = dims and not any(keep) and all(_form(given).shape[dim] == 1 for dim in dims)  # pyright: ignore
+    else:
+        return None
+    if not fits:
+        return None
+    with node.graph.inserting_before(node):
+        view = node.graph.call_function(target, args)
+    view.meta["form"] = Form.of(target(_form(given).empty(), *args[1:]))
+    return view
+
+
+def _form(node: object) -> Form:
+    assert isinstance(node, fx.Node)
+    return node.meta["form"]
+
+
+def _is_zero(node: object) -> bool:
+    return isinstance(node, fx.Node) and node.meta.get("zero", False)
+
+
+_MADE = {aten.scalar_tensor.default, aten.full.default, aten.zeros.default, aten.ones.default, aten.arange.default}
+
+
 def _fold_constants(program: fx.GraphModule) -> None:
-    """Compute once what depends on no input: torch's backward pass begins with a good many such."""
+    """Compute once what depends on no input: torch's backward passes begin with a good many such."""
     written = set(_written(program))
     found: dict[fx.Node, Tensor] = {}
     for node in program.graph.nodes:
-        target = node.target
+        target, given = node.target, node.all_input_nodes
         if not isinstance(target, torch._ops.OpOverload) or target._schema.is_mutable or node in written:
             continue
-        known = all(given in found for given in node.all_input_nodes)
         if target in (aten.zeros_like.default, aten.ones_like.default):
-            val = node.meta["val"]
-            found[node] = torch.full_like(_like(node), float(target is aten.ones_like.default), dtype=val.dtype)
-        elif target in _MADE or (
-            known and node.all_input_nodes and torch.Tag.nondeterministic_seeded not in target.tags
-        ):
+            found[node] = torch.full_like(_form(node).empty(), target is aten.ones_like.default)
+        elif target in _MADE or (given and all(node in found for node in given) and not _is_random(target)):
             args, kwargs = fx.map_arg((node.args, node.kwargs), lambda given: found[given])
             if isinstance(value := target(*args, **kwargs), Tensor):
                 found[node] = value
@@ -147,6 +144,10 @@ def _fold_constants(program: fx.GraphModule) -> None:
         node.replace_all_uses_with(constant)
 
 
+def _is_random(target: torch._ops.OpOverload) -> bool:
+    return torch.Tag.nondeterministic_seeded in target.tags
+
+
 def _written(program: fx.GraphModule) -> Iterator[fx.Node]:
     """Everything that an operation in place may write into."""
     for node in program.graph.nodes:
@@ -157,16 +158,6 @@ def _written(program: fx.GraphModule) -> Iterator[fx.Node]:
                 yield into
 
 
-def _form(node: fx.Node) -> tuple:
-    val = node.meta["val"]
-    return val.shape, val.stride(), val.dtype
-
-
-def _is_zero(node: object) -> bool:
-    return isinstance(node, fx.Node) and node.meta.get("zero", False)
-
-
 def _like(node: fx.Node) -> Tensor:
-    """Numbers with the shape, strides and device of what a node gives."""
-    val = node.meta["val"]
-    return torch.empty_strided(val.shape, val.stride(), dtype=val.dtype, device=val.device).normal_()
+    """Numbers of the form that a node gives."""
+    return _form(node).empty().normal_()
