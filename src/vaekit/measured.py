@@ -28,9 +28,11 @@ class Measured:
             self.read = True
         return self.facts.get(fact)
 
-    def put(self, fact: str, value: object) -> None:
-        """Note a fact; one that another process has noted meanwhile is overwritten."""
+    def put(self, fact: str, value: object, keep: bool = True) -> None:
+        """Note a fact, for other processes too if it is to be kept."""
         self.facts[fact] = value
+        if not keep:
+            return
         path = self._path()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ A choice is made once for each shape on each machine. Only single precision on a
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from vaekit.measured import Measured
 Kernel = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 WORTH_IT = 1.15  # another kernel must be this much faster than torch's own: near ties are not to be decided by noise
+CALM = 1.3
 ROUNDS, MOST_ROUNDS, MEASURED_FOR = 4, 40, 0.015  # seconds
 
 
@@ -41,7 +43,7 @@ def choose(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[str, str]:
     kernel = measured.get(name)
     if kernel not in KERNELS:
         kernel = _fastest(x, weight, bias)
-        measured.put(name, kernel)
+        measured.put(name, kernel, keep=is_calm())
     return name, str(kernel)
 
 
@@ -75,20 +77,27 @@ def bf16_gain() -> float:
         x, weight = torch.ones(256, 512), torch.ones(512, 512)
         (half,) = _seconds([F.linear], x.bfloat16(), weight.bfloat16(), None)
         gain = min(_seconds(KERNELS.values(), x, weight, None)) / half
-        measured.put(name, gain)
+        measured.put(name, gain, keep=is_calm())
     return gain
 
 
 def threads_help() -> float:
-    """How many times faster a product is on all of torch's threads than on one; below 1, others are using the cores."""
+    """How many times faster a product is on all of torch's threads than on one."""
     threads = torch.get_num_threads()
     x, weight = torch.ones(256, 512), torch.ones(512, 512)
     try:
         torch.set_num_threads(1)
-        alone = _seconds([F.linear], x, weight, None)[0]
+        (alone,) = _seconds([F.linear], x, weight, None)
     finally:
         torch.set_num_threads(threads)
-    return alone / _seconds([F.linear], x, weight, None)[0]
+    (together,) = _seconds([F.linear], x, weight, None)
+    return alone / together
+
+
+@cache
+def is_calm() -> bool:
+    """Whether what this process measures can be trusted: threads gain where cores are free."""
+    return torch.get_num_threads() == 1 or threads_help() > CALM
 
 
 def _fastest(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:

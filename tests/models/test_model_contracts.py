@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from unions import examples, members, name
 from vaekit.models import VAE, Conditional, Conv, Gaussian, Likelihood, Mlp, Network, Prior, Standard
 from vaekit.models.families import Head
+from vaekit.models.networks import Linear
 from vaekit.models.noise import draw_from, new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -208,7 +209,7 @@ def test_every_activation_builds_and_is_not_linear(activation: Any) -> None:
 
 def test_an_mlp_without_widths_is_linear() -> None:
     built = Mlp(widths=()).build((4,), 3)
-    assert [type(layer) for layer in built.layers] == [nn.Linear]
+    assert [type(layer) for layer in built.layers] == [Linear]
 
 
 def test_a_convolution_refuses_what_is_no_image() -> None:

@@ -9,8 +9,10 @@ from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Standard
 from vaekit.objectives import Elbo
 from vaekit.runs import Job, fit, make_run, override, preset
 from vaekit.training import State, Step, Train, compiling
-from vaekit.training.engine import Autograd, Programs, build_engine
+from vaekit.training.engine import Autograd, Programs, build_engine, slowed_by_others
+from vaekit.training.optimisers import Updates
 from vaekit.training.program import trace
+from vaekit.training.spec import Adam, Adamax, AdamW
 from vaekit.training.update import Updater
 from vaekit.world import World
 
@@ -246,3 +248,54 @@ def test_whether_to_compile_is_decided_by_what_it_saves(fresh_cache):
     promising, reckoning = compiling.pays(program, seconds=0.01, calls=1_000_000)
     assert not promising
     assert "as measured before" in reckoning
+
+
+def test_a_busy_machine_is_noticed(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for gain, wanted in ((0.5, "this machine is busy: 2 threads are slower than one (0.50 times"), (1.9, "")):
+        monkeypatch.setattr(products, "threads_help", lambda gain=gain: gain)
+        assert slowed_by_others(torch.device("cpu")).startswith(wanted)
+        assert bool(slowed_by_others(torch.device("cpu"))) == bool(wanted)
+
+
+def test_what_a_busy_machine_measures_is_not_kept(fresh_cache, monkeypatch):
+    monkeypatch.setattr(products, "is_calm", lambda: False)
+    products.choose(torch.ones(4, 8), torch.ones(5, 8), None)
+    assert not list(fresh_cache.rglob("*.json"))
+
+
+def test_asking_whether_threads_help_leaves_their_number_alone():
+    before = torch.get_num_threads()
+    assert products.threads_help() > 0
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "adamax"])
+def test_updates_are_those_of_torchs_optimisers(optimiser):
+    spec = {"adam": Adam(betas=(0.8, 0.9)), "adamw": AdamW(weight_decay=0.1), "adamax": Adamax(eps=1e-3)}[optimiser]
+    theirs = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[optimiser]
+    more = {"weight_decay": 0.1} if optimiser == "adamw" else {}
+    ours = [nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3))]
+    others = [nn.Parameter(p.detach().clone()) for p in ours]
+    update = Updates(spec, ours)
+    wanted = theirs(others, lr=0.1, betas=spec.betas, eps=spec.eps, **more)
+    for step in range(210):
+        for p, q in zip(ours, others, strict=True):
+            p.grad = torch.randn_like(p) * (step < 5)
+            q.grad = p.grad.clone()
+        update(0.1, step)
+        wanted.step()
+    for p, q in zip(ours, others, strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_moments_that_fade_do_not_become_denormal():
+    weight = nn.Parameter(torch.ones(1000))
+    update = Updates(Adam(betas=(0.9, 0.9)), [weight])
+    for step in range(2000):
+        weight.grad = torch.full_like(weight, float(step == 0))
+        update(1e-3, step)
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = update.state[weight][name]
+            assert not ((moment != 0) & (moment.abs() < torch.finfo(torch.float32).tiny)).any()
+    assert not update.state[weight]["exp_avg"].any()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from vaekit import products
 from vaekit.spec import by_kind, spec
 
 Shape = tuple[int, ...]
@@ -82,6 +83,15 @@ class Conv:
         return ConvDecoder(math.prod(in_shape), features, image, self)
 
 
+class Linear(nn.Linear):
+    """torch's, by the fastest kernel where no gradient is asked for. (Training chooses kernels for whole steps.)"""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(input.device.type):
+            return super().forward(input)
+        return products.linear(input, self.weight, self.bias)
+
+
 Network = Annotated[Mlp | Conv, Field(discriminator="kind"), by_kind]
 
 
@@ -92,7 +102,7 @@ class MlpNetwork(nn.Module):
         sizes = (math.prod(in_shape), *widths)
         layers: list[nn.Module] = []
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            layers += [nn.Linear(fan_in, fan_out)]
+            layers += [Linear(fan_in, fan_out)]
             if i < len(widths) - 1:
                 layers += [_ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers)
@@ -121,7 +131,7 @@ class ConvEncoder(nn.Module):
             )
         )
         flat = net.channels[-1] * math.prod(sizes[-1])
-        self.top = nn.Sequential(nn.Flatten(), nn.Linear(flat, net.hidden), act(), nn.Linear(net.hidden, features))
+        self.top = nn.Sequential(nn.Flatten(), Linear(flat, net.hidden), act(), Linear(net.hidden, features))
 
     @property
     def output_bias(self) -> nn.Parameter:
@@ -141,9 +151,9 @@ class ConvDecoder(nn.Module):
         inwards = net.channels[::-1]
         self.first = (inwards[0], *self.sizes[0])
         self.bottom = nn.Sequential(
-            nn.Linear(in_features, net.hidden),
+            Linear(in_features, net.hidden),
             self.act,
-            nn.Linear(net.hidden, math.prod(self.first)),
+            Linear(net.hidden, math.prod(self.first)),
             self.act,
         )
         self.stages = nn.ModuleList(

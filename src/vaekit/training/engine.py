@@ -46,6 +46,17 @@ def choose_precision(asked: str, step: nn.Module) -> str:
     return "bf16" if weight.device.type == "cpu" and products.bf16_gain() > BF16_FROM else "fp32"
 
 
+def slowed_by_others(device: torch.device) -> str:
+    """What to tell of a machine whose cores are in use by others, so that threads wait for one another."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1 or (gain := products.threads_help()) >= 1:
+        return ""
+    return (
+        f"this machine is busy: {threads} threads are slower than one ({gain:.2f} times its speed); OMP_NUM_THREADS=1 "
+        "is faster until its cores are free"
+    )
+
+
 class Autograd:
     """For several processes, short runs, and whatever cannot be traced."""
 

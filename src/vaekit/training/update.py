@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from vaekit.errors import Diverged, VaekitError
 from vaekit.models.noise import Purpose, new_generator, noise_of_rows
 from vaekit.models.vae import Model
-from vaekit.training.engine import build_engine
+from vaekit.training.engine import build_engine, slowed_by_others
 from vaekit.training.parallel import whole
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import NoiseSource
 
+ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 MOST_SKIPPED = 20  # in a row
 ADVICE = "Try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
 
@@ -61,6 +62,7 @@ class Updater:
         self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
+        self.engine.told = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
 
     def __call__(self, index: Tensor, steps: int) -> str:
         """Update by the rows `index` of the global batch; returns what there is to tell, mostly nothing.
