@@ -95,6 +95,11 @@ def lost_a_process(error: BaseException) -> bool:
     return known and dist.is_initialized()
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch has an error of its own for GPUs, and a text for CPUs."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()

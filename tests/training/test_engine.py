@@ -9,7 +9,7 @@ from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Standard
 from vaekit.objectives import Elbo
 from vaekit.runs import Job, fit, make_run, override, preset
 from vaekit.training import State, Step, Train, compiling
-from vaekit.training.engine import Autograd, Programs, build_engine, slowed_by_others
+from vaekit.training.engine import FIRST_TRACED, Autograd, Programs, build_engine, slowed_by_others
 from vaekit.training.optimisers import Updates
 from vaekit.training.program import trace
 from vaekit.training.spec import Adam, Adamax, AdamW
@@ -279,23 +279,30 @@ def test_updates_are_those_of_torchs_optimisers(optimiser):
     others = [nn.Parameter(p.detach().clone()) for p in ours]
     update = Updates(spec, ours)
     wanted = theirs(others, lr=0.1, betas=spec.betas, eps=spec.eps, **more)
-    for step in range(210):
+    for step in range(10):
         for p, q in zip(ours, others, strict=True):
             p.grad = torch.randn_like(p) * (step < 5)
             q.grad = p.grad.clone()
-        update(0.1, step)
+        update(0.1)
         wanted.step()
     for p, q in zip(ours, others, strict=True):
         torch.testing.assert_close(p, q)
 
 
-def test_moments_that_fade_do_not_become_denormal():
-    weight = nn.Parameter(torch.ones(1000))
-    update = Updates(Adam(betas=(0.9, 0.9)), [weight])
-    for step in range(2000):
-        weight.grad = torch.full_like(weight, float(step == 0))
-        update(1e-3, step)
-        for name in ("exp_avg", "exp_avg_sq"):
-            moment = update.state[weight][name]
-            assert not ((moment != 0) & (moment.abs() < torch.finfo(torch.float32).tiny)).any()
-    assert not update.state[weight]["exp_avg"].any()
+def test_a_time_budget_becomes_steps_once_the_engine_is_settled(tmp_path):
+    job = start([*MLP, "train.budget=2s"])
+    events = list(job.events())
+    assert events[-1].kind == "end"
+    assert job.state.at.compiled is False
+    assert job.state.at.steps is not None
+    assert job.state.at.step == job.state.at.steps
+
+
+def test_a_training_of_some_length_runs_by_programs_after_its_first_steps():
+    job = start([*MLP, "train.epochs=300", "train.batch_size=25"])
+    update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=600)
+    assert isinstance(update.engine, Programs)
+    for step in range(FIRST_TRACED + 2):
+        update(torch.arange(25), 600)
+        assert bool(update.engine.traced) == (step >= FIRST_TRACED)
+    assert isinstance(Updater(job.state, job.data.train, job.run.train, seed=0, steps=100).engine, Autograd)

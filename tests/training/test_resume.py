@@ -59,8 +59,8 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_p
 
     update = Updates.__call__
 
-    def interrupted(optimiser, lr, step):
-        update(optimiser, lr, step)
+    def interrupted(optimiser, lr):
+        update(optimiser, lr)
         if job.state.at.step == 9:
             raise KeyboardInterrupt
 

@@ -30,13 +30,13 @@ class Terms:
 class StepContext:
     """What an objective may know of the training around it; the defaults serve a call on its own.
 
-    step: a number, or a tensor () where the step is traced into a program, in which numbers would be fixed.
+    step, steps: numbers, or tensors () where the step is traced into a program, in which numbers would be fixed.
 
     In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
     """
 
     step: int | Tensor = 0
-    steps: int = 1
+    steps: int | Tensor = 1
     rows: int | None = None
     model: nn.Module | None = None
     generator: torch.Generator | None = None

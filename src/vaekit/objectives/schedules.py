@@ -36,8 +36,8 @@ class Warmup:
     over: Fraction = 0.1
     kind: Literal["warmup"] = "warmup"
 
-    def at(self, step: int | Tensor, steps: int) -> float | Tensor:
-        """The number at a step, which may be a tensor (): then so is the number."""
+    def at(self, step: int | Tensor, steps: int | Tensor) -> float | Tensor:
+        """The number at a step; a tensor () where these are."""
         done = step / (self.over * steps)
         return self.start + (self.end - self.start) * (
             done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)

@@ -61,21 +61,24 @@ def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:
     return compiled
 
 
-def compile_if_faster(program: fx.GraphModule, inputs: Sequence[Tensor]) -> tuple[Call | None, str]:
-    """The program compiled, if it then runs faster, and what was found."""
+def compile_if_faster(
+    program: fx.GraphModule, inputs: Sequence[Tensor], ready: Callable[[Call], Call]
+) -> tuple[Call | None, str]:
+    """The program compiled, if it then runs faster, and what was found. ready: makes a call what is to be run."""
     began = time.perf_counter()
     compiled = compile_program(program, inputs)
     cost = time.perf_counter() - began
-    plain_seconds, compiled_seconds = _race([program.forward, compiled], inputs)
+    plain_seconds, compiled_seconds = _race([ready(program.forward), ready(compiled)], inputs)
     gain = 1 - compiled_seconds / plain_seconds
     measured.put(name_of(program), {"cost": cost, "gain": gain})
     found = f"{plain_seconds * 1e3:.2f} ms plain, {compiled_seconds * 1e3:.2f} ms compiled, after {cost:.0f} s"
     return (compiled, found) if gain > LEAST_GAIN else (None, found)
 
 
-def record(call: Call, inputs: Sequence[Tensor], fixed: int) -> Call:
-    """The call as a CUDA graph: all its kernels launched at once. The first `fixed` inputs are used where they lie."""
-    held = [*inputs[:fixed], *(t.clone() for t in inputs[fixed:])]
+def record(call: Call, inputs: Sequence[Tensor], lasting: int) -> Call:
+    """The call as a CUDA graph: all its kernels launched at once. The first `lasting` inputs are used where they lie,
+    whatever a call is given."""
+    held = [*inputs[:lasting], *(t.clone() for t in inputs[lasting:])]
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -86,7 +89,7 @@ def record(call: Call, inputs: Sequence[Tensor], fixed: int) -> Call:
         results = call(*held)
 
     def replay(*given: Tensor) -> Sequence[Tensor]:
-        for mine, theirs in zip(held[fixed:], given[fixed:], strict=True):
+        for mine, theirs in zip(held[lasting:], given[lasting:], strict=True):
             mine.copy_(theirs)
         graph.replay()
         return [result.clone() for result in results]

@@ -31,7 +31,8 @@ def build_engine(state: State, settings: Train, steps: int) -> "Engine":
     if state.at.precision is None:
         state.advance(precision=state.step.world.agree(choose_precision(settings.precision, state.step)))
     state.step.bf16 = state.at.precision == "bf16"
-    if state.step.world.size == 1 and (steps >= TRACED_FROM or settings.compile == "on" or state.at.compiled):
+    is_long = steps >= TRACED_FROM or settings.budget is not None or settings.compile == "on"
+    if state.step.world.size == 1 and is_long:
         return Programs(state, settings, FIRST_TRACED)
     return Autograd(state)
 
@@ -64,6 +65,7 @@ class Autograd:
         self.state = state
         self.engine = wrap(state.step, state.step.world)
         self.told = ""  # what there is to tell, once
+        self.decided = True  # how steps are to be computed
 
     def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
         """Add the gradient of scale times the loss to that of each parameter; returns the step's sums, detached.
@@ -102,6 +104,7 @@ class Programs:
         self.traced: dict[object, Traced] = {}
         self.untraceable = False
         self.autograd = Autograd(state)
+        self.budget = settings.seconds()
         self.told = ""
         if state.at.compiled is None and settings.compile != "auto":
             state.advance(compiled=settings.compile == "on")
@@ -109,7 +112,7 @@ class Programs:
     def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
         if self.untraceable or self.state.at.step < self.first:
             return self.autograd(x, noise, scale, last)
-        key = (scale, self.step.steps, *(None if t is None else (t.shape, t.dtype) for t in (x, *noise)))
+        key = (scale, *(None if t is None else (t.shape, t.dtype) for t in (x, *noise)))
         if key not in self.traced:
             try:
                 self.traced[key] = self._trace(x, noise, scale)
@@ -118,6 +121,11 @@ class Programs:
                 self.told = f"each step runs one operation after the other, since it cannot be traced: {why}"
                 return self.autograd(x, noise, scale, last)
         return self._run(self.traced[key], x, noise)
+
+    @property
+    def decided(self) -> bool:
+        """Whether steps are as fast by now as they are going to be."""
+        return self.untraceable or self.state.at.compiled is not None
 
     def _is_main(self, x: Tensor) -> bool:
         """Whether these rows are as many as nearly all pieces have, and not the rest of an epoch."""
@@ -132,13 +140,14 @@ class Programs:
         if len(traced.seconds) < WATCHED:
             traced.seconds += [time.perf_counter() - began]
         if self.state.at.compiled is None and len(traced.seconds) == WATCHED and self._is_main(x):
-            self._decide(traced, self._spare_inputs(x, noise))
+            self._decide(traced, x, noise)
         return dict(zip(traced.sums, sums.unbind(), strict=True))
 
     def _inputs(self, x: Tensor, noise: Noise) -> list[Tensor]:
-        step = torch.tensor(self.state.at.step, dtype=torch.float64)
+        dtype = torch.float32 if x.device.type == "mps" else torch.float64
+        clock = torch.tensor([self.state.at.step, self.step.steps], dtype=dtype, device=x.device)
         given = [t for t in (x, *noise) if t is not None]
-        return [*self.parameters.values(), *self.buffers.values(), *given, step]
+        return [*self.parameters.values(), *self.buffers.values(), *given, clock]
 
     def _spare_inputs(self, x: Tensor, noise: Noise) -> list[Tensor]:
         """Inputs for a call on trial: a step may change the buffers."""
@@ -154,15 +163,19 @@ class Programs:
             weights = {name: next(left) for name in self.parameters}
             others = {name: next(left) for name in self.buffers}
             given = [None if t is None else next(left) for t in (x, *noise)]
+            step, self.step.steps = next(left).unbind()
             with torch.enable_grad():
-                out = functional_call(self.step, weights | others, (given[0], None, None, given[1:], next(left)))
+                out = functional_call(self.step, weights | others, (given[0], None, None, given[1:], step))
                 found = torch.autograd.grad(out["loss"] * scale, list(weights.values()), allow_unused=True)
             sums[:] = out
             parameters[:] = [p for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
             return [torch.stack([value.detach() for value in out.values()]), *(g for g in found if g is not None)]
 
-        inputs = self._spare_inputs(x, noise)
-        program = trace(gradients, inputs)
+        inputs, steps = self._spare_inputs(x, noise), self.step.steps
+        try:
+            program = trace(gradients, inputs)
+        finally:
+            self.step.steps = steps
         self.state.advance(kernels={**self.state.at.kernels, **choose_products(program)})
         traced = Traced(program, program.forward, list(sums), list(parameters))
         if self.state.at.compiled and self._is_main(x):
@@ -170,22 +183,30 @@ class Programs:
                 traced.run = compile_program(program, inputs)
             except CannotCompile as why:
                 self.told = f"goes on uncompiled ({why})"
-        if x.device.type == "cuda":
-            traced.run = record(traced.run, self._spare_inputs(x, noise), len(self.parameters))
+        traced.run = self._recorded(traced.run, self._inputs(x, noise))
         return traced
 
-    def _decide(self, traced: Traced, inputs: list[Tensor]) -> None:
+    def _recorded(self, call: Call, inputs: list[Tensor]) -> Call:
+        """On a GPU the call as a CUDA graph, which works on the parameters and buffers where they lie."""
+        lasting = len(self.parameters) + len(self.buffers)
+        return record(call, inputs, lasting) if inputs[0].device.type == "cuda" else call
+
+    def _decide(self, traced: Traced, x: Tensor, noise: Noise) -> None:
         """Whether to compile the program that is called most."""
-        calls, seconds = self.step.steps - self.state.at.step, statistics.median(traced.seconds)
+        seconds, at = statistics.median(traced.seconds), self.state.at
+        calls = self.step.steps - at.step
+        if self.budget is not None and at.steps is None:
+            calls = int((self.budget - at.total_seconds) / seconds)
         promising, reckoning = pays(traced.program, seconds, calls)
         compiled, found = None, reckoning
         if promising:
+            inputs = self._spare_inputs(x, noise)
             try:
-                compiled, found = compile_if_faster(traced.program, inputs)
+                compiled, found = compile_if_faster(traced.program, inputs, lambda call: self._recorded(call, inputs))
             except CannotCompile as why:
                 found = str(why)
         if compiled is not None:
-            traced.run = compiled
+            traced.run = self._recorded(compiled, self._inputs(x, noise))
         self.state.advance(compiled=compiled is not None)
         if promising or calls * seconds > WORTH_TELLING:
             self.told = f"{'not ' if compiled is None else ''}compiled: {found}"

@@ -81,7 +81,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
                 yield event("step")
                 if state.stop or (state.asked_to_stop and state.step.world.size == 1):
                     return
-                pace.decide(state, valid, seed)
+                pace.decide(state, valid, seed, update.engine.decided)
             metrics = _close_epoch(state, valid, seed, pace.steps(state), settings, began)
         except NotFinite as bad:
             yield event("notice", state.roll_back(str(bad), settings.rollbacks))
@@ -131,13 +131,16 @@ class _Pace:
             return self.by_epochs
         return max(self.by_epochs, state.at.step + 1) if state.at.steps is None else state.at.steps
 
-    def decide(self, state: State, valid: Rows, seed: int) -> None:
-        """Turn the time budget into steps, once the speed has been measured."""
+    def decide(self, state: State, valid: Rows, seed: int, settled: bool) -> None:
+        """Turn the time budget into steps, once the speed has been measured.
+
+        settled: whether steps are as fast as they are going to be.
+        """
         if self.budget is None or state.at.steps is not None:
             return
         done = state.at.step - self.from_step
         if self.began is None:
-            if done >= SETTLING_STEPS:
+            if done >= SETTLING_STEPS and settled:
                 self.began, self.from_step = time.perf_counter(), state.at.step
             return
         if done < TIMED_STEPS:

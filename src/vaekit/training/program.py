@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, fx
 
 from vaekit import products
-from vaekit.training.recording import Flat, Form, record
+from vaekit.training.recording import Flat, Form, Untraceable, record
+from vaekit.world import is_out_of_memory
 
 aten = torch.ops.aten
 LARGEST_CONSTANT = 1 << 16  # bytes
@@ -21,9 +22,16 @@ def trace(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     """The operations by which `function(*inputs)` comes to its results, a sequence of tensors.
 
     Raises:
-        Untraceable: see `record`.
+        Untraceable: Python asks for a tensor's values, so that another call may do other operations; or torch cannot.
     """
-    program = record(function, inputs)
+    try:
+        program = record(function, inputs)
+    except Untraceable:
+        raise
+    except Exception as error:  # of many kinds; a mistake in the step itself is raised again by the step as it stands
+        if is_out_of_memory(error):
+            raise
+        raise Untraceable(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}") from error
     _fold_constants(program)
     for node in program.graph.nodes:
         if node.op == "call_function" and (simpler := _same_as(node) or _view_of(node)) is not None:

@@ -1,7 +1,7 @@
 """One training step's computation: the part that is compiled, wrapped for parallel training, or captured."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Step(nn.Module):
         self.objective = objective
         self.rows, self.world = rows, world
         self.signal_mean = RunningMean()
-        self.steps = 1
+        self.steps: Any = 1
         self.generator: torch.Generator | None = None
         self.bf16 = False
         self.counts = True

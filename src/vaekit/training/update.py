@@ -17,6 +17,7 @@ from vaekit.training.parallel import whole
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import NoiseSource
+from vaekit.world import is_out_of_memory
 
 ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 MOST_SKIPPED = 20  # in a row
@@ -80,7 +81,7 @@ class Updater:
         lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):
-            state.optimiser(lr, state.at.step)
+            state.optimiser(lr)
             self.step.signal_mean.settle(self.world.sum)
             if state.average is not None:
                 state.average.update_parameters(self.step.model)
@@ -121,7 +122,7 @@ class Updater:
             try:
                 return told, self._add_up(index)
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             told = self._use_less_memory(len(index))
 
@@ -211,8 +212,3 @@ def largest_weight(model: nn.Module) -> tuple[str, float]:
     sizes = {name: float(p.detach().abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
     name = max(sizes, key=sizes.__getitem__)
     return name, sizes[name]
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """torch has an error of its own for GPUs, and a text for CPUs."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
