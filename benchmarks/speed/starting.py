@@ -6,7 +6,7 @@ import tempfile
 import time
 
 from facts import paragraph, table
-from speed.rounds import AUTO, EAGER, JAX, PROGRAM, PYTHAE, Bench, Rounds, at_work, in_turns, surroundings
+from speed.rounds import AUTO, EAGER, JAX, PLAIN, PROGRAM, PYTHAE, Bench, Rounds, at_work, in_turns, surroundings
 from speed.section import Floor, Section, comparison
 
 EPOCHS = 50  # of the tutorial's job
@@ -43,7 +43,7 @@ def job(bench: Bench) -> Section:
 
 def start(bench: Bench) -> Section:
     """Until a first step is done, with all of MNIST read; then the largest memory over some more."""
-    names = (AUTO, PYTHAE, JAX, PROGRAM, EAGER)
+    names = (PLAIN, AUTO, PYTHAE, JAX, PROGRAM, EAGER)
     peaks = {name: [] for name in names}
 
     def first(name: str) -> float:
@@ -64,11 +64,12 @@ def start(bench: Bench) -> Section:
     rows = [[name, f"{found.spread(name):.2f}", f"{memories.spread(name):.0f}"] for name in names]
     floors = [
         Floor("first step from the start of the process", found.median(AUTO), 2.3, " s", most=True),
-        Floor(f"largest memory at batch {BATCH}", memories.median(AUTO), 420, " MB", most=True),
+        Floor(f"largest memory at batch {BATCH}", memories.median(PLAIN), 420, " MB", most=True),
     ]
     introduction = paragraph(f"""
         Seconds from the start of the process until one step at batch {BATCH} is done, the 60,000 images read; and the
-        largest resident memory over {STEPS_FOR_MEMORY} steps in a process of its own.
+        largest resident memory over {STEPS_FOR_MEMORY} steps in a process of its own. The run is told of millions of
+        steps, so that as shipped it compiles within those.
     """)
     shown = table(["", "first step, seconds", "largest memory, MB"], rows)
     return Section("Start and memory", f"{introduction}\n\n{shown}", floors)

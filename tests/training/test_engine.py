@@ -289,8 +289,9 @@ def test_updates_are_those_of_torchs_optimisers(optimiser):
         torch.testing.assert_close(p, q)
 
 
-def test_a_time_budget_becomes_steps_once_the_engine_is_settled(tmp_path):
-    job = start([*MLP, "train.budget=2s"])
+@pytest.mark.parametrize("batch", [20, 128])  # of 50 rows
+def test_a_time_budget_becomes_steps_once_the_engine_is_settled(batch):
+    job = start([*MLP, "train.budget=2s", f"train.batch_size={batch}"])
     events = list(job.events())
     assert events[-1].kind == "end"
     assert job.state.at.compiled is False
@@ -306,3 +307,8 @@ def test_a_training_of_some_length_runs_by_programs_after_its_first_steps():
         update(torch.arange(25), 600)
         assert bool(update.engine.traced) == (step >= FIRST_TRACED)
     assert isinstance(Updater(job.state, job.data.train, job.run.train, seed=0, steps=100).engine, Autograd)
+
+
+def test_tracing_leaves_global_state_alone(globals_untouched, fresh_cache):
+    with globals_untouched():
+        gradients(MLP, lambda state: Programs(state, Train(batch_size=20)))
