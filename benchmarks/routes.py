@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facts import paragraph, provenance, put_into, table
 from speed import of_limit, of_vaekit
-from vaekit.training.compiling import _opaque, compile_program
+from vaekit.training.compiling import compile_program, opaque
 from vaekit.training.engine import Autograd, Programs
 from vaekit.training.spec import Train
 
@@ -75,7 +75,7 @@ def program(setting: Setting) -> Call:
 
 
 def guarded_program(setting: Setting) -> Call:
-    return setting.program(torch.compile(_opaque(setting.traced.program), fullgraph=True, dynamic=False))
+    return setting.program(torch.compile(opaque(setting.traced.program), fullgraph=True, dynamic=False))
 
 
 def inductor(setting: Setting) -> Call:
@@ -86,7 +86,7 @@ def inductor_in_cpp(setting: Setting) -> Call:
     from torch._inductor import compile
 
     with torch.no_grad():
-        program = _opaque(setting.traced.program)
+        program = opaque(setting.traced.program)
         return setting.program(compile(program, setting.inputs(), options={"cpp_wrapper": True}))
 
 
@@ -94,7 +94,7 @@ def ahead_of_time(setting: Setting) -> Call:
     from torch._inductor import aoti_compile_and_package, aoti_load_package
 
     with torch.no_grad():
-        exported = torch.export.export(_opaque(setting.traced.program), tuple(setting.inputs()))
+        exported = torch.export.export(opaque(setting.traced.program), tuple(setting.inputs()))
         return setting.program(aoti_load_package(aoti_compile_and_package(exported)))
 
 

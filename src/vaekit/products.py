@@ -32,7 +32,14 @@ measured = Measured("kernels")
 def has_choice(x: Tensor, weight: Tensor) -> bool:
     """Whether there is more than one kernel for x @ weight.T."""
     single = x.dtype == weight.dtype == torch.float32 and x.device.type == weight.device.type == "cpu"
-    return single and torch.backends.mkldnn.is_available()
+    return single and x.numel() > 0 and _has_onednn()
+
+
+@cache
+def _has_onednn() -> bool:
+    """Whether this build of torch has it, on this machine."""
+    has_product = "mkldnn::_linear_pointwise" in torch._C._dispatch_get_all_op_names()
+    return has_product and torch.backends.mkldnn.is_available()
 
 
 def choose(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[str, str]:
@@ -70,7 +77,7 @@ def _name(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
 
 def bf16_gain() -> float:
     """How many times faster a product in bf16 is than the fastest in single precision, on this CPU."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if not (_has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return 0.0
     gain = measured.get(name := f"gain of bf16 threads={torch.get_num_threads()}")
     if not isinstance(gain, float):
@@ -108,17 +115,14 @@ def _fastest(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
 
 @torch.no_grad()
 def _seconds(kernels: Iterable[Kernel], x: Tensor, weight: Tensor, bias: Tensor | None) -> list[float]:
-    """The shortest call of each, of many in turn; infinite where this build of torch lacks the kernel."""
+    """The shortest call of each, of many in turn."""
     kernels = list(kernels)
     best, until = [float("inf")] * len(kernels), time.perf_counter() + MEASURED_FOR
     rounds = 0
     while rounds < ROUNDS or (rounds < MOST_ROUNDS and time.perf_counter() < until):
         for number, kernel in enumerate(kernels):
-            try:
-                began = time.perf_counter()
-                kernel(x, weight, bias)
-                best[number] = min(best[number], time.perf_counter() - began)
-            except (AttributeError, NotImplementedError, RuntimeError):
-                continue
+            began = time.perf_counter()
+            kernel(x, weight, bias)
+            best[number] = min(best[number], time.perf_counter() - began)
         rounds += 1
     return best

@@ -2,6 +2,8 @@
 
 import math
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -26,9 +28,26 @@ def read_npz(path: Path, label: str | None) -> Raw:
     Values are called X, x, data, images or X_train, or are the only array that is not labels; `_test` marks the
     test set. label: the array that holds the labels. Raises DataError where the file is damaged or ambiguous.
     """
+    with _opened(path) as archive:
+        return _choose(archive, path, label)
+
+
+def npz_bytes(path: Path) -> int:
+    """What the arrays of a .npz file take in memory, as its directory says; raises DataError where it cannot be."""
+    with _opened(path) as archive:
+        return sum(_unpacked_bytes(path, member) for member in archive.infolist())
+
+
+def _unpacked_bytes(path: Path, member: zipfile.ZipInfo) -> int:
+    refuse_bomb(path, min(member.compress_size, path.stat().st_size), member.file_size)
+    return member.file_size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return _choose(archive, path, label)
+            yield archive
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path} is truncated or damaged ({error}); expected a whole NumPy archive (.npz): save it anew."
@@ -40,9 +59,9 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
 
     def read(name: str) -> np.ndarray:
         member = members[name]
-        refuse_bomb(path, min(member.compress_size, path.stat().st_size), member.file_size)
+        size = _unpacked_bytes(path, member)
         with archive.open(member) as file:
-            return _read_array(file, member.file_size, f"{path}: the array {name!r}")
+            return _read_array(file, size, f"{path}: the array {name!r}")
 
     if label is not None and label not in members:
         raise DataError(

@@ -15,7 +15,7 @@ from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.conditional import Conditional
-from vaekit.models.distributions import measure
+from vaekit.models.distributions import measure, support_of
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Latent, Model
 from vaekit.world import World
@@ -115,16 +115,14 @@ def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) 
     """Refuse values that the likelihood gives no probability, which would pass as numbers."""
     few = None if context is None else context[:1]
     px = model.draw(x[:1], context=few, generator=new_generator(0, device=x.device)).px
-    try:
-        inside = px.support.check(x) if px.support is not None else torch.ones(len(x), dtype=torch.bool)
-    except NotImplementedError:  # somebody else's distribution that does not say
-        inside = x.isfinite()
+    support = support_of(px)
+    inside = x.isfinite() if support is None else support.check(x)
     bad = ~inside.reshape(len(x), -1).all(1)
     if bad.any():
         row = int(bad.nonzero()[0])
         low, high = float(x[row].min()), float(x[row].max())
         raise DataError(
-            f"row {first + row} holds values outside the support of the likelihood ({px.support}), from {low:.4g} to "
+            f"row {first + row} holds values outside the support of the likelihood ({support}), from {low:.4g} to "
             f"{high:.4g}: scale the data"
         )
 

@@ -247,14 +247,19 @@ def _kl_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> 
     return (ours - theirs) * _mean(ours) - log_normaliser(ours) + log_normaliser(theirs)
 
 
+def support_of(px: Distribution) -> constraints.Constraint | None:
+    """Where values may lie; None for somebody else's distribution that does not say."""
+    try:
+        return px.support
+    except NotImplementedError:
+        return None
+
+
 def measure(px: Distribution) -> str:
     """What exp(log_prob) is: a probability "mass", a "density", or only a "score" that is no likelihood."""
     while isinstance(px, td.Independent):
         px = px.base_dist
     if isinstance(px, SoftBernoulli):
         return "score"
-    try:
-        support = px.support
-    except NotImplementedError:  # somebody else's distribution that does not say
-        return "density"
+    support = support_of(px)
     return "mass" if support is not None and support.is_discrete else "density"

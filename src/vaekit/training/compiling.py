@@ -54,7 +54,7 @@ def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:
             from torch._inductor import compile
 
             # not torch.compile: its guards, checked at each call, take a tenth of a small step
-            compiled = cast(Call, compile(_opaque(program), list(inputs)))
+            compiled = cast(Call, compile(opaque(program), list(inputs)))
             compiled(*inputs)
     except torch.OutOfMemoryError:
         raise
@@ -101,15 +101,15 @@ def record(call: Call, inputs: Sequence[Tensor], lasting: int) -> Call:
     return replay
 
 
-def _opaque(program: fx.GraphModule) -> fx.GraphModule:
+def opaque(program: fx.GraphModule) -> fx.GraphModule:
     """The program with each kernel of oneDNN as an operation that torch.compile leaves alone: it cannot lower one whose
     weights change."""
-    opaque = copy.deepcopy(program)
-    for node in opaque.graph.nodes:
+    hidden = copy.deepcopy(program)
+    for node in hidden.graph.nodes:
         if node.target is products.KERNELS["onednn"]:
             node.target = _opaque_linear()
-    opaque.recompile()
-    return opaque
+    hidden.recompile()
+    return hidden
 
 
 @cache
