@@ -20,6 +20,7 @@ from vaekit.training.step import NoiseSource
 from vaekit.world import is_out_of_memory
 
 ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
+CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
 MOST_SKIPPED = 20  # in a row
 ADVICE = "Try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
 
@@ -82,6 +83,8 @@ class Updater:
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):
             state.optimiser(lr)
+            if self.device.type == "cpu" and state.at.step % CLEARED_EVERY == 0:
+                state.optimiser.clear_negligible()
             self.step.signal_mean.settle(self.world.sum)
             if state.average is not None:
                 state.average.update_parameters(self.step.model)
