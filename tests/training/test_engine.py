@@ -1,5 +1,7 @@
 """However a step's gradients are computed, they are those of autograd."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from vaekit.training.engine import FIRST_TRACED, Autograd, Programs, build_engin
 from vaekit.training.optimisers import Updates
 from vaekit.training.program import trace
 from vaekit.training.spec import Adam, Adamax, AdamW
+from vaekit.training.step import NoiseSource
 from vaekit.training.update import Updater
 from vaekit.world import World
 
@@ -312,3 +315,36 @@ def test_a_training_of_some_length_runs_by_programs_after_its_first_steps():
 def test_tracing_leaves_global_state_alone(globals_untouched, fresh_cache):
     with globals_untouched():
         gradients(MLP, lambda state: Programs(state, Train(batch_size=20)))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "adamax"])
+def test_moments_of_a_weight_that_gets_no_gradient_any_more_are_cleared_before_they_are_denormal(optimiser):
+    job = start([*MLP, f"train.optimiser={optimiser}", "limit.valid=5"])
+    black = job.data.train.values.clone()
+    black[:, :, :4] = 0  # the first layer's weights of these pixels: gradients only ever zero
+    update = Updater(job.state, replace(job.data.train, values=black), job.run.train, seed=0, steps=3000)
+    state = job.state.optimiser.state
+    weight = next(p for p in job.state.step.parameters() if p.shape == (16, 64))
+
+    update(torch.arange(20), 3000)
+    state[weight]["exp_avg"][:, :32] = 1e-6
+    for _ in range(900):
+        update(torch.arange(20), 3000)
+        moment = state[weight]["exp_avg"]
+        assert not ((moment != 0) & (moment.abs() < torch.finfo(torch.float32).tiny)).any()
+    assert (state[weight]["exp_avg"][:, :32] == 0).all()
+
+
+def test_noise_drawn_ahead_is_that_of_the_step_and_of_the_place_in_the_batch():
+    job = start(MLP)
+    x = job.data.train.batch(slice(0, 1))
+    source, other = (NoiseSource(job.model, x, samples=2, seed=0) for _ in range(2))
+
+    def draw(source, rows, step):
+        (noise,) = source(rows, 50, step)
+        return noise
+
+    forwards = [draw(source, slice(0, 50), step) for step in range(100)]
+    for step in (99, 31, 32, 0):
+        assert torch.equal(draw(other, slice(10, 30), step), forwards[step][:, 10:30])
+    assert len({float(noise[0, 0, 0]) for noise in forwards}) == 100

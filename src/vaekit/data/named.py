@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from vaekit.data.download import fetch
 from vaekit.data.idx import read_idx
 from vaekit.data.raw import nearest
 from vaekit.data.schema import Levels
@@ -91,6 +90,8 @@ def _found(name: str, file: str) -> Path | None:
 
 
 def _fetched(name: str, file: str) -> Path:
+    from vaekit.data.download import fetch  # requests takes a while to import
+
     return fetch(f"{NAMED[name].url}{file}", _SHA256[name][file], _cache(name))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from vaekit.data.arrays import npz_bytes, read_header
 from vaekit.data.idx import idx_bytes
 from vaekit.data.named import NAMED
-from vaekit.data.parquet import parquet_bytes, parquet_store
 from vaekit.data.picture_folder import picture_store
 from vaekit.data.readers import CSV, IDX, NPY, NPZ, PARQUET, PARTS, PICTURES, kind_of
 from vaekit.data.source import Source
@@ -52,6 +51,8 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
     if kind == NPY:
         return npy_store(path, spec, sizes)
     if kind in (PARQUET, PARTS):
+        from vaekit.data.parquet import parquet_store  # pyarrow takes a while to import
+
         return parquet_store(path, spec, sizes)
     if always:
         raise ConfigError(
@@ -78,11 +79,17 @@ def _csv_bytes(path: Path) -> int:
     return round(8 * cells / len(head) * path.stat().st_size)
 
 
+def _parquet_bytes(path: Path) -> int:
+    from vaekit.data.parquet import parquet_bytes
+
+    return parquet_bytes(path)
+
+
 _BYTES = {
     NPY: _npy_bytes,
     NPZ: npz_bytes,
     CSV: _csv_bytes,
     IDX: idx_bytes,
-    PARQUET: parquet_bytes,
-    PARTS: parquet_bytes,
+    PARQUET: _parquet_bytes,
+    PARTS: _parquet_bytes,
 }

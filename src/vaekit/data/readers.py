@@ -10,7 +10,6 @@ from vaekit.data.arrays import read_npy, read_npz
 from vaekit.data.idx import is_idx, read_idx
 from vaekit.data.pictures import SUFFIXES
 from vaekit.data.raw import Raw
-from vaekit.data.table import read_csv
 from vaekit.errors import DataError
 
 NPY = "NumPy array (.npy)"
@@ -55,6 +54,8 @@ def read(path: Path, label: str | None = None, drop: Sequence[str] = ()) -> Raw:
         if kind == NPZ:
             return read_npz(path, label)
         if kind == CSV:
+            from vaekit.data.table import read_csv  # pyarrow takes a while to import
+
             return read_csv(path, label, drop)
         return _read_idx_with_labels(path)
     except OSError as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.named import NAMED
-from vaekit.data.parquet import parquet_store
 from vaekit.data.picture_folder import picture_store
 from vaekit.data.raw import Raw, encode_labels, name_columns, nearest, to_rows
 from vaekit.data.readers import PARQUET, PARTS, PICTURES, kind_of, read
@@ -61,6 +60,8 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
         if kind == PICTURES:
             return picture_store(path, spec, Sizes.of(Limit())).whole()
         if kind in (PARQUET, PARTS):
+            from vaekit.data.parquet import parquet_store  # pyarrow takes a while to import
+
             return parquet_store(path, spec).whole()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None

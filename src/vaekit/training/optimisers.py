@@ -15,6 +15,7 @@ from vaekit.training.spec import Adamax, AdamW, Optimiser
 
 NEGLIGIBLE = 1e-30  # of a moment: far below what can move a weight, and above what takes a processor many times longer
 
+
 class Updates:
     """An optimiser at work.
 
@@ -71,8 +72,8 @@ class Updates:
 
     @torch.no_grad()
     def clear_negligible(self) -> None:
-        """Set to zero what has decayed to nearly that: the moments of weights whose gradient has been zero for long, such
-        as those of a pixel that is always black. In time they would be denormal, and slow a CPU's update fivefold."""
+        """Set to zero what has decayed to nearly that: moments of weights whose gradient has long been zero, such as
+        those of a pixel that is always black. In time they would be denormal, and slow a CPU's update fivefold."""
         for state in self.state.values():
             for name in ("exp_avg", self.second):
                 state[name].mul_(state[name].abs() > NEGLIGIBLE)

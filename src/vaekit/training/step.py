@@ -78,8 +78,16 @@ class Step(nn.Module):
         return total / count
 
 
+DRAWN_AHEAD = 32  # steps whose noise is drawn at once, where it is small: of a small step, a generator is a tenth
+SMALL = 1 << 18  # numbers
+
+
 class NoiseSource:
-    """Draws the base noise that a model's latents need, by what one trial pass shows of their shapes."""
+    """Draws the base noise that a model's latents need, by what one trial pass shows of their shapes.
+
+    The noise of a step is a function of the seed, the step, and a row's place in the batch; that of several steps is
+    drawn at once.
+    """
 
     def __init__(self, model: nn.Module, x: Tensor, samples: int, seed: int):
         with torch.no_grad():
@@ -91,6 +99,7 @@ class NoiseSource:
             shape = None if latent.q is None else noise_shape(latent.q)
             self.groups += [None if found is None or shape is None else (found.base, shape[1:])]
         self.dtype = draw.log_px.dtype
+        self.drawn: dict[object, tuple[int, Tensor]] = {}
 
     def __call__(self, rows: slice, batch: int, step: int) -> list[Tensor | None]:
         """Base noise (samples, rows, *event) of each group for a part of a batch; None where a group takes none."""
@@ -103,9 +112,13 @@ class NoiseSource:
         self, number: int, group: tuple[Callable[..., Tensor], torch.Size], rows: slice, batch: int, step: int
     ) -> Tensor:
         base, event = group
+        steps = max(1, min(DRAWN_AHEAD, SMALL // (self.samples * batch * max(event.numel(), 1))))
+        block, piece = step // steps, (number, rows.start, rows.stop, batch)
 
         def draw(n: int, generator: torch.Generator) -> Tensor:
-            return base((self.samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
+            return base((steps, self.samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
 
-        key = (self.seed, Purpose.POSTERIOR, step, number)
-        return noise_of_rows(draw, rows, batch, key, device=self.device, dim=1)
+        if piece not in self.drawn or self.drawn[piece][0] != block:
+            key = (self.seed, Purpose.POSTERIOR, block, number)
+            self.drawn[piece] = block, noise_of_rows(draw, rows, batch, key, device=self.device, dim=2)
+        return self.drawn[piece][1][step % steps]
