@@ -1,6 +1,7 @@
 """Randomness: a draw is a function of its generator, global state is left alone, and samples follow their density."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,8 +108,9 @@ def test_samples_of_a_distribution_that_draws_by_its_own_code_follow_it() -> Non
 
 
 @pytest.mark.parametrize("prior", examples(Prior), ids=name)
-def test_a_prior_can_be_drawn_from(prior: Standard) -> None:
-    p = prior.build(4).double()()
+def test_a_prior_can_be_drawn_from(prior: Any) -> None:
+    posterior = Conditional(nn.Linear(3, 8), Gaussian(), (4,)).double()
+    p = prior.build(4, posterior, (3,)).double()()
     z = draw_from(p, (SAMPLES,), new_generator(12))
     assert z.shape == (SAMPLES, 4)
     if isinstance(prior, Standard):

@@ -40,7 +40,7 @@ def train(job: Job, settings: dict) -> dict:
     """Train in double precision; a process may be told to die or to ask for a stop at a step."""
     run, data, world = job.run, job.data, World.join()
     model = build_model(run, data.schema)
-    start_from_data(model, data, run.seed)
+    start_from_data(model, data, run)
     state = State(Step(model, run.objective, len(data.train), world).double(), run.train)
     metrics = []
     for event in train_model(state, Double(data.train), Double(data.valid), run.train, run.seed):

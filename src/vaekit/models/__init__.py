@@ -11,8 +11,9 @@ from vaekit.models.families import (
     SoftBernoulli,
 )
 from vaekit.models.linear_gaussian import LinearGaussian
-from vaekit.models.networks import Conv, Mlp, Network
-from vaekit.models.priors import Prior, Standard
+from vaekit.models.networks import Conv, Mlp, Network, ResNet
+from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
+from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
 __all__ = [
@@ -25,15 +26,22 @@ __all__ = [
     "ContinuousBernoulli",
     "Conv",
     "Draw",
+    "Flow",
+    "FlowPosterior",
+    "FullGaussian",
     "Gaussian",
     "Latent",
     "Likelihood",
     "LinearGaussian",
+    "Mixture",
     "Mlp",
     "Model",
     "Network",
+    "Posterior",
     "Prior",
+    "ResNet",
     "Rescale",
     "SoftBernoulli",
     "Standard",
+    "Vamp",
 ]

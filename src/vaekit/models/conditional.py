@@ -59,7 +59,15 @@ class Conditional(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """The network's raw numbers, (..., features), that the head reads."""
-        raw = run_network(self.network, self.transform(x))
+        return self._flat(run_network(self.network, self.transform(x)))
+
+    def raw_with(self, x: Tensor, more: Tensor) -> tuple[Tensor, Tensor]:
+        """The raw numbers of x and of `more`, which is what the network sees, after the transform; in one pass."""
+        given = torch.cat([self.transform(x), more])
+        first, second = self._flat(run_network(self.network, given)).split([len(x), len(more)])
+        return first, second
+
+    def _flat(self, raw: Tensor) -> Tensor:
         if self.event_shape is None or len(self.event_shape) < 2:
             return raw
         dims, wanted = len(self.event_shape), self.head.features(self.event_shape)

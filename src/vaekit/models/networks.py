@@ -38,14 +38,14 @@ class Mlp:
 
     Args:
         widths: the hidden layers' widths; none makes the network linear.
-        activation: the non-linearity between layers.
+        activation: the non-linearity between layers; "gated" multiplies each layer by the sigmoid of another.
 
     >>> Mlp((32,)).build((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 20])
     """
 
     widths: Widths = (512, 512)
-    activation: Activation = "relu"
+    activation: Activation | Literal["gated"] = "relu"
     kind: Literal["mlp"] = "mlp"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "MlpNetwork":
@@ -56,8 +56,8 @@ class Mlp:
 class Conv:
     """Convolutions: strided downwards from an image, resize and convolution upwards to one (no checkerboard).
 
-    Any number of channels, height and width; each stage halves the size, rounding up, and the way up retraces the
-    same sizes. Upwards, each pixel has a bias of its own.
+    Over images (channels, height, width) and sequences (channels, length) of any size; each stage halves the size,
+    rounding up, and the way up retraces the same sizes. Upwards, each pixel has a bias of its own.
 
     Args:
         channels: of each stage, from the image inwards.
@@ -71,16 +71,30 @@ class Conv:
     kind: Literal["conv"] = "conv"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "ConvEncoder | ConvDecoder":
-        """An encoder if the input is an image (channels, height, width), else a decoder to the image `out_shape`."""
-        image = in_shape if len(in_shape) == 3 else out_shape
-        if image is None or len(image) != 3:
-            raise ValueError(
-                f"a convolutional network needs an image (channels, height, width), not shape {image or in_shape}: "
-                "use kind: mlp"
-            )
-        if len(in_shape) == 3:
-            return ConvEncoder(in_shape, features, self)
-        return ConvDecoder(math.prod(in_shape), features, image, self)
+        """An encoder if the input is an image or a sequence, else a decoder to `out_shape`."""
+        return _convolutional(self, 0, in_shape, features, out_shape)
+
+
+@spec
+class ResNet:
+    """`Conv` with residual blocks after each stage (He et al., 2016, arXiv 1603.05027).
+
+    A block is two convolutions, an activation before each, added to what it was given.
+
+    Args:
+        channels, hidden, activation: see `Conv`.
+        blocks: residual blocks after each stage.
+    """
+
+    channels: Annotated[Widths, Field(min_length=1)] = (32, 64)
+    blocks: Annotated[int, Field(ge=1, le=256)] = 2
+    hidden: Width = 256
+    activation: Activation = "silu"
+    kind: Literal["resnet"] = "resnet"
+
+    def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "ConvEncoder | ConvDecoder":
+        """An encoder if the input is an image or a sequence, else a decoder to `out_shape`."""
+        return _convolutional(self, self.blocks, in_shape, features, out_shape)
 
 
 class Linear(nn.Linear):
@@ -92,20 +106,21 @@ class Linear(nn.Linear):
         return products.linear(input, self.weight, self.bias)
 
 
-Network = Annotated[Mlp | Conv, Field(discriminator="kind"), by_kind]
+Network = Annotated[Mlp | Conv | ResNet, Field(discriminator="kind"), by_kind]
 
 
 class MlpNetwork(nn.Module):
-    def __init__(self, in_shape: Shape, widths: Shape, activation: Activation):
+    def __init__(self, in_shape: Shape, widths: Shape, activation: str):
         super().__init__()
         self.in_dims = len(in_shape)
-        sizes = (math.prod(in_shape), *widths)
+        *hidden, features = widths
         layers: list[nn.Module] = []
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            layers += [Linear(fan_in, fan_out)]
-            if i < len(widths) - 1:
-                layers += [_ACTIVATIONS[activation]()]
-        self.layers = nn.Sequential(*layers)
+        fan_in = math.prod(in_shape)
+        for width in hidden:
+            gated = activation == "gated"
+            layers += [Linear(fan_in, 2 * width if gated else width), nn.GLU() if gated else _ACTIVATIONS[activation]()]
+            fan_in = width
+        self.layers = nn.Sequential(*layers, Linear(fan_in, features))
 
     @property
     def output_bias(self) -> nn.Parameter:
@@ -117,20 +132,35 @@ class MlpNetwork(nn.Module):
         return raw.reshape(*lead, raw.shape[-1])
 
 
-class ConvEncoder(nn.Module):
-    def __init__(self, image: Shape, features: int, net: Conv):
-        super().__init__()
-        act = _ACTIVATIONS[net.activation]
-        sizes = _sizes(image, len(net.channels))
-        widths = (image[0], *net.channels)
-        self.stages = nn.Sequential(
-            *(
-                layer
-                for fan_in, fan_out in zip(widths, net.channels, strict=False)
-                for layer in (nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1), act())
-            )
+def _convolutional(
+    net: Conv | ResNet, blocks: int, in_shape: Shape, features: int, out_shape: Shape | None
+) -> "ConvEncoder | ConvDecoder":
+    inwards = len(in_shape) > 1
+    image = in_shape if inwards else out_shape
+    if image is None or len(image) not in _CONVOLUTIONS:
+        raise ValueError(
+            "a convolutional network needs an image (channels, height, width) or a sequence (channels, length), not "
+            f"shape {image or in_shape}: use kind: mlp"
         )
-        flat = net.channels[-1] * math.prod(sizes[-1])
+    if inwards:
+        return ConvEncoder(in_shape, features, net, blocks)
+    return ConvDecoder(math.prod(in_shape), features, image, net, blocks)
+
+
+_CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d]] = {2: nn.Conv1d, 3: nn.Conv2d}  # by dimensions of the image
+
+
+class ConvEncoder(nn.Module):
+    def __init__(self, image: Shape, features: int, net: Conv | ResNet, blocks: int):
+        super().__init__()
+        self.dims, convolution, act = len(image), _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise((image[0], *net.channels)):
+            layers += [convolution(fan_in, fan_out, 3, stride=2, padding=1)]
+            layers += [Residual(convolution, fan_out, act) for _ in range(blocks)]
+            layers += [act()]
+        self.stages = nn.Sequential(*layers)
+        flat = net.channels[-1] * math.prod(_sizes(image, len(net.channels))[-1])
         self.top = nn.Sequential(nn.Flatten(), Linear(flat, net.hidden), act(), Linear(net.hidden, features))
 
     @property
@@ -138,44 +168,59 @@ class ConvEncoder(nn.Module):
         return self.top[-1].bias  # pyright: ignore[reportReturnType]
 
     def forward(self, x: Tensor) -> Tensor:
-        lead = x.shape[:-3]
-        raw = self.top(self.stages(x.reshape(math.prod(lead), *x.shape[-3:])))
+        lead = x.shape[: -self.dims]
+        raw = self.top(self.stages(x.reshape(math.prod(lead), *x.shape[-self.dims :])))
         return raw.reshape(*lead, raw.shape[-1])
 
 
 class ConvDecoder(nn.Module):
-    def __init__(self, in_features: int, features: int, image: Shape, net: Conv):
+    def __init__(self, in_features: int, features: int, image: Shape, net: Conv | ResNet, blocks: int):
         super().__init__()
-        self.act = _ACTIVATIONS[net.activation]()
+        convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
         self.sizes = _sizes(image, len(net.channels))[::-1]
         inwards = net.channels[::-1]
         self.first = (inwards[0], *self.sizes[0])
         self.bottom = nn.Sequential(
-            Linear(in_features, net.hidden),
-            self.act,
-            Linear(net.hidden, math.prod(self.first)),
-            self.act,
+            Linear(in_features, net.hidden), act(), Linear(net.hidden, math.prod(self.first)), act()
         )
         self.stages = nn.ModuleList(
-            nn.Conv2d(fan_in, fan_out, 3, padding=1) for fan_in, fan_out in itertools.pairwise(inwards)
+            nn.Sequential(
+                *(Residual(convolution, fan_in, act) for _ in range(blocks)),
+                convolution(fan_in, fan_out, 3, padding=1),
+                act(),
+            )
+            for fan_in, fan_out in itertools.pairwise(inwards)
         )
-        pixels = math.prod(image[1:])
-        self.last = nn.Conv2d(inwards[-1], features // pixels, 3, padding=1, bias=False)
+        self.outermost = nn.Sequential(*(Residual(convolution, inwards[-1], act) for _ in range(blocks)))
+        self.last = convolution(inwards[-1], features // math.prod(image[1:]), 3, padding=1, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, z: Tensor) -> Tensor:
         lead = z.shape[:-1]
         h = self.bottom(z.reshape(math.prod(lead), z.shape[-1])).unflatten(-1, self.first)
         for stage, size in zip(self.stages, self.sizes[1:-1], strict=True):
-            h = self.act(stage(F.interpolate(h, size=size)))
-        h = self.last(F.interpolate(h, size=self.sizes[-1]))
+            h = stage(F.interpolate(h, size=size))
+        h = self.last(self.outermost(F.interpolate(h, size=self.sizes[-1])))
         return (h.flatten(1) + self.output_bias).reshape(*lead, len(self.output_bias))
 
 
-def _sizes(image: Shape, stages: int) -> list[tuple[int, int]]:
-    """Heights and widths from the image inwards."""
-    sizes = [(image[1], image[2])]
+class Residual(nn.Module):
+    def __init__(self, convolution: type[nn.Conv1d | nn.Conv2d], channels: int, act: type[nn.Module]):
+        super().__init__()
+        self.layers = nn.Sequential(
+            act(),
+            convolution(channels, channels, 3, padding=1),
+            act(),
+            convolution(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def _sizes(image: Shape, stages: int) -> list[Shape]:
+    """Of the image, then of each stage inwards."""
+    sizes = [image[1:]]
     for _ in range(stages):
-        height, width = sizes[-1]
-        sizes.append((-(-height // 2), -(-width // 2)))
+        sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
     return sizes

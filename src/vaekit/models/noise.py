@@ -17,14 +17,19 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
+from vaekit.models.flows import Transformed
 
 
 class NoiseMap(NamedTuple):
-    """How a family turns base noise into its own samples: sample = push(q, base(samples + shape(q)))."""
+    """How a family turns base noise into its own samples: sample = push(q, base(samples + shape(q))).
+
+    scored: the sample with its log-density, where the noise gives that away more cheaply than the sample does.
+    """
 
     base: Callable[..., Tensor]
     shape: Callable[[Any], Size]
     push: Callable[[Any, Tensor], Tensor]
+    scored: Callable[[Any, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 _BINARY = NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype))
@@ -40,6 +45,12 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     SoftBernoulli: _BINARY,
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
     Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    Transformed: NoiseMap(
+        torch.randn,
+        lambda q: q.batch_shape + q.event_shape,
+        lambda q, e: q.push(e),
+        lambda q, e: q.push_and_score(e),
+    ),
 }
 
 
@@ -111,18 +122,29 @@ def draw_from(
 
     The base noise is `noise` if given, else drawn from `generator`, else from torch's global generator.
     """
+    z, _ = draw_scored(q, shape, generator, noise)
+    return z
+
+
+def draw_scored(
+    q: Distribution,
+    shape: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """As `draw_from`, with ln q of the samples where that came with them; else None."""
     found = noise_map(q)
     if noise is not None:
         _check_noise(noise, None if found is None else (*shape, *found.shape(_base(q))), q)
     if found is None:
-        return _draw_by_its_own_code(q, shape, generator)
+        return _draw_by_its_own_code(q, shape, generator), None
     base = _base(q)
     if noise is None:
         like = next(t for t in _tensors(base))
         device = like.device if generator is None else generator.device
         noise = found.base((*shape, *found.shape(base)), generator=generator, dtype=like.dtype, device=device)
         noise = noise.to(like.device)
-    return found.push(base, noise)
+    return (found.push(base, noise), None) if found.scored is None else found.scored(base, noise)
 
 
 def _check_noise(noise: Tensor, wanted: tuple[int, ...] | None, q: Distribution) -> None:
@@ -139,6 +161,8 @@ def _base(q: Distribution) -> Distribution:
 
 
 def _tensors(q: Distribution):
+    if isinstance(q, Transformed):
+        q = _base(q.base)
     return (v for v in vars(q).values() if isinstance(v, Tensor) and v.is_floating_point())
 
 

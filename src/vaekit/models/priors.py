@@ -1,14 +1,20 @@
 """Priors: modules whose call returns p(z)."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models.families import independent
-from vaekit.spec import spec
+from vaekit.models.conditional import Conditional
+from vaekit.models.families import Gaussian, Shape, independent
+from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.spec import by_kind, spec
+
+Components = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class StandardPrior(nn.Module):
@@ -36,8 +42,112 @@ class Standard:
 
     kind: Literal["standard"] = "standard"
 
-    def build(self, size: int) -> StandardPrior:
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> StandardPrior:
         return StandardPrior(size)
 
 
-Prior = Standard
+class MixturePrior(nn.Module):
+    def __init__(self, size: int, components: int):
+        super().__init__()
+        spread = 0.5  # of the means; with the scales it makes the mixture's variance about 1
+        self.loc = nn.Parameter(spread * torch.randn(components, size))
+        self.log_variance = nn.Parameter(torch.full((components, size), math.log(1 - spread**2)))
+        self.logits = nn.Parameter(torch.zeros(components))
+
+    def forward(self) -> Distribution:
+        components = Gaussian()(torch.cat([self.loc, self.log_variance], -1))
+        return mixture(components, self.logits)
+
+
+@spec
+class Mixture:
+    """A learned mixture of diagonal Gaussians.
+
+    Args:
+        components: their number.
+
+    >>> Mixture(components=10).build(2)().log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5])
+    """
+
+    components: Components = 100
+    kind: Literal["mixture"] = "mixture"
+
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> MixturePrior:
+        return MixturePrior(size, self.components)
+
+
+class VampPrior(nn.Module):
+    """posterior: q(z|x), whose own the prior does not become: its weights are the model's already."""
+
+    def __init__(self, posterior: Conditional, in_shape: Shape, components: int):
+        super().__init__()
+        self.pseudo_inputs = nn.Parameter(torch.rand(components, *in_shape))
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.shared = (posterior,)
+
+    def forward(self) -> Distribution:
+        (posterior,) = self.shared
+        return self.of(posterior.network(self.pseudo_inputs))
+
+    def of(self, raw: Tensor) -> Distribution:
+        """The prior, from the network's raw numbers for the pseudo-inputs."""
+        (posterior,) = self.shared
+        return mixture(posterior.head(raw, posterior.event_shape), self.logits)
+
+    @torch.no_grad()
+    def start_from(self, x: Tensor) -> None:
+        """Set the pseudo-inputs to rows x (n, *data), over and over where they are fewer."""
+        (posterior,) = self.shared
+        rows = torch.arange(len(self.pseudo_inputs), device=x.device) % len(x)
+        self.pseudo_inputs.copy_(posterior.transform(x[rows]))
+
+
+@spec
+class Vamp:
+    """The mixture of the posteriors of learned pseudo-inputs, which stand for the data.
+
+    The pseudo-inputs are what the encoder's network sees, after scaling; they start at rows of the training data. In
+    training they go through the encoder together with the batch.
+
+    Source: Tomczak and Welling, 2018, arXiv 1705.07120, equation 9, with learned weights of the components.
+
+    Args:
+        components: pseudo-inputs, K.
+    """
+
+    components: Components = 500
+    kind: Literal["vamp"] = "vamp"
+
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> VampPrior:
+        if not isinstance(posterior, Conditional):
+            raise ValueError("a vamp prior is made of posteriors: it needs one that is Conditional(network, head)")
+        return VampPrior(posterior, in_shape, self.components)
+
+
+@spec
+class Flow:
+    """A learned normalising flow (Rezende and Mohamed, 2015, arXiv 1505.05770), trained by its density.
+
+    Args:
+        flow: autoregressive (MAF), fast to score and slow to sample; coupling (RealNVP) and spline (NSF), fast in both.
+        transforms: steps of the flow.
+        hidden: widths of each step's network.
+    """
+
+    flow: Kind = "coupling"
+    transforms: Transforms = 3
+    hidden: Widths = (64, 64)
+    kind: Literal["flow"] = "flow"
+
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> FlowNetwork:
+        return FlowNetwork(self.flow, size, self.transforms, self.hidden)
+
+
+Prior = Annotated[Standard | Mixture | Vamp | Flow, Field(discriminator="kind"), by_kind]
+
+
+def mixture(components: Distribution, logits: Tensor) -> Distribution:
+    """One draw of the components (batch shape (components,)) with probabilities softmax(logits)."""
+    chosen = td.Categorical(logits=logits, validate_args=False)
+    return td.MixtureSameFamily(chosen, components, validate_args=False)

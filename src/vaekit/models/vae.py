@@ -14,10 +14,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from vaekit.models.blocks import BLOCK, blocks_of, filled
-from vaekit.models.noise import draw_from
+from vaekit.models.conditional import Conditional
+from vaekit.models.noise import draw_from, draw_scored
+from vaekit.models.priors import VampPrior
 
 PerSample = Float[Tensor, "samples batch"]
 
@@ -177,13 +179,12 @@ class VAE(nn.Module):
         """
         if samples < 1:
             raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
-        (q,) = (self.encode(x, context) if code is None else code).posteriors
+        q, p = self._posterior_and_prior(x, context, code)
         if q.batch_shape != x.shape[:1]:
             raise ValueError(
                 f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
                 "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
             )
-        p = _call(self.prior, "prior", context=context)
         latent = draw_latent(q, p, samples, None if noise is None else noise[0], generator, path, score)
         px = self.decode((latent.z,), context)
         if px.event_shape != x.shape[1:]:
@@ -199,6 +200,16 @@ class VAE(nn.Module):
             )
         log_px = px.log_prob(x)
         return Draw(x, None, context, (latent,), px, log_px, path, score)
+
+    def _posterior_and_prior(
+        self, x: Tensor, context: Tensor | None, code: Code | None
+    ) -> tuple[Distribution, Distribution]:
+        posterior, prior = self.posterior, self.prior
+        if code is None and context is None and isinstance(prior, VampPrior) and isinstance(posterior, Conditional):
+            raw, raw_of_prior = posterior.raw_with(x, prior.pseudo_inputs)
+            return posterior.head(raw, posterior.event_shape), prior.of(raw_of_prior)
+        (q,) = (self.encode(x, context) if code is None else code).posteriors
+        return q, _call(prior, "prior", context=context)
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
         """ln p(x, z), (...), for latents (z,) with z (..., batch, *event)."""
@@ -244,8 +255,11 @@ def draw_latent(
             "they must be the same"
         )
     with torch.set_grad_enabled(path and torch.is_grad_enabled()):
-        z = draw_from(q, (samples,), generator, noise)
-    log_q = q.log_prob(z) if score or not torch.is_grad_enabled() else path_log_prob(q, z)
+        z, log_q = draw_scored(q, (samples,), generator, noise)
+    if torch.is_grad_enabled() and not score:
+        log_q = path_log_prob(q, z)
+    elif log_q is None or (torch.is_grad_enabled() and not path):
+        log_q = q.log_prob(z)
     return Latent(z, log_q, p.log_prob(z), q, p)
 
 
@@ -264,6 +278,8 @@ def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
 
 def _closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
     """KL(q || p) with the batch shape of q; None where torch knows no closed form."""
+    if isinstance(q, MultivariateNormal) and isinstance(p, Independent) and isinstance(p.base_dist, Normal):
+        p = MultivariateNormal(p.base_dist.loc, scale_tril=p.base_dist.scale.diag_embed(), validate_args=False)
     try:
         # not every closed form broadcasts (that of two Bernoullis does not)
         return kl_divergence(q, p if p.batch_shape == q.batch_shape else p.expand(q.batch_shape))

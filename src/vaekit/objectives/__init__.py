@@ -1,17 +1,28 @@
 """What is maximised: bounds, gradient estimators, schedules."""
 
-from vaekit.objectives.elbo import Elbo, Objective, StepContext, Terms
+from typing import Annotated
+
+from pydantic import Field
+
+from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradient_check import GradientReading, gradient_check
-from vaekit.objectives.gradients import Detached, Gradient, Pathwise, Score, StickTheLanding
+from vaekit.objectives.gradients import Detached, DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
+from vaekit.objectives.iwae import Iwae
 from vaekit.objectives.schedules import Constant, Cosine, Schedule, Warmup
+from vaekit.objectives.terms import StepContext, Terms
+from vaekit.spec import by_kind
+
+Objective = Annotated[Elbo | Iwae, Field(discriminator="kind"), by_kind]
 
 __all__ = [
     "Constant",
     "Cosine",
     "Detached",
+    "DoublyReparametrised",
     "Elbo",
     "Gradient",
     "GradientReading",
+    "Iwae",
     "Objective",
     "Pathwise",
     "Schedule",

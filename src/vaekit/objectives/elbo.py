@@ -1,47 +1,19 @@
 """The evidence lower bound and its weighted kin."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaekit.errors import ConfigError
 from vaekit.models.vae import Draw, Latent
-from vaekit.objectives.gradients import Gradient, Pathwise, RunningMean, StickTheLanding
+from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
 from vaekit.objectives.schedules import Warmup
+from vaekit.objectives.terms import StepContext, Terms, check_how_drawn
 from vaekit.spec import spec
 
-PerRow = Float[Tensor, "batch"]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What an objective returns: a value for each row to maximise, in nats, and its named parts (for reading only)."""
-
-    value: PerRow
-    parts: Mapping[str, PerRow]
-
-
-@dataclass(frozen=True)
-class StepContext:
-    """What an objective may know of the training around it; the defaults serve a call on its own.
-
-    step, steps: numbers, or tensors () where the step is traced into a program, in which numbers would be fixed.
-
-    In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
-    """
-
-    step: int | Tensor = 0
-    steps: int | Tensor = 1
-    rows: int | None = None
-    model: nn.Module | None = None
-    generator: torch.Generator | None = None
-    signal_mean: RunningMean = field(default_factory=RunningMean)
-    batch_mean: Callable[[Tensor], Tensor] = torch.mean
+_NO_SCORE = (StickTheLanding, DoublyReparametrised)
 
 
 @spec
@@ -77,8 +49,10 @@ class Elbo:
     kind: Literal["elbo"] = "elbo"
 
     def __post_init__(self) -> None:
-        if self.kl == "closed" and isinstance(self.gradient, StickTheLanding):
-            raise ValueError("kl 'closed' leaves stick_the_landing no ln q(z|x) to act on: use kl 'sampled' or 'auto'")
+        if self.kl == "closed" and isinstance(self.gradient, _NO_SCORE):
+            raise ValueError(
+                f"kl 'closed' leaves {self.gradient.kind} no ln q(z|x) to act on: use kl 'sampled' or 'auto'"
+            )
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         if ctx is None:
@@ -87,7 +61,7 @@ class Elbo:
                     "beta is a warm-up: call objective(draw, StepContext(step, steps)) to say how far it is"
                 )
             ctx = StepContext()
-        self._check_how_drawn(draw)
+        check_how_drawn(draw, self.gradient)
         beta = self.beta.at(ctx.step, ctx.steps) if isinstance(self.beta, Warmup) else self.beta
         reward, cost = draw.log_px, torch.zeros_like(draw.log_px)  # (samples, batch)
         penalty = rate = torch.zeros_like(draw.log_px[0])  # (batch,)
@@ -110,17 +84,8 @@ class Elbo:
         parts = {"elbo": log_px - rate, "distortion": -log_px, "rate": rate}
         return Terms(surrogate.mean(0) - penalty, parts)
 
-    def _check_how_drawn(self, draw: Draw) -> None:
-        asked = (self.gradient.path, self.gradient.score)
-        if torch.is_grad_enabled() and (draw.path, draw.score) != asked:
-            raise ValueError(
-                f"the gradient estimator {self.gradient.kind} needs z drawn with path={asked[0]}, score={asked[1]}, "
-                f"and it was drawn with path={draw.path}, score={draw.score}: its gradients would be wrong. Draw with "
-                "model.draw(x, objective.samples, path=objective.gradient.path, score=objective.gradient.score)"
-            )
-
     def _closed_kl(self, latent: Latent) -> Tensor | None:
-        if self.kl == "sampled" or isinstance(self.gradient, StickTheLanding):
+        if self.kl == "sampled" or isinstance(self.gradient, _NO_SCORE):
             return None
         closed = latent.closed_kl()
         if closed is None and self.kl == "closed":
@@ -129,6 +94,3 @@ class Elbo:
                 "closed form: use objective.kl=sampled"
             )
         return closed
-
-
-Objective = Elbo

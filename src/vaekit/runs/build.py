@@ -16,11 +16,11 @@ from vaekit.models import (
     Categorical,
     Conditional,
     ContinuousBernoulli,
-    Gaussian,
     Likelihood,
     Rescale,
 )
 from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.priors import VampPrior
 from vaekit.runs.tree import Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -96,12 +96,17 @@ def build_model(run: Run, schema: Schema) -> VAE:
         return _assemble(run, schema)
 
 
-def start_from_data(model: VAE, data: Dataset, seed: int) -> None:
-    """Start the decoder's output bias at the best fit to the training rows without latents."""
-    few = data.train.some(ROWS_TO_START_FROM)
-    likelihood = model.likelihood
-    assert isinstance(likelihood, Conditional)
-    likelihood.start_from(data.train.batch(few, new_generator(seed, Purpose.WEIGHTS, 1)))
+def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
+    """Start what is best started from training rows: with `model.bias_start` the decoder's output bias at the best fit
+    without latents, and a vamp prior's pseudo-inputs at some rows."""
+    if not (run.model.bias_start or isinstance(model.prior, VampPrior)):
+        return
+    x = data.train.batch(data.train.some(ROWS_TO_START_FROM), new_generator(run.seed, Purpose.WEIGHTS, 1))
+    if run.model.bias_start:
+        assert isinstance(model.likelihood, Conditional)
+        model.likelihood.start_from(x)
+    if isinstance(model.prior, VampPrior):
+        model.prior.start_from(x)
 
 
 def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
@@ -146,18 +151,16 @@ def _assemble(run: Run, schema: Schema) -> VAE:
     spec, shape = run.model, tuple(schema.shape)
     if spec.likelihood is None:
         raise ConfigError("model.likelihood is not set: a model cannot be built without one")
-    head, support = Gaussian(), schema.support
+    head, support = spec.posterior, schema.support
     scale = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
     try:
         encoder = spec.encoder.build(shape, head.features((spec.latent,)))
         decoder = spec.decoder.build((spec.latent,), spec.likelihood.features(shape), shape)
+        posterior = Conditional(encoder, head, (spec.latent,), scale)
+        prior = spec.prior.build(spec.latent, posterior, shape)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
-    return VAE(
-        posterior=Conditional(encoder, head, (spec.latent,), scale),
-        prior=spec.prior.build(spec.latent),
-        likelihood=Conditional(decoder, spec.likelihood, shape),
-    )
+    return VAE(posterior, prior, Conditional(decoder, spec.likelihood, shape))
 
 
 @torch.no_grad()

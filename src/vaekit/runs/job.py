@@ -46,8 +46,7 @@ class Job:
             folder.write_json("environment.json", environment() | {"device": str(device), "processes": world.size})
             folder.write("data.json", data.schema.to_json().encode())
             folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
-        if run.model.bias_start:
-            start_from_data(model, data, run.seed)
+        start_from_data(model, data, run)
         return cls._assemble(run, data, model.to(device), folder, world)
 
     @classmethod
@@ -74,8 +73,8 @@ class Job:
                 f"{folder.path} has a history but no checkpoint, so it cannot go on: put its checkpoints back, or "
                 "start a new run"
             )
-        if run.model.bias_start and not begun:
-            start_from_data(model, data, run.seed)
+        if not begun:
+            start_from_data(model, data, run)
         job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
         return replace(job, notice=unpack(folder.checkpoints.newest(), job.state)) if begun else job
 

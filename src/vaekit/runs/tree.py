@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaekit.data import DataSpec, Limit
-from vaekit.models import Likelihood, Mlp, Network, Prior, Standard
+from vaekit.models import Gaussian, Likelihood, Mlp, Network, Posterior, Prior, Standard
 from vaekit.objectives import Elbo, Objective
 from vaekit.spec import spec
 from vaekit.training.spec import Train
@@ -17,7 +17,8 @@ class ModelSpec:
 
     Args:
         latent: dimensions of z.
-        encoder: network from x to the numbers of q(z|x), a diagonal Gaussian.
+        encoder: network from x to the numbers of q(z|x).
+        posterior: family of q(z|x).
         decoder: network from z to the numbers of p(x|z).
         likelihood: family of p(x|z); none chooses it by the data's support.
         prior: p(z).
@@ -27,6 +28,7 @@ class ModelSpec:
     latent: Annotated[int, Field(ge=1)] = 16
     encoder: Network = Mlp()
     decoder: Network = Mlp()
+    posterior: Posterior = Gaussian()
     likelihood: Likelihood | None = None
     prior: Prior = Standard()
     bias_start: bool = True

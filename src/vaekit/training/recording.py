@@ -73,7 +73,7 @@ class _Recorder(TorchDispatchMode):
         return self.nodes[id(value)]
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if any(tag in func.tags for tag in _UNFIT):
+        if any(tag in func.tags for tag in _UNFIT) and not _picks_by_number(func, args):
             raise Untraceable(f"it asks for the values of a tensor ({func})")
         if isinstance((kwargs or {}).get("generator"), torch.Generator):
             raise Untraceable("it draws from a generator of its own")
@@ -92,3 +92,10 @@ class _Recorder(TorchDispatchMode):
         node.meta["form"] = Form.of(tensor)
         self.nodes[id(tensor)] = node
         self.alive += [tensor]
+
+
+def _picks_by_number(operation: Any, args: Sequence[Any]) -> bool:
+    """Whether an indexing is by numbers alone: its result's shape then depends on no values, as it does with masks."""
+    if operation is not torch.ops.aten.index.Tensor:
+        return False
+    return all(index is None or index.dtype not in (torch.bool, torch.uint8) for index in args[1])

@@ -1,0 +1,137 @@
+"""Importance-weighted bounds: one family, of which the papers are settings."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from vaekit.models.vae import Draw, Latent
+from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
+from vaekit.objectives.terms import StepContext, Terms, check_how_drawn
+from vaekit.spec import spec
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@spec
+class Iwae:
+    """The importance-weighted bound ln (1/K) sum_k w_k, w = p(x, z) / q(z|x), and its multiples.
+
+    By K samples of z it lies between the ELBO (K = 1) and ln p(x), and rises with K. The samples may be parted into M
+    groups of K whose bounds are averaged:
+
+        (1/M) sum_m 1/(1 - alpha) ln (1/K) sum_k w_mk^(1 - alpha),  beside the ELBO with weight `elbo_share`
+
+    - IWAE (Burda et al., 2015, arXiv 1509.00519, equation 8): the defaults.
+    - MIWAE (Rainforth et al., 2018, arXiv 1802.04537): groups above 1. CIWAE: elbo_share above 0. PIWAE:
+      encoder_groups above groups, so that the encoder learns by a looser bound, whose gradient is less noisy.
+    - Renyi's bound (Li and Turner, 2016, arXiv 1602.02311, equation 4): alpha other than 0; towards 1 it is the ELBO.
+
+    Args:
+        samples: M K, z drawn for each row.
+        groups: M.
+        encoder_groups: M for the encoder's gradient; none is as `groups`. For doubly_reparametrised only.
+        elbo_share: weight of the ELBO, in [0, 1].
+        alpha: order, below 1.
+        gradient: the estimator of the encoder's gradient. score has VIMCO's baseline (Mnih and Rezende, 2016, arXiv
+            1602.06725); stick_the_landing is biased for K > 1, doubly_reparametrised is not.
+
+    >>> x = torch.zeros(5, 8)
+    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+    >>> draw = VAE(posterior, Standard().build(2), likelihood).draw(x, samples=6)
+    >>> bool((Iwae(samples=6)(draw).value >= Iwae(samples=6, groups=2)(draw).value).all())
+    True
+    """
+
+    samples: Count = 5
+    groups: Count = 1
+    encoder_groups: Count | None = None
+    elbo_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    alpha: Annotated[float, Field(lt=1)] = 0.0
+    gradient: Gradient = Pathwise()
+    kind: Literal["iwae"] = "iwae"
+
+    def __post_init__(self) -> None:
+        for name, groups in {"groups": self.groups, "encoder_groups": self.encoder_groups or 1}.items():
+            if self.samples % groups:
+                raise ValueError(
+                    f"{self.samples} samples cannot be parted into {groups} {name} of one size: make samples a "
+                    "multiple of it"
+                )
+        if self.encoder_groups and not isinstance(self.gradient, DoublyReparametrised):
+            raise ValueError(
+                f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}"
+            )
+        if isinstance(self.gradient, Score) and self.gradient.baseline and self.samples == self.groups:
+            raise ValueError(
+                "the score's baseline is made of the other samples of a group, and each group has one: use more "
+                "samples, fewer groups, or the elbo objective"
+            )
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether the encoder's gradient is that of the bound, on average."""
+        same_bound = self.encoder_groups in (None, self.groups)
+        lands_true = self.samples == self.groups or not isinstance(self.gradient, StickTheLanding)
+        return self.gradient.unbiased and same_bound and lands_true
+
+    def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
+        check_how_drawn(draw, self.gradient)
+        if len(draw.log_w) % math.lcm(self.groups, self.encoder_groups or 1):
+            raise ValueError(
+                f"{len(draw.log_w)} samples of z were drawn, which do not part into groups: draw {self.samples}"
+            )
+        log_w = draw.log_w.unflatten(0, (self.groups, -1))  # (M, K, batch)
+        bound = self._bound(log_w, 1).mean(0)
+        value = self.elbo_share * draw.log_w.mean(0) + (1 - self.elbo_share) * bound
+        if torch.is_grad_enabled():
+            if isinstance(self.gradient, DoublyReparametrised):
+                _scale_paths(draw.latents, self._path_weights(draw.log_w.detach()))
+            elif isinstance(self.gradient, Score):
+                signal = self._signal(log_w.detach()).flatten(0, 1)
+                value = value + (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
+        elbo, log_px = draw.log_w.detach().mean(0), draw.log_px.detach().mean(0)
+        parts = {"bound": bound.detach(), "elbo": elbo, "distortion": -log_px, "rate": log_px - elbo}
+        return Terms(value, parts)
+
+    def _bound(self, log_w: Tensor, dim: int) -> Tensor:
+        order = 1 - self.alpha
+        return ((order * log_w).logsumexp(dim) - math.log(log_w.shape[dim])) / order
+
+    def _shares(self, log_w: Tensor, groups: int, twice: bool) -> Tensor:
+        """What the value's slope is in each ln w, (samples, batch); with each path's weight in place of its share if
+        `twice`."""
+        order = 1 - self.alpha
+        shares = (order * log_w.unflatten(0, (groups, -1))).softmax(1)
+        if twice:
+            shares = shares * (self.alpha + order * shares)
+        return self.elbo_share / len(log_w) + (1 - self.elbo_share) / groups * shares.flatten(0, 1)
+
+    def _path_weights(self, log_w: Tensor) -> Tensor:
+        """By how much the gradient through each z has to be multiplied: (samples, batch)."""
+        wanted = self._shares(log_w, self.encoder_groups or self.groups, twice=True)
+        has = self._shares(log_w, self.groups, twice=False)
+        return wanted / has.clamp_min(torch.finfo(has.dtype).tiny)
+
+    def _signal(self, log_w: Tensor) -> Tensor:
+        """What each sample (M, K, batch) adds to the value, over what its group is expected to give without it."""
+        groups, samples, _ = log_w.shape
+        elbo = log_w / (groups * samples)
+        bound = self._bound(log_w, 1)[:, None].expand_as(log_w)
+        if isinstance(self.gradient, Score) and self.gradient.baseline:
+            others = (log_w.sum(1, keepdim=True) - log_w) / (samples - 1)  # mean of the others: (M, K, batch)
+            own = torch.eye(samples, dtype=torch.bool, device=log_w.device)[:, :, None]
+            without = torch.where(own, others[:, None], log_w[:, :, None])  # (M, j, k, batch): k replaced
+            bound = bound - self._bound(without, 1)
+            elbo = elbo - others / (groups * samples)
+        return self.elbo_share * elbo + (1 - self.elbo_share) / groups * bound
+
+
+def _scale_paths(latents: tuple[Latent, ...], weights: Tensor) -> None:
+    """Multiply the gradient that will come back to each z by the weight of its sample and row."""
+    for latent in latents:
+        if latent.z.requires_grad:
+            weight = weights.reshape(*weights.shape, *[1] * (latent.z.dim() - 2))
+            latent.z.register_hook(lambda gradient, weight=weight: gradient * weight)

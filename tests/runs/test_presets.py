@@ -1,0 +1,28 @@
+"""Every preset trains on its data, or on the bundled digits where its data is not here."""
+
+import os
+
+import pytest
+import torch
+
+from vaekit.runs import Job, make_run, override, preset, presets
+
+TINY = ["limit.train=40", "limit.valid=10", "train.epochs=2", "train.batch_size=20"]
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_trains_and_every_weight_gets_a_gradient(name):
+    tree = preset(name)
+    if tree["data"]["source"] != "digits" and not os.environ.get("VAEKIT_DATA"):
+        tree["data"] = {"source": "digits"} | {key: tree["data"][key] for key in ("binarise",) if key in tree["data"]}
+    job = Job.start(make_run(override(tree, TINY)))
+    metrics = {}
+    for event in job.events():
+        if event.kind == "step":
+            gradients = {label: weight.grad for label, weight in job.state.step.model.named_parameters()}
+        metrics |= event.metrics
+    assert torch.tensor(list(metrics.values())).isfinite().all()
+    for label, gradient in gradients.items():
+        assert gradient is not None, label
+        assert gradient.isfinite().all(), label
+        assert gradient.any(), label
