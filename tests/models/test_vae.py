@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Standard
+from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, Standard
 from vaekit.models.noise import new_generator
 from vaekit.models.vae import Latent, draw_latent, path_log_prob
 
@@ -126,7 +126,7 @@ def test_an_encoding_can_be_reused_and_noise_handed_in() -> None:
 
 
 def test_there_is_no_closed_kl_where_torch_knows_none() -> None:
-    vae = VAE(FullCovariance(5, 2), Standard().build(2), Laplacian(2, 5))
+    vae = VAE(FullCovariance(5, 2), Mixture(components=2).build(2), Laplacian(2, 5))
     (latent,) = vae.draw(torch.zeros(3, 5)).latents
     assert latent.closed_kl() is None
     assert latent.closed_kl_per_dimension() is None

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from unions import examples, name
 from vaekit.errors import ConfigError
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, LinearGaussian, Standard
+from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, LinearGaussian, Mixture, Standard
 from vaekit.models.noise import new_generator
 from vaekit.models.vae import Draw
 from vaekit.objectives import (
@@ -166,9 +166,10 @@ class FullCovariance(nn.Module):
 
 
 def test_a_closed_kl_that_does_not_exist_is_refused_and_auto_samples() -> None:
-    vae = VAE(FullCovariance(), Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli())).double()
+    prior = Mixture(components=2).build(2)
+    vae = VAE(FullCovariance(), prior, Conditional(nn.Linear(2, 6), Bernoulli())).double()
     draw = drawn(vae)
-    with pytest.raises(ConfigError, match=r"KL\(MultivariateNormal \|\| Independent\).*use objective.kl=sampled"):
+    with pytest.raises(ConfigError, match=r"KL\(MultivariateNormal \|\| MixtureSameFamily\).*use objective.kl=sampled"):
         Elbo(kl="closed")(draw)
     torch.testing.assert_close(Elbo(kl="auto")(draw).value, draw.log_w.mean(0))
 
