@@ -1,5 +1,6 @@
 """However a step's gradients are computed, they are those of autograd."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Standard
 from vaekit.objectives import Elbo
 from vaekit.runs import Job, fit, make_run, override, preset
 from vaekit.training import State, Step, Train, compiling
+from vaekit.training import engine as engine_module
 from vaekit.training.engine import FIRST_TRACED, Autograd, Programs, build_engine, slowed_by_others
 from vaekit.training.optimisers import Updates
 from vaekit.training.program import trace
@@ -238,6 +240,7 @@ def test_without_a_compiler_training_goes_on_and_gives_the_same(no_compiler, fre
     told = [event.message for event in job.events() if event.kind == "notice"]
     assert len(told) == 1
     assert told[0].startswith("goes on uncompiled (")
+    assert "train.compile=off does without" in told[0]
     for name, value in plain.state_dict().items():
         assert torch.equal(job.model.state_dict()[name], value)
 
@@ -250,7 +253,7 @@ def test_a_compiled_program_gives_the_same(fresh_cache):
         return engines[-1]
 
     check_close(gradients(MLP, compiled), gradients(MLP, Autograd))
-    assert engines[0].told == ""
+    assert engines[0].told.startswith("compiled, in ")
     first, last = engines[0].traced.values()
     assert first.run != first.program.forward
     assert last.run == last.program.forward
@@ -315,6 +318,59 @@ def test_a_time_budget_becomes_steps_once_the_engine_is_settled(batch):
     assert job.state.at.step == job.state.at.steps
 
 
+def test_a_budget_too_short_for_what_is_to_be_measured_is_kept_all_the_same(monkeypatch):
+    plain = Autograd.__call__
+
+    def slow(engine, *arguments):
+        time.sleep(0.1)
+        return plain(engine, *arguments)
+
+    monkeypatch.setattr(Autograd, "__call__", slow)
+    job = start([*MLP, "train.budget=1s"])
+    events = list(job.events())
+    assert events[-1].kind == "end"
+    assert 4 <= job.state.at.step <= 13
+    assert job.state.at.total_seconds < 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"), [(["train.batch_size=40", "train.micro_batch=30"], 20), (["train.batch_size=128"], 50)]
+)
+def test_pieces_of_a_whole_batch_are_what_is_compiled_however_they_come_about(settings, rows, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        engine_module, "compile_program", lambda program, inputs: asked.append(program) or program.forward
+    )
+    job = start([*MLP, *settings, "train.epochs=40", "train.compile=on"])
+    told = [event.message for event in job.events() if event.kind == "notice"]
+    assert len(asked) == 1
+    assert [f.meta["form"].shape for f in asked[0].graph.nodes if f.op == "placeholder"].count((rows, 1, 8, 8)) == 1
+    assert any(text.startswith("compiled, in") for text in told)
+
+
+def test_too_few_steps_to_compile_are_said_to_be():
+    told = [event.message for event in start([*MLP, "train.epochs=1", "train.compile=on"]).events()]
+    assert "not compiled: 3 steps are over before there is anything to compile" in told
+
+
+def test_a_program_gives_results_of_its_own():
+    def twice(x, y):
+        total = x + y
+        return [total, total, x, torch.zeros_like(x)]
+
+    x, y = torch.ones(3), torch.ones(3)
+    program = trace(twice, [x, y])
+    for _ in range(2):
+        one, two, given, zero = program(x, y)
+        for result, value in ((one, 2), (two, 2), (given, 1), (zero, 0)):
+            assert (result == value).all()
+        for result in (one, two, given, zero):
+            result.add_(1)
+            assert sum(int((other == value + 1).all()) for other, value in ((x, 1), (y, 1))) == 0
+            result.sub_(1)
+        zero.add_(5)
+
+
 def test_a_training_of_some_length_runs_by_programs_after_its_first_steps():
     job = start([*MLP, "train.epochs=300", "train.batch_size=25"])
     update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=600)
@@ -358,6 +414,9 @@ def test_noise_drawn_ahead_is_that_of_the_step_and_of_the_place_in_the_batch():
         return noise
 
     forwards = [draw(source, slice(0, 50), step) for step in range(100)]
+    short = [source(slice(0, 13), 13, step)[0] for step in range(32)]
+    numbers, others = (set(torch.stack(drawn).flatten().tolist()) for drawn in (short, forwards))
+    assert len(numbers & others) < 0.05 * len(numbers)  # some by chance: floats are few
     for step in (99, 31, 32, 0):
         assert torch.equal(draw(other, slice(10, 30), step), forwards[step][:, 10:30])
     assert len({float(noise[0, 0, 0]) for noise in forwards}) == 100

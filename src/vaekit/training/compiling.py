@@ -39,7 +39,8 @@ def name_of(program: fx.GraphModule) -> str:
 def pays(program: fx.GraphModule, seconds: float, calls: int) -> tuple[bool, str]:
     """Whether compiling pays for so many more calls of so many seconds each, and the reckoning in words."""
     known = measured.get(name_of(program))
-    cost, gain = (known["cost"], known["gain"]) if isinstance(known, dict) else (COST, GAIN)
+    known = known if isinstance(known, dict) and {"cost", "gain"} <= set(known) else None
+    cost, gain = (known["cost"], known["gain"]) if known else (COST, GAIN)
     saved = calls * seconds * gain
     how = "as measured before" if known else "by rule of thumb"
     reckoning = f"it would save {saved:.0f} s of {calls * seconds:.0f} s and cost {cost:.0f} s, {how}"
@@ -61,7 +62,10 @@ def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:
     except Exception as error:  # of many kinds; the program itself runs without
         cause = getattr(error, "inner_exception", error)
         reason = str(cause).strip().splitlines() or [""]
-        raise CannotCompile(f"{type(cause).__name__}: {reason[0]}") from error
+        raise CannotCompile(
+            f"{type(cause).__name__}: {reason[0]}; compiling needs a C++ compiler such as g++, and train.compile=off "
+            "does without"
+        ) from error
     return compiled
 
 
@@ -74,7 +78,7 @@ def compile_if_faster(
     cost = time.perf_counter() - began
     plain_seconds, compiled_seconds = _race([ready(program.forward), ready(compiled)], inputs)
     gain = 1 - compiled_seconds / plain_seconds
-    measured.put(name_of(program), {"cost": cost, "gain": gain})
+    measured.put(name_of(program), {"cost": cost, "gain": gain}, keep=products.is_calm())
     found = f"{plain_seconds * 1e3:.2f} ms plain, {compiled_seconds * 1e3:.2f} ms compiled, after {cost:.0f} s"
     return (compiled, found) if gain > LEAST_GAIN else (None, found)
 

@@ -1,5 +1,6 @@
 """How the gradients of a step are computed: through autograd, operation by operation, or by a program."""
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ FIRST_TRACED = 20  # steps before are through autograd, so that the first does n
 BF16_FROM = 1.5  # times the speed of single precision
 WORTH_TELLING = 60  # seconds of training, from which on a person may wonder why it is not compiled
 WATCHED = 30  # calls of a program before it is decided whether to compile it
+SETTLED = 3  # calls of what was decided on, before a step's time is what it will be
 
 Noise = Sequence[Tensor | None]
 
@@ -32,9 +34,15 @@ def build_engine(state: State, settings: Train, steps: int) -> "Engine":
         state.advance(precision=state.step.world.agree(choose_precision(settings.precision, state.step)))
     state.step.bf16 = state.at.precision == "bf16"
     is_long = steps >= TRACED_FROM or settings.budget is not None or settings.compile == "on"
-    if state.step.world.size == 1 and is_long:
-        return Programs(state, settings, FIRST_TRACED)
-    return Autograd(state)
+    alone = state.step.world.size == 1
+    engine = Programs(state, settings, FIRST_TRACED) if alone and is_long else Autograd(state)
+    told = ["networks compute in bf16"] if state.step.bf16 else []
+    if settings.compile == "on" and not alone:
+        told += ["several processes run uncompiled"]
+    elif settings.compile == "on" and settings.budget is None and steps <= FIRST_TRACED:
+        told += [f"not compiled: {steps} steps are over before there is anything to compile"]
+    engine.told = "; ".join(told)
+    return engine
 
 
 def choose_precision(asked: str, step: nn.Module) -> str:
@@ -125,11 +133,16 @@ class Programs:
     @property
     def decided(self) -> bool:
         """Whether steps are as fast by now as they are going to be."""
-        return self.untraceable or self.state.at.compiled is not None
+        if self.untraceable:
+            return True
+        ran = max((len(traced.seconds) for traced in self.traced.values()), default=0)
+        return self.state.at.compiled is not None and ran >= SETTLED
 
     def _is_main(self, x: Tensor) -> bool:
-        """Whether these rows are as many as nearly all pieces have, and not the rest of an epoch."""
-        return len(x) == min(self.state.at.micro_batch or self.batch_size, self.batch_size)
+        """Whether these rows are as many as a piece of a whole batch, and not of the rest of an epoch."""
+        whole = min(self.batch_size, self.step.rows)
+        pieces = math.ceil(whole / (self.state.at.micro_batch or whole))
+        return whole // pieces <= len(x) <= math.ceil(whole / pieces)
 
     def _run(self, traced: Traced, x: Tensor, noise: Noise) -> dict[str, Tensor]:
         began = time.perf_counter()
@@ -139,7 +152,7 @@ class Programs:
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         if len(traced.seconds) < WATCHED:
             traced.seconds += [time.perf_counter() - began]
-        if self.state.at.compiled is None and len(traced.seconds) == WATCHED:
+        if self.state.at.compiled is None and len(traced.seconds) == WATCHED and self._is_main(x):
             self._decide(traced, x, noise)
         return dict(zip(traced.sums, sums.unbind(), strict=True))
 
@@ -180,7 +193,9 @@ class Programs:
         traced = Traced(program, program.forward, list(sums), list(parameters))
         if self.state.at.compiled and self._is_main(x):
             try:
+                began = time.perf_counter()
                 traced.run = compile_program(program, inputs)
+                self.told = f"compiled, in {time.perf_counter() - began:.0f} s"
             except CannotCompile as why:
                 self.told = f"goes on uncompiled ({why})"
         traced.run = self._recorded(traced.run, self._inputs(x, noise))
@@ -207,6 +222,7 @@ class Programs:
                 found = str(why)
         if compiled is not None:
             traced.run = self._recorded(compiled, self._inputs(x, noise))
+            self.traced = {key: one for key, one in self.traced.items() if one is traced}  # others are compiled in turn
         self.state.advance(compiled=compiled is not None)
         if promising or calls * seconds > WORTH_TELLING:
             self.told = f"{'not ' if compiled is None else ''}compiled: {found}"

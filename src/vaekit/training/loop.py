@@ -20,6 +20,7 @@ from vaekit.world import World
 VALIDATION_BLOCK = 500  # rows
 GOOD_EVERY = 1000  # steps between states to go back to, besides those after each validation
 SETTLING_STEPS, TIMED_STEPS = 5, 20  # before a time budget is turned into steps
+WAITED_MOST, TIMED_MOST = 0.2, 0.4  # of the budget, by when timing begins and ends in any case
 
 
 Kind = Literal["start", "step", "epoch", "notice", "end"]
@@ -138,19 +139,19 @@ class _Pace:
         """
         if self.budget is None or state.at.steps is not None:
             return
-        done = state.at.step - self.from_step
+        done, spent = state.at.step - self.from_step, state.at.total_seconds / self.budget
         if self.began is None:
-            if done >= SETTLING_STEPS and settled:
+            if (done >= SETTLING_STEPS and settled) or spent > WAITED_MOST:
                 self.began, self.from_step = time.perf_counter(), state.at.step
             return
-        if done < TIMED_STEPS:
+        if done < TIMED_STEPS and (spent < TIMED_MOST or not done):
             return
         each = (time.perf_counter() - self.began) / done
         began = time.perf_counter()
         validate(state.model, valid, seed, state.step.world)
         each += (time.perf_counter() - began) / self.batches
         left = self.budget - state.at.total_seconds
-        steps = state.at.step + max(1, math.floor(left / each))
+        steps = state.at.step + max(0, math.floor(left / each))
         state.advance(steps=state.step.world.agree(steps))
 
 

@@ -13,7 +13,9 @@ from torch.optim.adamax import adamax
 
 from vaekit.training.spec import Adamax, AdamW, Optimiser
 
-NEGLIGIBLE = 1e-30  # of a moment: far below what can move a weight, and above what takes a processor many times longer
+# Of a moment: far below what can move a weight, and above what takes a processor many times longer. Squares decay more
+# slowly, and are kept for longer, so that the root of one is never cleared beside a moment that counts.
+NEGLIGIBLE, NEGLIGIBLE_SQUARE = 1e-30, 1e-36
 
 
 class Updates:
@@ -75,8 +77,8 @@ class Updates:
         """Set to zero what has decayed to nearly that: moments of weights whose gradient has long been zero, such as
         those of a pixel that is always black. In time they would be denormal, and slow a CPU's update fivefold."""
         for state in self.state.values():
-            for name in ("exp_avg", self.second):
-                state[name].mul_(state[name].abs() > NEGLIGIBLE)
+            for name, least in (("exp_avg", NEGLIGIBLE), (self.second, NEGLIGIBLE_SQUARE)):
+                state[name].mul_(state[name].abs() > least)
 
     def _start(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         self.state[parameter] = {

@@ -36,9 +36,25 @@ def trace(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     for node in program.graph.nodes:
         if node.op == "call_function" and (simpler := _same_as(node) or _view_of(node)) is not None:
             node.replace_all_uses_with(simpler)
+    _own_results(program)
     program.graph.eliminate_dead_code()
     program.recompile()
     return program
+
+
+def _own_results(program: fx.GraphModule) -> None:
+    """Copy each result that is an input, a constant, or another result: callers may change what they are given."""
+    (output,) = program.graph.find_nodes(op="output")
+    found: list[fx.Node] = []
+    for result in output.args[0]:
+        assert isinstance(result, fx.Node)
+        if result.op != "call_function" or result in found:
+            with program.graph.inserting_before(output):
+                copied = program.graph.call_function(aten.clone.default, (result,))
+            copied.meta.update(result.meta)
+            result = copied
+        found += [result]
+    output.args = (found,)
 
 
 def choose_products(program: fx.GraphModule) -> dict[str, str]:

@@ -99,7 +99,7 @@ class NoiseSource:
             shape = None if latent.q is None else noise_shape(latent.q)
             self.groups += [None if found is None or shape is None else (found.base, shape[1:])]
         self.dtype = draw.log_px.dtype
-        self.drawn: dict[object, tuple[int, Tensor]] = {}
+        self.drawn: dict[int, tuple[tuple[int, int], Tensor]] = {}
 
     def __call__(self, rows: slice, batch: int, step: int) -> list[Tensor | None]:
         """Base noise (samples, rows, *event) of each group for a part of a batch; None where a group takes none."""
@@ -112,13 +112,21 @@ class NoiseSource:
         self, number: int, group: tuple[Callable[..., Tensor], torch.Size], rows: slice, batch: int, step: int
     ) -> Tensor:
         base, event = group
-        steps = max(1, min(DRAWN_AHEAD, SMALL // (self.samples * batch * max(event.numel(), 1))))
-        block, piece = step // steps, (number, rows.start, rows.stop, batch)
+        steps = min(DRAWN_AHEAD, SMALL // (self.samples * batch * max(event.numel(), 1)))
+        if steps < 2:
+            return self._noise(base, event, 1, rows, batch, (step, number))[0]
+        block = step // steps
+        if number not in self.drawn or self.drawn[number][0] != (block, batch):
+            ahead = self._noise(base, event, steps, slice(0, batch), batch, (block, number, batch))
+            self.drawn[number] = (block, batch), ahead
+        return self.drawn[number][1][step % steps, :, rows]
+
+    def _noise(
+        self, base: Callable[..., Tensor], event: torch.Size, steps: int, rows: slice, batch: int, key: tuple[int, ...]
+    ) -> Tensor:
+        """(steps, samples, rows, *event)."""
 
         def draw(n: int, generator: torch.Generator) -> Tensor:
             return base((steps, self.samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
 
-        if piece not in self.drawn or self.drawn[piece][0] != block:
-            key = (self.seed, Purpose.POSTERIOR, block, number)
-            self.drawn[piece] = block, noise_of_rows(draw, rows, batch, key, device=self.device, dim=2)
-        return self.drawn[piece][1][step % steps]
+        return noise_of_rows(draw, rows, batch, (self.seed, Purpose.POSTERIOR, *key), device=self.device, dim=2)

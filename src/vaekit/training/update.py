@@ -64,7 +64,8 @@ class Updater:
         self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
-        self.engine.told = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
+        busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
+        self.engine.told = "; ".join(text for text in (self.engine.told, busy) if text)
 
     def __call__(self, index: Tensor, steps: int) -> str:
         """Update by the rows `index` of the global batch; returns what there is to tell, mostly nothing.
