@@ -16,13 +16,17 @@ from .models import Flow as Flow
 from .models import FlowPosterior as FlowPosterior
 from .models import FullGaussian as FullGaussian
 from .models import Gaussian as Gaussian
+from .models import Laplace as Laplace
 from .models import Latent as Latent
 from .models import Mixture as Mixture
 from .models import Mlp as Mlp
+from .models import NegativeBinomial as NegativeBinomial
+from .models import Poisson as Poisson
 from .models import Rescale as Rescale
 from .models import ResNet as ResNet
 from .models import SoftBernoulli as SoftBernoulli
 from .models import Standard as Standard
+from .models import StudentT as StudentT
 from .models import Vamp as Vamp
 from .objectives import Cosine as Cosine
 from .objectives import Detached as Detached

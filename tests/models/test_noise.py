@@ -35,6 +35,7 @@ def head_distribution(head: Head) -> Distribution:
 
 
 OWN = [pytest.param(head, id=head.kind) for head in examples(Likelihood)]
+MAPPED = [head for head in examples(Likelihood) if noise_map(head_distribution(head)) is not None]
 
 
 def p_value(samples: Tensor, px: Distribution, cell: tuple[int, int]) -> float:
@@ -48,8 +49,13 @@ def p_value(samples: Tensor, px: Distribution, cell: tuple[int, int]) -> float:
     if (mine == mine.round()).all():
         levels = torch.arange(int(mine.max()) + 1, dtype=torch.float64)
         expected = density(levels) * len(mine)
+        found = np.bincount(mine.long().numpy(), minlength=len(levels))
+        if px.support.base_constraint is td.constraints.nonnegative_integer:  # a cell for all that is rare
+            common = expected > 10
+            found = np.append(found[common], found[~common].sum())
+            expected = np.append(expected[common], len(mine) - expected[common].sum())
         assert expected.sum() == pytest.approx(len(mine), rel=1e-9)
-        return stats.chisquare(np.bincount(mine.long().numpy(), minlength=len(levels)), expected).pvalue
+        return stats.chisquare(found, expected).pvalue
     spread = 12 * mine.std()
     low, high = mine.min() - spread, mine.max() + spread
     if px.support.base_constraint is td.constraints.unit_interval:
@@ -65,6 +71,8 @@ def p_value(samples: Tensor, px: Distribution, cell: tuple[int, int]) -> float:
 @pytest.mark.parametrize("route", ["generator", "noise", "own code"])
 @pytest.mark.parametrize("head", OWN)
 def test_samples_of_a_head_follow_its_density(head: Head, route: str) -> None:
+    if route == "noise" and head not in MAPPED:
+        pytest.skip("draws by its own code")
     px = head_distribution(head)
     if route == "generator":
         samples = draw_from(px, (SAMPLES,), new_generator(7))
@@ -118,7 +126,7 @@ def test_a_prior_can_be_drawn_from(prior: Any) -> None:
             assert stats.kstest(coordinate, "norm").pvalue > FAILURE_RATE
 
 
-@pytest.mark.parametrize("head", OWN)
+@pytest.mark.parametrize("head", MAPPED, ids=name)
 def test_noise_handed_in_is_noise_from_the_generator(head: Head) -> None:
     px = head_distribution(head)
     found = noise_map(px)

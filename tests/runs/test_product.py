@@ -24,7 +24,8 @@ TINY = [
 ]
 POSTERIORS = [*(p for p in examples(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
 PRIORS = {"mixture": "{kind: mixture, components: 4}", "vamp": "{kind: vamp, components: 4}", "flow": "{kind: flow}"}
-DATA = {"bernoulli": ["data.binarise=dynamic"], "categorical": []}
+COUNTS = ["data.support=count"]
+DATA = {"bernoulli": ["data.binarise=dynamic"], "poisson": COUNTS, "negative_binomial": COUNTS}
 
 
 def train_and_load(settings: list[str], folder: Any) -> None:

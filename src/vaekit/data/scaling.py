@@ -7,7 +7,7 @@ import numpy as np
 
 from vaekit.data.checks import first
 from vaekit.data.raw import drop_setting
-from vaekit.data.schema import Binary, Levels, Real, Support, Unit
+from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 from vaekit.errors import ConfigError, DataError
@@ -64,8 +64,10 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
         )
     if spec.scale != "auto":
         return spec.scale
+    if discrete and isinstance(stored, Levels | Count):
+        return "none"
     if isinstance(stored, Levels):
-        return "none" if discrete else "unit"
+        return "unit"
     return "none" if isinstance(stored, Binary | Unit) else "standard"
 
 

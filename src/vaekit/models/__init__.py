@@ -1,15 +1,17 @@
 """What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
 
-from vaekit.models.conditional import Conditional, Rescale
+from vaekit.models.conditional import Conditional, Log1p, Rescale
+from vaekit.models.counts import NegativeBinomial, Poisson
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
     Categorical,
     ContinuousBernoulli,
     Gaussian,
-    Likelihood,
     SoftBernoulli,
 )
+from vaekit.models.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods import Likelihood
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
@@ -30,18 +32,23 @@ __all__ = [
     "FlowPosterior",
     "FullGaussian",
     "Gaussian",
+    "Laplace",
     "Latent",
     "Likelihood",
     "LinearGaussian",
+    "Log1p",
     "Mixture",
     "Mlp",
     "Model",
+    "NegativeBinomial",
     "Network",
+    "Poisson",
     "Posterior",
     "Prior",
     "ResNet",
     "Rescale",
     "SoftBernoulli",
     "Standard",
+    "StudentT",
     "Vamp",
 ]

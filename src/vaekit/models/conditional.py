@@ -25,6 +25,13 @@ class Rescale(nn.Module):
         return (x.to(self.scale.dtype) - self.loc) / self.scale
 
 
+class Log1p(nn.Module):
+    """ln (1 + x): what a network sees of counts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.to(torch.get_default_dtype() if not x.is_floating_point() else x.dtype).log1p()
+
+
 class Conditional(nn.Module):
     """Input transform, network, head: `conditional(x)` is a distribution, as q(z|x) or p(x|z).
 

@@ -20,7 +20,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models import distributions as own
-from vaekit.spec import by_kind, spec
+from vaekit.spec import spec
 
 Shape = tuple[int, ...]
 LOG_VARIANCE_BOUND = 20.0
@@ -62,6 +62,7 @@ class Head(ABC):
 
     family: Callable[..., Distribution]  # of one value
     accepts: tuple[str, ...]  # the supports of x that it can model as a likelihood, by `kind`
+    integers = False  # whether it models integers, which are then not scaled
 
     def features(self, event_shape: Shape) -> int:
         """How many raw numbers a network must give for one event."""
@@ -253,6 +254,7 @@ class Categorical(Head):
 
     family = own.Categorical
     accepts = ("levels", "binary")
+    integers = True
 
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) * self.levels
@@ -281,10 +283,3 @@ def _smoothed_mean(x: Tensor) -> Tensor:
 def _log_variance(variance: Tensor) -> Tensor:
     """ln of variances, those of dimensions that hardly vary raised to a small share of the largest."""
     return variance.clamp_min(1e-4 * float(variance.max().clamp_min(1e-8))).log()
-
-
-Likelihood = Annotated[
-    Bernoulli | SoftBernoulli | ContinuousBernoulli | Categorical | Gaussian | CalibratedGaussian,
-    Field(discriminator="kind"),
-    by_kind,
-]

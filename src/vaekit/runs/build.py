@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from vaekit.data import Dataset, Schema, prepare
-from vaekit.data.schema import Levels, Support
+from vaekit.data.schema import Count, Levels, Support
 from vaekit.errors import ConfigError
 from vaekit.models import (
     VAE,
@@ -17,6 +17,8 @@ from vaekit.models import (
     Conditional,
     ContinuousBernoulli,
     Likelihood,
+    Log1p,
+    NegativeBinomial,
     Rescale,
 )
 from vaekit.models.noise import Purpose, new_generator
@@ -39,9 +41,7 @@ def open_data(run: Run) -> tuple[Run, Dataset]:
     if run.data.source is None:
         raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
     head = run.model.likelihood
-    data = prepare(
-        run.data, run.limit, discrete=_default_is_discrete if head is None else isinstance(head, Categorical)
-    )
+    data = prepare(run.data, run.limit, discrete=_default_is_discrete if head is None else head.integers)
     if head is None:
         head = default_likelihood(data.schema.support, data.schema.kind)
     check_likelihood(head, data.schema)
@@ -59,6 +59,8 @@ def default_likelihood(support: Support, kind: str) -> Likelihood:
         return Bernoulli()
     if isinstance(support, Levels) and support.count <= MOST_LEVELS:
         return Categorical(support.count)
+    if support.kind == "count":
+        return NegativeBinomial()
     if support.kind in ("levels", "unit"):
         return ContinuousBernoulli()
     return CalibratedGaussian(per_dimension=kind == "table")
@@ -153,6 +155,8 @@ def _assemble(run: Run, schema: Schema) -> VAE:
         raise ConfigError("model.likelihood is not set: a model cannot be built without one")
     head, support = spec.posterior, schema.support
     scale = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
+    if isinstance(support, Count):
+        scale = Log1p()
     try:
         encoder = spec.encoder.build(shape, head.features((spec.latent,)))
         decoder = spec.decoder.build((spec.latent,), spec.likelihood.features(shape), shape)

@@ -1,0 +1,90 @@
+"""Heads for real values with outliers: Laplace and Student's t."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch import distributions as td
+
+from vaekit.models.families import Gaussian, Head, Shape, parameters, soft_bound
+from vaekit.spec import spec
+
+ROUNDS = 500  # of expectation and maximisation
+
+
+@spec
+class Laplace(Head):
+    """Laplace: the network gives mu and 2 ln b, bounded as in `Gaussian`. Its mean absolute deviation is b.
+
+    >>> Laplace()(torch.zeros(5, 6)).event_shape
+    torch.Size([3])
+    """
+
+    kind: Literal["laplace"] = "laplace"
+
+    family = td.Laplace
+    accepts = Gaussian.accepts
+
+    def features(self, event_shape: Shape) -> int:
+        return 2 * math.prod(event_shape)
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        loc, log_square = parameters(raw, 2, event_shape)
+        return {"loc": loc, "scale": (0.5 * soft_bound(log_square)).exp()}
+
+    def start(self, x: Tensor) -> Tensor:
+        x = _floating(x).flatten(1)
+        median = x.quantile(0.5, dim=0)
+        return torch.cat([median, 2 * _positive((x - median).abs().mean(0)).log()])
+
+
+@spec
+class StudentT(Head):
+    """Student's t: the network gives mu and ln sigma^2, bounded as in `Gaussian`.
+
+    Args:
+        df: degrees of freedom; the fewer, the heavier the tails. Above 2, so that it has a variance.
+
+    Source: Takahashi et al., 2018, "Student-t variational autoencoder for robust density estimation".
+
+    >>> StudentT()(torch.zeros(5, 6)).event_shape
+    torch.Size([3])
+    """
+
+    df: Annotated[float, Field(gt=2)] = 4.0
+    kind: Literal["student_t"] = "student_t"
+
+    family = td.StudentT
+    accepts = Gaussian.accepts
+
+    def features(self, event_shape: Shape) -> int:
+        return 2 * math.prod(event_shape)
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        loc, log_square = parameters(raw, 2, event_shape)
+        return {
+            "df": torch.full_like(loc, self.df),
+            "loc": loc,
+            "scale": (0.5 * soft_bound(log_square)).exp(),
+        }
+
+    def start(self, x: Tensor) -> Tensor:
+        """By expectation and maximisation, with the t as a Gaussian of unknown precision."""
+        x = _floating(x).flatten(1)
+        loc, square = x.quantile(0.5, dim=0), _positive(x.var(0, correction=0))
+        for _ in range(ROUNDS):
+            weight = (self.df + 1) / (self.df + (x - loc) ** 2 / square)
+            loc = (weight * x).sum(0) / weight.sum(0)
+            square = _positive((weight * (x - loc) ** 2).mean(0))
+        return torch.cat([loc, square.log()])
+
+
+def _floating(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+def _positive(spread: Tensor) -> Tensor:
+    """Spreads, those of dimensions that hardly vary raised to a small share of the largest."""
+    return spread.clamp_min(1e-4 * float(spread.max().clamp_min(1e-8)))

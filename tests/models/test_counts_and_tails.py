@@ -1,0 +1,63 @@
+"""Counts and heavy tails against scipy, sums over all counts, and limits."""
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from vaekit.models import Laplace, NegativeBinomial, Poisson, StudentT
+from vaekit.models.counts import NegativeBinomialByMean, _log_rising
+from vaekit.models.noise import draw_from, new_generator
+
+
+def double(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mean", [0.1, 3.0, 40.0])
+@pytest.mark.parametrize("r", [0.2, 5.0, 99.0, 101.0, 3000.0])
+def test_a_negative_binomial_is_scipys_and_sums_to_one(mean: float, r: float) -> None:
+    p = NegativeBinomialByMean(double(mean), double(r))
+    x = torch.arange(20_000, dtype=torch.float64)[:, None]
+    found = p.log_prob(x)[:, 0]
+    expected = torch.from_numpy(stats.nbinom.logpmf(x[:400, 0].numpy(), r, r / (r + mean)))
+    torch.testing.assert_close(found[:400], expected, rtol=1e-8, atol=1e-8)
+    assert abs(found.exp().sum() - 1) < 1e-8
+    torch.testing.assert_close((found.exp() * x[:, 0]).sum(), double(mean)[0], rtol=1e-6, atol=0)
+    second = (found.exp() * x[:, 0] ** 2).sum() - mean**2
+    torch.testing.assert_close(second, p.variance[0], rtol=1e-6, atol=0)
+
+
+def test_a_negative_binomial_of_large_r_is_a_poisson_in_value_and_gradient_even_in_single_precision() -> None:
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
+        mean = torch.tensor([0.5, 7.0, 30.0], dtype=dtype, requires_grad=True)
+        x = torch.tensor([1.0, 4.0, 33.0], dtype=dtype)
+        ours = NegativeBinomialByMean(mean, torch.full_like(mean, 1e9)).log_prob(x)
+        theirs = torch.distributions.Poisson(mean).log_prob(x)
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+        slopes = [torch.autograd.grad(value.sum(), mean, retain_graph=True)[0] for value in (ours, theirs)]
+        torch.testing.assert_close(*slopes, rtol=tolerance, atol=tolerance)
+
+
+def test_the_series_meets_the_exact_form_where_they_change_over() -> None:
+    x = double(0, 1, 10, 1000)
+    below, above = (_log_rising(x, double(r).expand(4)) for r in (100.0, 100.0 + 1e-9))
+    torch.testing.assert_close(below, above, rtol=1e-8, atol=1e-7)
+
+
+def test_draws_of_counts_have_their_mean_and_variance() -> None:
+    for head, raw in ((Poisson(), double(1.2)), (NegativeBinomial(), double(1.2, 0.3))):
+        p = head(raw[None], (1,))
+        x = draw_from(p, (40_000,), new_generator(1))
+        assert abs(x.mean() - p.mean) < 4 * (p.variance / 40_000).sqrt()
+        torch.testing.assert_close(x.var(0), p.variance[0][None], rtol=0.06, atol=0)
+
+
+def test_tails_are_those_of_scipy() -> None:
+    x = double(-30, -1, 0, 2, 50)[:, None]
+    raw = torch.tensor([[0.4, -0.6]], dtype=torch.float64)
+    laplace, student = Laplace()(raw, (1,)), StudentT(df=3)(raw, (1,))
+    scale = float(torch.tensor(-0.3).double().exp())
+    pairs = ((laplace, stats.laplace(0.4, scale)), (student, stats.t(3, 0.4, scale)))
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours.log_prob(x), torch.from_numpy(theirs.logpdf(x[:, 0].numpy())))
