@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.families import Head, Shape
+from vaekit.models.families import Head, Shape, floating
 from vaekit.models.precision import run_network
 
 
@@ -29,7 +29,7 @@ class Log1p(nn.Module):
     """ln (1 + x): what a network sees of counts."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.to(torch.get_default_dtype() if not x.is_floating_point() else x.dtype).log1p()
+        return floating(x).log1p()
 
 
 class Conditional(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
-from vaekit.models.families import Head, Shape, parameters, soft_bound
+from vaekit.models.families import Head, Shape, floating, parameters, soft_bound
 from vaekit.spec import spec
 
 ROUNDS = 60  # of bisection
@@ -125,5 +125,4 @@ def _bounded(log: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:
-    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
-    return ((x.sum(0) + HALF) / (len(x) + HALF)).flatten()
+    return ((floating(x).sum(0) + HALF) / (len(x) + HALF)).flatten()

@@ -119,7 +119,7 @@ class Gaussian(Head):
         return {"loc": loc, "scale": (0.5 * soft_bound(log_variance)).exp()}
 
     def start(self, x: Tensor) -> Tensor:
-        x = _floating(x)
+        x = floating(x)
         mean = x.mean(0).flatten()
         return mean if self.scale is not None else torch.cat([mean, _log_variance(x.var(0, correction=0)).flatten()])
 
@@ -151,7 +151,7 @@ class CalibratedGaussian(Head):
         raise TypeError("CalibratedGaussian has a weight, its scale: call .build(event_shape) and use what it returns")
 
     def start(self, x: Tensor) -> Tensor:
-        return _floating(x).mean(0).flatten()
+        return floating(x).mean(0).flatten()
 
 
 class LearnedScale(nn.Module, Head):
@@ -174,7 +174,7 @@ class LearnedScale(nn.Module, Head):
     def start(self, x: Tensor) -> Tensor:
         """As `Head.start`; sets the scale, too, to the one that fits best beside that mean."""
         shared = self.log_variance.dim() == 0
-        x = _floating(x)
+        x = floating(x)
         with torch.no_grad():
             variance = x.var(0, correction=0)
             self.log_variance.copy_(_log_variance(variance.mean() if shared else variance))
@@ -272,7 +272,8 @@ class Categorical(Head):
         return ((counts + 1) / (len(x) + self.levels)).log().flatten()
 
 
-def _floating(x: Tensor) -> Tensor:
+def floating(x: Tensor) -> Tensor:
+    """x, integers as floating point."""
     return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 

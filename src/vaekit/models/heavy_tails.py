@@ -3,12 +3,11 @@
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch import distributions as td
 
-from vaekit.models.families import Gaussian, Head, Shape, parameters, soft_bound
+from vaekit.models.families import Gaussian, Head, Shape, floating, parameters, soft_bound
 from vaekit.spec import spec
 
 ROUNDS = 500  # of expectation and maximisation
@@ -35,7 +34,7 @@ class Laplace(Head):
         return {"loc": loc, "scale": (0.5 * soft_bound(log_square)).exp()}
 
     def start(self, x: Tensor) -> Tensor:
-        x = _floating(x).flatten(1)
+        x = floating(x).flatten(1)
         median = x.quantile(0.5, dim=0)
         return torch.cat([median, 2 * _positive((x - median).abs().mean(0)).log()])
 
@@ -72,17 +71,13 @@ class StudentT(Head):
 
     def start(self, x: Tensor) -> Tensor:
         """By expectation and maximisation, with the t as a Gaussian of unknown precision."""
-        x = _floating(x).flatten(1)
+        x = floating(x).flatten(1)
         loc, square = x.quantile(0.5, dim=0), _positive(x.var(0, correction=0))
         for _ in range(ROUNDS):
             weight = (self.df + 1) / (self.df + (x - loc) ** 2 / square)
             loc = (weight * x).sum(0) / weight.sum(0)
             square = _positive((weight * (x - loc) ** 2).mean(0))
         return torch.cat([loc, square.log()])
-
-
-def _floating(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
 def _positive(spread: Tensor) -> Tensor:
