@@ -164,6 +164,15 @@ def test_data_is_listed_and_described(cli, cli_json):
     assert "17 levels" in cli("data digits")[1]
 
 
+def test_a_file_is_described_wherever_it_lies(cli, tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n" + "".join(f"{i},{i * i / 7}\n" for i in range(40)))
+    code, out, _ = cli(f"data {path}")
+    assert code == 0
+    assert "table.csv" in out
+    assert f"vaekit train {path}" in out
+
+
 def read(path, name):
     if path.suffix == ".png":
         with Image.open(path) as picture:

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaekit.models import LinearGaussian
 from vaekit.models.noise import new_generator
 from vaekit.objectives import Detached, DoublyReparametrised, Elbo, Iwae, Pathwise, Score, StickTheLanding
-from vaekit.objectives.gradient_check import _estimates, _PosteriorPerRow
+from vaekit.objectives.gradient_check import PosteriorPerRow, gradient_estimates
 
 ROWS = 40_000
 
@@ -33,7 +33,7 @@ def a_posterior() -> tuple[Tensor, Tensor]:
 
 def log_w(samples: int, latents: int = 2) -> tuple[Tensor, torch.Tensor]:
     model, x = (
-        story(latents).vae(_PosteriorPerRow(*(torch.full((4, latents), 0.1).double() for _ in range(2)))),
+        story(latents).vae(PosteriorPerRow(*(torch.full((4, latents), 0.1).double() for _ in range(2)))),
         a_row(),
     )
     draw = model.draw(x.expand(4, -1), samples, generator=new_generator(3))
@@ -88,7 +88,7 @@ def exact_gradient(objective: Iwae, samples: int = 2, nodes: int = 60) -> Tensor
 
 def z_scores(objective: Iwae, exact: Tensor, seed: int = 5) -> Tensor:
     loc, log_scale = a_posterior()
-    found = _estimates(objective, story(), a_row().expand(ROWS, -1), loc, log_scale, new_generator(seed))
+    found = gradient_estimates(objective, story(), a_row().expand(ROWS, -1), loc, log_scale, new_generator(seed))
     return (found.mean(0) - exact).abs() / (found.std(0) / math.sqrt(ROWS))
 
 
@@ -124,7 +124,7 @@ def test_an_encoder_with_groups_of_its_own_climbs_the_bound_of_those_groups() ->
 
 def test_a_decoder_beside_such_an_encoder_climbs_the_whole_bound() -> None:
     def gradient(objective: Iwae) -> Tensor:
-        model = story().vae(_PosteriorPerRow(*(t.expand(8, -1) for t in a_posterior())))
+        model = story().vae(PosteriorPerRow(*(t.expand(8, -1) for t in a_posterior())))
         draw = model.draw(a_row().expand(8, -1), 4, generator=new_generator(2), score=False)
         (found,) = torch.autograd.grad(objective(draw).value.sum(), [model.likelihood.network.weight])
         return found
@@ -139,7 +139,7 @@ def test_variances_are_in_the_order_known_and_the_gap_widens_with_samples() -> N
 
     def variance(samples: int, gradient) -> float:
         objective = Iwae(samples=samples, gradient=gradient)
-        found = _estimates(objective, story(), a_row().expand(20_000, -1), loc, log_scale, new_generator(1))
+        found = gradient_estimates(objective, story(), a_row().expand(20_000, -1), loc, log_scale, new_generator(1))
         return found.var(0).mean().item()
 
     ratios = [variance(k, Pathwise()) / variance(k, DoublyReparametrised()) for k in (1, 4, 16)]

@@ -39,7 +39,7 @@ def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     """Read a data set as training would, and say what it is."""
     from vaekit.runs.build import open_data
 
-    tree = preset(data) if data in presets() else {"name": data}
+    tree = preset(data) if data in presets() else {}
     run, dataset = open_data(make_run(override(with_source(tree, data), settings)))
     schema, likelihood = dataset.schema, run.model.likelihood
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}
@@ -61,7 +61,7 @@ def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     for name, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         console.print(f"{name:>22}  {text}", soft_wrap=True, markup=False)
-    console.print(f"\nNext: vaekit train {shlex.quote(data)}", markup=False)
+    console.print(f"\nNext: vaekit train {shlex.quote(data)}", soft_wrap=True, markup=False)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

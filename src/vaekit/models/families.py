@@ -281,6 +281,10 @@ def _smoothed_mean(x: Tensor) -> Tensor:
     return ((x.sum(0) + 1) / (len(x) + 2)).flatten()
 
 
+def raised(spread: Tensor) -> Tensor:
+    """Spreads or variances, those of dimensions that hardly vary raised to a small share of the largest."""
+    return spread.clamp_min(1e-4 * float(spread.max().clamp_min(1e-8)))
+
+
 def _log_variance(variance: Tensor) -> Tensor:
-    """ln of variances, those of dimensions that hardly vary raised to a small share of the largest."""
-    return variance.clamp_min(1e-4 * float(variance.max().clamp_min(1e-8))).log()
+    return raised(variance).log()

@@ -18,7 +18,7 @@ from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Detached, Score, StickTheLanding
 from vaekit.objectives.terms import Bound, StepContext
 
-LADDER: Mapping[str, Bound] = {
+LADDER: Mapping[str, Elbo] = {
     "stick the landing": Elbo(kl="sampled", gradient=StickTheLanding()),
     "pathwise, closed KL": Elbo(kl="closed"),
     "pathwise, sampled KL": Elbo(kl="sampled"),
@@ -48,7 +48,7 @@ class GradientReading:
 
 def gradient_check(
     seed: int = 0,
-    estimators: Mapping[str, Bound] = LADDER,
+    estimators: Mapping[str, Elbo] = LADDER,
     story: LinearGaussian | None = None,
     rows: int = 20_000,
 ) -> list[GradientReading]:
@@ -81,7 +81,7 @@ def gradient_check(
         exact = torch.cat(story.elbo_gradients(loc, log_scale, x), -1)[0]
         for i, (name, objective) in enumerate(estimators.items()):
             generator = new_generator(seed, 2, i)
-            estimates = _estimates(objective, story, x.expand(rows, -1), loc, log_scale, generator)
+            estimates = gradient_estimates(objective, story, x.expand(rows, -1), loc, log_scale, generator)
             error, variance = estimates.mean(0) - exact, estimates.var(0)
             to_loc, to_log_scale = (objective.samples * variance).chunk(2)
             readings.append(
@@ -99,7 +99,7 @@ def gradient_check(
     return readings
 
 
-class _PosteriorPerRow(nn.Module):
+class PosteriorPerRow(nn.Module):
     """A diagonal Gaussian with a free mean and log-scale for each row, whatever x is."""
 
     def __init__(self, loc: Tensor, log_scale: Tensor):
@@ -111,14 +111,14 @@ class _PosteriorPerRow(nn.Module):
         return independent(td.Normal(self.loc, self.log_scale.exp(), validate_args=False), 1)
 
 
-def _estimates(
+def gradient_estimates(
     objective: Bound, story: LinearGaussian, x: Tensor, loc: Tensor, log_scale: Tensor, generator: torch.Generator
 ) -> Tensor:
     """One estimate for each row of x of the gradient to (loc, log_scale), (rows, 2 L)."""
     estimator, ctx = objective.gradient, StepContext()
     estimates: list[Tensor] = []
     for some in x.split(_ROWS_AT_ONCE):
-        posterior = _PosteriorPerRow(loc.expand(len(some), -1), log_scale.expand(len(some), -1))
+        posterior = PosteriorPerRow(loc.expand(len(some), -1), log_scale.expand(len(some), -1))
         with torch.enable_grad():
             draw = story.vae(posterior).draw(
                 some, objective.samples, generator=generator, path=estimator.path, score=estimator.score

@@ -36,7 +36,8 @@ def build_engine(state: State, settings: Train, steps: int) -> "Engine":
     is_long = steps >= TRACED_FROM or settings.budget is not None or settings.compile == "on"
     alone = state.step.world.size == 1
     engine = Programs(state, settings, FIRST_TRACED) if alone and is_long else Autograd(state)
-    told = ["networks compute in bf16"] if state.step.bf16 else []
+    why = "as asked" if settings.precision == "bf16" else "which is much faster on this machine"
+    told = [f"networks compute in bf16, {why}"] if state.step.bf16 else []
     if settings.compile == "on" and not alone:
         told += ["several processes run uncompiled"]
     elif settings.compile == "on" and settings.budget is None and steps <= FIRST_TRACED:
