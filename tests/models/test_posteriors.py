@@ -79,7 +79,9 @@ def test_a_density_is_that_of_its_draws(family: Any) -> None:
 @pytest.mark.parametrize("score", [True, False])
 def test_a_density_computed_on_the_way_is_the_density(family: Any, score: bool) -> None:
     posterior = posterior_of(family)
-    latent = draw_latent(posterior(rows()), Standard().build(SIZE).double()(), 3, None, new_generator(4), True, score)
+    latent = draw_latent(
+        posterior(rows()), Standard().build(SIZE).double()(), (3,), None, new_generator(4), True, score
+    )
     assert latent.q is not None
     torch.testing.assert_close(latent.log_q, latent.q.log_prob(latent.z), **ROUNDING)
     gradients = torch.autograd.grad((latent.log_q - latent.log_p).sum(), list(posterior.parameters()))
@@ -121,7 +123,7 @@ def test_a_full_gaussian_has_the_covariance_of_its_triangle() -> None:
 
 def test_a_full_gaussian_has_a_closed_kl_from_the_standard_normal() -> None:
     q = posterior_of(FullGaussian())(rows())
-    latent = draw_latent(q, Standard().build(SIZE).double()(), 20_000, None, new_generator(1))
+    latent = draw_latent(q, Standard().build(SIZE).double()(), (20_000,), None, new_generator(1))
     closed = latent.closed_kl()
     assert closed is not None
     sampled = latent.log_q - latent.log_p

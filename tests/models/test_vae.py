@@ -197,13 +197,13 @@ def test_a_draw_without_score_takes_the_path_alone(kind: str, zuko) -> None:
     q = posterior(x)
     p = td.Normal(torch.zeros((), dtype=torch.float64), 1.0)
     prior = p if kind == "scalar" else td.Independent(p.expand((2,)), 1)
-    both = draw_latent(q, prior, 4, generator=new_generator(1))
-    path = draw_latent(q, prior, 4, generator=new_generator(1), score=False)
+    both = draw_latent(q, prior, (4,), generator=new_generator(1))
+    path = draw_latent(q, prior, (4,), generator=new_generator(1), score=False)
     torch.testing.assert_close(both.log_q, path.log_q)
-    neither = draw_latent(q, prior, 4, generator=new_generator(1), path=False, score=False)
+    neither = draw_latent(q, prior, (4,), generator=new_generator(1), path=False, score=False)
     assert not neither.log_q.requires_grad
     with torch.no_grad():
-        assert draw_latent(q, prior, 4, generator=new_generator(1), score=False).log_q.equal(both.log_q.detach())
+        assert draw_latent(q, prior, (4,), generator=new_generator(1), score=False).log_q.equal(both.log_q.detach())
 
 
 def test_a_prior_keeps_its_gradient_where_the_path_is_cut() -> None:
@@ -241,7 +241,7 @@ def test_errors_name_the_part_and_the_mend() -> None:
     unfactored = Always(td.Normal(torch.zeros(3, 2), 1.0))
     refused(r"posterior has batch shape \(3, 2\) for 3 rows.*Independent", unfactored, prior, likelihood, x)
     blind = Always(td.Independent(td.Normal(torch.zeros(5), 1.0), 1))
-    refused(r"likelihood has batch shape \(\) for z of shape \(4, 3, 2\)", posterior, prior, blind, x)
+    refused(r"likelihood has batch shape \(\) for 4 samples of z for each of 3 rows", posterior, prior, blind, x)
 
 
 def test_a_network_of_the_wrong_width_is_refused_with_the_right_one() -> None:

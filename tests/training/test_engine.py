@@ -26,6 +26,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = ["limit.train=50", "limit.valid=10", "train.batch_size=20", "model.latent=3", "train.epochs=100"]
 MLP = ["model.encoder.widths=[16]", "model.decoder.widths=[16]"]
 CONV = [f"model.{part}={{kind: conv, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")]
+DENSE = "model={kind: ladder, groups: {latent: [3, 2], widths: [8]}}"
+SPATIAL = "model={kind: ladder, groups: {kind: spatial, latent: 3, channels: [4, 8], groups: [1, 1], hidden: 16}}"
 KINDS = {
     "categorical": MLP,
     "conv": CONV,
@@ -52,6 +54,14 @@ KINDS = {
     "coupling": [*MLP, "model.posterior={kind: flow, flow: coupling, hidden: [8]}", "objective.samples=2"],
     "gated": [*MLP, "model.encoder.activation=gated"],
     "resnet": [f"model.{part}={{kind: resnet, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")],
+    "labels": [*MLP, "data.context=label"],
+    "labels, vamp": [*MLP, "data.context=label", "model.prior={kind: vamp, components: 5}"],
+    "labels, conv": [*CONV, "data.context=label", "model.prior={kind: mixture, components: 5}"],
+    "ladder": [DENSE],
+    "ladder, vamp": [DENSE, "model.prior={kind: vamp, components: 5}", "objective.samples=2", "data.context=label"],
+    "ladder, landing": [DENSE, "objective.gradient=stick_the_landing", "objective.free_nats=0.5"],
+    "ladder, iwae": [DENSE, "objective={kind: iwae, samples: 4}"],
+    "spatial ladder": [SPATIAL, "objective.samples=2"],
     "warm-up": [*MLP, "objective.beta={kind: warmup, over: 0.02}"],
 }
 ROWS = [slice(0, 20), slice(20, 40), slice(40, 50), slice(7, 27)]
@@ -119,7 +129,7 @@ def test_buffers_that_a_network_changes_are_changed_once_by_a_program():
         state = model_of(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)))
         engine = make(state)
         for _ in range(3):
-            engine(x, noise, 1.0, True)
+            engine(x, None, noise, 1.0, True)
         after += [dict(state.step.named_buffers())]
     for name, value in after[0].items():
         torch.testing.assert_close(after[1][name], value)
@@ -137,7 +147,7 @@ class Choosy(nn.Module):
 def test_a_step_that_cannot_be_traced_runs_through_autograd_and_says_so():
     state = model_of(Choosy())
     engine = Programs(state, Train(batch_size=20))
-    engine(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
+    engine(torch.ones(8, 6), None, [torch.randn(1, 8, 2)], 1.0, True)
     assert "cannot be traced" in engine.told
     assert state.step.model.posterior.network.layer.weight.grad is not None
 
@@ -146,7 +156,7 @@ def test_parameters_that_have_no_gradient_keep_none():
     network = nn.Linear(6, 4)
     network.idle = nn.Parameter(torch.zeros(3))
     state = model_of(network)
-    Programs(state, Train(batch_size=20))(torch.ones(8, 6), [torch.randn(1, 8, 2)], 1.0, True)
+    Programs(state, Train(batch_size=20))(torch.ones(8, 6), None, [torch.randn(1, 8, 2)], 1.0, True)
     assert network.idle.grad is None
     assert network.weight.grad is not None
 
@@ -204,7 +214,7 @@ def test_networks_in_bf16_leave_everything_else_in_single_precision():
     engine = build_engine(half.state, half.run.train, steps=1000)
     assert half.state.step.bf16
     x = half.data.train.batch(slice(0, 20))
-    sums = engine(x, [torch.randn(1, 20, 3)], 1 / 20, True)
+    sums = engine(x, None, [torch.randn(1, 20, 3)], 1 / 20, True)
     assert all(value.dtype == torch.float32 for value in sums.values())
     assert all(p.grad.dtype == torch.float32 for p in half.state.step.parameters())
     exact = start([*MLP, "train.precision=fp32"])
@@ -405,7 +415,7 @@ def test_moments_of_a_weight_that_gets_no_gradient_any_more_are_cleared_before_t
 def test_noise_drawn_ahead_is_that_of_the_step_and_of_the_place_in_the_batch():
     job = start(MLP)
     x = job.data.train.batch(slice(0, 1))
-    source, other = (NoiseSource(job.model, x, samples=2, seed=0) for _ in range(2))
+    source, other = (NoiseSource(job.model, x, None, samples=2, seed=0) for _ in range(2))
 
     def draw(source, rows, step):
         (noise,) = source(rows, 50, step)

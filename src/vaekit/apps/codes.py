@@ -1,5 +1,6 @@
 """`vaekit encode`, and codes read back: arrays, tables, and Parquet written part by part by several processes."""
 
+import math
 import os
 import secrets
 import shutil
@@ -44,7 +45,7 @@ def encode_command(folder: Path, data: str | None, out: Path, weights: str | Non
             write_array(out, columns)
     world.wait()
     if world.leads:
-        say_done(as_json, out, len(rows), f"q(z|x), {opened.run.model.latent} latents")
+        say_done(as_json, out, len(rows), f"q(z|x), {sum(map(math.prod, opened.latent_shapes))} latents")
 
 
 def open_on_device(folder: Path, weights: str | None) -> tuple[Opened, torch.device]:
@@ -115,7 +116,8 @@ def _codes(
     """Row numbers, posterior means and scales, and labels where there are any, a block at a time."""
     for start in range(part.start, part.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, part.stop))
-        mean, scale = in_blocks(partial(_moments, opened.model), rows.batch(index))
+        told = rows.context_of(index)
+        mean, scale = in_blocks(partial(_moments, opened.model), rows.batch(index), *(() if told is None else (told,)))
         columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
             columns["label"] = rows.labels[index].cpu().numpy()
@@ -123,9 +125,13 @@ def _codes(
         advance(index.stop - index.start)
 
 
-def _moments(model: Model, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    (q,) = model.encode(x).posteriors
-    return q.mean, q.stddev
+def _moments(model: Model, x: torch.Tensor, context: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    posteriors = model.encode(x, context).posteriors
+    mean, scale = (
+        torch.cat([part.flatten(1) for part in parts], 1)
+        for parts in ([q.mean for q in posteriors], [q.stddev for q in posteriors])
+    )
+    return mean, scale
 
 
 def _write_parquet(out: Path, blocks: Iterator[Columns], world: World) -> None:

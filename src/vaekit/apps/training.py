@@ -120,12 +120,11 @@ def _introduce(console: Console, job: Job) -> None:
     rows = ", ".join(f"{len(split)} {name}" for split, name in zip(splits, ("train", "valid", "test"), strict=True))
     likelihood = run.model.likelihood
     assert likelihood is not None
-    nets = run.model.encoder.kind, run.model.decoder.kind
     for line in (
         f"[bold]{run.name}[/]: {schema.name}, {_shape(schema.shape)}, {schema.support}; {rows} rows",
         f"[dim]  {schema.protocol}[/]",
-        f"[dim]  {run.model.latent} latents, {nets[0]} encoder, {nets[1]} decoder, {likelihood.kind} likelihood: "
-        f"{weights:,} weights on {device}; seed {run.seed}[/]",
+        f"[dim]  {run.model.summary}, {likelihood.kind} likelihood: {weights:,} weights on {device}; "
+        f"seed {run.seed}[/]",
     ):
         console.print(line, soft_wrap=True)
     if likelihood.kind == "soft_bernoulli":
@@ -193,9 +192,10 @@ def _pictures(console: Console, job: Job, epoch: int) -> None:
 
 def _draw(job: Job, folder: Path, epoch: int) -> None:
     device = next(job.model.parameters()).device
-    x = job.data.valid.batch(slice(0, min(16, len(job.data.valid))))
+    index = slice(0, min(16, len(job.data.valid)))
+    x, told = job.data.valid.batch(index), job.data.valid.context_of(index)
     model = cast(Model, job.state.model.eval())
-    reconstruction_picture(model, x, job.data.schema).save(folder / f"epoch-{epoch:04d}-reconstructions.png")
+    reconstruction_picture(model, x, job.data.schema, told).save(folder / f"epoch-{epoch:04d}-reconstructions.png")
     generator = new_generator(job.run.seed, Purpose.GENERATE, device=device)
     picture = sample_picture(model, job.data.schema, 64, generator, mean=True)
     picture.save(folder / f"epoch-{epoch:04d}-samples.png")

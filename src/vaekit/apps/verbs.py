@@ -1,5 +1,6 @@
 """The commands that use a trained run: evaluate, sample, reconstruct, decode, report. See `codes` for encode."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,15 @@ def reconstruct_command(
     picture = out.suffix.lower() == ".png"
     n = min(n or (16 if picture else len(rows)), len(rows))
     if picture:
-        reconstruction_picture(opened.model, rows.batch(slice(0, n)), opened.schema).save(out)
+        first = slice(0, n)
+        reconstruction_picture(opened.model, rows.batch(first), opened.schema, rows.context_of(first)).save(out)
     else:
         means = []
         with progress("reconstructing", n) as advance:
             for start in range(0, n, AT_A_TIME):
-                x = rows.batch(slice(start, min(start + AT_A_TIME, n)))
-                means += [reconstruct(opened.model, x)]
+                index = slice(start, min(start + AT_A_TIME, n))
+                x = rows.batch(index)
+                means += [reconstruct(opened.model, x, rows.context_of(index))]
                 advance(len(x))
         _write_x(out, opened, np.concatenate(means))
     say_done(as_json, out, n, "mean of p(x|z) at the mean of q(z|x)")
@@ -109,11 +112,18 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
     _alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
-    z = torch.from_numpy(read_latents(latents, opened.run.model.latent)).to(device)
+    shapes = opened.latent_shapes
+    z = torch.from_numpy(read_latents(latents, sum(map(math.prod, shapes)))).to(device)
+
+    def decoded(z: torch.Tensor) -> tuple[torch.Tensor]:
+        parts = z.split([math.prod(shape) for shape in shapes], 1)
+        groups = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+        return (opened.model.decode(groups).mean,)
+
     with progress("decoding", len(z)) as advance:
         blocks = []
         for part in z.split(AT_A_TIME):
-            blocks += [in_blocks(lambda z: (opened.model.decode((z,)).mean,), part)[0].cpu()]
+            blocks += [in_blocks(decoded, part)[0].cpu()]
             advance(len(part))
     _write_x(out, opened, torch.cat(blocks).numpy())
     say_done(as_json, out, len(z), "mean of p(x|z)")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vaekit.data.checks import check_cells, stored_support
+from vaekit.data.context import LABEL, fit_context, one_hot, take_context
 from vaekit.data.opening import open_source
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling, choose_scale, fit_scaling
@@ -53,6 +54,7 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support,
     source = open_source(spec, limit)
     if isinstance(source, Store):
         return _prepare_streamed(source, spec, limit, discrete)
+    fingerprint, source = source.fingerprint(), take_context(source, spec.context)
     check_cells(source)
     stored = stored_support(source, spec)
     how = choose_scale(spec, stored, discrete if isinstance(discrete, bool) else discrete(stored, source.kind))
@@ -60,8 +62,8 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support,
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":
         scaling = fit_scaling(how, stored, source.values[split.train], source)
-    turn = Turn(source, spec, stored, scaling)
-    schema = _schema(source, stored, scaling, source.fingerprint(), turn.protocol(split.protocol))
+    turn = Turn(source, spec, stored, scaling, fit_context(source, split.train))
+    schema = _schema(source, turn, fingerprint, split.protocol)
     return Dataset(schema, turn.train(split.train), turn.valid(split.valid), turn.test(split.test))
 
 
@@ -69,6 +71,8 @@ def _prepare_streamed(
     store: Store, spec: DataSpec, limit: Limit, discrete: bool | Callable[[Support, Kind], bool]
 ) -> Dataset:
     """The same for data on disk: a scaling is fitted on the training rows, all of them unless they are held."""
+    if spec.context not in ((), (LABEL,)):
+        raise ConfigError(f"data.context={list(spec.context)} needs data in memory: raise limit.data_gb, or use label")
     held = hold_rows(store.name, len(store), store.row_bytes, spec, limit)
     train = np.arange(0) if held.train is None else held.train
     wanted = np.concatenate([train, held.valid, held.test])
@@ -83,11 +87,13 @@ def _prepare_streamed(
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":
         scaling = fit_scaling(how, found.stored, found.moments or source.values[places[0]], source)
-    turn = Turn(source, spec, found.stored, scaling)
-    schema = _schema(store, found.stored, scaling, found.fingerprint, turn.protocol(held.protocol))
+    source = take_context(source, spec.context)
+    turn = Turn(source, spec, found.stored, scaling, fit_context(source, places[0]))
+    schema = _schema(store, turn, found.fingerprint, held.protocol)
     rows = turn.train(places[0])
     if held.train is None:
         rows = StreamedRows.of(store, held.out, _maker(store, turn, "train"), Sizes.of(limit))
+        rows = replace(rows, classes=len(store.classes or ()) if spec.context else 0)
         rows = rows if limit.train is None else rows.take(limit.train)
     return Dataset(schema, rows, turn.valid(places[1]), turn.test(places[2]))
 
@@ -103,7 +109,9 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     spec = replace(spec, source=source, stream="never" if spec.stream == "never" else "auto")
     if not os.path.isdir(os.path.expanduser(source)):
         spec = replace(spec, image_size=None, bad_files="refuse")
-    other = open_source(spec, limit)
+    other, by_label = open_source(spec, limit), spec.context == (LABEL,)
+    if isinstance(other, Source) and not by_label:
+        other = take_context(other, spec.context)
     shape = other.shape if isinstance(other, Store) else other.values.shape[1:]
     if shape != schema.shape:
         raise DataError(
@@ -125,9 +133,19 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         rows = StreamedRows.of(other, nothing, _maker(other, turn, "test"), Sizes.of(limit))
     else:
         check_cells(other)
-        turn = Turn(other, spec, stored_support(other, declared), scaling)
+        turn = Turn(other, spec, stored_support(other, declared), scaling, None if by_label else schema.context)
         rows = turn.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
-    return replace(rows, labels=_relabelled(rows.labels, other.classes, schema.classes))
+    rows = replace(rows, labels=_relabelled(rows.labels, other.classes, schema.classes))
+    return _told_labels(rows, other.name, len(schema.context.names)) if by_label and schema.context else rows
+
+
+def _told_labels(rows: Rows | StreamedRows, name: str, classes: int) -> Rows | StreamedRows:
+    """The rows with their labels as context, of so many classes."""
+    if rows.labels is None:
+        raise DataError(f"{name} has no labels, and the model was trained to be told each row's: give data with labels")
+    if isinstance(rows, StreamedRows):
+        return replace(rows, classes=classes)
+    return replace(rows, context=torch.from_numpy(one_hot(rows.labels.numpy(), classes)))
 
 
 def _maker(store: Store, turn: Turn, split: Literal["train", "test"]) -> Callable[[np.ndarray], Rows]:
@@ -140,20 +158,21 @@ def _maker(store: Store, turn: Turn, split: Literal["train", "test"]) -> Callabl
     return make
 
 
-def _schema(data: Source | Store, stored: Support, scaling: Scaling, fingerprint: str, protocol: str) -> Schema:
-    shape = data.shape if isinstance(data, Store) else data.values.shape[1:]
+def _schema(data: Source | Store, turn: Turn, fingerprint: str, split: str) -> Schema:
+    shape, scaling, protocol = turn.source.values.shape[1:], turn.scaling, turn.protocol(split)
     return Schema(
         name=data.name,
         kind=data.kind,
         shape=shape,
         support=scaling.support,
-        stored=stored,
+        stored=turn.stored,
         loc=scaling.loc,
         scale=scaling.scale,
-        columns=data.columns,
+        columns=turn.source.columns,
         classes=data.classes,
         fingerprint=fingerprint,
         protocol=f"{data.note}; {protocol}" if data.note else protocol,
+        context=turn.context,
     )
 
 

@@ -12,6 +12,7 @@ class Rows:
 
     values: (n, *shape), as compact as the data allows: grey levels stay uint8, real numbers are scaled already.
     labels: (n,) int64, or None.
+    context: (n, width), what a model is told of each row beside x, or None.
     loc, scale: x = (values - loc) / scale.
     discrete: x stays integers (levels without scaling).
     dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
@@ -19,6 +20,7 @@ class Rows:
 
     values: Tensor
     labels: Tensor | None = None
+    context: Tensor | None = None
     loc: float = 0.0
     scale: float = 1.0
     discrete: bool = False
@@ -81,6 +83,10 @@ class Rows:
             x = x - self.loc
         return x if self.scale == 1 else x / self.scale
 
+    def context_of(self, index: Tensor | slice) -> Tensor | None:
+        """What a model is told of the rows in `index` beside x, (batch, width) float32; None if nothing."""
+        return None if self.context is None else self.context[index].float()
+
     def some(self, n: int) -> Tensor:
         """Numbers of n rows (of all, where there are fewer) that stand for all: the first, as they are shuffled."""
         return torch.arange(min(n, len(self)), device=self.values.device)
@@ -88,9 +94,11 @@ class Rows:
     def to(self, device: torch.device | str) -> "Rows":
         """The same rows on another device."""
         labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, values=self.values.to(device), labels=labels)
+        context = None if self.context is None else self.context.to(device)
+        return replace(self, values=self.values.to(device), labels=labels, context=context)
 
     def take(self, n: int) -> "Rows":
         """The first n rows (all of them where there are fewer), sharing memory."""
         labels = None if self.labels is None else self.labels[:n]
-        return replace(self, values=self.values[:n], labels=labels)
+        context = None if self.context is None else self.context[:n]
+        return replace(self, values=self.values[:n], labels=labels, context=context)

@@ -64,6 +64,32 @@ Support = Annotated[Binary | Levels | Unit | Real | Count, Field(discriminator="
 
 
 @spec
+class Context:
+    """What a model is told of each row beside x: context = (stored - loc) / scale.
+
+    kind: "label", one number for each class, of which one is 1; or "columns".
+    names: of its numbers: the classes, or the columns.
+    """
+
+    kind: Literal["label", "columns"]
+    names: tuple[str, ...]
+    loc: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def scaled(self, stored: np.ndarray) -> np.ndarray:
+        """Numbers (n, width) as they are stored, as a model is told them."""
+        return ((stored - np.asarray(self.loc)) / np.asarray(self.scale)).astype(np.float32)
+
+    def examples(self, n: int) -> np.ndarray:
+        """(n, width): every class in turn, or the mean of the training rows."""
+        width = len(self.names)
+        told = np.zeros((n, width), np.float32)
+        if self.kind == "label":
+            told[np.arange(n), np.arange(n) % width] = 1
+        return told
+
+
+@spec
 class Schema:
     """The facts about a data set that outlive it: saved with every run, as JSON.
 
@@ -75,6 +101,7 @@ class Schema:
     columns: names of a table's columns.
     classes: names of the labels, by number.
     fingerprint: SHA-256 over dtype, shape and bytes of the source's values and labels.
+    context: what a model is told beside x, if anything.
     protocol: how the training, validation and test rows were made, in one line.
     """
 
@@ -89,6 +116,7 @@ class Schema:
     classes: tuple[str, ...] | None
     fingerprint: str
     protocol: str
+    context: Context | None = None
     format_version: Literal[1] = 1
 
     def to_stored(self, x: np.ndarray) -> np.ndarray:

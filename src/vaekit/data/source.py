@@ -36,6 +36,7 @@ class Source:
     labels: (n,) int64 numbers of the classes, or None.
     test_rows: how many of the last rows are the source's own test set; 0 where it has none.
     stored: the support, where the source declares one.
+    context: (n, width) what a model is told of each row beside x, or None; its numbers' names.
     note: what is to be said about how it was read, in words.
     start: number of the first row, where the rows are a part of a larger source; None where they are all of it.
     """
@@ -47,6 +48,8 @@ class Source:
     columns: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
     stored: Support | None = None
+    context: np.ndarray | None = None
+    context_names: tuple[str, ...] = ()
     note: str = ""
     start: int | None = None
 

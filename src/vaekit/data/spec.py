@@ -2,13 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from vaekit.spec import spec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 @spec
@@ -21,6 +25,7 @@ class DataSpec:
         labels, target, class or y, if there is one and its values are classes rather than measurements. The labels
         of a folder of pictures are its subfolders.
     drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
+    context: what the model is told of each row beside x: "label", or columns of a table, which are then not modelled.
     support: which values can occur in the data as stored; "auto" looks.
     levels: how many levels there are, with support=levels; by default what the data says.
     scale: "unit" divides levels by the highest one, "standard" subtracts the mean of the training rows and
@@ -43,6 +48,7 @@ class DataSpec:
     source: str | None = None
     label: str | None = None
     drop: tuple[str, ...] = ()
+    context: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     support: Literal["auto", "binary", "levels", "unit", "real", "count"] = "auto"
     levels: Annotated[int, Field(ge=2)] | None = None
     scale: Literal["auto", "none", "unit", "standard"] = "auto"

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vaekit.data.rows import Rows
@@ -23,6 +24,7 @@ class StreamedRows:
     make: turns values as they are stored, (n, *shape), into rows in memory.
     sizes: how many bytes a window has.
     labels: (n,) int64, or None.
+    classes: how many there are, where a model is told each row's label; else 0.
     n: how many rows these are.
     device: where batches go.
     """
@@ -35,6 +37,7 @@ class StreamedRows:
     labels: Tensor | None
     n: int
     device: torch.device
+    classes: int = 0
 
     @classmethod
     def of(cls, store: Store, out: np.ndarray, make: Callable[[np.ndarray], Rows], sizes: Sizes) -> "StreamedRows":
@@ -96,6 +99,12 @@ class StreamedRows:
                 raise IndexError(f"rows are numbered from 0 to {self.n - 1}")
         values = self._gather(self._in_store(wanted), ahead=not isinstance(index, slice))
         return self._rows(values).batch(slice(None), generator, noise)
+
+    def context_of(self, index: Tensor | slice) -> Tensor | None:
+        """What a model is told of the rows in `index` beside x: see `Rows.context_of`."""
+        if not self.classes or self.labels is None:
+            return None
+        return F.one_hot(self.labels[index], self.classes).float()
 
     def some(self, n: int) -> Tensor:
         """Numbers of n rows (of all, where there are fewer) that stand for all: from places spread over the file."""

@@ -7,7 +7,7 @@ import torch
 
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
-from vaekit.data.schema import Binary, Levels, Support
+from vaekit.data.schema import Binary, Context, Levels, Support
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 
@@ -21,12 +21,14 @@ class Turn:
     """Turns rows of `source`, given by number or as a slice, into what a model is fed.
 
     spec: says whether they are binarised. stored: the support of the values. scaling: for those not binarised.
+    context: how what a model is told beside x is scaled.
     """
 
     source: Source
     spec: DataSpec
     stored: Support
     scaling: Scaling
+    context: Context | None = None
 
     def train(self, index: np.ndarray | slice) -> Rows:
         """Training rows: with dynamic binarisation they keep their grey values."""
@@ -80,7 +82,11 @@ class Turn:
 
     def _rows(self, index: np.ndarray | slice, values: np.ndarray) -> Rows:
         labels = None if self.source.labels is None else torch.from_numpy(self.source.labels[index])
-        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels)
+        context = None
+        if self.context is not None and self.source.context is not None:
+            told = self.source.context[index]
+            context = torch.from_numpy(told if told.dtype == np.uint8 else self.context.scaled(told))
+        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, context)
 
 
 def _integers(values: np.ndarray, stored: Support) -> np.ndarray:

@@ -57,15 +57,22 @@ class Blocks:
         like = x if self.weight is None else self.weight
         return x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
 
+    def context_of(self, number: int) -> Tensor | None:
+        """What the model is told of the rows of a block beside x: what was given, or what the data says."""
+        rows = slice(number * BLOCK, min((number + 1) * BLOCK, len(self.data)))
+        if self.context is None and isinstance(self.data, Rows | StreamedRows):
+            return self.data.context_of(rows)
+        return None if self.context is None else self.context[rows]
+
     def map(self, compute: PerBlock) -> tuple[Tensor, ...]:
         """What `compute(x, context, generator, first row)` gives for each row, at every process."""
         every = range(math.ceil(len(self) / BLOCK))
         mine, found = every[self.world.share(len(every))], []
         with evaluating(self.model):
             for number in mine or range(1):  # a process without a block learns from the first what shapes there are
-                x, rows = self.x(number), slice(number * BLOCK, (number + 1) * BLOCK)
+                x, context = self.x(number), self.context_of(number)
                 generator = new_generator(self.seed, Purpose.EVALUATE, number, device=x.device)
-                parts = compute(x, None if self.context is None else self.context[rows], generator, rows.start)
+                parts = compute(x, context, generator, number * BLOCK)
                 found += [parts if mine else tuple(part[:0] for part in parts)]
         return tuple(self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
 

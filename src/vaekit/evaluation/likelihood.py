@@ -52,7 +52,7 @@ def evaluate(
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
         samples: K.
         seed: of the noise.
-        context: (rows, ...), if the model takes one.
+        context: (rows, width), if the model takes one and the data does not bring it.
         progress: called with the number of rows done since the last call.
         world: processes that divide the rows; each gets the same result, whatever their number.
 
@@ -72,8 +72,8 @@ def evaluate(
 
     log_px, rate, bound, ess = blocks.map(bounds_of)
     with evaluating(model):
-        first = context if context is None else context[:1]
-        px = model.draw(blocks.x(0)[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
+        first = blocks.context_of(0)
+        px = model.draw(blocks.x(0), context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
     _check_finite(log_px, rate, bound)
     kind = measure(px)
     score = NOT_A_LIKELIHOOD if kind == "score" else ""
@@ -104,10 +104,10 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
     return mean_of(log_px, "nats", NOT_A_LIKELIHOOD if measure(px) == "score" else "")
 
 
-def elbo_rows(model: Model, data: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def elbo_rows(model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum."""
     with evaluating(model):
-        draw = model.draw(data, generator=generator)
+        draw = model.draw(data, context=context, generator=generator)
         return -draw.log_px.mean(0), sum((_rate(latent) for latent in draw.latents), torch.zeros(()))
 
 
@@ -160,7 +160,8 @@ def _bounds(
 
 def _rate(latent: Latent) -> Tensor:
     closed = latent.closed_kl()
-    return (latent.log_q - latent.log_p).mean(0) if closed is None else closed
+    found = latent.log_q - latent.log_p if closed is None else closed
+    return found if found.dim() == 1 else found.mean(0)
 
 
 def _numbers(px: Distribution) -> int:
@@ -171,13 +172,20 @@ def _numbers(px: Distribution) -> int:
 
 
 def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | None]:
-    """KL of each dimension and the posterior's mean, (rows, dimensions) each, for one group of factorising latents."""
+    """KL of each dimension and the posterior's mean, (rows, dimensions) each, where latents factorise.
+
+    Of a ladder, the first group's dimensions come first; the KL below is at one sample of z above, the mean at the
+    means above.
+    """
 
     def latents_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         draw = model.draw(x, context=part, generator=generator)
-        latent = draw.latents[0]
-        closed = latent.closed_kl_per_dimension() if len(draw.latents) == 1 else None
-        return () if closed is None or latent.q is None else (closed.flatten(1), latent.q.mean.flatten(1))
+        found = [latent.closed_kl_per_dimension() for latent in draw.latents]
+        kl = [closed.reshape(len(x), -1) for closed in found if closed is not None]
+        if len(kl) < len(found):
+            return ()
+        means = [q.mean.flatten(1) for q in model.encode(x, part).posteriors]
+        return torch.cat(kl, 1), torch.cat(means, 1)
 
     found = blocks.map(latents_of)
     return (found[0], found[1]) if found else (None, None)

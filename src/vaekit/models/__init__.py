@@ -2,6 +2,7 @@
 
 from vaekit.models.conditional import Conditional, Log1p, Rescale
 from vaekit.models.counts import NegativeBinomial, Poisson
+from vaekit.models.dense_ladder import Dense
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -10,7 +11,9 @@ from vaekit.models.families import (
     Gaussian,
     SoftBernoulli,
 )
+from vaekit.models.groups import Groups
 from vaekit.models.heavy_tails import Laplace, StudentT
+from vaekit.models.ladder import Ladder
 from vaekit.models.likelihoods import Likelihood
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
@@ -27,11 +30,14 @@ __all__ = [
     "Conditional",
     "ContinuousBernoulli",
     "Conv",
+    "Dense",
     "Draw",
     "Flow",
     "FlowPosterior",
     "FullGaussian",
     "Gaussian",
+    "Groups",
+    "Ladder",
     "Laplace",
     "Latent",
     "Likelihood",

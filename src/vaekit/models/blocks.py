@@ -26,12 +26,17 @@ def filled(x: Tensor) -> Tensor:
     return x if missing == 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
 
 
-def in_blocks(compute: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> tuple[Tensor, ...]:
+def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """What `compute` gives for each row of x (rows, ...): tensors (rows, ...), computed a block at a time.
 
-    compute: from BLOCK rows to tensors with a row for each of them, which depends on that row alone.
+    compute: from BLOCK rows of x, and of what else is given, to tensors with a row for each of them, which depends on
+        that row alone.
     """
     if len(x) == 0:
         raise ValueError("got no rows: at least one is needed")
-    found = [[y[: rows.stop - rows.start] for y in compute(filled(x[rows]))] for rows in blocks_of(len(x))]
+    given = (x, *others)
+    found = [
+        [y[: rows.stop - rows.start] for y in compute(*(filled(part[rows]) for part in given))]
+        for rows in blocks_of(len(x))
+    ]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))

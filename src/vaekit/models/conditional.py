@@ -38,7 +38,8 @@ class Conditional(nn.Module):
     Args:
         network: (..., *in_shape) -> (..., features), or for an image event (..., channels, height, width), any torch
             module. As a likelihood it sees z as
-            (samples, batch, size), so it must let leading dimensions pass, as `nn.Linear` and vaekit's own do.
+            (samples, batch, size), so it must let leading dimensions pass, as `nn.Linear` and vaekit's own do. With
+            a context it is called with that, too: see `WithContext`.
         head: turns the raw numbers into a distribution.
         event_shape: shape of one event; by default one flat dimension.
         transform: applied to the input first.
@@ -61,18 +62,17 @@ class Conditional(nn.Module):
         self.event_shape = event_shape
         self.transform = nn.Identity() if transform is None else transform
 
-    def forward(self, x: Tensor) -> Distribution:
-        return self.head(self.raw(x), self.event_shape)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
+        return self.of(self.raw(self.transform(x), context))
 
-    def raw(self, x: Tensor) -> Tensor:
-        """The network's raw numbers, (..., features), that the head reads."""
-        return self._flat(run_network(self.network, self.transform(x)))
+    def raw(self, seen: Tensor, context: Tensor | None = None) -> Tensor:
+        """The network's raw numbers, (..., features), from what it sees of the input after the transform."""
+        given = (seen,) if context is None else (seen, context)
+        return self._flat(run_network(self.network, *given))
 
-    def raw_with(self, x: Tensor, more: Tensor) -> tuple[Tensor, Tensor]:
-        """The raw numbers of x and of `more`, which is what the network sees, after the transform; in one pass."""
-        given = torch.cat([self.transform(x), more])
-        first, second = self._flat(run_network(self.network, given)).split([len(x), len(more)])
-        return first, second
+    def of(self, raw: Tensor) -> Distribution:
+        """The distribution that raw numbers stand for."""
+        return self.head(raw, self.event_shape)
 
     def _flat(self, raw: Tensor) -> Tensor:
         if self.event_shape is None or len(self.event_shape) < 2:

@@ -109,18 +109,25 @@ class Linear(nn.Linear):
 Network = Annotated[Mlp | Conv | ResNet, Field(discriminator="kind"), by_kind]
 
 
+def hidden_layers(sizes: Shape, activation: str) -> list[nn.Module]:
+    """Fully connected layers from each size to the next, an activation after each."""
+    factor = 2 if activation == "gated" else 1
+    pairs = itertools.pairwise(sizes)
+    return [part for fan_in, width in pairs for part in (Linear(fan_in, factor * width), non_linearity(activation))]
+
+
+def non_linearity(activation: str) -> nn.Module:
+    """The module of an activation's name; "gated" halves the numbers."""
+    return nn.GLU() if activation == "gated" else _ACTIVATIONS[activation]()
+
+
 class MlpNetwork(nn.Module):
     def __init__(self, in_shape: Shape, widths: Shape, activation: str):
         super().__init__()
         self.in_dims = len(in_shape)
         *hidden, features = widths
-        layers: list[nn.Module] = []
-        fan_in = math.prod(in_shape)
-        for width in hidden:
-            gated = activation == "gated"
-            layers += [Linear(fan_in, 2 * width if gated else width), nn.GLU() if gated else _ACTIVATIONS[activation]()]
-            fan_in = width
-        self.layers = nn.Sequential(*layers, Linear(fan_in, features))
+        sizes = (math.prod(in_shape), *hidden)
+        self.layers = nn.Sequential(*hidden_layers(sizes, activation), Linear(sizes[-1], features))
 
     @property
     def output_bias(self) -> nn.Parameter:
@@ -157,10 +164,10 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise((image[0], *net.channels)):
             layers += [convolution(fan_in, fan_out, 3, stride=2, padding=1)]
-            layers += [Residual(convolution, fan_out, act) for _ in range(blocks)]
+            layers += [Residual(convolution, fan_out, net.activation) for _ in range(blocks)]
             layers += [act()]
         self.stages = nn.Sequential(*layers)
-        flat = net.channels[-1] * math.prod(_sizes(image, len(net.channels))[-1])
+        flat = net.channels[-1] * math.prod(stage_sizes(image, len(net.channels))[-1])
         self.top = nn.Sequential(nn.Flatten(), Linear(flat, net.hidden), act(), Linear(net.hidden, features))
 
     @property
@@ -177,7 +184,7 @@ class ConvDecoder(nn.Module):
     def __init__(self, in_features: int, features: int, image: Shape, net: Conv | ResNet, blocks: int):
         super().__init__()
         convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
-        self.sizes = _sizes(image, len(net.channels))[::-1]
+        self.sizes = stage_sizes(image, len(net.channels))[::-1]
         inwards = net.channels[::-1]
         self.first = (inwards[0], *self.sizes[0])
         self.bottom = nn.Sequential(
@@ -185,13 +192,13 @@ class ConvDecoder(nn.Module):
         )
         self.stages = nn.ModuleList(
             nn.Sequential(
-                *(Residual(convolution, fan_in, act) for _ in range(blocks)),
+                *(Residual(convolution, fan_in, net.activation) for _ in range(blocks)),
                 convolution(fan_in, fan_out, 3, padding=1),
                 act(),
             )
             for fan_in, fan_out in itertools.pairwise(inwards)
         )
-        self.outermost = nn.Sequential(*(Residual(convolution, inwards[-1], act) for _ in range(blocks)))
+        self.outermost = nn.Sequential(*(Residual(convolution, inwards[-1], net.activation) for _ in range(blocks)))
         self.last = convolution(inwards[-1], features // math.prod(image[1:]), 3, padding=1, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(features))
 
@@ -205,20 +212,22 @@ class ConvDecoder(nn.Module):
 
 
 class Residual(nn.Module):
-    def __init__(self, convolution: type[nn.Conv1d | nn.Conv2d], channels: int, act: type[nn.Module]):
+    def __init__(self, convolution: type[nn.Conv1d | nn.Conv2d], channels: int, activation: str):
         super().__init__()
-        self.layers = nn.Sequential(
-            act(),
-            convolution(channels, channels, 3, padding=1),
-            act(),
-            convolution(channels, channels, 3, padding=1),
-        )
+        self.first = convolution(channels, channels, 3, padding=1)
+        self.second = convolution(channels, channels, 3, padding=1)
+        self.act = non_linearity(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        return x + self.second(self.act(self.first(self.act(x))))
+
+    @torch.no_grad()
+    def shrink(self, factor: float) -> None:
+        """Let what it adds to its input start smaller by a factor."""
+        self.second.weight.div_(factor)
 
 
-def _sizes(image: Shape, stages: int) -> list[Shape]:
+def stage_sizes(image: Shape, stages: int) -> list[Shape]:
     """Of the image, then of each stage inwards."""
     sizes = [image[1:]]
     for _ in range(stages):

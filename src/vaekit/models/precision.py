@@ -1,11 +1,11 @@
 """In which precision networks compute; what they give out, and everything else, stays as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _half: ContextVar[bool] = ContextVar("networks in bf16", default=False)
 
@@ -20,9 +20,9 @@ def networks_in_bf16(on: bool = True) -> Iterator[None]:
         _half.reset(token)
 
 
-def run_network(network: nn.Module, x: Tensor) -> Tensor:
-    """network(x), in the precision that is asked for; in that of x otherwise."""
+def run_network(network: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
+    """network(x, ...), in the precision that is asked for; in that of x otherwise."""
     if not _half.get():
-        return network(x)
+        return network(x, *others)
     with torch.autocast(x.device.type, torch.bfloat16):
-        return network(x).to(x.dtype)
+        return network(x, *others).to(x.dtype)

@@ -28,13 +28,14 @@ class StandardPrior(nn.Module):
         self.register_buffer("loc", torch.zeros(size), persistent=False)
         self.register_buffer("scale", torch.ones(size), persistent=False)
 
-    def forward(self) -> Distribution:
-        return independent(td.Normal(self.loc, self.scale, validate_args=False), 1)
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        p = independent(td.Normal(self.loc, self.scale, validate_args=False), 1)
+        return p if context is None else p.expand(context.shape[:1])
 
 
 @spec
 class Standard:
-    """The standard normal prior, N(0, I).
+    """The standard normal prior, N(0, I), whatever the context.
 
     >>> Standard().build(16)().event_shape
     torch.Size([16])
@@ -42,26 +43,40 @@ class Standard:
 
     kind: Literal["standard"] = "standard"
 
-    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> StandardPrior:
+    def build(
+        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
+    ) -> StandardPrior:
         return StandardPrior(size)
 
 
+class Weights(nn.Module):
+    """ln of the probabilities of a mixture's components, up to a constant; a context shifts each of them."""
+
+    def __init__(self, components: int, context: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.of_context = nn.Linear(context, components, bias=False) if context else None
+
+    def forward(self, context: Tensor | None) -> Tensor:
+        return self.logits if self.of_context is None or context is None else self.logits + self.of_context(context)
+
+
 class MixturePrior(nn.Module):
-    def __init__(self, size: int, components: int):
+    def __init__(self, size: int, components: int, context: int = 0):
         super().__init__()
         spread = 0.5  # of the means; with the scales it makes the mixture's variance about 1
         self.loc = nn.Parameter(spread * torch.randn(components, size))
         self.log_variance = nn.Parameter(torch.full((components, size), math.log(1 - spread**2)))
-        self.logits = nn.Parameter(torch.zeros(components))
+        self.weights = Weights(components, context)
 
-    def forward(self) -> Distribution:
+    def forward(self, context: Tensor | None = None) -> Distribution:
         components = Gaussian()(torch.cat([self.loc, self.log_variance], -1))
-        return mixture(components, self.logits)
+        return mixture(components, self.weights(context))
 
 
 @spec
 class Mixture:
-    """A learned mixture of diagonal Gaussians.
+    """A learned mixture of diagonal Gaussians; with a context, that says which of them are likely.
 
     Args:
         components: their number.
@@ -73,27 +88,35 @@ class Mixture:
     components: Components = 100
     kind: Literal["mixture"] = "mixture"
 
-    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> MixturePrior:
-        return MixturePrior(size, self.components)
+    def build(
+        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
+    ) -> MixturePrior:
+        return MixturePrior(size, self.components, context)
 
 
 class VampPrior(nn.Module):
     """posterior: q(z|x), whose own the prior does not become: its weights are the model's already."""
 
-    def __init__(self, posterior: Conditional, in_shape: Shape, components: int):
+    def __init__(self, posterior: Conditional, in_shape: Shape, components: int, context: int):
         super().__init__()
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *in_shape))
-        self.logits = nn.Parameter(torch.zeros(components))
+        self.contexts = nn.Parameter(torch.full((components, context), 1 / context)) if context else None
+        self.weights = Weights(components, context)
         self.shared = (posterior,)
 
-    def forward(self) -> Distribution:
+    def forward(self, context: Tensor | None = None) -> Distribution:
         (posterior,) = self.shared
-        return self.of(posterior.network(self.pseudo_inputs))
+        return self.of(posterior.raw(self.pseudo_inputs, self.contexts), context)
 
-    def of(self, raw: Tensor) -> Distribution:
+    def beside(self, seen: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the encoder's network sees of a batch, and its context, with the pseudo-inputs and theirs after them."""
+        joined = torch.cat([seen, self.pseudo_inputs])
+        return joined, context if context is None or self.contexts is None else torch.cat([context, self.contexts])
+
+    def of(self, raw: Tensor, context: Tensor | None) -> Distribution:
         """The prior, from the network's raw numbers for the pseudo-inputs."""
         (posterior,) = self.shared
-        return mixture(posterior.head(raw, posterior.event_shape), self.logits)
+        return mixture(posterior.of(raw), self.weights(context))
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
@@ -119,10 +142,10 @@ class Vamp:
     components: Components = 500
     kind: Literal["vamp"] = "vamp"
 
-    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> VampPrior:
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0) -> VampPrior:
         if not isinstance(posterior, Conditional):
             raise ValueError("a vamp prior is made of posteriors: it needs one that is Conditional(network, head)")
-        return VampPrior(posterior, in_shape, self.components)
+        return VampPrior(posterior, in_shape, self.components, context)
 
 
 @spec
@@ -140,14 +163,18 @@ class Flow:
     hidden: Widths = (64, 64)
     kind: Literal["flow"] = "flow"
 
-    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> FlowNetwork:
-        return FlowNetwork(self.flow, size, self.transforms, self.hidden)
+    def build(
+        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
+    ) -> FlowNetwork:
+        return FlowNetwork(self.flow, size, self.transforms, self.hidden, context)
 
 
 Prior = Annotated[Standard | Mixture | Vamp | Flow, Field(discriminator="kind"), by_kind]
 
 
 def mixture(components: Distribution, logits: Tensor) -> Distribution:
-    """One draw of the components (batch shape (components,)) with probabilities softmax(logits)."""
+    """One draw of the components (batch shape (components,)) with probabilities softmax(logits), (..., components)."""
     chosen = td.Categorical(logits=logits, validate_args=False)
+    if logits.dim() > 1:
+        components = components.expand(logits.shape)
     return td.MixtureSameFamily(chosen, components, validate_args=False)

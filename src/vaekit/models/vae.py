@@ -36,11 +36,15 @@ class Latent:
     aux: Mapping[str, Tensor] = field(default_factory=dict)
 
     def closed_kl(self) -> Tensor | None:
-        """KL(q(z|x) || p(z)) for each row, (batch,), in nats; None where torch knows no closed form."""
+        """KL(q || p), in nats; None where torch knows no closed form.
+
+        (batch,), but (samples, batch) for a group of a ladder that depends on z above it.
+        """
         return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
 
     def closed_kl_per_dimension(self) -> Tensor | None:
-        """The KL of each dimension of z, (batch, *event), where both q and p factorise over dimensions."""
+        """The KL of each dimension of z, (batch, *event) or (samples, batch, *event) as in `closed_kl`, where both q
+        and p factorise over dimensions."""
         if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
             return None
         return _closed_kl(self.q.base_dist, self.p.base_dist)
@@ -77,9 +81,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class Code:
-    """What encoding a batch gives: the posterior of each group of latents."""
+    """What encoding a batch gives: the posterior of each group of latents, and what else `draw` can reuse."""
 
     posteriors: tuple[Distribution, ...]
+    features: tuple[Tensor, ...] = ()
 
 
 @runtime_checkable
@@ -146,12 +151,12 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
         """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`."""
-        return Code((_call(self.posterior, "posterior", x, context=context),))
+        return Code((call_part(self.posterior, "posterior", x, context=context),))
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
         """p(x|z) for latents (z,), with z (..., *event)."""
         (z,) = latents
-        return _call(self.likelihood, "likelihood", z, context=context)
+        return call_part(self.likelihood, "likelihood", z, context=context)
 
     def draw(
         self,
@@ -177,43 +182,31 @@ class VAE(nn.Module):
             path: let gradients reach the posterior through z (the reparametrisation trick).
             score: let gradients of ln q(z|x) reach the posterior's parameters directly.
         """
-        if samples < 1:
-            raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
+        check_samples(samples)
         q, p = self._posterior_and_prior(x, context, code)
         if q.batch_shape != x.shape[:1]:
             raise ValueError(
                 f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
                 "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
             )
-        latent = draw_latent(q, p, samples, None if noise is None else noise[0], generator, path, score)
+        latent = draw_latent(q, p, (samples,), None if noise is None else noise[0], generator, path, score)
         px = self.decode((latent.z,), context)
-        if px.event_shape != x.shape[1:]:
-            raise ValueError(
-                f"the likelihood is over x of shape {tuple(px.event_shape)}, but a row of x has {tuple(x.shape[1:])}: "
-                "its event must cover every dimension of the data (torch.distributions.Independent, or event_shape= "
-                "of Conditional)"
-            )
-        if px.batch_shape != (samples, len(x)):
-            raise ValueError(
-                f"the likelihood has batch shape {tuple(px.batch_shape)} for z of shape {tuple(latent.z.shape)}: it "
-                f"must be one distribution for each sample and row, {(samples, len(x))}"
-            )
-        log_px = px.log_prob(x)
-        return Draw(x, None, context, (latent,), px, log_px, path, score)
+        check_likelihood(px, x, samples)
+        return Draw(x, None, context, (latent,), px, px.log_prob(x), path, score)
 
     def _posterior_and_prior(
         self, x: Tensor, context: Tensor | None, code: Code | None
     ) -> tuple[Distribution, Distribution]:
         posterior, prior = self.posterior, self.prior
-        if code is None and context is None and isinstance(prior, VampPrior) and isinstance(posterior, Conditional):
-            raw, raw_of_prior = posterior.raw_with(x, prior.pseudo_inputs)
-            return posterior.head(raw, posterior.event_shape), prior.of(raw_of_prior)
+        if code is None and isinstance(prior, VampPrior) and isinstance(posterior, Conditional):
+            raw = posterior.raw(*prior.beside(posterior.transform(x), context))
+            return posterior.of(raw[: len(x)]), prior.of(raw[len(x) :], context)
         (q,) = (self.encode(x, context) if code is None else code).posteriors
-        return q, _call(prior, "prior", context=context)
+        return q, call_part(prior, "prior", context=context)
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
         """ln p(x, z), (...), for latents (z,) with z (..., batch, *event)."""
-        p = _call(self.prior, "prior", context=context)
+        p = call_part(self.prior, "prior", context=context)
         return self.decode(latents, context).log_prob(x) + p.log_prob(latents[0])
 
     @torch.no_grad()
@@ -232,30 +225,52 @@ class VAE(nn.Module):
         found = []
         for rows in blocks_of(n):
             part = None if context is None else filled(context[rows])
-            p = _call(self.prior, "prior", context=part)
-            z = draw_from(p, (BLOCK,) if part is None else (), generator)
+            p = call_part(self.prior, "prior", context=part)
+            z = draw_from(p, () if p.batch_shape else (BLOCK,), generator)
             px = self.decode((z,), part)
             found += [(px.mean if mean else draw_from(px, (), generator))[: rows.stop - rows.start]]
         return torch.cat(found)
 
 
+def check_samples(samples: int) -> None:
+    """Refuse a number of samples that is none."""
+    if samples < 1:
+        raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
+
+
+def check_likelihood(px: Distribution, x: Tensor, samples: int) -> None:
+    """Refuse a p(x|z) that is not over x, or not one for each sample and row."""
+    if px.event_shape != x.shape[1:]:
+        raise ValueError(
+            f"the likelihood is over x of shape {tuple(px.event_shape)}, but a row of x has {tuple(x.shape[1:])}: "
+            "its event must cover every dimension of the data (torch.distributions.Independent, or event_shape= "
+            "of Conditional)"
+        )
+    if px.batch_shape != (samples, len(x)):
+        raise ValueError(
+            f"the likelihood has batch shape {tuple(px.batch_shape)} for {samples} samples of z for each of {len(x)} "
+            f"rows: it must be one distribution for each sample and row, {(samples, len(x))}"
+        )
+
+
 def draw_latent(
     q: Distribution,
     p: Distribution,
-    samples: int,
+    shape: tuple[int, ...],
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
     path: bool = True,
     score: bool = True,
 ) -> Latent:
-    """Samples of one group and their log-densities; see `VAE.draw` for `path` and `score`."""
+    """Samples of one group, (*shape, *batch of q, *event), and their log-densities; see `VAE.draw` for `path` and
+    `score`."""
     if q.event_shape != p.event_shape:
         raise ValueError(
             f"the posterior is over z of shape {tuple(q.event_shape)}, the prior over {tuple(p.event_shape)}: "
             "they must be the same"
         )
     with torch.set_grad_enabled(path and torch.is_grad_enabled()):
-        z, log_q = draw_scored(q, (samples,), generator, noise)
+        z, log_q = draw_scored(q, shape, generator, noise)
     if torch.is_grad_enabled() and not score:
         log_q = path_log_prob(q, z)
     elif log_q is None or (torch.is_grad_enabled() and not path):
@@ -287,7 +302,7 @@ def _closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
         return None
 
 
-def _call(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:
+def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:
     out = module(*inputs) if context is None else module(*inputs, context)
     if not isinstance(out, Distribution):
         raise TypeError(

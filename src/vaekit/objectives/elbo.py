@@ -67,7 +67,8 @@ class Elbo:
         penalty = rate = torch.zeros_like(draw.log_px[0])  # (batch,)
         for latent in draw.latents:
             closed = self._closed_kl(latent)
-            kl = (latent.log_q - latent.log_p).mean(0) if closed is None else closed
+            kl = latent.log_q - latent.log_p if closed is None else closed
+            kl = kl.mean(0) if kl.dim() > 1 else kl
             rate = rate + kl.detach()
             weight = beta
             if self.free_nats:
@@ -77,6 +78,8 @@ class Elbo:
             if closed is None:
                 reward = reward + weight * latent.log_p
                 cost = cost + weight * latent.log_q
+            elif closed.dim() > 1:  # it depends on the samples of the groups above, as a reward does
+                reward = reward - weight * closed
             else:
                 penalty = penalty + weight * closed
         surrogate = self.gradient.surrogate(reward, cost, draw.log_qz, ctx.signal_mean)

@@ -17,7 +17,7 @@ from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.noise import Purpose, new_generator
-from vaekit.report.pictures import reconstruct
+from vaekit.report.pictures import from_prior, reconstruct
 from vaekit.runs import Opened, Run, reopen, to_yaml
 
 ROWS = 2000  # test rows that estimates are made from
@@ -97,10 +97,10 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
     except (ModelFileError, ValueError):
         environment = {}
         missing += ["There is no readable environment.json, so it is not known what the run ran on."]
-    image, latent = opened.schema.kind == "image", opened.run.model.latent
+    image, shapes = opened.schema.kind == "image", opened.latent_shapes
     shown = SAMPLES if image else TABLE_ROWS
     with evaluating(opened.model):
-        kind = measure(opened.model.decode((torch.zeros(1, latent),)))
+        kind = measure(opened.model.decode([torch.zeros(1, *shape) for shape in shapes], opened.context(1)))
     return RunFacts(
         label=opened.run.name,
         folder=opened.folder.path,
@@ -117,7 +117,7 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         held_out=held_out,
         prior_means=_from_prior(opened, shown, mean=True),
         prior_draws=_from_prior(opened, shown, mean=False),
-        manifold=_manifold(opened) if image and latent == 2 else None,
+        manifold=_manifold(opened) if image and shapes == ((2,),) else None,
         missing=tuple(missing),
     )
 
@@ -125,41 +125,45 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
 def _held_out(opened: Opened, data: Dataset, samples: int, rows: int) -> HeldOut:
     model, seed = opened.model, opened.run.seed
     order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
-    x = _take(data.test, order[:rows])
+    x, told = _take(data.test, order[:rows])
     fitted = None
     if isinstance(model.likelihood, Conditional):
         train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
         fitted = baseline(model.likelihood, train, x)
-    shown = x[: PAIRS if opened.schema.kind == "image" else TABLE_ROWS]
+    few = slice(0, PAIRS if opened.schema.kind == "image" else TABLE_ROWS)
+    shown = x[few]
     mapped = order[:MAP_ROWS].sort().values
     labels = data.test.labels
     return HeldOut(
         rows=len(x),
         of=len(data.test),
         training_rows=len(data.train),
-        estimates=evaluate(model, x, samples, seed=seed),
+        estimates=evaluate(model, x, samples, seed=seed, context=told),
         baseline=fitted,
-        kl=kl_per_dimension(model, x),
+        kl=kl_per_dimension(model, x, told),
         originals=shown.numpy(),
-        reconstructions=reconstruct(model, shown),
-        codes=_codes(opened, _take(data.test, mapped)),
+        reconstructions=reconstruct(model, shown, None if told is None else told[few]),
+        codes=_codes(opened, *_take(data.test, mapped)),
         labels=None if labels is None else labels[mapped].numpy(),
     )
 
 
-def _take(rows: Rows, index: Tensor) -> Tensor:
-    return rows.batch(index.sort().values, new_generator(0, Purpose.BINARISE))
+def _take(rows: Rows, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    index = index.sort().values
+    return rows.batch(index, new_generator(0, Purpose.BINARISE)), rows.context_of(index)
 
 
-def _codes(opened: Opened, x: Tensor) -> np.ndarray:
+def _codes(opened: Opened, x: Tensor, told: Tensor | None) -> np.ndarray:
+    def mean(x: Tensor, *told: Tensor) -> tuple[Tensor]:
+        return (opened.model.encode(x, *told).posteriors[0].mean.flatten(1),)
+
     with evaluating(opened.model):
-        return in_blocks(lambda part: (opened.model.encode(part).posteriors[0].mean.flatten(1),), x)[0].numpy()
+        return in_blocks(mean, x, *(() if told is None else (told,)))[0].numpy()
 
 
 def _from_prior(opened: Opened, n: int, mean: bool) -> np.ndarray:
     generator = new_generator(opened.run.seed, Purpose.GENERATE)
-    with evaluating(opened.model):
-        return opened.model.generate(n, generator=generator, mean=mean).numpy()
+    return from_prior(opened.model, opened.schema, n, generator, mean)
 
 
 def _manifold(opened: Opened) -> np.ndarray:
@@ -167,7 +171,8 @@ def _manifold(opened: Opened) -> np.ndarray:
     z = manifold_axis()
     z1, z2 = torch.meshgrid(z, z.flip(0), indexing="xy")
     with evaluating(opened.model):
-        return opened.model.decode((torch.stack([z1, z2], -1),)).mean.numpy()
+        plane = torch.stack([z1, z2], -1).reshape(-1, 2)
+        return opened.model.decode((plane,), opened.context(len(plane))).mean.unflatten(0, z1.shape).numpy()
 
 
 def manifold_axis() -> Tensor:

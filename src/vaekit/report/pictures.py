@@ -73,9 +73,9 @@ def pairs_grid(
     return _paste(rows, [*gaps[:-1], pad], columns, pad, scale)
 
 
-def reconstruction_picture(model: Model, x: Tensor, schema: Schema) -> Image.Image:
+def reconstruction_picture(model: Model, x: Tensor, schema: Schema, context: Tensor | None = None) -> Image.Image:
     """x over the mean of p(x|z) at z = the mean of q(z|x); for a table, one against the other by column."""
-    originals, means = x.cpu().numpy(), reconstruct(model, x)
+    originals, means = x.cpu().numpy(), reconstruct(model, x, context)
     if schema.kind == "image":
         both = to_unit(np.concatenate([originals, means]), schema)
         return pairs_grid(both[: len(x)], both[len(x) :])
@@ -88,8 +88,19 @@ def sample_picture(
     model: Model, schema: Schema, n: int = 64, generator: torch.Generator | None = None, mean: bool = True
 ) -> Image.Image:
     """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it; for a table, histograms by column."""
+    return rows_picture(from_prior(model, schema, n, generator, mean), schema)
+
+
+def from_prior(model: Model, schema: Schema, n: int, generator: torch.Generator | None, mean: bool) -> np.ndarray:
+    """n rows of x from the prior, of every class in turn where the model is told labels."""
+    context = example_context(schema, n, None if generator is None else generator.device)
     with evaluating(model):
-        return rows_picture(model.generate(n, generator=generator, mean=mean).cpu().numpy(), schema)
+        return model.generate(n, generator=generator, mean=mean, context=context).cpu().numpy()
+
+
+def example_context(schema: Schema, n: int, device: torch.device | None = None) -> Tensor | None:
+    """A context for n rows (see `Context.examples`), or None where the model is told nothing."""
+    return None if schema.context is None else torch.from_numpy(schema.context.examples(n)).to(device)
 
 
 def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
@@ -101,10 +112,10 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
     return histograms_by_column({"samples": schema.to_stored(x)}, column_names(schema))
 
 
-def reconstruct(model: Model, x: Tensor) -> np.ndarray:
-    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x."""
+def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.ndarray:
+    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, told the context of each."""
     with evaluating(model):
-        return model.decode([q.mean for q in model.encode(x).posteriors]).mean.cpu().numpy()
+        return model.decode([q.mean for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
 
 
 def column_names(schema: Schema) -> tuple[str, ...]:

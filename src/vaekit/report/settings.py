@@ -53,8 +53,7 @@ def _sentences(facts: RunFacts) -> tuple[str, ...]:
     return (
         _sentence(run.about),
         f"{schema.name}: {what}, {schema.support}.",
-        f"{run.model.latent} latent dimensions, {run.model.encoder.kind} encoder, {run.model.decoder.kind} decoder, "
-        f"{likelihood} likelihood; {facts.parameters:,} weights.",
+        f"{run.model.summary}, {likelihood} likelihood; {facts.parameters:,} weights.",
         f"{run.objective.kind.upper()} with {run.objective.gradient.kind.replace('_', ' ')} gradients, "
         f"{run.objective.samples} {'sample' if run.objective.samples == 1 else 'samples'} of z for each row.",
         f"{_epochs(facts)} in batches of {run.train.batch_size}, {run.train.optimiser.kind} at {run.train.lr:g}.",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import nn
 
 from vaekit.data import Dataset, Schema, prepare
 from vaekit.data.schema import Count, Levels, Support
@@ -16,14 +17,17 @@ from vaekit.models import (
     Categorical,
     Conditional,
     ContinuousBernoulli,
+    Ladder,
     Likelihood,
     Log1p,
     NegativeBinomial,
     Rescale,
 )
+from vaekit.models.context import with_context
+from vaekit.models.families import Shape
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
-from vaekit.runs.tree import Run
+from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
 ROWS_TO_START_FROM = 10_000
@@ -86,7 +90,7 @@ def check_likelihood(head: Likelihood, schema: Schema) -> None:
     )
 
 
-def build_model(run: Run, schema: Schema) -> VAE:
+def build_model(run: Run, schema: Schema) -> VAE | Ladder:
     """The untrained model of a run, on the CPU; its weights are a function of run.seed alone.
 
     Raises:
@@ -98,7 +102,7 @@ def build_model(run: Run, schema: Schema) -> VAE:
         return _assemble(run, schema)
 
 
-def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
+def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
     """Start what is best started from training rows: with `model.bias_start` the decoder's output bias at the best fit
     without latents, and a vamp prior's pseudo-inputs at some rows."""
     if not (run.model.bias_start or isinstance(model.prior, VampPrior)):
@@ -111,7 +115,7 @@ def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
         model.prior.start_from(x)
 
 
-def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
+def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None) -> None:
     """Refuse a model whose weights, moments and activations cannot fit, before they are allocated.
 
     model: the untrained model. Without it, only what the weights take is known; with it, activations count, too.
@@ -122,14 +126,14 @@ def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
             weights = sum(p.numel() for p in _assemble(run, schema).parameters())
     else:
         weights = sum(p.numel() for p in model.parameters())
-        numbers = _numbers_per_sample(model, torch.zeros(1, *schema.shape), torch.zeros(1, run.model.latent))
-    needed = (weights * BYTES_PER_WEIGHT + rows * (numbers + 4 * run.model.latent) * BYTES_PER_ACTIVATION) / 1e9
+        numbers = _numbers_per_sample(model, schema)
+    needed = (weights * BYTES_PER_WEIGHT + rows * numbers * BYTES_PER_ACTIVATION) / 1e9
     allowed = run.limit.memory_gb or _physical_memory_gb() / 2
     if needed > allowed:
         raise ConfigError(
-            f"this model needs about {needed:.1f} GB to train ({weights:,} weights, model.latent={run.model.latent}, "
-            f"{rows} samples of z at a time), and {allowed:.1f} GB is allowed: make model.latent or the networks "
-            "smaller, lower train.batch_size, or raise limit.memory_gb"
+            f"this model needs about {needed:.1f} GB to train ({weights:,} weights, {run.model.summary}, {rows} "
+            f"samples of z at a time), and {allowed:.1f} GB is allowed: make model.latent or the networks smaller, "
+            "lower train.batch_size, or raise limit.memory_gb"
         )
 
 
@@ -149,36 +153,50 @@ def choose_device(name: str, local: int = 0) -> torch.device:
     return device
 
 
-def _assemble(run: Run, schema: Schema) -> VAE:
+def _assemble(run: Run, schema: Schema) -> VAE | Ladder:
     spec, shape = run.model, tuple(schema.shape)
     if spec.likelihood is None:
         raise ConfigError("model.likelihood is not set: a model cannot be built without one")
-    head, support = spec.posterior, schema.support
-    scale = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
+    support, context = schema.support, 0 if schema.context is None else len(schema.context.names)
+    transform = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
     if isinstance(support, Count):
-        scale = Log1p()
+        transform = Log1p()
     try:
-        encoder = spec.encoder.build(shape, head.features((spec.latent,)))
-        decoder = spec.decoder.build((spec.latent,), spec.likelihood.features(shape), shape)
-        posterior = Conditional(encoder, head, (spec.latent,), scale)
-        prior = spec.prior.build(spec.latent, posterior, shape)
+        if isinstance(spec, LadderSpec):
+            return spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
+        return _vae(spec, shape, spec.likelihood, transform, context)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
-    return VAE(posterior, prior, Conditional(decoder, spec.likelihood, shape))
+
+
+def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Module | None, context: int) -> VAE:
+    size, head = (spec.latent,), spec.posterior
+
+    def decoder(in_shape: Shape) -> nn.Module:
+        return spec.decoder.build(in_shape, likelihood.features(shape), shape)
+
+    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, head.features(size)), shape, context)
+    posterior = Conditional(encoder, head, size, transform)
+    prior = spec.prior.build(spec.latent, posterior, shape, context)
+    return VAE(posterior, prior, Conditional(with_context(decoder, size, context), likelihood, shape))
 
 
 @torch.no_grad()
-def _numbers_per_sample(model: VAE, x: torch.Tensor, z: torch.Tensor) -> int:
-    """How many numbers the layers of encoder and decoder give out for one row and one z."""
+def _numbers_per_sample(model: VAE | Ladder, schema: Schema) -> int:
+    """How many numbers the layers of a model give out for one row and one z, z and its density included."""
     counts: list[int] = []
     layers = [layer for layer in model.modules() if not list(layer.children())]
-    hooks = [layer.register_forward_hook(lambda *call: counts.append(call[2].numel())) for layer in layers]
-    for part, given in ((model.posterior, x), (model.likelihood, z)):
-        assert isinstance(part, Conditional)
-        part.raw(given)
+
+    def count(module: nn.Module, given: object, out: object) -> None:
+        if isinstance(out, torch.Tensor):
+            counts.append(out.numel())
+
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    context = None if schema.context is None else torch.zeros(1, len(schema.context.names))
+    draw = model.draw(torch.zeros(1, *schema.shape), context=context, generator=new_generator(0))
     for hook in hooks:
         hook.remove()
-    return sum(counts)
+    return sum(counts) + 4 * sum(latent.z.numel() for latent in draw.latents)
 
 
 def _physical_memory_gb() -> float:

@@ -84,10 +84,18 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
             if not isinstance(node.get(key), dict):
                 node[key] = {"kind": node[key]} if isinstance(node.get(key), str) else {}
             node = node[key]
-        if keys[-1] == "kind" and node.get("kind") not in (None, value):
+        if keys[-1] == "kind" and node.get("kind", _default_kind(keys[:-1])) not in (None, value):
             node.clear()
         node[keys[-1]] = value
     return tree
+
+
+def _default_kind(keys: Sequence[str]) -> str | None:
+    """The kind that settings at a path are of where none is given."""
+    node: Any = Run().model_dump()
+    for key in keys:
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node.get("kind") if isinstance(node, Mapping) else None
 
 
 def with_source(tree: Tree, source: str) -> Tree:
@@ -99,7 +107,7 @@ def with_source(tree: Tree, source: str) -> Tree:
 def make_run(tree: Mapping[str, Any]) -> Run:
     """A Run from a plain tree; every mistake in it is named in one error."""
     try:
-        return Run.model_validate(_with_default_kinds(tree, Run().model_dump()))
+        return Run.model_validate(_with_default_kinds(tree, [Run], Run()))
     except ValidationError as error:
         raise ConfigError("\n".join(_explanations(error.errors(include_url=False)))) from None
 
@@ -110,12 +118,22 @@ def to_yaml(run: Run) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _with_default_kinds(tree: Any, defaults: Any) -> Any:
-    """Settings given without their `kind` are of the default's kind."""
-    if not isinstance(tree, Mapping) or not isinstance(defaults, Mapping):
+def _with_default_kinds(tree: Any, members: Sequence[Any], default: Any) -> Any:
+    """Settings given without their `kind` are of the default's kind, among the members of a union."""
+    if not isinstance(tree, Mapping):
         return tree
-    kind = {"kind": defaults["kind"]} if "kind" in defaults and "kind" not in tree else {}
-    return {key: _with_default_kinds(value, defaults.get(key)) for key, value in {**tree, **kind}.items()}
+    kind = tree.get("kind", getattr(default, "kind", None))
+    chosen = [m for m in members if len(members) == 1 or (kind is not None and getattr(m, "kind", None) == kind)]
+    if not chosen or not isinstance(chosen[0], type):
+        return tree
+    settings, default = _settings(chosen[0]), default if isinstance(default, chosen[0]) else chosen[0]
+    given = {**tree, "kind": kind} if "kind" in settings and kind is not None else tree
+    return {
+        key: _with_default_kinds(value, _members(settings[key]), getattr(default, key, None))
+        if key in settings
+        else value
+        for key, value in given.items()
+    }
 
 
 def _explanations(errors: Sequence[Any]) -> list[str]:
@@ -203,7 +221,7 @@ def _nearest_setting(path: str, known: list[str]) -> str:
     near = difflib.get_close_matches(last, known, 1)
     if near:
         return f": did you mean '{f'{parent}.' if parent else ''}{near[0]}'?"
-    elsewhere = sorted(p for p in _all_settings() if p.rpartition(".")[2] == last)
+    elsewhere = sorted(p for p in _all_settings() if p.rpartition(".")[2] == last and p != path)
     if elsewhere:
         return f": did you mean '{elsewhere[0]}'?"
     return f": known here are {', '.join(known)}" if known else ""

@@ -10,7 +10,7 @@ from typing import cast
 
 from vaekit.data import Dataset
 from vaekit.errors import ModelFileError, VaekitError
-from vaekit.models import VAE
+from vaekit.models import VAE, Ladder
 from vaekit.runs.build import build_model, check_memory, choose_device, open_data, start_from_data
 from vaekit.runs.config import to_yaml
 from vaekit.runs.keeper import Keeper
@@ -26,7 +26,7 @@ class Job:
 
     run: Run
     data: Dataset
-    model: VAE
+    model: VAE | Ladder
     state: State
     folder: RunFolder | None  # none where nothing is kept, and at all processes but the leading one
     notice: str = ""
@@ -79,11 +79,11 @@ class Job:
         return replace(job, notice=unpack(folder.checkpoints.newest(), job.state)) if begun else job
 
     @classmethod
-    def _assemble(cls, run: Run, data: Dataset, model: VAE, folder: RunFolder | None, world: World) -> "Job":
+    def _assemble(cls, run: Run, data: Dataset, model: VAE | Ladder, folder: RunFolder | None, world: World) -> "Job":
         device = next(model.parameters()).device
         data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
         state = State(Step(model, run.objective, len(data.train), world), run.train)
-        return cls(run, data, cast(VAE, state.twin or model), state, folder)
+        return cls(run, data, cast(VAE | Ladder, state.twin or model), state, folder)
 
     def stop(self) -> None:
         """Ask training to end after the step that it is in; safe to call from a signal handler."""
@@ -120,7 +120,7 @@ def train(run: Run) -> Iterator[Event]:
     yield from Job.start(run).events()
 
 
-def fit(run: Run) -> VAE:
+def fit(run: Run) -> VAE | Ladder:
     """Train a run to its end and return the model, with the weights that `train.weights` asks for.
 
     Ctrl-C ends it after the step that it is in, saves, and raises KeyboardInterrupt; a second one acts at once.

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like
 from vaekit.errors import ConfigError, DataError, ModelFileError
-from vaekit.models import VAE
+from vaekit.models import VAE, Ladder
+from vaekit.models.families import Shape
 from vaekit.runs.build import build_model, open_data
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.tree import Run
@@ -20,9 +22,20 @@ class Opened:
 
     run: Run
     schema: Schema
-    model: VAE
+    model: VAE | Ladder
     folder: RunFolder
     weights: dict[str, str]  # which they are, and their metadata
+
+    def context(self, rows: int) -> Tensor | None:
+        """A context of zeros, (rows, width), to try the model with; None where it takes none."""
+        return None if self.schema.context is None else torch.zeros(rows, len(self.schema.context.names))
+
+    @property
+    def latent_shapes(self) -> tuple[Shape, ...]:
+        """The shape of z of each group."""
+        with torch.no_grad():
+            code = self.model.encode(torch.zeros(1, *self.schema.shape), self.context(1))
+        return tuple(tuple(q.event_shape) for q in code.posteriors)
 
 
 def open_run(folder: str | Path, weights: str | None = None) -> Opened:
@@ -56,7 +69,7 @@ def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
     return ModelFileError(f"{home.path} does not describe a model that this version can build: {error}")
 
 
-def load(run_folder: str | Path, weights: str | None = None) -> VAE:
+def load(run_folder: str | Path, weights: str | None = None) -> VAE | Ladder:
     """The trained model of a run folder, in evaluation mode, on the CPU. See `open_run`."""
     return open_run(run_folder, weights).model
 

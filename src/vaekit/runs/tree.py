@@ -1,13 +1,13 @@
 """Run: the one typed tree of settings, YAML <-> tree <-> `path=value`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaekit.data import DataSpec, Limit
-from vaekit.models import Gaussian, Likelihood, Mlp, Network, Posterior, Prior, Standard
+from vaekit.models import Dense, Gaussian, Groups, Likelihood, Mlp, Network, Posterior, Prior, Standard
 from vaekit.objectives import Elbo, Objective
-from vaekit.spec import spec
+from vaekit.spec import by_kind, spec
 from vaekit.training.spec import Train
 
 
@@ -32,6 +32,39 @@ class ModelSpec:
     likelihood: Likelihood | None = None
     prior: Prior = Standard()
     bias_start: bool = True
+    kind: Literal["vae"] = "vae"
+
+    @property
+    def summary(self) -> str:
+        """The model's shape in a few words."""
+        return f"{self.latent} latents, {self.encoder.kind} encoder, {self.decoder.kind} decoder"
+
+
+@spec
+class LadderSpec:
+    """A ladder: several groups of latents, from the top down.
+
+    Args:
+        groups: their sizes, and the networks between them.
+        posterior: family of q(z_1|x), of the first group; the others' are diagonal Gaussians.
+        prior: p(z_1), of the first group.
+        likelihood, bias_start: see `ModelSpec`.
+    """
+
+    groups: Groups = Dense()
+    posterior: Posterior = Gaussian()
+    prior: Prior = Standard()
+    likelihood: Likelihood | None = None
+    bias_start: bool = True
+    kind: Literal["ladder"] = "ladder"
+
+    @property
+    def summary(self) -> str:
+        """The model's shape in a few words."""
+        return f"{self.groups.kind} ladder, {self.groups.summary}"
+
+
+Choice = Annotated[ModelSpec | LadderSpec, Field(discriminator="kind"), by_kind]
 
 
 class Run(BaseModel):
@@ -51,7 +84,7 @@ class Run(BaseModel):
     about: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataSpec = DataSpec()
-    model: ModelSpec = ModelSpec()
+    model: Choice = ModelSpec()
     objective: Objective = Elbo()
     train: Train = Train()
     limit: Limit = Limit()

@@ -26,6 +26,7 @@ WATCHED = 30  # calls of a program before it is decided whether to compile it
 SETTLED = 3  # calls of what was decided on, before a step's time is what it will be
 
 Noise = Sequence[Tensor | None]
+Given = Sequence[Tensor | None]  # x, context, noise of each group
 
 
 def build_engine(state: State, settings: Train, steps: int) -> "Engine":
@@ -76,13 +77,13 @@ class Autograd:
         self.told = ""  # what there is to tell, once
         self.decided = True  # how steps are to be computed
 
-    def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
+    def __call__(self, x: Tensor, context: Tensor | None, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
         """Add the gradient of scale times the loss to that of each parameter; returns the step's sums, detached.
 
         last: whether this piece of a batch is its last.
         """
         with syncing(self.engine, last):
-            out: dict[str, Tensor] = self.engine(x, None, None, noise, self.state.at.step)
+            out: dict[str, Tensor] = self.engine(x, None, context, noise, self.state.at.step)
             (out["loss"] * scale).backward()
         return {name: value.detach() for name, value in out.items()}
 
@@ -118,18 +119,19 @@ class Programs:
         if state.at.compiled is None and settings.compile != "auto":
             state.advance(compiled=settings.compile == "on")
 
-    def __call__(self, x: Tensor, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
+    def __call__(self, x: Tensor, context: Tensor | None, noise: Noise, scale: float, last: bool) -> dict[str, Tensor]:
         if self.untraceable or self.state.at.step < self.first:
-            return self.autograd(x, noise, scale, last)
-        key = (scale, *(None if t is None else (t.shape, t.dtype) for t in (x, *noise)))
+            return self.autograd(x, context, noise, scale, last)
+        given = (x, context, *noise)
+        key = (scale, *(None if t is None else (t.shape, t.dtype) for t in given))
         if key not in self.traced:
             try:
-                self.traced[key] = self._trace(x, noise, scale)
+                self.traced[key] = self._trace(given, scale)
             except Untraceable as why:
                 self.untraceable = True
                 self.told = f"each step runs one operation after the other, since it cannot be traced: {why}"
-                return self.autograd(x, noise, scale, last)
-        return self._run(self.traced[key], x, noise)
+                return self.autograd(x, context, noise, scale, last)
+        return self._run(self.traced[key], given)
 
     @property
     def decided(self) -> bool:
@@ -139,36 +141,37 @@ class Programs:
         ran = max((len(traced.seconds) for traced in self.traced.values()), default=0)
         return self.state.at.compiled is not None and ran >= SETTLED
 
-    def _is_main(self, x: Tensor) -> bool:
+    def _is_main(self, given: Given) -> bool:
         """Whether these rows are as many as a piece of a whole batch, and not of the rest of an epoch."""
         whole = min(self.batch_size, self.step.rows)
         pieces = math.ceil(whole / (self.state.at.micro_batch or whole))
-        return whole // pieces <= len(x) <= math.ceil(whole / pieces)
+        return whole // pieces <= len(_x(given)) <= math.ceil(whole / pieces)
 
-    def _run(self, traced: Traced, x: Tensor, noise: Noise) -> dict[str, Tensor]:
+    def _run(self, traced: Traced, given: Given) -> dict[str, Tensor]:
         began = time.perf_counter()
         with torch.no_grad():
-            sums, *gradients = traced.run(*self._inputs(x, noise))
+            sums, *gradients = traced.run(*self._inputs(given))
         for parameter, gradient in zip(traced.parameters, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         if len(traced.seconds) < WATCHED:
             traced.seconds += [time.perf_counter() - began]
-        if self.state.at.compiled is None and len(traced.seconds) == WATCHED and self._is_main(x):
-            self._decide(traced, x, noise)
+        if self.state.at.compiled is None and len(traced.seconds) == WATCHED and self._is_main(given):
+            self._decide(traced, given)
         return dict(zip(traced.sums, sums.unbind(), strict=True))
 
-    def _inputs(self, x: Tensor, noise: Noise) -> list[Tensor]:
+    def _inputs(self, given: Given) -> list[Tensor]:
+        x = _x(given)
         dtype = torch.float32 if x.device.type == "mps" else torch.float64
         clock = torch.tensor([self.state.at.step, self.step.steps], dtype=dtype, device=x.device)
-        given = [t for t in (x, *noise) if t is not None]
-        return [*self.parameters.values(), *self.buffers.values(), *given, clock]
+        tensors = [t for t in given if t is not None]
+        return [*self.parameters.values(), *self.buffers.values(), *tensors, clock]
 
-    def _spare_inputs(self, x: Tensor, noise: Noise) -> list[Tensor]:
+    def _spare_inputs(self, given: Given) -> list[Tensor]:
         """Inputs for a call on trial: a step may change the buffers."""
         weights = len(self.parameters)
-        return [t if i < weights else t.clone() for i, t in enumerate(self._inputs(x, noise))]
+        return [t if i < weights else t.clone() for i, t in enumerate(self._inputs(given))]
 
-    def _trace(self, x: Tensor, noise: Noise, scale: float) -> Traced:
+    def _trace(self, given: Given, scale: float) -> Traced:
         sums: list[str] = []
         parameters: list[nn.Parameter] = []
 
@@ -176,30 +179,30 @@ class Programs:
             left = iter(flat)
             weights = {name: next(left) for name in self.parameters}
             others = {name: next(left) for name in self.buffers}
-            given = [None if t is None else next(left) for t in (x, *noise)]
+            x, context, *noise = (None if t is None else next(left) for t in given)
             step, self.step.steps = next(left).unbind()
             with torch.enable_grad():
-                out = functional_call(self.step, weights | others, (given[0], None, None, given[1:], step))
+                out = functional_call(self.step, weights | others, (x, None, context, noise, step))
                 found = torch.autograd.grad(out["loss"] * scale, list(weights.values()), allow_unused=True)
             sums[:] = out
             parameters[:] = [p for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
             return [torch.stack([value.detach() for value in out.values()]), *(g for g in found if g is not None)]
 
-        inputs, steps = self._spare_inputs(x, noise), self.step.steps
+        inputs, steps = self._spare_inputs(given), self.step.steps
         try:
             program = trace(gradients, inputs)
         finally:
             self.step.steps = steps
         self.state.advance(kernels={**self.state.at.kernels, **choose_products(program)})
         traced = Traced(program, program.forward, list(sums), list(parameters))
-        if self.state.at.compiled and self._is_main(x):
+        if self.state.at.compiled and self._is_main(given):
             try:
                 began = time.perf_counter()
                 traced.run = compile_program(program, inputs)
                 self.told = f"compiled, in {time.perf_counter() - began:.0f} s"
             except CannotCompile as why:
                 self.told = f"goes on uncompiled ({why})"
-        traced.run = self._recorded(traced.run, self._inputs(x, noise))
+        traced.run = self._recorded(traced.run, self._inputs(given))
         return traced
 
     def _recorded(self, call: Call, inputs: list[Tensor]) -> Call:
@@ -207,7 +210,7 @@ class Programs:
         lasting = len(self.parameters) + len(self.buffers)
         return record(call, inputs, lasting) if inputs[0].device.type == "cuda" else call
 
-    def _decide(self, traced: Traced, x: Tensor, noise: Noise) -> None:
+    def _decide(self, traced: Traced, given: Given) -> None:
         """Whether to compile the program that is called most."""
         seconds, at = statistics.median(traced.seconds), self.state.at
         calls = self.step.steps - at.step
@@ -216,17 +219,22 @@ class Programs:
         promising, reckoning = pays(traced.program, seconds, calls)
         compiled, found = None, reckoning
         if promising:
-            inputs = self._spare_inputs(x, noise)
+            inputs = self._spare_inputs(given)
             try:
                 compiled, found = compile_if_faster(traced.program, inputs, lambda call: self._recorded(call, inputs))
             except CannotCompile as why:
                 found = str(why)
         if compiled is not None:
-            traced.run = self._recorded(compiled, self._inputs(x, noise))
+            traced.run = self._recorded(compiled, self._inputs(given))
             self.traced = {key: one for key, one in self.traced.items() if one is traced}  # others are compiled in turn
         self.state.advance(compiled=compiled is not None)
         if promising or calls * seconds > WORTH_TELLING:
             self.told = f"{'not ' if compiled is None else ''}compiled: {found}"
+
+
+def _x(given: Given) -> Tensor:
+    assert given[0] is not None
+    return given[0]
 
 
 Engine = Autograd | Programs

@@ -104,8 +104,10 @@ def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None
     starts = range(0, len(rows), VALIDATION_BLOCK)
     sums = torch.zeros(len(starts), 2, dtype=torch.float64)
     for number in range(len(starts))[world.share(len(starts))]:
-        x = rows.batch(slice(starts[number], min(starts[number] + VALIDATION_BLOCK, len(rows))))
-        parts = elbo_rows(cast(Model, model), x, new_generator(seed, Purpose.VALIDATE, number, device=device))
+        index = slice(starts[number], min(starts[number] + VALIDATION_BLOCK, len(rows)))
+        x = rows.batch(index)
+        told = rows.context_of(index)
+        parts = elbo_rows(cast(Model, model), x, told, new_generator(seed, Purpose.VALIDATE, number, device=device))
         sums[number] = torch.stack([part.double().sum() for part in parts]).cpu()
     distortion, rate = (world.sum(sums.to(device)).sum(0) / len(rows)).tolist()
     return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate}

@@ -89,15 +89,16 @@ class NoiseSource:
     drawn at once.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, samples: int, seed: int):
+    def __init__(self, model: nn.Module, x: Tensor, context: Tensor | None, samples: int, seed: int):
         with torch.no_grad():
-            draw = cast(Model, model).draw(x[:1], generator=new_generator(0, device=x.device))
+            draw = cast(Model, model).draw(x[:1], context=context, generator=new_generator(0, device=x.device))
         self.samples, self.seed, self.device = samples, seed, x.device
         self.groups = []
         for latent in draw.latents:
             found = None if latent.q is None else noise_map(latent.q)
             shape = None if latent.q is None else noise_shape(latent.q)
-            self.groups += [None if found is None or shape is None else (found.base, shape[1:])]
+            rows = 0 if latent.q is None else len(latent.q.batch_shape)  # a ladder's lower groups have samples of rows
+            self.groups += [None if found is None or shape is None else (found.base, shape[rows:])]
         self.dtype = draw.log_px.dtype
         self.drawn: dict[int, tuple[tuple[int, int], Tensor]] = {}
 

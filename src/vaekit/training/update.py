@@ -39,6 +39,8 @@ class Rows(Protocol):
         self, index: Tensor | slice, generator: torch.Generator | None = None, noise: Tensor | None = None
     ) -> Tensor: ...
 
+    def context_of(self, index: Tensor | slice) -> Tensor | None: ...
+
 
 class NotFinite(Exception):
     """A number that training needs is not finite; the message says which, and where."""
@@ -61,7 +63,8 @@ class Updater:
         self.step, self.world = state.step, state.step.world
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
-        self.noise = NoiseSource(state.whole_model(), first, self.step.objective.samples, seed)
+        told = rows.context_of(slice(0, 1))
+        self.noise = NoiseSource(state.whole_model(), first, told, self.step.objective.samples, seed)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
         busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
@@ -134,9 +137,9 @@ class Updater:
         pieces = self._pieces(len(index))
         totals: dict[str, Tensor] = {}
         for number, piece in enumerate(pieces):
-            x, noise = self._inputs(index, piece)
+            x, context, noise = self._inputs(index, piece)
             self.step.counts = piece.counts
-            out = self.engine(x, noise, self.world.size / len(index), number == len(pieces) - 1)
+            out = self.engine(x, context, noise, self.world.size / len(index), number == len(pieces) - 1)
             totals = {name: totals[name] + value for name, value in out.items()} if totals else out
         asked = torch.tensor(float(self.state.asked_to_stop), device=self.device)
         # one transfer for all numbers of the step
@@ -152,14 +155,15 @@ class Updater:
         places = [slice(a, b) for a, b in itertools.pairwise(edges)]
         return [Piece(p, True) if p.stop > p.start else Piece(slice(0, 1), False) for p in places]
 
-    def _inputs(self, index: Tensor, piece: Piece) -> tuple[Tensor, list[Tensor | None]]:
-        """x and the base noise of z for a piece of a batch."""
+    def _inputs(self, index: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
+        """x, its context, and the base noise of z for a piece of a batch."""
         places, step = piece.places, self.state.at.step
         noise = self.noise(places, len(index), step)
         if any(part is None for part in noise):
             own = (places.start, self.world.rank)
             self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
-        return self.rows.batch(index[places], noise=self._binarising(places, len(index), step)), noise
+        x = self.rows.batch(index[places], noise=self._binarising(places, len(index), step))
+        return x, self.rows.context_of(index[places]), noise
 
     def _binarising(self, places: slice, batch: int, step: int) -> Tensor | None:
         if not self.binarises:
@@ -192,8 +196,10 @@ class Updater:
     def _explain(self, index: Tensor, sums: Mapping[str, float]) -> str:
         """Name the term, the row and the largest weight, from a second pass over the same batch."""
         model, worst, row = self.state.whole_model(), -math.inf, -1
-        for piece, (x, noise) in self._again(index):
-            draw = cast(Model, model).draw(x, self.step.objective.samples, noise=noise, generator=self.step.generator)
+        for piece, (x, context, noise) in self._again(index):
+            draw = cast(Model, model).draw(
+                x, self.step.objective.samples, context=context, noise=noise, generator=self.step.generator
+            )
             losses = (-draw.log_w.mean(0)).nan_to_num(math.inf)
             if piece.counts and float(losses.max()) > worst:
                 worst, row = float(losses.max()), int(index[piece.places][int(losses.argmax())])

@@ -1,0 +1,183 @@
+"""Ladder: several groups of latents, drawn from the top down.
+
+    p(x, z) = p(z_1) p(z_2 | z_1) ... p(z_L | z_1, ..., z_L-1) p(x | z)
+    q(z | x) = q(z_1 | x) q(z_2 | x, z_1) ... q(z_L | x, z_1, ..., z_L-1)
+
+What the groups above say reaches a group as one tensor, the state; what x says reaches it as features, which a pass
+from the bottom up computes once for each row. z_1 is drawn `samples` times for each row, every other group once for
+each of those.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.models.blocks import BLOCK, blocks_of, filled
+from vaekit.models.conditional import Conditional
+from vaekit.models.noise import draw_from
+from vaekit.models.precision import run_network
+from vaekit.models.priors import VampPrior
+from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples, draw_latent
+
+
+@runtime_checkable
+class BottomUp(Protocol):
+    """The network of the first group's posterior, which tells the other groups, too, what x says."""
+
+    def everything(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+        """The raw numbers of q(z_1|x), (batch, numbers), and the features for each group below, (batch, ...)."""
+        ...
+
+
+@runtime_checkable
+class Rung(Protocol):
+    """One group of latents below the first, given the state (samples, batch, ...) that those above it leave."""
+
+    def prior(self, state: Tensor) -> Distribution:
+        """p(z_l | z above), with batch shape (samples, batch)."""
+        ...
+
+    def both(self, state: Tensor, features: Tensor) -> tuple[Distribution, Distribution]:
+        """q(z_l | x, z above) and p(z_l | z above), with batch shape (samples, batch)."""
+        ...
+
+    def merge(self, state: Tensor, z: Tensor) -> Tensor:
+        """The state for what comes below, from this one and z_l (samples, batch, *event)."""
+        ...
+
+
+class Ladder(nn.Module):
+    """A variational autoencoder with several groups of latents.
+
+    Args:
+        posterior: q(z_1|x), whose network is a `BottomUp`.
+        prior: p(z_1).
+        start: from z_1 (and the context, if there is one) to the first state.
+        rungs: the groups below the first, from the top down, each a `Rung`.
+        likelihood: from the last state to p(x|z).
+
+    `DenseLadder` and `SpatialLadder` build all of these.
+
+    Sources: Sonderby et al., 2016, arXiv 1602.02282 (posteriors from the top down); Vahdat and Kautz, 2020, arXiv
+    2007.03898 (residual posteriors); Child, 2021, arXiv 2011.10650 (many groups).
+    """
+
+    def __init__(
+        self,
+        posterior: Conditional,
+        prior: nn.Module,
+        start: nn.Module,
+        rungs: Sequence[nn.Module],
+        likelihood: nn.Module,
+    ):
+        super().__init__()
+        self.posterior = posterior
+        self.prior = prior
+        self.start = start
+        self.rungs = nn.ModuleList(rungs)
+        self.likelihood = likelihood
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+        """q of each group, every one at the means of the groups above it; and what `draw` needs of x."""
+        q, _, features = self._first(x, context, None)
+        posteriors, state = [q], _started(self.start, q.mean, context)
+        for rung, given in zip(self._groups(), features, strict=True):
+            q, _ = rung.both(state, given)
+            posteriors.append(q)
+            state = rung.merge(state, q.mean)
+        return Code(tuple(posteriors), features)
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
+        """p(x|z) for latents (z_1, ..., z_L), each (..., *event)."""
+        if len(latents) != 1 + len(self.rungs):
+            raise ValueError(f"got {len(latents)} groups of latents, and this ladder has {1 + len(self.rungs)}")
+        state = _started(self.start, latents[0], context)
+        for rung, z in zip(self._groups(), latents[1:], strict=True):
+            state = rung.merge(state, z)
+        return call_part(self.likelihood, "likelihood", state, context=None)
+
+    def draw(
+        self,
+        x: Tensor,
+        samples: int = 1,
+        *,
+        context: Tensor | None = None,
+        code: Code | None = None,
+        noise: Sequence[Tensor | None] | None = None,
+        generator: torch.Generator | None = None,
+        path: bool = True,
+        score: bool = True,
+    ) -> Draw:
+        """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
+
+        With score=False no gradient reaches the numbers of any q through ln q, neither from x nor from the groups
+        above; what is left out has mean zero for the ELBO, and so it has for importance-weighted bounds at K = 1.
+        """
+        check_samples(samples)
+        q, p, features = self._first(x, context, code)
+        given = [None] * (1 + len(self.rungs)) if noise is None else noise
+        latents = [draw_latent(q, p, (samples,), given[0], generator, path, score)]
+        state = _started(self.start, latents[0].z, context)
+        for rung, of_x, base in zip(self._groups(), features, given[1:], strict=True):
+            q, p = rung.both(state, of_x)
+            latents.append(draw_latent(q, p, (), base, generator, path, score))
+            state = rung.merge(state, latents[-1].z)
+        px = call_part(self.likelihood, "likelihood", state, context=None)
+        check_likelihood(px, x, samples)
+        return Draw(x, None, context, tuple(latents), px, px.log_prob(x), path, score)
+
+    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """ln p(x, z), (...), for latents (z_1, ..., z_L), each (..., batch, *event)."""
+        first, *others = latents
+        log_p = call_part(self.prior, "prior", context=context).log_prob(first)
+        state = _started(self.start, first, context)
+        for rung, z in zip(self._groups(), others, strict=True):
+            log_p = log_p + rung.prior(state).log_prob(z)
+            state = rung.merge(state, z)
+        return call_part(self.likelihood, "likelihood", state, context=None).log_prob(x) + log_p
+
+    @torch.no_grad()
+    def generate(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        mean: bool = False,
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """x (n, *data) from the model; see `VAE.generate`."""
+        found = []
+        for rows in blocks_of(n):
+            part = None if context is None else filled(context[rows])
+            p = call_part(self.prior, "prior", context=part)
+            state = _started(self.start, draw_from(p, () if p.batch_shape else (BLOCK,), generator), part)
+            for rung in self._groups():
+                state = rung.merge(state, draw_from(rung.prior(state), (), generator))
+            px = call_part(self.likelihood, "likelihood", state, context=None)
+            found += [(px.mean if mean else draw_from(px, (), generator))[: rows.stop - rows.start]]
+        return torch.cat(found)
+
+    def _groups(self) -> Iterable[Rung]:
+        return cast(Iterable[Rung], self.rungs)
+
+    def _first(
+        self, x: Tensor, context: Tensor | None, code: Code | None
+    ) -> tuple[Distribution, Distribution, tuple[Tensor, ...]]:
+        """q(z_1|x), p(z_1), and what x says to each group below."""
+        if code is not None:
+            return code.posteriors[0], call_part(self.prior, "prior", context=context), code.features
+        seen, given = self.posterior.transform(x), context
+        if isinstance(self.prior, VampPrior):
+            seen, given = self.prior.beside(seen, context)
+        raw, *features = cast(BottomUp, self.posterior.network).everything(seen, given)
+        q, features = self.posterior.of(raw[: len(x)]), tuple(part[: len(x)] for part in features)
+        if isinstance(self.prior, VampPrior):
+            return q, self.prior.of(raw[len(x) :], context), features
+        return q, call_part(self.prior, "prior", context=context), features
+
+
+def _started(start: nn.Module, z: Tensor, context: Tensor | None) -> Tensor:
+    return run_network(start, z) if context is None else run_network(start, z, context)
