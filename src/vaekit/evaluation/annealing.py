@@ -46,7 +46,7 @@ class Annealing:
 
     chains: Count = 16
     temperatures: Count = 100
-    leapfrogs: Count = 5
+    leapfrogs: Count = 2
     start: Literal["posterior", "prior"] = "posterior"
 
 
@@ -144,7 +144,7 @@ def bidirectional(
     """
     if rows < 1:
         raise ValueError(f"got rows={rows}: at least one is needed")
-    x, z = _simulated(model, rows, seed, context)
+    x, z = simulated(model, rows, seed, context)
     blocks = Blocks(model, x, seed, context, world)
 
     def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
@@ -255,7 +255,7 @@ def _check_movable(draw: Draw) -> None:
                 )
 
 
-def _simulated(model: Model, rows: int, seed: int, context: Tensor | None) -> tuple[Tensor, Tensor]:
+def simulated(model: Model, rows: int, seed: int = 0, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """x (rows, *data) and z (rows, *event) from p(x, z), of which the first do not depend on how many follow."""
     found = []
     with evaluating(model):

@@ -81,7 +81,8 @@ def weigh(
     """ln w (samples, batch) in double precision, and of each row its mean ln p(x|z) and its rate. Encodes once."""
     code = model.encode(x, context)
     at_once = AT_ONCE_ON_CPU if x.device.type == "cpu" else AT_ONCE
-    log_w, log_px, rate = [], torch.zeros((), dtype=torch.float64, device=x.device), 0.0
+    log_w = []
+    log_px = rate = torch.zeros((), dtype=torch.float64, device=x.device)
     drawn, count = 0, 1
     while drawn < samples:
         draw = model.draw(x, count, context=context, code=code, generator=generator)
