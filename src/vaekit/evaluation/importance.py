@@ -13,9 +13,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.vae import Latent, Model
 from vaekit.world import World
 
-# Parameters of p(x|z) decoded in one pass. On a CPU, 2.4 MB in single precision: near enough to the cores, and little
-# enough for malloc to keep between passes, where bigger arrays are mapped anew, page by page, for each operation.
-AT_ONCE_ON_CPU, AT_ONCE = 600_000, 50_000_000
+AT_ONCE_ON_CPU, AT_ONCE = 2_000_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
 
 
 @dataclass(frozen=True)
