@@ -6,8 +6,8 @@ import pkgutil
 
 import pytest
 
-NAMESPACE = "import torch\nfrom torch import nn\nfrom vaekit.models import *\nfrom vaekit.objectives import *"
-ROOMS = ("vaekit.models", "vaekit.objectives")
+ROOMS = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation")
+NAMESPACE = "\n".join(["import torch", "from torch import nn", *(f"from {room} import *" for room in ROOMS)])
 
 
 def _examples() -> list[doctest.DocTest]:

@@ -2,7 +2,11 @@ from .data import DataSpec as DataSpec
 from .data import Limit as Limit
 from .data import Schema as Schema
 from .data import prepare as prepare
+from .evaluation import Annealing as Annealing
 from .evaluation import Estimate as Estimate
+from .evaluation import annealed_bound as annealed_bound
+from .evaluation import bidirectional as bidirectional
+from .evaluation import bound_curve as bound_curve
 from .evaluation import evaluate as evaluate
 from .models import VAE as VAE
 from .models import Bernoulli as Bernoulli

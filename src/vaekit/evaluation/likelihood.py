@@ -5,25 +5,30 @@ Everything is computed in `Blocks` of rows, each with noise of its own keyed by 
 
 import copy
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Normal
 
-from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
+from vaekit.evaluation.checks import (
+    NOT_A_LIKELIHOOD,
+    Progress,
+    check_finite,
+    checked,
+    joined,
+    px_of_first,
+    score_warning,
+)
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
 from vaekit.models.conditional import Conditional
-from vaekit.models.distributions import measure, support_of
-from vaekit.models.noise import Purpose, new_generator
-from vaekit.models.vae import Latent, Model
+from vaekit.models.distributions import measure
+from vaekit.models.vae import Model
 from vaekit.world import World
 
-NUMBERS_AT_ONCE = 2_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
 ACTIVE_KL = 0.01  # nats
 ACTIVE_VARIANCE = 0.01
-NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
 
 
 def evaluate(
@@ -33,7 +38,7 @@ def evaluate(
     *,
     seed: int = 0,
     context: Tensor | None = None,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
     world: World | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
@@ -64,23 +69,17 @@ def evaluate(
     blocks = Blocks(model, data, seed, context, world)
 
     def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        _check_support(model, x, part, first)
-        found = _bounds(model, x, part, generator, samples)
-        if progress is not None:
-            progress(len(x))
-        return found
+        log_w, log_px, rate = weigh(model, x, part, generator, samples)
+        return log_px, rate, weighted_bound(log_w, samples), effective_samples(log_w, samples)
 
-    log_px, rate, bound, ess = blocks.map(bounds_of)
-    with evaluating(model):
-        first = blocks.context_of(0)
-        px = model.draw(blocks.x(0), context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
-    _check_finite(log_px, rate, bound)
-    kind = measure(px)
-    score = NOT_A_LIKELIHOOD if kind == "score" else ""
+    log_px, rate, bound, ess = blocks.map(checked(model, bounds_of, progress))
+    check_finite(log_px, rate, bound)
+    px = px_of_first(model, blocks)
+    score = score_warning(px)
     bounds = {
         "elbo": mean_of(log_px - rate, "nats", score),
-        "log_likelihood": mean_of(bound, "nats", _join(score, _ess_warning(ess, samples))),
-        "bits_per_dim": _bits_per_dim(bound, kind, math.prod(px.event_shape)),
+        "log_likelihood": mean_of(bound, "nats", joined(score, few_samples_warning(ess, samples))),
+        "bits_per_dim": _bits_per_dim(bound, measure(px), math.prod(px.event_shape)),
         "rate": mean_of(rate, "nats"),
         "distortion": mean_of(-log_px, "nats", score),
         "effective_samples": mean_of(ess, f"of {samples}"),
@@ -101,74 +100,14 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
     head = copy.deepcopy(likelihood.head)
     px = head(head.start(train), likelihood.event_shape)
     (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
-    return mean_of(log_px, "nats", NOT_A_LIKELIHOOD if measure(px) == "score" else "")
+    return mean_of(log_px, "nats", score_warning(px))
 
 
 def elbo_rows(model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum."""
     with evaluating(model):
         draw = model.draw(data, context=context, generator=generator)
-        return -draw.log_px.mean(0), sum((_rate(latent) for latent in draw.latents), torch.zeros(()))
-
-
-def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) -> None:
-    """Refuse values that the likelihood gives no probability, which would pass as numbers."""
-    few = None if context is None else context[:1]
-    px = model.draw(x[:1], context=few, generator=new_generator(0, device=x.device)).px
-    support = support_of(px)
-    inside = x.isfinite() if support is None else support.check(x)
-    bad = ~inside.reshape(len(x), -1).all(1)
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        low, high = float(x[row].min()), float(x[row].max())
-        raise DataError(
-            f"row {first + row} holds values outside the support of the likelihood ({support}), from {low:.4g} to "
-            f"{high:.4g}: scale the data"
-        )
-
-
-def _check_finite(*rows: Tensor) -> None:
-    for values in rows:
-        bad = (~values.isfinite()).nonzero()
-        if len(bad):
-            row = int(bad[0])
-            raise VaekitError(
-                f"the model gives {float(values[row])} for row {row} and {len(bad) - 1} others: its weights are out of "
-                "bounds, or the row is far from what it was trained on; train again with a smaller train.lr"
-            )
-
-
-def _bounds(
-    model: Model, x: Tensor, context: Tensor | None, generator: torch.Generator, samples: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each row: mean ln p(x|z), rate, importance-weighted bound, effective sample size. Encodes once."""
-    code = model.encode(x, context)
-    log_w, log_px, rate = [], [], []
-    drawn, count = 0, 1
-    while drawn < samples:
-        draw = model.draw(x, count, context=context, code=code, generator=generator)
-        log_w += [draw.log_w.double()]
-        log_px += [draw.log_px.double()]
-        rate += [count * sum(_rate(latent).double() for latent in draw.latents)]
-        drawn += count
-        count = min(samples - drawn, max(1, NUMBERS_AT_ONCE // (_numbers(draw.px) // count)))
-    weights = torch.cat(log_w)
-    total = weights.logsumexp(0)
-    ess = (2 * total - (2 * weights).logsumexp(0)).exp()
-    return torch.cat(log_px).mean(0), torch.stack(rate).sum(0) / samples, total - math.log(samples), ess
-
-
-def _rate(latent: Latent) -> Tensor:
-    closed = latent.closed_kl()
-    found = latent.log_q - latent.log_p if closed is None else closed
-    return found if found.dim() == 1 else found.mean(0)
-
-
-def _numbers(px: Distribution) -> int:
-    while isinstance(px, Independent):
-        px = px.base_dist
-    sizes = [value.numel() for value in vars(px).values() if isinstance(value, Tensor)]
-    return max(sizes, default=math.prod(px.batch_shape + px.event_shape))
+        return -draw.log_px.mean(0), sum((rate_of(latent) for latent in draw.latents), torch.zeros(()))
 
 
 def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | None]:
@@ -220,18 +159,3 @@ def _bits_per_dim(bound: Tensor, kind: str, values: int) -> Estimate:
         return mean_of(-bound / (values * math.log(2)), "bits/dim")
     why = "p(x|z) is a density, not a probability mass: bits need dequantised data"
     return Estimate(None, 0.0, len(bound), "bits/dim", NOT_A_LIKELIHOOD if kind == "score" else why)
-
-
-def _ess_warning(ess: Tensor, samples: int) -> str:
-    """The weighted bound is loose, and its error misleads, where few samples carry the weight."""
-    few = int((ess < min(10.0, samples / 2)).sum())
-    if samples == 1 or few <= 0.1 * len(ess):
-        return ""
-    return (
-        f"{few} of {len(ess)} rows have an effective sample size below {min(10, samples // 2)} of {samples}: "
-        "the bound is loose there; use more samples"
-    )
-
-
-def _join(*warnings: str) -> str:
-    return "; ".join(warning for warning in warnings if warning)

@@ -1,0 +1,287 @@
+"""ln p(x) between bounds that do not need q(z|x) to be good: annealed importance sampling, in both directions."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch import distributions as td
+from torch.distributions import Distribution
+
+from vaekit.errors import VaekitError
+from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
+from vaekit.evaluation.checks import Progress, check_finite, checked, joined, px_of_first, score_warning
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
+from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
+from vaekit.models.distributions import support_of
+from vaekit.models.noise import Purpose, draw_from, new_generator
+from vaekit.models.vae import Draw, Model
+from vaekit.spec import spec
+from vaekit.world import World
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+STEEPNESS = 4.0  # of the sigmoid schedule
+SPREAD_DRAWS = 64  # from which the spread of z is taken
+PILOTS, STOPS, MOVES_FIRST, MOVES = 4, 20, 15, 2  # chains that tune step sizes; where they stop; how often they move
+POOR = 0.5  # acceptance
+
+
+@spec
+class Annealing:
+    """How chains go from a start to the posterior p(z|x).
+
+    Args:
+        chains: of each row.
+        temperatures: densities after the start, the posterior among them: ln f = (1 - beta) ln start(z) + beta
+            ln p(x, z), with beta on a sigmoid.
+        leapfrogs: steps of each Hamiltonian trajectory; there is one at every temperature.
+        start: "posterior", q(z|x) (of several groups of latents: the Gaussian with its moments), or "prior", p(z),
+            which needs many more temperatures, but nothing of the encoder but its spread.
+    """
+
+    chains: Count = 16
+    temperatures: Count = 100
+    leapfrogs: Count = 2
+    start: Literal["posterior", "prior"] = "posterior"
+
+
+DEFAULT = Annealing()
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """lower: the bound, in nats; acceptance: of trajectories; effective_chains: how many carry the weight."""
+
+    lower: Estimate
+    acceptance: Estimate
+    effective_chains: Estimate
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """Bounds on ln p(x) of the same rows from both sides, and upper - lower: no bound is further off on average."""
+
+    lower: Estimate
+    upper: Estimate
+    gap: Estimate
+    acceptance: Estimate
+    effective_chains: Estimate
+
+
+def annealed_bound(
+    model: Model,
+    data: Data,
+    settings: Annealing = DEFAULT,
+    *,
+    seed: int = 0,
+    context: Tensor | None = None,
+    progress: Progress | None = None,
+    world: World | None = None,
+) -> Annealed:
+    """A lower bound on ln p(x) by annealed importance sampling, E[ln (1/C) sum_c w_c] over C chains.
+
+    ln w = sum_t (beta_t - beta_(t-1)) (ln p(x, z_(t-1)) - ln start(z_(t-1))), where z_0 ~ start and z_t follows from
+    z_(t-1) by a move that leaves f_t invariant; E[w] = p(x). Step sizes are tuned for each row by chains of their own
+    and then stand still, for moves that depend on their past would bias w.
+
+    Source: Neal, 2001, arXiv physics/9803008, equation 11; for generative models, Wu et al., 2017, arXiv 1611.04273.
+
+    Args:
+        model: a VAE, or anything with its `encode`, `draw` and `log_joint`, whose latents are continuous and unbounded.
+        data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
+        settings: chains, temperatures and where they start.
+        seed, context, progress, world: see `evaluate`.
+
+    Raises:
+        VaekitError: z is not such that it can be moved along gradients.
+
+    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+    >>> model = VAE(posterior, Standard().build(2), likelihood)
+    >>> annealed_bound(model, torch.ones(5, 8), Annealing(chains=4, temperatures=10)).lower.n
+    5
+    """
+    if len(data) == 0:
+        raise ValueError("got no rows: at least one is needed")
+    blocks = Blocks(model, data, seed, context, world)
+
+    def bound_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        return _Chains(model, x, part, settings, generator).lower()
+
+    lower, acceptance, ess = blocks.map(checked(model, bound_of, progress))
+    check_finite(lower)
+    score = score_warning(px_of_first(model, blocks))
+    return Annealed(*_forward_estimates(lower, acceptance, ess, settings, score))
+
+
+def bidirectional(
+    model: Model,
+    rows: int = 100,
+    settings: Annealing = DEFAULT,
+    *,
+    seed: int = 0,
+    context: Tensor | None = None,
+    progress: Progress | None = None,
+    world: World | None = None,
+) -> Sandwich:
+    """Bidirectional Monte Carlo: how exact `annealed_bound` is with these settings, on data that the model makes.
+
+    With (x, z) ~ p(x, z), z is an exact draw of the posterior, and chains that go from there back to the start give
+    E[1/w] = 1/p(x), hence -ln (1/C) sum_c 1/w_c >= ln p(x) on average. The gap between this and the lower bound of the
+    same x is the most that either is off, on average over the model's own data.
+
+    Source: Grosse, Ghahramani and Adams, 2015, arXiv 1511.02543, section 3; Wu et al., 2017, arXiv 1611.04273.
+
+    Args:
+        model: see `annealed_bound`; with one group of latents.
+        rows: how many (x, z) are simulated.
+        settings, seed, progress, world: see `annealed_bound`.
+        context: (rows, ...), if the model takes one.
+    """
+    if rows < 1:
+        raise ValueError(f"got rows={rows}: at least one is needed")
+    x, z = simulated(model, rows, seed, context)
+    blocks = Blocks(model, x, seed, context, world)
+
+    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        chains = _Chains(model, x, part, settings, generator)
+        return (*chains.lower(), *chains.upper(z[first : first + len(x)]))
+
+    lower, acceptance, ess, upper = blocks.map(checked(model, bounds_of, progress))
+    check_finite(lower, upper)
+    score = score_warning(px_of_first(model, blocks))
+    forward = _forward_estimates(lower, acceptance, ess, settings, score)
+    gap = mean_of(upper - lower, "nats", score)
+    return Sandwich(forward[0], mean_of(upper, "nats", score), gap, *forward[1:])
+
+
+class _Chains:
+    """The chains of a block of rows: their way, and step sizes for each temperature of it, (batch,) each."""
+
+    def __init__(
+        self, model: Model, x: Tensor, context: Tensor | None, settings: Annealing, generator: torch.Generator
+    ):
+        draw = model.draw(x, SPREAD_DRAWS, context=context, generator=generator)
+        _check_movable(draw)
+        self.settings, self.generator, self.rows = settings, generator, len(x)
+        self.start = _start(draw, settings)
+        self.path = Path(
+            start=lambda z: torch.stack([p.log_prob(part) for p, part in zip(self.start, z, strict=True)]).sum(0),
+            end=lambda z: model.log_joint(x, z, context),
+            start_widths=_widths(self._drawn(SPREAD_DRAWS)),
+            end_widths=_widths(tuple(latent.z for latent in draw.latents)),
+        )
+        betas = schedule(settings.temperatures)
+        self.way = list(zip(betas, self._tuned(betas), strict=True))
+
+    def lower(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each row: the bound, the acceptance of its trajectories, the effective number of chains."""
+        chains = self.settings.chains
+        log_w, acceptance = self._walk(self.path.place(self._drawn(chains)), self.way)
+        return weighted_bound(log_w, chains), acceptance, effective_samples(log_w, chains)
+
+    def upper(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Of each row, the bound by chains that all begin at z (batch, *event), a draw of the posterior."""
+        chains = self.settings.chains
+        here = self.path.place((z.expand(chains, *z.shape).clone(),))
+        minus_log_w, _ = self._walk(here, self.way[::-1])
+        return (-weighted_bound(minus_log_w, chains),)
+
+    def _drawn(self, chains: int) -> Latents:
+        shapes = ((chains,) if p.batch_shape else (chains, self.rows) for p in self.start)
+        return tuple(draw_from(p, shape, self.generator) for p, shape in zip(self.start, shapes, strict=True))
+
+    def _tuned(self, betas: list[float]) -> list[Tensor]:
+        steps = torch.ones(self.rows, dtype=torch.float64, device=self.generator.device)
+        here, every, found = self.path.place(self._drawn(PILOTS)), math.ceil(len(betas) / STOPS), []
+        for beta in betas[::every]:
+            for _ in range(MOVES if found else MOVES_FIRST):
+                here, chance = move(self.path, here, beta, steps, self.settings.leapfrogs, self.generator)
+                steps = retuned(steps, chance)
+            found += [steps] * every
+        return found[: len(betas)]
+
+    def _walk(self, here: Place, way: list[tuple[float, Tensor]]) -> tuple[Tensor, Tensor]:
+        """ln w of each chain, (chains, batch), the way's end reached; and the acceptance (batch,)."""
+        log_w, taken, moves = torch.zeros_like(here.end), torch.zeros_like(here.end), len(way) - 2
+        for number, ((now, _), (beta, steps)) in enumerate(pairwise(way)):
+            log_w += (beta - now) * (here.end - here.start)
+            if number < moves:
+                here, chance = move(self.path, here, beta, steps, self.settings.leapfrogs, self.generator)
+                taken += chance / moves
+        return log_w, taken.mean(0) if moves else torch.ones_like(taken[0])
+
+
+def schedule(temperatures: int) -> list[float]:
+    """beta_0 = 0 to beta_T = 1 on a sigmoid: small steps near both ends (Grosse et al., 2015, section 6.1)."""
+    t = torch.linspace(-STEEPNESS, STEEPNESS, temperatures + 1, dtype=torch.float64).sigmoid()
+    return ((t - t[0]) / (t[-1] - t[0])).tolist()
+
+
+def _start(draw: Draw, settings: Annealing) -> tuple[Distribution, ...]:
+    """Of each group of latents, a distribution with batch shape (batch,) or ()."""
+    latents = draw.latents
+    if settings.start == "prior":
+        return (_prior(draw, "annealing from the prior"),)
+    if len(latents) == 1 and latents[0].q is not None:
+        return (latents[0].q,)
+    parts = [(latent.z.mean(0), latent.z.std(0)) for latent in latents]
+    return tuple(td.Independent(td.Normal(*part, validate_args=False), part[0].dim() - 1) for part in parts)
+
+
+def _widths(z: Latents) -> Latents:
+    return tuple(part.std(0).clamp_min(torch.finfo(part.dtype).tiny ** 0.25) for part in z)
+
+
+def _prior(draw: Draw, wish: str) -> Distribution:
+    """p(z) of a model with one group of latents."""
+    if len(draw.latents) != 1 or draw.latents[0].p is None:
+        raise VaekitError(f"{wish} needs p(z) of one group of latents, and this model has {len(draw.latents)}")
+    return draw.latents[0].p
+
+
+def _check_movable(draw: Draw) -> None:
+    for latent in draw.latents:
+        for support in (support_of(p) for p in (latent.q, latent.p) if p is not None):
+            far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
+            if support is not None and not all(bool(support.check(z).all()) for z in (far, -far)):
+                raise VaekitError(
+                    f"annealing moves z along gradients through all of R^n, and this model's z lies in {support}: use "
+                    "evaluate or bound_curve with more samples"
+                )
+
+
+def simulated(model: Model, rows: int, seed: int = 0, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """x (rows, *data) and z (rows, *event) from p(x, z), of which the first do not depend on how many follow."""
+    found = []
+    with evaluating(model):
+        for number, first in enumerate(range(0, rows, BLOCK)):
+            n, part = min(BLOCK, rows - first), None if context is None else context[first : first + BLOCK]
+            generator = new_generator(seed, Purpose.GENERATE, number)
+            anything = model.generate(1 if part is None else n, generator=generator, context=part)
+            p = _prior(model.draw(anything, context=part, generator=generator), "bidirectional Monte Carlo")
+            z = draw_from(p, () if p.batch_shape else (BLOCK,), generator)[:n]
+            x = draw_from(model.decode((z,), part), (), generator)
+            found += [(x, z)]
+    return torch.cat([x for x, _ in found]), torch.cat([z for _, z in found])
+
+
+def _forward_estimates(
+    lower: Tensor, acceptance: Tensor, ess: Tensor, settings: Annealing, score: str
+) -> tuple[Estimate, Estimate, Estimate]:
+    poor, stuck = int((acceptance < POOR).sum()), ""
+    if poor > 0.1 * len(acceptance):
+        stuck = (
+            f"{poor} of {len(acceptance)} rows have under {POOR:.0%} of their trajectories accepted: their chains "
+            "hardly move and the bound is loose there; use fewer leapfrogs and more temperatures"
+        )
+    warning = joined(score, stuck, few_samples_warning(ess, settings.chains, "use more temperatures"))
+    return (
+        mean_of(lower, "nats", warning),
+        mean_of(acceptance, "of trajectories", stuck),
+        mean_of(ess, f"of {settings.chains}"),
+    )

@@ -1,0 +1,75 @@
+"""What is refused, and what is warned of, before a number goes out."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.errors import DataError, VaekitError
+from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
+from vaekit.models.distributions import measure, support_of
+from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.vae import Model
+
+NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
+Progress = Callable[[int], object]
+
+
+def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBlock:
+    """`compute`, after values outside the support are refused; `progress` then hears of the rows."""
+
+    def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        _check_support(model, x, context, first)
+        found = compute(x, context, generator, first)
+        if progress is not None:
+            progress(len(x))
+        return found
+
+    return of_block
+
+
+def px_of_first(model: Model, blocks: Blocks) -> Distribution:
+    """p(x|z) of the first row at some z, to ask what distribution it is."""
+    context = blocks.context_of(0)
+    context = None if context is None else context[:1]
+    generator = new_generator(blocks.seed, Purpose.EVALUATE)
+    with evaluating(model):
+        return model.draw(blocks.x(0)[:1], context=context, generator=generator).px
+
+
+def score_warning(px: Distribution) -> str:
+    """The warning of a p(x|z) that is no likelihood; else none."""
+    return NOT_A_LIKELIHOOD if measure(px) == "score" else ""
+
+
+def joined(*warnings: str) -> str:
+    return "; ".join(warning for warning in warnings if warning)
+
+
+def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) -> None:
+    """Refuse values that the likelihood gives no probability, which would pass as numbers."""
+    few = None if context is None else context[:1]
+    px = model.draw(x[:1], context=few, generator=new_generator(0, device=x.device)).px
+    support = support_of(px)
+    inside = x.isfinite() if support is None else support.check(x)
+    bad = ~inside.reshape(len(x), -1).all(1)
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        low, high = float(x[row].min()), float(x[row].max())
+        raise DataError(
+            f"row {first + row} holds values outside the support of the likelihood ({support}), from {low:.4g} to "
+            f"{high:.4g}: scale the data"
+        )
+
+
+def check_finite(*rows: Tensor) -> None:
+    """Refuse rows (n,) of which one is not finite, by its number."""
+    for values in rows:
+        bad = (~values.isfinite()).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            raise VaekitError(
+                f"the model gives {float(values[row])} for row {row} and {len(bad) - 1} others: its weights are out of "
+                "bounds, or the row is far from what it was trained on; train again with a smaller train.lr"
+            )

@@ -1,0 +1,133 @@
+"""Hamiltonian Monte Carlo on the way from one density to another, for many chains of many rows at once.
+
+Latents are tuples, one tensor (chains, batch, *event) for each group; log-densities are (chains, batch), in nats.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Latents = tuple[Tensor, ...]
+Density = Callable[[Latents], Tensor]
+
+JITTER = 0.2  # each trajectory's step size varies by this share, so that none returns to where it began
+GOAL = 0.8  # probability of acceptance that step sizes are tuned to
+GAIN = 0.4  # change of ln step size for each unit of acceptance off the goal
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the chains are: the log-densities of both ends of the path there, and their slopes in z."""
+
+    z: Latents
+    start: Tensor
+    end: Tensor
+    start_slopes: Latents
+    end_slopes: Latents
+
+    def log_density(self, beta: float) -> Tensor:
+        return (1 - beta) * self.start + beta * self.end
+
+    def slopes(self, beta: float) -> Latents:
+        return tuple((1 - beta) * a + beta * b for a, b in zip(self.start_slopes, self.end_slopes, strict=True))
+
+    def moved(self, taken: Tensor, there: "Place") -> "Place":
+        """`there` for the chains that are `taken`, (chains, batch), and here for the others."""
+
+        def choose(here: Tensor, other: Tensor) -> Tensor:
+            return torch.where(_over(taken, here), other, here)
+
+        def choose_each(here: Latents, other: Latents) -> Latents:
+            return tuple(map(choose, here, other))
+
+        return Place(
+            choose_each(self.z, there.z),
+            choose(self.start, there.start),
+            choose(self.end, there.end),
+            choose_each(self.start_slopes, there.start_slopes),
+            choose_each(self.end_slopes, there.end_slopes),
+        )
+
+
+@dataclass(frozen=True)
+class Path:
+    """ln f_beta(z) = (1 - beta) ln f_0(z) + beta ln f_1(z), beta from 0 to 1.
+
+    start, end: ln f_0, whose integral is 1, and ln f_1.
+    start_widths, end_widths: about how far each dimension of z spreads under them, (batch, *event) of each group.
+    """
+
+    start: Density
+    end: Density
+    start_widths: Latents
+    end_widths: Latents
+
+    def place(self, z: Latents) -> Place:
+        with torch.enable_grad():
+            leaves = tuple(part.detach().requires_grad_() for part in z)
+            start, end = self.start(leaves), self.end(leaves)
+            start_slopes = torch.autograd.grad(start.sum(), leaves)
+            end_slopes = torch.autograd.grad(end.sum(), leaves)
+        z = tuple(part.detach() for part in leaves)
+        return Place(z, start.detach().double(), end.detach().double(), start_slopes, end_slopes)
+
+    def widths(self, beta: float) -> Latents:
+        """How far z spreads under f_beta, exactly so where both ends are Gaussian."""
+        ends = zip(self.start_widths, self.end_widths, strict=True)
+        return tuple(((1 - beta) / a**2 + beta / b**2).rsqrt() for a, b in ends)
+
+
+def move(
+    path: Path, here: Place, beta: float, steps: Tensor, leapfrogs: int, generator: torch.Generator
+) -> tuple[Place, Tensor]:
+    """One trajectory of each chain, which leaves f_beta invariant, and its probability of acceptance (chains, batch).
+
+    With momentum p ~ N(0, I) in units of the widths s: p += e/2 s grad ln f(z); z += e s p; p += e/2 s grad ln f(z),
+    `leapfrogs` times over; the end is taken with probability min(1, exp(H(here) - H(there))), H = |p|^2 / 2 - ln f(z).
+
+    Source: Neal, 2011, arXiv 1206.1901, section 3.2, step sizes as in 3.1 and 4.2.
+
+    Args:
+        steps: e of each row, (batch,), in units of the widths.
+    """
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    def uniform() -> Tensor:
+        return torch.rand(here.end.shape, generator=generator, dtype=torch.float64, device=here.end.device)
+
+    reach = steps * (1 + JITTER * (2 * uniform() - 1))
+    scales = tuple(_over(reach.to(z.dtype), z) * width for z, width in zip(here.z, path.widths(beta), strict=True))
+    momenta = tuple(normal(z) for z in here.z)
+    before = here.log_density(beta) - _kinetic(momenta)
+    there, slopes = here, here.slopes(beta)
+    for number in range(leapfrogs):
+        momenta = _step(momenta, scales, slopes, 0.5 if number == 0 else 1.0)
+        there = path.place(_step(there.z, scales, momenta, 1.0))
+        slopes = there.slopes(beta)
+    momenta = _step(momenta, scales, slopes, 0.5)
+    gain = there.log_density(beta) - _kinetic(momenta) - before
+    chance = gain.clamp_max(0).exp().nan_to_num(0.0)  # a trajectory that leaves the numbers is not taken
+    return here.moved(uniform() < chance, there), chance
+
+
+def retuned(steps: Tensor, chance: Tensor) -> Tensor:
+    """Step sizes (batch,) nearer to those at which trajectories are accepted as often as they should be."""
+    return steps * (GAIN * (chance.mean(0) - GOAL)).exp()
+
+
+def _step(values: Latents, scales: Latents, rates: Latents, share: float) -> Latents:
+    return tuple(v + share * s * r for v, s, r in zip(values, scales, rates, strict=True))
+
+
+def _kinetic(momenta: Latents) -> Tensor:
+    parts = [0.5 * p.double().square().flatten(2).sum(-1) for p in momenta]
+    return torch.stack(parts).sum(0)
+
+
+def _over(values: Tensor, like: Tensor) -> Tensor:
+    """(chains, batch) with as many dimensions as z (chains, batch, *event)."""
+    return values.reshape(*values.shape, *[1] * (like.dim() - 2))

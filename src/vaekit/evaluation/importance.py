@@ -1,0 +1,132 @@
+"""Importance weights of many samples of q(z|x), and the bounds on ln p(x) that they make."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from vaekit.evaluation.blocks import Blocks, Data
+from vaekit.evaluation.checks import Progress, check_finite, checked, joined, px_of_first, score_warning
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.models.vae import Latent, Model
+from vaekit.world import World
+
+AT_ONCE_ON_CPU, AT_ONCE = 2_000_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
+
+
+@dataclass(frozen=True)
+class BoundAt:
+    """The importance-weighted bound at one number of samples, in nats, and how many of them carry the weight."""
+
+    samples: int
+    bound: Estimate
+    effective_samples: Estimate
+
+
+def bound_curve(
+    model: Model,
+    data: Data,
+    samples: tuple[int, ...] = (1, 10, 100, 1000),
+    *,
+    seed: int = 0,
+    context: Tensor | None = None,
+    progress: Progress | None = None,
+    world: World | None = None,
+) -> tuple[BoundAt, ...]:
+    """The importance-weighted bound on ln p(x) at several numbers of samples K, all from the same draws.
+
+    E[ln (1/K) sum_k w_k], w = p(x, z) / q(z|x), rises with K towards ln p(x) (Burda, Grosse and Salakhutdinov, 2015,
+    arXiv 1509.00519, theorem 1). At a smaller K it is averaged over disjoint groups of K draws, so the curve's points
+    share their noise and its shape is smoother than their errors, which are those over rows.
+
+    Args:
+        model: a VAE, or anything with its `encode` and `draw`.
+        data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
+        samples: every K, in any order; the cost is that of the largest.
+        seed, context, progress, world: see `evaluate`.
+
+    Returns:
+        A point for each K, in the order asked for.
+
+    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+    >>> model = VAE(posterior, Standard().build(2), likelihood)
+    >>> [point.samples for point in bound_curve(model, torch.ones(5, 8), samples=(1, 10))]
+    [1, 10]
+    """
+    if len(data) == 0 or not samples or min(samples) < 1:
+        raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
+    blocks = Blocks(model, data, seed, context, world)
+
+    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        log_w, *_ = weigh(model, x, part, generator, max(samples))
+        return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
+
+    found = blocks.map(checked(model, bounds_of, progress))
+    score = score_warning(px_of_first(model, blocks))
+    curve = ()
+    for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
+        check_finite(bound)
+        warning = joined(score, few_samples_warning(ess, k))
+        curve += (BoundAt(k, mean_of(bound, "nats", warning), mean_of(ess, f"of {k}")),)
+    return curve
+
+
+def weigh(
+    model: Model, x: Tensor, context: Tensor | None, generator: torch.Generator, samples: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """ln w (samples, batch) in double precision, and of each row its mean ln p(x|z) and its rate. Encodes once."""
+    code = model.encode(x, context)
+    at_once = AT_ONCE_ON_CPU if x.device.type == "cpu" else AT_ONCE
+    log_w = []
+    log_px = rate = torch.zeros((), dtype=torch.float64, device=x.device)
+    drawn, count = 0, 1
+    while drawn < samples:
+        draw = model.draw(x, count, context=context, code=code, generator=generator)
+        log_w += [draw.log_w.double()]
+        log_px = log_px + draw.log_px.double().sum(0)
+        rate = rate + count * sum(rate_of(latent).double() for latent in draw.latents)
+        drawn += count
+        count = min(samples - drawn, max(1, at_once // (_numbers(draw.px) // count)))
+    return torch.cat(log_w), log_px / samples, rate / samples
+
+
+def weighted_bound(log_w: Tensor, samples: int) -> Tensor:
+    """ln (1/K) sum_k w_k of each row, (batch,), averaged over the disjoint groups of K = `samples` in log_w."""
+    return _groups(log_w, samples).logsumexp(1).mean(0) - math.log(samples)
+
+
+def effective_samples(log_w: Tensor, samples: int) -> Tensor:
+    """(sum_k w_k)^2 / sum_k w_k^2 of each row, (batch,), averaged over the disjoint groups of K = `samples`."""
+    groups = _groups(log_w, samples)
+    return (2 * groups.logsumexp(1) - (2 * groups).logsumexp(1)).exp().mean(0)
+
+
+def few_samples_warning(ess: Tensor, samples: int, fix: str = "use more samples") -> str:
+    """The weighted bound is loose, and its error misleads, where few samples carry the weight."""
+    few = int((ess < min(10.0, samples / 2)).sum())
+    if samples == 1 or few <= 0.1 * len(ess):
+        return ""
+    return (
+        f"{few} of {len(ess)} rows have an effective sample size below {min(10, samples // 2)} of {samples}: "
+        f"the bound is loose there; {fix}"
+    )
+
+
+def rate_of(latent: Latent) -> Tensor:
+    """KL(q(z|x) || p(z)) of each row: in closed form, or else as the samples have it."""
+    closed = latent.closed_kl()
+    found = latent.log_q - latent.log_p if closed is None else closed
+    return found if found.dim() == 1 else found.mean(0)
+
+
+def _groups(log_w: Tensor, samples: int) -> Tensor:
+    return log_w[: len(log_w) // samples * samples].unflatten(0, (-1, samples))
+
+
+def _numbers(px: Distribution) -> int:
+    while isinstance(px, Independent):
+        px = px.base_dist
+    sizes = [value.numel() for value in vars(px).values() if isinstance(value, Tensor)]
+    return max(sizes, default=math.prod(px.batch_shape + px.event_shape))

@@ -1,0 +1,90 @@
+"""The importance-weighted bound against closed forms, its curve over K, and the bound that it is not."""
+
+import math
+
+import pytest
+import torch
+from stories import Stretched, rows_of, story
+
+from vaekit import evaluate
+from vaekit.evaluation import bound_curve
+from vaekit.evaluation.importance import effective_samples, weighted_bound
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("latents", [1, 10, 40])
+def test_5000_samples_of_a_posterior_too_wide_give_the_likelihood(latents):
+    truth = story(latents)
+    x = rows_of(truth, 30)
+    bound = evaluate(truth.vae(Stretched(truth)), x, samples=5000)["log_likelihood"]
+    assert bound.value == pytest.approx(float(truth.log_px(x).mean()), abs=0.02)
+    assert bound.warning == ""
+
+
+@pytest.mark.parametrize("latents", [1, 10])
+def test_an_analytic_kl_inside_the_logarithm_overshoots(latents):
+    """ln (1/K) sum_k p(x|z_k) - KL(q || p), which is found in released code, is no bound.
+
+    With the exact posterior N(m, v) of one latent with loading w, ln p(x|z) = ln p(x) + ln q(z|x) - ln p(z), so that
+    for many samples the excess over ln p(x) is ln E_q[q / p] - E_q[ln q / p]. By Gaussian integrals, with v = 1 - a,
+    where a = v w^2 / noise^2 is the variance of the posterior over that of the noise, both in units of x:
+
+        a / 2 - ln(1 + a) / 2 + m^2 (1 - a) / (2 (1 + a))
+    """
+    samples, truth = 3000, story(latents)
+    x = rows_of(truth, 50)
+    model = truth.vae(Stretched(truth, 1.0))
+    with torch.no_grad():
+        draw = model.draw(x, samples, generator=torch.Generator().manual_seed(0))
+    (latent,) = draw.latents
+    wrong = draw.log_px.logsumexp(0) - math.log(samples) - latent.closed_kl()
+
+    a, m = 1 - truth.best_diagonal() ** 2, truth.true_posterior(x).loc
+    excess = (0.5 * a - 0.5 * a.log1p() + m**2 * (1 - a) / (2 * (1 + a))).sum(-1)
+    off = wrong - truth.log_px(x) - excess
+    assert abs(float(off.mean())) < 3 * float(off.std()) / math.sqrt(len(x))
+    assert float(excess.mean()) > (1 if latents == 10 else 0.1)
+    right = evaluate(model, x, samples=20)["log_likelihood"].value
+    assert right == pytest.approx(float(truth.log_px(x).mean()), abs=1e-8)
+
+
+def test_the_curve_rises_from_the_elbo_to_the_likelihood():
+    truth = story(10)
+    x, q = rows_of(truth, 40), Stretched(truth, 1.6)
+    model = truth.vae(q)
+    curve = bound_curve(model, x, (2000, 1, 10, 100))
+    assert [point.samples for point in curve] == [2000, 1, 10, 100]
+    last, *values = (point.bound.value for point in curve)
+    exact = float(truth.log_px(x).mean())
+    assert values == sorted(values)
+    assert values[-1] < last < exact + 0.05
+    assert last == pytest.approx(exact, abs=0.05)
+    base = q(x).base_dist
+    assert values[0] == pytest.approx(float(truth.elbo(x, base.loc, base.scale).mean()), abs=0.05)
+    evaluated = evaluate(model, x, 2000)
+    assert curve[0].bound == evaluated["log_likelihood"]
+    assert curve[0].effective_samples == evaluated["effective_samples"]
+    assert curve[1].effective_samples.value == pytest.approx(1)
+
+
+def test_few_effective_samples_are_said_at_the_k_where_they_are_few():
+    truth = story(10)
+    few, many = bound_curve(truth.vae(Stretched(truth, 2.0)), rows_of(truth, 20), (100, 4000))
+    assert "20 of 20 rows have an effective sample size below 10 of 100" in few.bound.warning
+    assert many.bound.warning == ""
+
+
+def test_smaller_bounds_are_averages_over_disjoint_groups():
+    log_w = torch.tensor([[0.0], [1.0], [2.0], [3.0], [100.0]], dtype=torch.float64)
+    pairs = [math.log((math.exp(a) + math.exp(b)) / 2) for a, b in ((0, 1), (2, 3))]
+    assert weighted_bound(log_w, 2).item() == pytest.approx(sum(pairs) / 2)
+    one = (1 + math.e) ** 2 / (1 + math.e**2)
+    assert effective_samples(log_w, 2).item() == pytest.approx(one)
+
+
+def test_bad_numbers_of_samples_are_refused():
+    truth = story(1)
+    for rows, samples in ((0, (1,)), (3, ()), (3, (5, 0))):
+        with pytest.raises(ValueError, match="at least one"):
+            bound_curve(truth.vae(), rows_of(truth, 3)[:rows], samples)
