@@ -154,6 +154,8 @@ def _schema(data: Source | Store, stored: Support, scaling: Scaling, fingerprint
         classes=data.classes,
         fingerprint=fingerprint,
         protocol=f"{data.note}; {protocol}" if data.note else protocol,
+        factor_names=data.factor_names if isinstance(data, Source) else None,
+        factor_sizes=data.factor_sizes if isinstance(data, Source) else None,
     )
 
 

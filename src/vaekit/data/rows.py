@@ -15,6 +15,7 @@ class Rows:
     loc, scale: x = (values - loc) / scale.
     discrete: x stays integers (levels without scaling).
     dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
+    factors: (n, f) int64, what the rows were made from, or None.
     """
 
     values: Tensor
@@ -23,6 +24,7 @@ class Rows:
     scale: float = 1.0
     discrete: bool = False
     dynamic: bool = False
+    factors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -87,10 +89,10 @@ class Rows:
 
     def to(self, device: torch.device | str) -> "Rows":
         """The same rows on another device."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, values=self.values.to(device), labels=labels)
+        labels, factors = (None if part is None else part.to(device) for part in (self.labels, self.factors))
+        return replace(self, values=self.values.to(device), labels=labels, factors=factors)
 
     def take(self, n: int) -> "Rows":
         """The first n rows (all of them where there are fewer), sharing memory."""
-        labels = None if self.labels is None else self.labels[:n]
-        return replace(self, values=self.values[:n], labels=labels)
+        labels, factors = (None if part is None else part[:n] for part in (self.labels, self.factors))
+        return replace(self, values=self.values[:n], labels=labels, factors=factors)

@@ -79,8 +79,9 @@ class Turn:
         return np.random.RandomState(seed).binomial(1, p).astype(np.uint8)
 
     def _rows(self, index: np.ndarray | slice, values: np.ndarray) -> Rows:
-        labels = None if self.source.labels is None else torch.from_numpy(self.source.labels[index])
-        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels)
+        known = (self.source.labels, self.source.factors)
+        labels, factors = (None if part is None else torch.from_numpy(part[index]) for part in known)
+        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, factors=factors)
 
 
 def _integers(values: np.ndarray, stored: Support) -> np.ndarray:
