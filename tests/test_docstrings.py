@@ -7,7 +7,7 @@ import pkgutil
 import pytest
 
 NAMESPACE = "import torch\nfrom torch import nn\nfrom vaekit.models import *\nfrom vaekit.objectives import *"
-ROOMS = ("vaekit.models", "vaekit.objectives")
+ROOMS = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation")
 
 
 def _examples() -> list[doctest.DocTest]:

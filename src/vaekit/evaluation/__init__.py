@@ -1,7 +1,18 @@
 """From weights to numbers with error bars. What trains and what is reported are never the same code."""
 
 from vaekit.evaluation.blocks import evaluating
+from vaekit.evaluation.disentanglement import disentanglement_scores
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.latents import aggregate_posterior
 from vaekit.evaluation.likelihood import baseline, elbo_rows, evaluate, kl_per_dimension
 
-__all__ = ["Estimate", "baseline", "elbo_rows", "evaluate", "evaluating", "kl_per_dimension"]
+__all__ = [
+    "Estimate",
+    "aggregate_posterior",
+    "baseline",
+    "disentanglement_scores",
+    "elbo_rows",
+    "evaluate",
+    "evaluating",
+    "kl_per_dimension",
+]
