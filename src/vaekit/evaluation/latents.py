@@ -52,7 +52,7 @@ def aggregate_posterior(
         context: (rows, ...), if the model takes one.
         world: processes that divide the work; each gets the same result.
 
-    Source: Hoffman and Johnson, 2016, "ELBO surgery", equation 5; Chen et al., 2018, arXiv 1802.04942, equation 2.
+    Source: Hoffman and Johnson, 2016, "ELBO surgery"; Chen et al., 2018, arXiv 1802.04942, equation 2.
     """
     if len(data) == 0 or rows < 1:
         raise ValueError(f"got {len(data)} rows and rows={rows}: at least one is needed")
