@@ -181,7 +181,7 @@ def test_digits_are_bundled():
 
 
 def test_names_are_described():
-    assert list(names()) == ["digits", "mnist", "fashion-mnist"]
+    assert list(names()) == ["digits", "sprites", "mnist", "fashion-mnist"]
     assert all(names().values())
 
 
@@ -192,7 +192,7 @@ def test_unknown_names(name, guess):
     with pytest.raises(DataError) as caught:
         load_source(DataSpec(source=name))
     assert ("did you mean" in str(caught.value)) == (guess is not None)
-    for part in (name, guess or "", "digits, mnist, fashion-mnist", "a path must exist"):
+    for part in (name, guess or "", "digits, sprites, mnist, fashion-mnist", "a path must exist"):
         assert part in str(caught.value)
     with pytest.raises(DataError, match="names are digits"):
         where(name)

@@ -291,7 +291,7 @@ def test_constant_columns(make):
 
 
 def test_no_source():
-    with refused(ConfigError, "data.source", "digits, mnist"):
+    with refused(ConfigError, "data.source", "digits, sprites, mnist"):
         prepare(DataSpec(), Limit())
 
 

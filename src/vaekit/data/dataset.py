@@ -173,6 +173,8 @@ def _schema(data: Source | Store, turn: Turn, fingerprint: str, split: str) -> S
         fingerprint=fingerprint,
         protocol=f"{data.note}; {protocol}" if data.note else protocol,
         context=turn.context,
+        factor_names=data.factor_names if isinstance(data, Source) else None,
+        factor_sizes=data.factor_sizes if isinstance(data, Source) else None,
     )
 
 

@@ -13,6 +13,7 @@ from vaekit.data.idx import read_idx
 from vaekit.data.raw import nearest
 from vaekit.data.schema import Levels
 from vaekit.data.source import Source
+from vaekit.data.sprites import sprites
 from vaekit.errors import DataError
 
 
@@ -120,6 +121,7 @@ _SHA256 = {
 }
 NAMED = {
     "digits": Named("1797 handwritten digits, 8x8, 17 grey levels; needs no network", _digits),
+    "sprites": Named("17280 squares, ellipses and hearts, 32x32, of known factors; needs no network", sprites),
     "mnist": Named(
         "60000 + 10000 handwritten digits, 28x28, 256 grey levels",
         partial(_like_mnist, "mnist", _DIGITS),

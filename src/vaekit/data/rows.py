@@ -1,5 +1,6 @@
 """Rows: one split of a data set, held compactly on one device, turned into x a batch at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +17,7 @@ class Rows:
     loc, scale: x = (values - loc) / scale.
     discrete: x stays integers (levels without scaling).
     dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
+    factors: (n, f) int64, what the rows were made from, or None.
     """
 
     values: Tensor
@@ -25,6 +27,7 @@ class Rows:
     scale: float = 1.0
     discrete: bool = False
     dynamic: bool = False
+    factors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -93,12 +96,13 @@ class Rows:
 
     def to(self, device: torch.device | str) -> "Rows":
         """The same rows on another device."""
-        labels = None if self.labels is None else self.labels.to(device)
-        context = None if self.context is None else self.context.to(device)
-        return replace(self, values=self.values.to(device), labels=labels, context=context)
+        return self._with(self.values.to(device), lambda part: part.to(device))
 
     def take(self, n: int) -> "Rows":
         """The first n rows (all of them where there are fewer), sharing memory."""
-        labels = None if self.labels is None else self.labels[:n]
-        context = None if self.context is None else self.context[:n]
-        return replace(self, values=self.values[:n], labels=labels, context=context)
+        return self._with(self.values[:n], lambda part: part[:n])
+
+    def _with(self, values: Tensor, change: Callable[[Tensor], Tensor]) -> "Rows":
+        """The values in place of these, and what is known of each row changed as they were."""
+        known = {"labels": self.labels, "context": self.context, "factors": self.factors}
+        return replace(self, values=values, **{k: None if v is None else change(v) for k, v in known.items()})

@@ -100,9 +100,11 @@ class Schema:
     loc, scale: x = (stored - loc) / scale, one number or one per column; None where there is no scaling.
     columns: names of a table's columns.
     classes: names of the labels, by number.
-    fingerprint: SHA-256 over dtype, shape and bytes of the source's values and labels.
+    fingerprint: SHA-256 over dtype, shape and bytes of the source's values, labels and factors.
     context: what a model is told beside x, if anything.
     protocol: how the training, validation and test rows were made, in one line.
+    factor_names, factor_sizes: of the factors that the data was made from, where they are known: their names, and how
+        many values each takes.
     """
 
     name: str
@@ -118,6 +120,8 @@ class Schema:
     protocol: str
     context: Context | None = None
     format_version: Literal[1] = 1
+    factor_names: tuple[str, ...] | None = None
+    factor_sizes: tuple[int, ...] | None = None
 
     def to_stored(self, x: np.ndarray) -> np.ndarray:
         """x of shape (..., *shape), as the model sees it, in the units of the source: stored = x scale + loc.

@@ -34,6 +34,8 @@ class Source:
 
     values: (n, columns) or (n, channels, height, width), in the dtype of the file.
     labels: (n,) int64 numbers of the classes, or None.
+    factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
+    factor_names, factor_sizes: of each factor, its name and how many values it takes.
     test_rows: how many of the last rows are the source's own test set; 0 where it has none.
     stored: the support, where the source declares one.
     context: (n, width) what a model is told of each row beside x, or None; its numbers' names.
@@ -52,6 +54,9 @@ class Source:
     context_names: tuple[str, ...] = ()
     note: str = ""
     start: int | None = None
+    factors: np.ndarray | None = None
+    factor_names: tuple[str, ...] | None = None
+    factor_sizes: tuple[int, ...] | None = None
 
     @property
     def kind(self) -> Literal["image", "table"]:
@@ -63,9 +68,9 @@ class Source:
         return len(self.values) - self.test_rows
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over dtype, shape and bytes of values and labels."""
+        """SHA-256, in hexadecimal, over dtype, shape and bytes of values, labels and factors."""
         digest = Fingerprint(self.test_rows)
-        for array in (self.values, self.labels):
+        for array in (self.values, self.labels, self.factors):
             if array is not None:
                 digest.begin(array.dtype, array.shape)
                 digest.add(array)

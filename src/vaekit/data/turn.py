@@ -81,12 +81,13 @@ class Turn:
         return np.random.RandomState(seed).binomial(1, p).astype(np.uint8)
 
     def _rows(self, index: np.ndarray | slice, values: np.ndarray) -> Rows:
-        labels = None if self.source.labels is None else torch.from_numpy(self.source.labels[index])
+        known = (self.source.labels, self.source.factors)
+        labels, factors = (None if part is None else torch.from_numpy(part[index]) for part in known)
         context = None
         if self.context is not None and self.source.context is not None:
             told = self.source.context[index]
             context = torch.from_numpy(told if told.dtype == np.uint8 else self.context.scaled(told))
-        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, context)
+        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, context, factors=factors)
 
 
 def _integers(values: np.ndarray, stored: Support) -> np.ndarray:

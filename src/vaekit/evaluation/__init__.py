@@ -2,8 +2,10 @@
 
 from vaekit.evaluation.annealing import Annealed, Annealing, Sandwich, annealed_bound, bidirectional
 from vaekit.evaluation.blocks import evaluating
+from vaekit.evaluation.disentanglement import disentanglement_scores
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.importance import BoundAt, bound_curve
+from vaekit.evaluation.latents import aggregate_posterior
 from vaekit.evaluation.likelihood import baseline, elbo_rows, evaluate, kl_per_dimension
 
 __all__ = [
@@ -12,10 +14,12 @@ __all__ = [
     "BoundAt",
     "Estimate",
     "Sandwich",
+    "aggregate_posterior",
     "annealed_bound",
     "baseline",
     "bidirectional",
     "bound_curve",
+    "disentanglement_scores",
     "elbo_rows",
     "evaluate",
     "evaluating",

@@ -1,0 +1,43 @@
+"""Mutual information between numbers and factors of variation, counted in bins."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+BINS = 20  # of each code dimension
+Codes = Float[np.ndarray, "n d"]
+Factors = Int[np.ndarray, "rows f"]
+Table = Float[np.ndarray, "d f"]
+
+
+def mutual_information(codes: Codes, factors: Factors) -> Table:
+    """I(z_i; v_k) in nats, (d, f), counted with each z_i in 20 bins of equal width between its extremes."""
+    return information(joint_counts(binned(codes), factors, np.zeros(len(codes), np.int64), 1)[0])
+
+
+def binned(codes: Codes) -> np.ndarray:
+    """Each dimension in bins of equal width between its extremes, by number."""
+    low, width = codes.min(0), np.ptp(codes, 0)
+    share = (codes - low) / np.where(width > 0, width, 1)
+    return np.minimum((share * BINS).astype(np.int64), BINS - 1)
+
+
+def joint_counts(bins: np.ndarray, factors: Factors, part: np.ndarray, parts: int) -> Float[np.ndarray, "p d f b v"]:
+    """How many rows of each part have a bin of each dimension together with a value of each factor."""
+    values = [np.unique(v, return_inverse=True)[1] for v in factors.T]
+    most = 1 + max(int(v.max()) for v in values)
+    counts = np.empty((parts, bins.shape[1], factors.shape[1], BINS, most))
+    for dim, factor in np.ndindex(counts.shape[1:3]):
+        cell = (part * BINS + bins[:, dim]) * most + values[factor]
+        counts[:, dim, factor] = np.bincount(cell, minlength=parts * BINS * most).reshape(parts, BINS, most)
+    return counts
+
+
+def information(joint: Float[np.ndarray, "d f b v"]) -> Table:
+    """I(bin; value) = H(bin) + H(value) - H(bin, value), in nats, from counts."""
+    p = joint / joint.sum((2, 3), keepdims=True)
+    return entropy(p.sum(3)) + entropy(p.sum(2)) - entropy(p.reshape(*p.shape[:2], -1))
+
+
+def entropy(p: np.ndarray) -> np.ndarray:
+    """-sum p ln p over the last dimension."""
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)

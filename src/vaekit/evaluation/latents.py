@@ -1,0 +1,123 @@
+"""What the rate pays for: the aggregate posterior q(z) = E_data q(z|x), and how far it is from the prior."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from vaekit.data import Rows, StreamedRows
+from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.models.vae import Latent, Model
+from vaekit.world import World
+
+ROWS = 10_000
+OVERLAP = 10  # rows that a z must fit on average, for the rows to stand for a distribution
+NAMES = ("rate", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
+HELD_DOWN = ("mutual_information", "marginal_kl", "total_correlation")
+
+
+def aggregate_posterior(
+    model: Model,
+    data: Data,
+    rows: int = ROWS,
+    *,
+    seed: int = 0,
+    context: Tensor | None = None,
+    world: World | None = None,
+) -> dict[str, Estimate]:
+    """The parts of the mean rate, with q(z) the mean of q(z|x) over the first N of the rows `data`, in nats.
+
+    E KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)), and
+    KL(q(z) || p(z)) = KL(q(z) || prod_j q(z_j)) + sum_j KL(q(z_j) || p(z_j)).
+
+    - `rate`: the left side, sampled at the z that all the others are sampled at.
+    - `mutual_information`: I(x; z), how much z says about which row it came from; at most ln N.
+    - `marginal_kl`: KL(q(z) || p(z)), all that a better prior could win with this posterior; the best is q(z).
+    - `total_correlation`: the first part of that, how far the dimensions of z are from independent.
+    - `dimension_wise_kl`: the second part, how far each is from its prior.
+
+    One z is drawn for each row, and ln q(z) = ln 1/N sum_m q(z|x_m) is exact over the N rows, which takes N^2
+    densities. The errors are spreads over rows. Where nearly every z fits its own row alone, I(x; z) is held down to
+    ln N, and KL(q(z) || p(z)) is too large by as much, for the distribution that the rows came from; a warning says so.
+    The last two are None where q(z|x), or p(z), does not factorise over dimensions; all are for a model with several
+    groups of latents.
+
+    Args:
+        model: a VAE, or anything with its `encode` and `draw`.
+        data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
+        rows: the largest N.
+        seed: of the noise.
+        context: (rows, ...), if the model takes one.
+        world: processes that divide the work; each gets the same result.
+
+    Source: Hoffman and Johnson, 2016, "ELBO surgery"; Chen et al., 2018, arXiv 1802.04942, equation 2.
+    """
+    if len(data) == 0 or rows < 1:
+        raise ValueError(f"got {len(data)} rows and rows={rows}: at least one is needed")
+    data = data.take(rows) if isinstance(data, Rows | StreamedRows) else data[:rows]
+    blocks = Blocks(model, data, seed, context, world)
+    parts = [slice(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
+    with evaluating(model):
+        every = [
+            model.encode(blocks.x(number), None if context is None else context[part]).posteriors
+            for number, part in enumerate(parts)
+        ]
+    if len(every[0]) != 1:
+        why = "q(z|x) of several groups of latents, each given the ones above it, is not a function of x alone"
+        return {name: Estimate(None, 0.0, len(data), "nats", why) for name in NAMES}
+
+    def parts_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        (latent,) = model.draw(x, context=part, generator=generator).latents
+        return _parts(latent, [q for (q,) in every])
+
+    found = dict(zip(NAMES, blocks.map(parts_of), strict=False))
+    saturated = _saturation(found["mutual_information"])
+    estimates = {name: mean_of(row, "nats", saturated if name in HELD_DOWN else "") for name, row in found.items()}
+    why = f"the {'prior' if 'total_correlation' in found else 'posterior'} does not factorise over dimensions of z"
+    return {name: estimates.get(name, Estimate(None, 0.0, len(data), "nats", why)) for name in NAMES}
+
+
+def _parts(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
+    """Of each row, at its one z: the parts by the order of NAMES, as many as can be had; (batch,) each."""
+    z, count = latent.z[0], sum(len(q.mean) for q in every)
+    log_q, log_p = latent.log_q[0].double(), latent.log_p[0].double()
+    joint, single = zip(*(_mixed(q, z) for q in every), strict=True)
+    log_qz = torch.stack(joint).logsumexp(0) - math.log(count)
+    found = (log_q - log_p, log_q - log_qz, log_qz - log_p)
+    if single[0] is None:
+        return found
+    log_qzj = torch.stack(single).logsumexp(0) - math.log(count)
+    found = (*found, log_qz - log_qzj.sum(1))
+    prior = None if latent.p is None else _single(latent.p)
+    if prior is None:
+        return found
+    return (*found, (log_qzj - prior.log_prob(z).flatten(1)).sum(1))
+
+
+def _mixed(q: Distribution, z: Tensor) -> tuple[Tensor, Tensor | None]:
+    """ln sum_m q(z|x_m), (batch,), and ln sum_m q(z_j|x_m), (batch, dimensions), where q factorises."""
+    single = _single(q)
+    if single is None:
+        return q.log_prob(z[:, None]).logsumexp(1).double(), None
+    log_q = single.log_prob(z[:, None]).flatten(2)
+    return log_q.sum(2).logsumexp(1).double(), log_q.logsumexp(1).double()
+
+
+def _single(distribution: Distribution) -> Distribution | None:
+    """The distributions of single dimensions, if they are independent of one another."""
+    base = distribution.base_dist if isinstance(distribution, Independent) else distribution
+    one_number = not base.event_shape and isinstance(distribution, Independent)
+    return base if one_number else None
+
+
+def _saturation(information: Tensor) -> str:
+    n, mean = len(information), float(information.mean())
+    if mean < math.log(n / OVERLAP):
+        return ""
+    return (
+        f"I(x; z) over {n} rows is {mean:.2f} nats, near its largest possible value, ln {n} = {math.log(n):.2f}: most "
+        "z fit their own row alone, so it is too small, and KL(q(z) || p(z)) too large, for the distribution behind "
+        "the rows; use more rows"
+    )

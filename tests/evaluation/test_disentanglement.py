@@ -1,0 +1,155 @@
+"""Scores of disentanglement: what is perfect, what is chance, what can be counted by hand, and their errors."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import mutual_info_score
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from vaekit import VAE, Bernoulli, Conditional, Standard
+from vaekit.data import Rows
+from vaekit.errors import DataError
+from vaekit.evaluation import disentanglement as module
+from vaekit.evaluation.counting import mutual_information
+from vaekit.evaluation.disentanglement import (
+    disentanglement_scores,
+    factor_vae_score,
+    modularity,
+    mutual_information_gap,
+    scores_of,
+)
+
+SIZES = (4, 3, 5)
+NAMES = {"mig", "modularity", "sap", "disentanglement", "completeness", "informativeness", "factor_vae"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheaper():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "TREES", 5)
+        patch.setattr(module, "VOTES", 2000)
+        patch.setattr(module, "TESTS", 1000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def factors():
+    return np.indices(SIZES).reshape(len(SIZES), -1).T.repeat(25, 0)
+
+
+def values(estimates) -> dict:
+    return {name: estimate.value for name, estimate in estimates.items()}
+
+
+def test_codes_that_are_the_factors_score_best(factors):
+    found = scores_of(factors[:, [2, 0, 1]] * [1.0, -7.0, 3.0] + 4, factors)
+    assert set(found) == NAMES
+    sap = found.pop("sap").value  # on held-out rows, the second best may be below chance
+    assert sap == pytest.approx(np.mean([1 - 1 / size for size in SIZES]), abs=0.05)
+    assert values(found) == pytest.approx(dict.fromkeys(found, 1.0), abs=1e-9)
+
+
+def test_codes_of_other_rows_score_by_chance(factors):
+    codes = np.random.default_rng(1).permutation(factors.astype(float))
+    found = values(scores_of(codes, factors))
+    assert found["mig"] < 0.02
+    assert abs(found["sap"]) < 0.05
+    assert found["disentanglement"] < 0.05
+    assert found["informativeness"] == pytest.approx(np.mean([1 / size for size in SIZES]), abs=0.04)
+    # a majority that is found by chance is worth little on other batches
+    assert found["factor_vae"] == pytest.approx(1 / 3, abs=0.06)
+    assert found["modularity"] < 0.95
+
+
+def test_order_scale_and_sign_of_the_codes_change_nothing(factors):
+    rng, factors = np.random.default_rng(2), factors[::2]
+    codes = factors @ rng.normal(size=(3, 4)) + 0.3 * rng.normal(size=(len(factors), 4))
+    other = codes[:, [3, 1, 0, 2]] * [1.5, -2.0, 10.0, 3.0] - 1
+    first, second = (values(scores_of(z, factors)) for z in (codes, other))
+    for name in NAMES - {"disentanglement", "completeness", "informativeness"}:
+        assert first[name] == pytest.approx(second[name], abs=1e-9), name
+    for name in ("disentanglement", "completeness", "informativeness"):  # a forest's random splits differ
+        assert first[name] == pytest.approx(second[name], abs=0.05), name
+    assert 0.1 < first["informativeness"] < 0.99
+
+
+def test_mutual_information_and_its_gap_by_hand():
+    v, w, flip = np.indices((2, 2, 4)).reshape(3, -1)
+    codes = np.stack([v, v ^ (flip == 0)], 1).astype(float)  # v, and v turned around in a quarter of the rows
+    noise = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    information = mutual_information(codes, np.stack([v, w], 1))
+    np.testing.assert_allclose(information, [[math.log(2), 0], [math.log(2) - noise, 0]], atol=1e-12)
+    gap = mutual_information_gap(codes, np.stack([v, w], 1))
+    assert gap.value == pytest.approx((noise / math.log(2) + 0) / 2)
+    assert gap.n == 16
+
+
+def test_modularity_by_hand():
+    v, w = np.indices((2, 2)).reshape(2, -1).repeat(10, 1)
+    codes = np.stack([v, 2 * v + w, 0 * v], 1).astype(float)  # of v alone, of both alike, of neither
+    assert modularity(codes, np.stack([v, w], 1)).value == pytest.approx((1 + 0 + 0) / 3)
+
+
+def test_mutual_information_is_that_of_scikit_learn(factors):
+    codes = factors @ np.ones((3, 2)) + np.random.default_rng(0).normal(size=(len(factors), 2))
+    for dim, factor in np.ndindex(2, 3):
+        edges = np.histogram(codes[:, dim], 20)[1]
+        exact = mutual_info_score(np.digitize(codes[:, dim], edges[:-1]), factors[:, factor])
+        assert mutual_information(codes, factors)[dim, factor] == pytest.approx(exact, abs=1e-12)
+
+
+@pytest.mark.parametrize("score", [mutual_information_gap, modularity])
+def test_the_jackknife_tells_how_far_the_score_moves_with_other_rows(score):
+    rng, found = np.random.default_rng(0), []
+    for _ in range(80):
+        factors = rng.integers(0, SIZES, (400, 3))
+        codes = factors[:, :2] + 0.5 * factors[:, [2, 0]] + 0.5 * rng.normal(size=(400, 2))
+        found += [score(codes, factors)]
+    spread = np.std([estimate.value for estimate in found])
+    stated = np.sqrt(np.mean([estimate.stderr**2 for estimate in found]))
+    assert 0.7 < stated / spread < 1.5
+
+
+def test_the_factor_vae_score_leaves_dead_dimensions_out(factors):
+    still = 0.01 * np.random.default_rng(0).normal(size=(len(factors), 1))
+    codes = np.concatenate([factors[:, :2], still], 1)
+    assert factor_vae_score(codes, factors).value == pytest.approx(2 / 3, abs=0.05)  # nothing stands for the third
+    nothing = factor_vae_score(still, factors)
+    assert nothing.value is None
+    assert "encodes nothing" in nothing.warning
+
+
+def test_one_dimension_or_one_factor_has_no_comparison(factors):
+    found = scores_of(factors[:, :1].astype(float), factors[:, :1])
+    assert [name for name in found if found[name].value is None] == ["modularity", "disentanglement", "completeness"]
+    assert found["mig"].value == pytest.approx(1)
+
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return Independent(Normal(2 * x[:, :3].flip(1), torch.ones(len(x), 3)), 1)
+
+
+def test_a_model_is_scored_by_its_posterior_means(factors):
+    rows = Rows(torch.from_numpy(factors).float(), factors=torch.from_numpy(factors))
+    model = VAE(Scaled(), Standard().build(3), Conditional(nn.Linear(3, 3), Bernoulli()))
+    found = disentanglement_scores(model, rows)
+    assert values(found) == pytest.approx(values(scores_of(2.0 * factors[:, ::-1], factors)))
+    assert found["factor_vae"].value == 1
+    with pytest.raises(DataError, match=r"these rows have none: .*sprites"):
+        disentanglement_scores(model, Rows(rows.values))
+
+
+def test_bad_codes_and_factors_are_refused(factors):
+    codes = factors.astype(float)
+    fixed, broken = factors * [1, 0, 1], codes * [1, np.nan, 1]
+    for args, said in (
+        ((codes[:5], factors), r"\(5, 3\) and factors of shape \(1500, 3\)"),
+        ((codes, fixed), "factor 1 .* one value"),
+        ((broken, factors), "not finite"),
+    ):
+        with pytest.raises(DataError, match=said):
+            scores_of(*args)
