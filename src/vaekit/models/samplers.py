@@ -171,14 +171,14 @@ class FromFlow:
         steps: updates of its weights, of 256 codes each.
     """
 
-    flow: Kind = "coupling"
+    flow: Kind = "autoregressive"
     transforms: Transforms = 3
     hidden: Widths = (64, 64)
     steps: Annotated[int, Field(ge=1)] = 2000
     kind: Literal["flow"] = "flow"
 
     def __str__(self) -> str:
-        return f"a {self.flow} flow fitted to the training codes after training"
+        return f"a flow ({self.flow}) fitted to the training codes after training"
 
     def build(self, size: int) -> StandardisedFlow:
         try:
