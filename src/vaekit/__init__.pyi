@@ -18,6 +18,10 @@ from .models import Conv as Conv
 from .models import Draw as Draw
 from .models import Flow as Flow
 from .models import FlowPosterior as FlowPosterior
+from .models import FromAggregated as FromAggregated
+from .models import FromFlow as FromFlow
+from .models import FromMixture as FromMixture
+from .models import FromPrior as FromPrior
 from .models import FullGaussian as FullGaussian
 from .models import Gaussian as Gaussian
 from .models import Laplace as Laplace
@@ -48,6 +52,7 @@ from .runs import fit as fit
 from .runs import load as load
 from .runs import open_run as open_run
 from .runs import reopen as reopen
+from .runs import sampling as sampling
 from .runs import train as train
 from .training import Event as Event
 from .training import Train as Train

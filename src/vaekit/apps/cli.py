@@ -127,17 +127,21 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
     out: Out,
+    label: str | None = None,
+    source: Annotated[Literal["prior", "aggregated", "mixture", "flow"], Parameter(name="--from")] = "prior",
+    temperature: float = 1.0,
     mean: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
     weights: Weights | None = None,
     json: Json = False,
 ) -> None:
-    """Draw new rows from the model: z from the prior, then x from p(x|z).
+    """Draw new rows from the model: z from the prior or another source, then x from p(x|z).
 
     Examples:
 
         vaekit sample runs/digits-1 -n 64 --out samples.png
         vaekit sample runs/digits-1 -n 1000 --out samples.npy
+        vaekit sample runs/digits-1 --from mixture --temperature 0.8 --mean --out samples.png
 
     Parameters
     ----------
@@ -147,6 +151,14 @@ def sample(
         How many.
     out
         File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data).
+    label
+        What a model trained with data.context=label is told; by default every label in turn.
+    source
+        Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the codes of
+        the training rows when first asked for, and kept in the run folder.
+    temperature
+        Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component of a mixture
+        or each q(z|x) around its own mean, or of what a flow transforms.
     mean
         Write the mean of p(x|z) in place of a draw from it.
     seed
@@ -156,9 +168,9 @@ def sample(
     json
         Print one JSON object.
     """
-    from vaekit.apps.verbs import sample_command
+    from vaekit.apps.sampling import sample_command
 
-    sample_command(run, n, out, mean, seed, weights, json)
+    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json)
 
 
 @app.command(sort_key=4)

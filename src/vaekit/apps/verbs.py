@@ -1,4 +1,4 @@
-"""The commands that use a trained run: evaluate, sample, reconstruct, decode, report. See `codes` for encode."""
+"""The commands that use a trained run: evaluate, reconstruct, decode, report. See `codes` and `sampling` for others."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
 from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.noise import Purpose, new_generator
-from vaekit.report import reconstruct, reconstruction_picture, rows_picture, write_report
+from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture, write_report
 from vaekit.runs import Opened, open_rows, reopen
 from vaekit.world import World
 
@@ -32,8 +32,8 @@ def evaluate_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    _at_least(1, samples=samples, rows=rows)
-    _at_least(0, seed=seed)
+    at_least(1, samples=samples, rows=rows)
+    at_least(0, seed=seed)
     opened, device = open_on_device(folder, weights)
     world = World.join()
     dataset = None if data else reopen(opened)
@@ -66,28 +66,11 @@ def evaluate_command(
     _print_estimates(facts, estimates, kl)
 
 
-def sample_command(folder: Path, n: int, out: Path, mean: bool, seed: int, weights: str | None, as_json: bool) -> None:
-    _alone("sample")
-    _at_least(1, number=n)
-    _at_least(0, seed=seed)
-    check_out(out, (".png", *ARRAYS))
-    opened, device = open_on_device(folder, weights)
-    generator = new_generator(seed, Purpose.GENERATE, device=device)
-    with progress("sampling", n) as advance:
-        blocks = []
-        for start in range(0, n, AT_A_TIME):
-            blocks += [opened.model.generate(min(AT_A_TIME, n - start), generator=generator, mean=mean).cpu()]
-            advance(min(AT_A_TIME, n - start))
-    _write_x(out, opened, torch.cat(blocks).numpy())
-    what = "means of p(x|z)" if mean else "draws of p(x|z)"
-    say_done(as_json, out, n, f"{what}, z from the prior, seed {seed}")
-
-
 def reconstruct_command(
     folder: Path, data: str | None, out: Path, n: int | None, weights: str | None, as_json: bool
 ) -> None:
-    _alone("reconstruct")
-    _at_least(1, number=n)
+    alone("reconstruct")
+    at_least(1, number=n)
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
     rows = open_rows(opened, data).to(device)
@@ -104,12 +87,12 @@ def reconstruct_command(
                 x = rows.batch(index)
                 means += [reconstruct(opened.model, x, rows.context_of(index))]
                 advance(len(x))
-        _write_x(out, opened, np.concatenate(means))
+        write_x(out, opened, np.concatenate(means))
     say_done(as_json, out, n, "mean of p(x|z) at the mean of q(z|x)")
 
 
 def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, as_json: bool) -> None:
-    _alone("decode")
+    alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
     shapes = opened.latent_shapes
@@ -125,13 +108,13 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
         for part in z.split(AT_A_TIME):
             blocks += [in_blocks(decoded, part)[0].cpu()]
             advance(len(part))
-    _write_x(out, opened, torch.cat(blocks).numpy())
+    write_x(out, opened, torch.cat(blocks).numpy())
     say_done(as_json, out, len(z), "mean of p(x|z)")
 
 
 def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool) -> None:
-    _alone("report")
-    _at_least(1, samples=samples)
+    alone("report")
+    at_least(1, samples=samples)
     if not folders:
         raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`")
     if out is not None:
@@ -142,20 +125,24 @@ def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_j
     Console(highlight=False).print(f"Wrote [bold]{page}[/] (open it in a browser; it needs no network)", soft_wrap=True)
 
 
-def _write_x(out: Path, opened: Opened, x: np.ndarray) -> None:
+def write_x(out: Path, opened: Opened, x: np.ndarray, caption: str = "") -> None:
+    """Rows as the model sees them to a file, by its ending: a picture, or values in the units of the data."""
     if out.suffix.lower() == ".png":
-        rows_picture(x, opened.schema).save(out)
+        picture = rows_picture(x, opened.schema)
+        (captioned(picture, caption) if caption else picture).save(out)
     else:
         write_array(out, {"x": opened.schema.to_stored(x)}, opened.schema.columns)
 
 
-def _alone(verb: str) -> None:
+def alone(verb: str) -> None:
+    """Refuse several processes."""
     size = World.join().size
     if size > 1:
         raise ConfigError(f"`vaekit {verb}` works in one process, and torchrun has started {size}: leave torchrun out")
 
 
-def _at_least(least: int, **numbers: int | None) -> None:
+def at_least(least: int, **numbers: int | None) -> None:
+    """Refuse options, by name, that are smaller."""
     for name, number in numbers.items():
         if number is not None and number < least:
             raise ConfigError(f"--{name} is {number}: it should be at least {least}")

@@ -4,24 +4,40 @@ from vaekit.evaluation.annealing import Annealed, Annealing, Sandwich, annealed_
 from vaekit.evaluation.blocks import evaluating
 from vaekit.evaluation.disentanglement import disentanglement_scores
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.features import Extractor, choose_features, classifier_features, features_of, pca_features
 from vaekit.evaluation.importance import BoundAt, bound_curve
 from vaekit.evaluation.latents import aggregate_posterior
 from vaekit.evaluation.likelihood import baseline, elbo_rows, evaluate, kl_per_dimension
+from vaekit.evaluation.representation import Probe, linear_probe, nearest_neighbours, representation
+from vaekit.evaluation.samples import frechet_distance, kid, prdc, sample_quality
 
 __all__ = [
     "Annealed",
     "Annealing",
     "BoundAt",
     "Estimate",
+    "Extractor",
+    "Probe",
     "Sandwich",
     "aggregate_posterior",
     "annealed_bound",
     "baseline",
     "bidirectional",
     "bound_curve",
+    "choose_features",
+    "classifier_features",
     "disentanglement_scores",
     "elbo_rows",
     "evaluate",
     "evaluating",
+    "features_of",
+    "frechet_distance",
+    "kid",
     "kl_per_dimension",
+    "linear_probe",
+    "nearest_neighbours",
+    "pca_features",
+    "prdc",
+    "representation",
+    "sample_quality",
 ]

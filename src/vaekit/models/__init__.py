@@ -19,6 +19,7 @@ from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
+from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
 __all__ = [
@@ -34,6 +35,10 @@ __all__ = [
     "Draw",
     "Flow",
     "FlowPosterior",
+    "FromAggregated",
+    "FromFlow",
+    "FromMixture",
+    "FromPrior",
     "FullGaussian",
     "Gaussian",
     "Groups",
@@ -53,6 +58,7 @@ __all__ = [
     "Prior",
     "ResNet",
     "Rescale",
+    "Sampler",
     "SoftBernoulli",
     "Standard",
     "StudentT",

@@ -64,6 +64,8 @@ class Purpose(IntEnum):
     VALIDATE = 4
     EVALUATE = 5
     GENERATE = 6
+    SAMPLER = 30
+    FEATURES = 31
 
 
 def new_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -3,6 +3,7 @@ from .parts import Cell as Cell
 from .parts import Picture as Picture
 from .parts import Section as Section
 from .parts import Table as Table
+from .pictures import captioned as captioned
 from .pictures import image_grid as image_grid
 from .pictures import pairs_grid as pairs_grid
 from .pictures import reconstruct as reconstruct

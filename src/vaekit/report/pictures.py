@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vaekit.data import Levels, Schema, Support
@@ -116,6 +116,21 @@ def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.nd
     """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, told the context of each."""
     with evaluating(model):
         return model.decode([q.mean for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
+
+
+def captioned(picture: Image.Image, text: str) -> Image.Image:
+    """The picture over a line of text, or several, in a strip of white below it."""
+    size = max(12, min(20, picture.width // 40))
+    font = ImageFont.load_default(size)
+    margin, lines = size // 2, [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        fits = font.getlength(longer) <= picture.width - 2 * margin
+        lines = [*lines[:-1], longer] if fits or not lines[-1] else [*lines, word]
+    canvas = Image.new("RGB", (picture.width, picture.height + len(lines) * (size + 3) + 2 * margin), "white")
+    canvas.paste(picture, (0, 0))
+    ImageDraw.Draw(canvas).multiline_text((margin, picture.height + margin), "\n".join(lines), "black", font, spacing=3)
+    return canvas
 
 
 def column_names(schema: Schema) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from vaekit.runs.config import make_run, override, parse_yaml, preset, presets, read_yaml, to_yaml, with_source
 from vaekit.runs.job import Job, fit, stop_signals, train
 from vaekit.runs.opened import Opened, load, open_rows, open_run, reopen
+from vaekit.runs.samplers import Sampling, sampling
 from vaekit.runs.tree import ModelSpec, Run
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "ModelSpec",
     "Opened",
     "Run",
+    "Sampling",
     "fit",
     "load",
     "make_run",
@@ -21,6 +23,7 @@ __all__ = [
     "presets",
     "read_yaml",
     "reopen",
+    "sampling",
     "stop_signals",
     "to_yaml",
     "train",

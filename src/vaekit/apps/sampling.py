@@ -1,0 +1,79 @@
+"""`vaekit sample`: new rows from a trained model, from whichever source of z, with words that say which."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vaekit.apps.codes import AT_A_TIME, open_on_device
+from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done
+from vaekit.apps.verbs import alone, at_least, write_x
+from vaekit.errors import ConfigError
+from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
+from vaekit.report.pictures import example_context
+from vaekit.runs import Opened
+from vaekit.runs.samplers import sampling
+
+SAMPLERS: dict[str, Sampler] = {
+    sampler.kind: sampler for sampler in (FromPrior(), FromAggregated(), FromMixture(), FromFlow())
+}
+
+
+def sample_command(
+    folder: Path,
+    n: int,
+    out: Path,
+    label: str | None,
+    source: str,
+    temperature: float,
+    mean: bool,
+    seed: int,
+    weights: str | None,
+    as_json: bool,
+) -> None:
+    alone("sample")
+    at_least(1, number=n)
+    at_least(0, seed=seed)
+    check_out(out, (".png", *ARRAYS))
+    opened, device = open_on_device(folder, weights)
+    chosen = sampling(opened, SAMPLERS[source], temperature)
+    generator = new_generator(seed, Purpose.GENERATE, device=device)
+    told = context_for(opened, label, n)
+    blocks: list[np.ndarray] = []
+    with progress("sampling", n) as advance, torch.no_grad():
+        for start in range(0, n, AT_A_TIME):
+            count = min(AT_A_TIME, n - start)
+            part = None if told is None else told[start : start + count].to(device)
+            blocks += [chosen.model.generate(count, generator=generator, mean=mean, context=part).cpu().numpy()]
+            advance(count)
+    what = f"{'means' if mean else 'draws'} of p(x|z), z from {chosen.source}, temperature {temperature:g}, seed {seed}"
+    what += "" if label is None else f", label {label}"
+    write_x(out, opened, np.concatenate(blocks), what)
+    if not as_json:
+        return say_done(False, out, n, what)
+    settings = {
+        "from": source,
+        "label": label,
+        "temperature": temperature,
+        "mean": mean,
+        "seed": seed,
+        "weights": opened.weights,
+    }
+    print_json({"out": str(out), "rows": n, "what": what, **settings, "fitted": chosen.facts or None})
+
+
+def context_for(opened: Opened, label: str | None, n: int) -> torch.Tensor | None:
+    """What the model is told of n rows: one label, or every one in turn; the mean of covariates.
+
+    Raises:
+        ConfigError: the label is unknown, or the model is told none.
+    """
+    told = opened.schema.context
+    if label is None:
+        return example_context(opened.schema, n)
+    if told is None or told.kind != "label":
+        raise ConfigError(f"--label is {label}, and {opened.folder.path} was not trained with data.context=label")
+    if label not in told.names:
+        raise ConfigError(f"--label is {label}: it should be one of {', '.join(told.names)}")
+    return torch.eye(len(told.names))[told.names.index(label)].expand(n, -1)

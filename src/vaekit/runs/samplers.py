@@ -1,0 +1,160 @@
+"""Drawing from a trained run: its model with a sampler in place of the prior. What was fitted is kept with the run."""
+
+import hashlib
+import json
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from vaekit.data import Rows, StreamedRows
+from vaekit.errors import ConfigError, ModelFileError
+from vaekit.evaluation import evaluating
+from vaekit.models import VAE, Ladder
+from vaekit.models.blocks import BLOCK
+from vaekit.models.fitting import seeded
+from vaekit.models.noise import Purpose, draw_from, new_generator
+from vaekit.models.samplers import (
+    Aggregated,
+    Fitted,
+    FromAggregated,
+    FromPrior,
+    Sampler,
+    Tempered,
+    check_real,
+    check_temperature,
+)
+from vaekit.runs.opened import Opened, reopen
+from vaekit.training import FORMAT_VERSION
+
+CODES = 20_000  # that a density is fitted to, about
+FOLDER = "samplers"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A model to `generate` from, and where its z come from.
+
+    source: in words, for whatever shows the rows that are drawn.
+    facts: what a fitted sampler was fitted to; empty for others.
+    """
+
+    model: VAE | Ladder
+    source: str
+    facts: dict[str, Any]
+
+
+def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float = 1.0) -> Sampling:
+    """The model of a run with another source of z in place of its prior.
+
+    A mixture or a flow is fitted when it is first asked for and kept in RUN/samplers; it is fitted anew when the
+    weights, the data or its settings are others than those it was fitted to.
+
+    Args:
+        opened: the run.
+        sampler: the source; by default the model's prior.
+        temperature: see `vaekit.models.samplers.tempered`.
+
+    Raises:
+        ConfigError: the temperature is not above 0, or z is not of a kind that the sampler takes.
+        DataError: the training rows are needed, and are gone or have changed.
+    """
+    check_temperature(temperature)
+    model, device = opened.model, next(opened.model.parameters()).device
+    prior, facts = model.prior, {}
+    sampler = FromPrior() if sampler is None else sampler
+    if opened.schema.context is not None and not isinstance(sampler, FromPrior):
+        raise ConfigError("z of a model that is told a context depends on it, which only its prior knows: use prior")
+    if isinstance(sampler, FromAggregated):
+        rows = reopen(opened).train.to(device)
+        prior = Aggregated(lambda x: model.encode(x).posteriors[0], rows.batch, len(rows))
+    elif not isinstance(sampler, FromPrior):
+        prior, facts = _fitted(opened, sampler)
+        prior = prior.to(device)
+    if temperature != 1:
+        prior = Tempered(prior, temperature)
+        prior()  # refuses a family that has no temperature
+    if isinstance(model, Ladder):
+        drawn = Ladder(model.posterior, prior, model.start, list(model.rungs), model.likelihood)
+        return Sampling(drawn.eval(), f"{sampler} (the first group; the others from theirs)", facts)
+    return Sampling(VAE(model.posterior, prior, model.likelihood).eval(), str(sampler), facts)
+
+
+def training_codes(model: VAE | Ladder, rows: Rows | StreamedRows, n: int = CODES, seed: int = 0) -> Tensor:
+    """At least n draws of the first group's z ~ q(z|x), (.., size) on the CPU: equally many for each of (at most n)
+    training rows."""
+    chosen, found = rows.some(n), []
+    draws = math.ceil(n / len(chosen))
+    with evaluating(model):
+        for number, index in enumerate(chosen.split(BLOCK)):
+            generator = new_generator(seed, Purpose.SAMPLER, 0, number, device=rows.device)
+            q = model.encode(rows.batch(index, generator)).posteriors[0]
+            check_real(q)
+            found += [draw_from(q, (draws,), generator).flatten(0, 1).cpu()]
+    return torch.cat(found)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of a model's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fitted(opened: Opened, sampler: Fitted) -> tuple[nn.Module, dict[str, Any]]:
+    facts = {
+        "sampler": asdict(sampler),
+        "seed": opened.run.seed,
+        "data": opened.schema.fingerprint,
+        "weights": fingerprint(opened.model),
+    }
+    size = math.prod(opened.latent_shapes[0])
+    found = _read(opened, sampler, size, facts)
+    if found is not None:
+        return found, {**facts, "fitted": "before"}
+    train = reopen(opened).train.to(next(opened.model.parameters()).device)
+    found = sampler.fit(training_codes(opened.model, train, CODES, opened.run.seed), opened.run.seed)
+    _keep(opened, sampler, found, facts)
+    return found, {**facts, "fitted": "now"}
+
+
+def _read(opened: Opened, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
+    """The sampler that was fitted before to just this; None if there is none, or its files are damaged."""
+    folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
+    try:
+        kept = folder.read_json(f"{name}.json")
+        content = (folder.path / f"{name}.safetensors").read_bytes()
+        if kept != _about(facts, content):
+            return None
+        with seeded(new_generator(0)):  # its first weights, which are replaced, cost the caller's generator nothing
+            fitted = sampler.build(size).requires_grad_(False)
+        fitted.load_state_dict(load(content))
+        return fitted
+    except (OSError, ValueError, RuntimeError, SafetensorError, ModelFileError):
+        return None
+
+
+def _keep(opened: Opened, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
+    folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
+    content = save({key: value.detach().contiguous() for key, value in fitted.state_dict().items()})
+    try:
+        (folder.path / FOLDER).mkdir(exist_ok=True)
+        folder.write(f"{name}.safetensors", content)
+        folder.write(f"{name}.json", (json.dumps(_about(facts, content), indent=2) + "\n").encode())
+    except OSError as error:
+        text = f"the {sampler.kind} could not be kept in {folder.path / FOLDER} ({error.strerror}): it is fitted anew"
+        warnings.warn(f"{text} next time", stacklevel=2)
+
+
+def _about(facts: dict[str, Any], content: bytes) -> dict[str, Any]:
+    """What stands beside the tensors of a sampler: what it was fitted to, and which bytes they are."""
+    about = {"format_version": FORMAT_VERSION, **facts, "sha256": hashlib.sha256(content).hexdigest()}
+    return json.loads(json.dumps(about))  # tuples as JSON has them, to compare with what was read
