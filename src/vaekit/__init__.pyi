@@ -6,6 +6,7 @@ from .evaluation import Estimate as Estimate
 from .evaluation import evaluate as evaluate
 from .models import VAE as VAE
 from .models import Bernoulli as Bernoulli
+from .models import BetaBinomial as BetaBinomial
 from .models import CalibratedGaussian as CalibratedGaussian
 from .models import Categorical as Categorical
 from .models import Conditional as Conditional
@@ -18,6 +19,7 @@ from .models import FullGaussian as FullGaussian
 from .models import Gaussian as Gaussian
 from .models import Laplace as Laplace
 from .models import Latent as Latent
+from .models import LogisticMixture as LogisticMixture
 from .models import Mixture as Mixture
 from .models import Mlp as Mlp
 from .models import NegativeBinomial as NegativeBinomial
@@ -28,6 +30,7 @@ from .models import SoftBernoulli as SoftBernoulli
 from .models import Standard as Standard
 from .models import StudentT as StudentT
 from .models import Vamp as Vamp
+from .models import ZeroInflated as ZeroInflated
 from .objectives import Cosine as Cosine
 from .objectives import Detached as Detached
 from .objectives import DoublyReparametrised as DoublyReparametrised

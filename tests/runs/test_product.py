@@ -7,7 +7,8 @@ import torch
 
 from unions import examples, members, name
 from vaekit.evaluation import evaluate
-from vaekit.models import Categorical, FlowPosterior, Likelihood, Posterior, Prior
+from vaekit.models import FlowPosterior, Likelihood, Posterior, Prior
+from vaekit.models.families import OverLevels
 from vaekit.objectives import Objective
 from vaekit.runs import Job, load, make_run, override, preset
 
@@ -25,7 +26,12 @@ TINY = [
 POSTERIORS = [*(p for p in examples(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
 PRIORS = {"mixture": "{kind: mixture, components: 4}", "vamp": "{kind: vamp, components: 4}", "flow": "{kind: flow}"}
 COUNTS = ["data.support=count"]
-DATA = {"bernoulli": ["data.binarise=dynamic"], "poisson": COUNTS, "negative_binomial": COUNTS}
+DATA = {
+    "bernoulli": ["data.binarise=dynamic"],
+    "poisson": COUNTS,
+    "negative_binomial": COUNTS,
+    "zero_inflated": COUNTS,
+}
 
 
 def train_and_load(settings: list[str], folder: Any) -> None:
@@ -44,8 +50,9 @@ def train_and_load(settings: list[str], folder: Any) -> None:
 @pytest.mark.parametrize("prior", examples(Prior), ids=name)
 @pytest.mark.parametrize("posterior", POSTERIORS, ids=name)
 def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) -> None:
-    kind = Categorical(17).kind if likelihood is Categorical else likelihood().kind
-    levels = ", levels: 17" if likelihood is Categorical else ""
+    over_levels = issubclass(likelihood, OverLevels)
+    kind = (likelihood(levels=17) if over_levels else likelihood()).kind
+    levels = ", levels: 17" if over_levels else ""
     settings = [
         f"model.posterior={posterior.kind}",
         f"model.prior={PRIORS.get(prior.kind, prior.kind)}",

@@ -1,7 +1,8 @@
 """What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
 
+from vaekit.models.beta_binomial import BetaBinomial
 from vaekit.models.conditional import Conditional, Log1p, Rescale
-from vaekit.models.counts import NegativeBinomial, Poisson
+from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -13,6 +14,7 @@ from vaekit.models.families import (
 from vaekit.models.heavy_tails import Laplace, StudentT
 from vaekit.models.likelihoods import Likelihood
 from vaekit.models.linear_gaussian import LinearGaussian
+from vaekit.models.logistic_mixture import LogisticMixture
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
@@ -21,6 +23,7 @@ from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 __all__ = [
     "VAE",
     "Bernoulli",
+    "BetaBinomial",
     "CalibratedGaussian",
     "Categorical",
     "Code",
@@ -37,6 +40,7 @@ __all__ = [
     "Likelihood",
     "LinearGaussian",
     "Log1p",
+    "LogisticMixture",
     "Mixture",
     "Mlp",
     "Model",
@@ -51,4 +55,5 @@ __all__ = [
     "Standard",
     "StudentT",
     "Vamp",
+    "ZeroInflated",
 ]

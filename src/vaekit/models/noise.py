@@ -16,8 +16,10 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.beta_binomial import BetaBinomialByMean
 from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.flows import Transformed
+from vaekit.models.logistic_mixture import DiscretisedLogistics
 
 
 class NoiseMap(NamedTuple):
@@ -45,6 +47,8 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     SoftBernoulli: _BINARY,
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
     Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    BetaBinomialByMean: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
+    DiscretisedLogistics: NoiseMap(torch.rand, lambda q: q.noise_shape, lambda q, u: q.from_uniform(u)),
     Transformed: NoiseMap(
         torch.randn,
         lambda q: q.batch_shape + q.event_shape,

@@ -21,6 +21,7 @@ from vaekit.models import (
     NegativeBinomial,
     Rescale,
 )
+from vaekit.models.families import OverLevels
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.runs.tree import Run
@@ -70,14 +71,14 @@ def check_likelihood(head: Likelihood, schema: Schema) -> None:
     """Refuse a likelihood whose support is not the data's, and name the one that fits."""
     support = schema.support
     fits = support.kind in head.accepts
-    if fits and isinstance(head, Categorical):
+    if fits and isinstance(head, OverLevels):
         count = support.count if isinstance(support, Levels) else 2
         fits = head.levels == count
     if fits:
         return
     right = default_likelihood(support if schema.loc is None else schema.stored, schema.kind)
     levels = f", levels: {right.levels}" if isinstance(right, Categorical) else ""
-    given = f"{head.kind} with {head.levels} levels" if isinstance(head, Categorical) else head.kind
+    given = f"{head.kind} with {head.levels} levels" if isinstance(head, OverLevels) else head.kind
     raise ConfigError(
         f"model.likelihood is {given}, which does not fit {schema.name}: its values are {schema.stored}"
         f"{'' if support == schema.stored else f', scaled to {support}'}; use "
