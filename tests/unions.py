@@ -3,11 +3,13 @@
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-# For specs that cannot be made without arguments, or are slow by their defaults; others are made by calling them.
+# For specs that cannot be made without arguments, or whose defaults are slow or wild; others are made by calling them.
 _NEEDED: dict[str, dict[str, Any]] = {
     "Categorical": {"levels": 3},
     "BetaBinomial": {"levels": 7},
     "LogisticMixture": {"levels": 7, "components": 3},
+    "Planar": {"steps": 2},
+    "Radial": {"steps": 2},
 }
 
 

@@ -16,8 +16,10 @@ from vaekit.models.likelihoods import Likelihood
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.logistic_mixture import LogisticMixture
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
+from vaekit.models.planar import Planar, Radial
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
+from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
 __all__ = [
@@ -46,14 +48,19 @@ __all__ = [
     "Model",
     "NegativeBinomial",
     "Network",
+    "Planar",
     "Poisson",
     "Posterior",
+    "PowerSpherical",
     "Prior",
+    "Radial",
     "ResNet",
     "Rescale",
     "SoftBernoulli",
     "Standard",
     "StudentT",
+    "UniformSphere",
     "Vamp",
+    "VonMisesFisher",
     "ZeroInflated",
 ]

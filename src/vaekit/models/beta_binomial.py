@@ -50,8 +50,17 @@ class BetaBinomial(OverLevels):
         mean, second = (shares * level).sum(0) / top, (shares * level**2).sum(0)
         spread = (second - (top * mean) ** 2) / (top * mean * (1 - mean))  # (c + top) / (c + 1)
         concentration = (top - spread).clamp_min(0.1) / (spread - 1).clamp_min(0.1)
-        raw = torch.cat([mean.logit(), concentration.log()])
-        return climbed(lambda raw: (shares * self(raw).base_dist.log_prob(level)).sum(), raw, ROUNDS)  # pyright: ignore[reportAttributeAccessIssue]
+        above = shares.flip(0).cumsum(0).flip(0)[1:]  # chance of a level above 0, 1, ...
+        draws = level[:-1]
+
+        def score(raw: Tensor) -> Tensor:
+            """The mean log-likelihood but for a constant, with ln Gamma(x + a) / Gamma(a) as a sum of ln (a + i)."""
+            logits, log_c = (bounded(part) for part in raw.chunk(2))
+            a, b = (log_c + F.logsigmoid(logits)).exp(), (log_c + F.logsigmoid(-logits)).exp()
+            rising = above * (a + draws).log() + (1 - above).flip(0) * (b + draws).log()
+            return (rising - (a + b + draws).log()).sum()
+
+        return climbed(score, torch.cat([mean.logit(), concentration.log()]), ROUNDS)
 
 
 class BetaBinomialByMean(Distribution):

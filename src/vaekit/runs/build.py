@@ -21,8 +21,9 @@ from vaekit.models import (
     NegativeBinomial,
     Rescale,
 )
+from vaekit.models.distributions import support_of
 from vaekit.models.families import OverLevels
-from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.runs.tree import Run
 
@@ -96,7 +97,9 @@ def build_model(run: Run, schema: Schema) -> VAE:
     generator = new_generator(run.seed, Purpose.WEIGHTS)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(generator.initial_seed())
-        return _assemble(run, schema)
+        model = _assemble(run, schema)
+    _check_same_space(run, model, torch.zeros(1, *schema.shape))
+    return model
 
 
 def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
@@ -166,6 +169,20 @@ def _assemble(run: Run, schema: Schema) -> VAE:
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
     return VAE(posterior, prior, Conditional(decoder, spec.likelihood, shape))
+
+
+@torch.no_grad()
+def _check_same_space(run: Run, model: VAE, x: torch.Tensor) -> None:
+    """Refuse a prior whose draws the posterior could not have made, or the other way around."""
+    (q,), p = model.encode(x).posteriors, model.prior()
+    for drawn, other in ((q, p), (p, q)):
+        space = support_of(other)
+        if space is not None and not space.check(draw_from(drawn, (8,), new_generator(run.seed))).all():
+            raise ConfigError(
+                f"model.posterior is {run.model.posterior.kind} and model.prior is {run.model.prior.kind}, but their z "
+                f"are not of one space ({support_of(q)}, and {support_of(p)}): use model.prior=uniform_sphere or vamp "
+                "with von_mises_fisher and power_spherical, and other priors with other posteriors"
+            )
 
 
 @torch.no_grad()
