@@ -3,8 +3,14 @@
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-# Only for specs that cannot be made without arguments; every other member is made by calling it.
-_NEEDED: dict[str, dict[str, Any]] = {"Categorical": {"levels": 3}}
+# For specs that cannot be made without arguments, or whose defaults are slow or wild; others are made by calling them.
+_NEEDED: dict[str, dict[str, Any]] = {
+    "Categorical": {"levels": 3},
+    "BetaBinomial": {"levels": 7},
+    "LogisticMixture": {"levels": 7, "components": 3},
+    "Planar": {"steps": 2},
+    "Radial": {"steps": 2},
+}
 
 
 def members(union: Any) -> list[type]:

@@ -5,8 +5,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from vaekit.models import Laplace, NegativeBinomial, Poisson, StudentT
-from vaekit.models.counts import NegativeBinomialByMean, _log_rising
+from vaekit.models import Laplace, NegativeBinomial, Poisson, StudentT, ZeroInflated
+from vaekit.models.counts import NegativeBinomialByMean, log_rising
 from vaekit.models.noise import draw_from, new_generator
 
 
@@ -39,14 +39,39 @@ def test_a_negative_binomial_of_large_r_is_a_poisson_in_value_and_gradient_even_
         torch.testing.assert_close(*slopes, rtol=tolerance, atol=tolerance)
 
 
+def test_a_zero_inflated_count_is_a_zero_or_a_count() -> None:
+    p = ZeroInflated()(double(1.2, 0.3, -0.4)[None], (1,))
+    counts = NegativeBinomial()(double(1.2, 0.3)[None], (1,))
+    x = torch.arange(4000, dtype=torch.float64)[:, None, None]
+    zero = double(-0.4).sigmoid()
+    expected = (1 - zero) * counts.log_prob(x).exp()
+    expected[0] += zero
+    found = p.log_prob(x).exp()
+    torch.testing.assert_close(found, expected)
+    assert found.sum() == pytest.approx(1)
+    torch.testing.assert_close((found[..., None] * x).sum(0), p.mean)
+    torch.testing.assert_close((found[..., None] * x**2).sum(0) - p.mean**2, p.variance)
+    never = ZeroInflated()(torch.tensor([[1.2, 0.3, -1e6]]), (1,)).log_prob(x.float())
+    torch.testing.assert_close(never, counts.log_prob(x).float(), rtol=1e-5, atol=1e-4)
+
+
+def test_the_start_of_zero_inflated_counts_finds_what_they_were_drawn_with() -> None:
+    raw = double(2.0, 0.7, -0.5)
+    x = draw_from(ZeroInflated()(raw[None], (1,)), (2000,), new_generator(3))[:, 0]
+    torch.testing.assert_close(ZeroInflated().start(x), raw, rtol=0, atol=0.25)
+
+
 def test_the_series_meets_the_exact_form_where_they_change_over() -> None:
     x = double(0, 1, 10, 1000)
-    below, above = (_log_rising(x, double(r).expand(4)) for r in (100.0, 100.0 + 1e-9))
+    below, above = (log_rising(x, double(r).expand(4)) for r in (100.0, 100.0 + 1e-9))
     torch.testing.assert_close(below, above, rtol=1e-8, atol=1e-7)
 
 
+ZERO = (ZeroInflated(), double(1.2, 0.3, -0.4))
+
+
 def test_draws_of_counts_have_their_mean_and_variance() -> None:
-    for head, raw in ((Poisson(), double(1.2)), (NegativeBinomial(), double(1.2, 0.3))):
+    for head, raw in ((Poisson(), double(1.2)), (NegativeBinomial(), double(1.2, 0.3)), ZERO):
         p = head(raw[None], (1,))
         x = draw_from(p, (40_000,), new_generator(1))
         assert abs(x.mean() - p.mean) < 4 * (p.variance / 40_000).sqrt()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from unions import examples, name
-from vaekit.models import CalibratedGaussian, Conditional, Conv, Gaussian, Likelihood, Mlp
+from vaekit.models import CalibratedGaussian, Conditional, Conv, Gaussian, Likelihood, LogisticMixture, Mlp
 from vaekit.models.families import LOG_VARIANCE_BOUND, Head, LearnedScale, soft_bound
 from vaekit.models.noise import draw_from, new_generator
 
@@ -59,7 +59,11 @@ def rows(head: Head, n: int = 400) -> Tensor:
     return draw_from(built(raw, EVENT), (n,), new_generator(5))
 
 
-@pytest.mark.parametrize("head", examples(Likelihood), ids=name)
+# the start of a mixture comes near the best, which is one of many
+BY_FORMULA = [head for head in examples(Likelihood) if not isinstance(head, LogisticMixture)]
+
+
+@pytest.mark.parametrize("head", BY_FORMULA, ids=name)
 def test_start_is_the_best_constant(head: Head) -> None:
     x, built = rows(head), head.build(EVENT)
     start = built.start(x)

@@ -37,6 +37,7 @@ def test_the_likelihood_is_chosen_from_the_support(settings, kind):
     [
         (["model.likelihood=bernoulli"], r"17 levels .*model.likelihood=\{kind: categorical, levels: 17\}"),
         (["model.likelihood={kind: categorical, levels: 16}"], r"levels: 17\}"),
+        (["model.likelihood=beta_binomial"], r"beta_binomial with 256 levels, which does not fit .*17 levels"),
         (["data.binarise=dynamic", "model.likelihood=continuous_bernoulli"], r"binary.*\{kind: bernoulli\}"),
         (["data.scale=standard", "model.likelihood=soft_bernoulli"], r"which does not fit digits"),
     ],

@@ -6,8 +6,19 @@ import pytest
 import torch
 
 from unions import examples, members, name
+from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
-from vaekit.models import Categorical, FlowPosterior, Likelihood, Posterior, Prior
+from vaekit.models import (
+    FlowPosterior,
+    Likelihood,
+    Posterior,
+    PowerSpherical,
+    Prior,
+    UniformSphere,
+    Vamp,
+    VonMisesFisher,
+)
+from vaekit.models.families import OverLevels
 from vaekit.objectives import Objective
 from vaekit.runs import Job, load, make_run, override, preset
 
@@ -25,7 +36,12 @@ TINY = [
 POSTERIORS = [*(p for p in examples(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
 PRIORS = {"mixture": "{kind: mixture, components: 4}", "vamp": "{kind: vamp, components: 4}", "flow": "{kind: flow}"}
 COUNTS = ["data.support=count"]
-DATA = {"bernoulli": ["data.binarise=dynamic"], "poisson": COUNTS, "negative_binomial": COUNTS}
+DATA = {
+    "bernoulli": ["data.binarise=dynamic"],
+    "poisson": COUNTS,
+    "negative_binomial": COUNTS,
+    "zero_inflated": COUNTS,
+}
 
 
 def train_and_load(settings: list[str], folder: Any) -> None:
@@ -40,12 +56,28 @@ def train_and_load(settings: list[str], folder: Any) -> None:
     assert drawn.equal(load(folder).generate(3, generator=torch.Generator().manual_seed(1)))
 
 
+def of_one_space(posterior: Any, prior: Any) -> bool:
+    on_sphere = isinstance(posterior, VonMisesFisher | PowerSpherical)
+    return isinstance(prior, Vamp) or isinstance(prior, UniformSphere) == on_sphere
+
+
+PAIRS = [pytest.param(q, p, id=f"{q.kind}-{p.kind}") for q in POSTERIORS for p in examples(Prior) if of_one_space(q, p)]
+STRANGERS = [(q, p) for q in POSTERIORS for p in examples(Prior) if not of_one_space(q, p)]
+
+
+@pytest.mark.parametrize(("posterior", "prior"), STRANGERS, ids=name)
+def test_a_posterior_and_a_prior_of_different_spaces_are_refused(posterior: Any, prior: Any) -> None:
+    kinds = [f"model.posterior={posterior.kind}", f"model.prior={prior.kind}"]
+    with pytest.raises(ConfigError, match="not of one space"):
+        Job.start(make_run(override(preset("digits"), [*TINY, *kinds])))
+
+
 @pytest.mark.parametrize("likelihood", members(Likelihood), ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("prior", examples(Prior), ids=name)
-@pytest.mark.parametrize("posterior", POSTERIORS, ids=name)
+@pytest.mark.parametrize(("posterior", "prior"), PAIRS)
 def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) -> None:
-    kind = Categorical(17).kind if likelihood is Categorical else likelihood().kind
-    levels = ", levels: 17" if likelihood is Categorical else ""
+    over_levels = issubclass(likelihood, OverLevels)
+    kind = (likelihood(levels=17) if over_levels else likelihood()).kind
+    levels = ", levels: 17" if over_levels else ""
     settings = [
         f"model.posterior={posterior.kind}",
         f"model.prior={PRIORS.get(prior.kind, prior.kind)}",
@@ -58,5 +90,7 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
 @pytest.mark.parametrize("objective", examples(Objective), ids=name)
 @pytest.mark.parametrize("prior", examples(Prior), ids=name)
 def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) -> None:
-    prior_setting = PRIORS.get(prior.kind, prior.kind)
-    train_and_load([f"objective={{kind: {objective.kind}}}", f"model.prior={prior_setting}"], tmp_path / "run")
+    settings = [f"objective={{kind: {objective.kind}}}", f"model.prior={PRIORS.get(prior.kind, prior.kind)}"]
+    if isinstance(prior, UniformSphere):
+        settings += ["model.posterior=von_mises_fisher"]
+    train_and_load(settings, tmp_path / "run")

@@ -60,7 +60,16 @@ def sample_command(
         "seed": seed,
         "weights": opened.weights,
     }
-    print_json({"out": str(out), "rows": n, "what": what, **settings, "fitted": chosen.facts or None})
+    print_json(
+        {
+            "out": str(out),
+            "rows": n,
+            "what": what,
+            **settings,
+            "weights": opened.weights,
+            "fitted": chosen.facts or None,
+        }
+    )
 
 
 def context_for(opened: Opened, label: str | None, n: int) -> torch.Tensor | None:

@@ -1,7 +1,8 @@
 """What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
 
+from vaekit.models.beta_binomial import BetaBinomial
 from vaekit.models.conditional import Conditional, Log1p, Rescale
-from vaekit.models.counts import NegativeBinomial, Poisson
+from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.dense_ladder import Dense
 from vaekit.models.families import (
     Bernoulli,
@@ -16,15 +17,19 @@ from vaekit.models.heavy_tails import Laplace, StudentT
 from vaekit.models.ladder import Ladder
 from vaekit.models.likelihoods import Likelihood
 from vaekit.models.linear_gaussian import LinearGaussian
+from vaekit.models.logistic_mixture import LogisticMixture
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
+from vaekit.models.planar import Planar, Radial
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
+from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
 __all__ = [
     "VAE",
     "Bernoulli",
+    "BetaBinomial",
     "CalibratedGaussian",
     "Categorical",
     "Code",
@@ -48,19 +53,26 @@ __all__ = [
     "Likelihood",
     "LinearGaussian",
     "Log1p",
+    "LogisticMixture",
     "Mixture",
     "Mlp",
     "Model",
     "NegativeBinomial",
     "Network",
+    "Planar",
     "Poisson",
     "Posterior",
+    "PowerSpherical",
     "Prior",
+    "Radial",
     "ResNet",
     "Rescale",
     "Sampler",
     "SoftBernoulli",
     "Standard",
     "StudentT",
+    "UniformSphere",
     "Vamp",
+    "VonMisesFisher",
+    "ZeroInflated",
 ]

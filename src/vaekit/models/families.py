@@ -20,6 +20,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models import distributions as own
+from vaekit.models.starts import counts_of_levels
 from vaekit.spec import spec
 
 Shape = tuple[int, ...]
@@ -239,8 +240,16 @@ class ContinuousBernoulli(Head):
         return own.logits_of_mean(_smoothed_mean(x))
 
 
+class OverLevels(Head):
+    """A family over the levels 0, ..., levels-1 of each dimension; `levels` must be the data's. Abstract."""
+
+    levels: int
+    accepts = ("levels", "binary")
+    integers = True
+
+
 @spec
-class Categorical(Head):
+class Categorical(OverLevels):
     """Categorical over the levels 0, ..., levels-1 of each dimension (the tutorial's formulation 1).
 
     The network gives `levels` logits for each dimension.
@@ -253,8 +262,6 @@ class Categorical(Head):
     kind: Literal["categorical"] = "categorical"
 
     family = own.Categorical
-    accepts = ("levels", "binary")
-    integers = True
 
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) * self.levels
@@ -268,8 +275,7 @@ class Categorical(Head):
         return independent(own.Categorical(self.arguments(raw, event_shape)["logits"], -dims - 1), dims)
 
     def start(self, x: Tensor) -> Tensor:
-        counts = torch.stack([(x == level).sum(0) for level in range(self.levels)])
-        return ((counts + 1) / (len(x) + self.levels)).log().flatten()
+        return ((counts_of_levels(x, self.levels) + 1) / (len(x) + self.levels)).log().flatten()
 
 
 def floating(x: Tensor) -> Tensor:

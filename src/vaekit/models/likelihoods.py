@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vaekit.models.counts import NegativeBinomial, Poisson
+from vaekit.models.beta_binomial import BetaBinomial
+from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -14,6 +15,7 @@ from vaekit.models.families import (
     SoftBernoulli,
 )
 from vaekit.models.heavy_tails import Laplace, StudentT
+from vaekit.models.logistic_mixture import LogisticMixture
 from vaekit.spec import by_kind
 
 Likelihood = Annotated[
@@ -21,12 +23,15 @@ Likelihood = Annotated[
     | SoftBernoulli
     | ContinuousBernoulli
     | Categorical
+    | BetaBinomial
+    | LogisticMixture
     | Gaussian
     | CalibratedGaussian
     | Laplace
     | StudentT
     | Poisson
-    | NegativeBinomial,
+    | NegativeBinomial
+    | ZeroInflated,
     Field(discriminator="kind"),
     by_kind,
 ]

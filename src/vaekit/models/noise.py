@@ -16,8 +16,11 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.beta_binomial import BetaBinomialByMean
+from vaekit.models.directions import PowerSpherical, UniformDirection, VonMisesFisher
 from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.flows import Transformed
+from vaekit.models.logistic_mixture import DiscretisedLogistics
 
 
 class NoiseMap(NamedTuple):
@@ -33,6 +36,7 @@ class NoiseMap(NamedTuple):
 
 
 _BINARY = NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype))
+_DIRECTION = NoiseMap(torch.randn, lambda q: q.noise_shape, lambda q, e: q.push(e))
 _MAPS: dict[type[Distribution], NoiseMap] = {
     td.Normal: NoiseMap(torch.randn, lambda q: q.batch_shape, lambda q, e: torch.addcmul(q.loc, q.scale, e)),
     td.MultivariateNormal: NoiseMap(
@@ -45,6 +49,11 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     SoftBernoulli: _BINARY,
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
     Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    BetaBinomialByMean: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
+    DiscretisedLogistics: NoiseMap(torch.rand, lambda q: q.noise_shape, lambda q, u: q.from_uniform(u)),
+    VonMisesFisher: _DIRECTION,
+    PowerSpherical: _DIRECTION,
+    UniformDirection: NoiseMap(torch.randn, lambda q: q.batch_shape + q.event_shape, lambda q, e: q.push(e)),
     Transformed: NoiseMap(
         torch.randn,
         lambda q: q.batch_shape + q.event_shape,

@@ -11,6 +11,8 @@ from torch.distributions import Distribution
 
 from vaekit.models.families import Gaussian, Head, Shape, soft_bound
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.models.planar import Planar, Radial
+from vaekit.models.sphere import PowerSpherical, VonMisesFisher
 from vaekit.spec import by_kind, spec
 
 
@@ -100,4 +102,8 @@ class FlowHead(nn.Module, Head):
         return self.network(raw)
 
 
-Posterior = Annotated[Gaussian | FullGaussian | FlowPosterior, Field(discriminator="kind"), by_kind]
+Posterior = Annotated[
+    Gaussian | FullGaussian | FlowPosterior | Planar | Radial | VonMisesFisher | PowerSpherical,
+    Field(discriminator="kind"),
+    by_kind,
+]

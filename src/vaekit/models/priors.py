@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import Gaussian, Shape, independent
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.models.sphere import UniformSphere
 from vaekit.spec import by_kind, spec
 
 Components = Annotated[int, Field(ge=1, le=100_000)]
@@ -169,7 +170,7 @@ class Flow:
         return FlowNetwork(self.flow, size, self.transforms, self.hidden, context)
 
 
-Prior = Annotated[Standard | Mixture | Vamp | Flow, Field(discriminator="kind"), by_kind]
+Prior = Annotated[Standard | Mixture | Vamp | Flow | UniformSphere, Field(discriminator="kind"), by_kind]
 
 
 def mixture(components: Distribution, logits: Tensor) -> Distribution:

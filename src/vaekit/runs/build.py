@@ -24,8 +24,9 @@ from vaekit.models import (
     Rescale,
 )
 from vaekit.models.context import with_context
-from vaekit.models.families import Shape
-from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.distributions import support_of
+from vaekit.models.families import OverLevels, Shape
+from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
@@ -74,14 +75,14 @@ def check_likelihood(head: Likelihood, schema: Schema) -> None:
     """Refuse a likelihood whose support is not the data's, and name the one that fits."""
     support = schema.support
     fits = support.kind in head.accepts
-    if fits and isinstance(head, Categorical):
+    if fits and isinstance(head, OverLevels):
         count = support.count if isinstance(support, Levels) else 2
         fits = head.levels == count
     if fits:
         return
     right = default_likelihood(support if schema.loc is None else schema.stored, schema.kind)
     levels = f", levels: {right.levels}" if isinstance(right, Categorical) else ""
-    given = f"{head.kind} with {head.levels} levels" if isinstance(head, Categorical) else head.kind
+    given = f"{head.kind} with {head.levels} levels" if isinstance(head, OverLevels) else head.kind
     raise ConfigError(
         f"model.likelihood is {given}, which does not fit {schema.name}: its values are {schema.stored}"
         f"{'' if support == schema.stored else f', scaled to {support}'}; use "
@@ -99,7 +100,9 @@ def build_model(run: Run, schema: Schema) -> VAE | Ladder:
     generator = new_generator(run.seed, Purpose.WEIGHTS)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(generator.initial_seed())
-        return _assemble(run, schema)
+        model = _assemble(run, schema)
+    _check_same_space(run, model, schema)
+    return model
 
 
 def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
@@ -179,6 +182,24 @@ def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Mo
     posterior = Conditional(encoder, head, size, transform)
     prior = spec.prior.build(spec.latent, posterior, shape, context)
     return VAE(posterior, prior, Conditional(with_context(decoder, size, context), likelihood, shape))
+
+
+@torch.no_grad()
+def _check_same_space(run: Run, model: VAE | Ladder, schema: Schema) -> None:
+    """Refuse a prior whose draws the posterior could not have made, or the other way around."""
+    context = None if schema.context is None else torch.zeros(1, len(schema.context.names))
+    q, p = (
+        model.encode(torch.zeros(1, *schema.shape), context).posteriors[0],
+        model.prior(*(() if context is None else (context,))),
+    )
+    for drawn, other in ((q, p), (p, q)):
+        space = support_of(other)
+        if space is not None and not space.check(draw_from(drawn, (8,), new_generator(run.seed))).all():
+            raise ConfigError(
+                f"model.posterior is {run.model.posterior.kind} and model.prior is {run.model.prior.kind}, but their z "
+                f"are not of one space ({support_of(q)}, and {support_of(p)}): use model.prior=uniform_sphere or vamp "
+                "with von_mises_fisher and power_spherical, and other priors with other posteriors"
+            )
 
 
 @torch.no_grad()
