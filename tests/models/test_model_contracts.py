@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from unions import examples, members, name
+from unions import examples, members, name, over_real
 from vaekit.models import VAE, Conditional, Conv, Flow, Gaussian, Likelihood, Mlp, Network, Prior, Standard
 from vaekit.models.families import Head
 from vaekit.models.networks import Linear
@@ -24,7 +24,7 @@ UNIONS = [Likelihood, Network, Prior]
 
 every_likelihood = pytest.mark.parametrize("head", examples(Likelihood), ids=name)
 every_network = pytest.mark.parametrize("network", examples(Network), ids=name)
-every_prior = pytest.mark.parametrize("prior", examples(Prior), ids=name)
+every_prior = pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 
 
 def likelihood_of(head: Head, event: tuple[int, ...], latents: int = 3) -> Conditional:

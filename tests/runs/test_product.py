@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from unions import examples, members, name
+from unions import examples, members, name, over_real
 from vaekit.evaluation import evaluate
 from vaekit.models import Categorical, FlowPosterior, Likelihood, Posterior, Prior
 from vaekit.objectives import Objective
@@ -22,7 +22,7 @@ TINY = [
     "model.encoder={kind: mlp, widths: [8]}",
     "model.decoder={kind: mlp, widths: [8]}",
 ]
-POSTERIORS = [*(p for p in examples(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
+POSTERIORS = [*(p for p in over_real(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
 PRIORS = {"mixture": "{kind: mixture, components: 4}", "vamp": "{kind: vamp, components: 4}", "flow": "{kind: flow}"}
 COUNTS = ["data.support=count"]
 DATA = {"bernoulli": ["data.binarise=dynamic"], "poisson": COUNTS, "negative_binomial": COUNTS}
@@ -41,7 +41,7 @@ def train_and_load(settings: list[str], folder: Any) -> None:
 
 
 @pytest.mark.parametrize("likelihood", members(Likelihood), ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+@pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 @pytest.mark.parametrize("posterior", POSTERIORS, ids=name)
 def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) -> None:
     kind = Categorical(17).kind if likelihood is Categorical else likelihood().kind
@@ -56,7 +56,7 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
 
 
 @pytest.mark.parametrize("objective", examples(Objective), ids=name)
-@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+@pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) -> None:
     prior_setting = PRIORS.get(prior.kind, prior.kind)
     train_and_load([f"objective={{kind: {objective.kind}}}", f"model.prior={prior_setting}"], tmp_path / "run")

@@ -1,7 +1,10 @@
 """What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
 
+from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes
+from vaekit.models.codes import CodeSpace
 from vaekit.models.conditional import Conditional, Log1p, Rescale
 from vaekit.models.counts import NegativeBinomial, Poisson
+from vaekit.models.discrete import Anneal, BernoulliPosterior, CategoricalPosterior
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -16,20 +19,28 @@ from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
+from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
 __all__ = [
     "VAE",
+    "Anneal",
+    "AutoregressiveCodes",
     "Bernoulli",
+    "BernoulliPosterior",
     "CalibratedGaussian",
     "Categorical",
+    "CategoricalPosterior",
     "Code",
+    "CodeSpace",
     "Conditional",
     "ContinuousBernoulli",
     "Conv",
     "Draw",
+    "FactorisedCodes",
     "Flow",
     "FlowPosterior",
+    "FsqPosterior",
     "FullGaussian",
     "Gaussian",
     "Laplace",
@@ -51,4 +62,5 @@ __all__ = [
     "Standard",
     "StudentT",
     "Vamp",
+    "VqPosterior",
 ]

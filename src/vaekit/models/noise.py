@@ -16,6 +16,8 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.code_priors import Autoregressive
+from vaekit.models.codes import Factorised, Quantised
 from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.flows import Transformed
 
@@ -45,6 +47,13 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     SoftBernoulli: _BINARY,
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
     Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    Factorised: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    Autoregressive: NoiseMap(torch.rand, lambda q: q.noise_shape, lambda q, u: q.from_uniform(u)),
+    Quantised: NoiseMap(  # needs no noise: of each sample there are no numbers of it
+        torch.rand,
+        lambda q: Size((*q.batch_shape, 0)),
+        lambda q, u: q.rsample(u.shape[: u.dim() - 1 - len(q.batch_shape)]),
+    ),
     Transformed: NoiseMap(
         torch.randn,
         lambda q: q.batch_shape + q.event_shape,

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.discrete import BernoulliPosterior, CategoricalPosterior
 from vaekit.models.families import Gaussian, Head, Shape, soft_bound
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.spec import by_kind, spec
 
 
@@ -100,4 +102,8 @@ class FlowHead(nn.Module, Head):
         return self.network(raw)
 
 
-Posterior = Annotated[Gaussian | FullGaussian | FlowPosterior, Field(discriminator="kind"), by_kind]
+Posterior = Annotated[
+    Gaussian | FullGaussian | FlowPosterior | CategoricalPosterior | BernoulliPosterior | VqPosterior | FsqPosterior,
+    Field(discriminator="kind"),
+    by_kind,
+]

@@ -1,4 +1,4 @@
-"""Priors: modules whose call returns p(z)."""
+"""Priors: modules whose call returns p(z). A spec says `over` which supports of z it can be."""
 
 import math
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes, FactorisedPrior, space_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import Gaussian, Shape, independent
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
@@ -34,7 +35,7 @@ class StandardPrior(nn.Module):
 
 @spec
 class Standard:
-    """The standard normal prior, N(0, I).
+    """The standard normal prior, N(0, I); for a discrete z, the uniform one over its codes.
 
     >>> Standard().build(16)().event_shape
     torch.Size([16])
@@ -42,8 +43,11 @@ class Standard:
 
     kind: Literal["standard"] = "standard"
 
-    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> StandardPrior:
-        return StandardPrior(size)
+    over = ("real", "discrete")
+
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> nn.Module:
+        space = space_of(posterior)
+        return StandardPrior(size) if space is None else FactorisedPrior(space, learned=False)
 
 
 class MixturePrior(nn.Module):
@@ -72,6 +76,8 @@ class Mixture:
 
     components: Components = 100
     kind: Literal["mixture"] = "mixture"
+
+    over = ("real",)
 
     def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> MixturePrior:
         return MixturePrior(size, self.components)
@@ -119,6 +125,8 @@ class Vamp:
     components: Components = 500
     kind: Literal["vamp"] = "vamp"
 
+    over = ("real",)
+
     def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> VampPrior:
         if not isinstance(posterior, Conditional):
             raise ValueError("a vamp prior is made of posteriors: it needs one that is Conditional(network, head)")
@@ -140,11 +148,15 @@ class Flow:
     hidden: Widths = (64, 64)
     kind: Literal["flow"] = "flow"
 
+    over = ("real",)
+
     def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> FlowNetwork:
         return FlowNetwork(self.flow, size, self.transforms, self.hidden)
 
 
-Prior = Annotated[Standard | Mixture | Vamp | Flow, Field(discriminator="kind"), by_kind]
+Prior = Annotated[
+    Standard | Mixture | Vamp | Flow | FactorisedCodes | AutoregressiveCodes, Field(discriminator="kind"), by_kind
+]
 
 
 def mixture(components: Distribution, logits: Tensor) -> Distribution:

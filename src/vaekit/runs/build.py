@@ -1,5 +1,6 @@
 """Where settings meet data and become parts: the likelihood, the model, and whether they fit in memory."""
 
+import math
 import os
 from dataclasses import replace
 from typing import Literal
@@ -21,8 +22,11 @@ from vaekit.models import (
     NegativeBinomial,
     Rescale,
 )
+from vaekit.models.codes import check_enumerable
+from vaekit.models.discrete import DiscreteHead
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
+from vaekit.models.quantised import Codebooks
 from vaekit.runs.tree import Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -100,8 +104,10 @@ def build_model(run: Run, schema: Schema) -> VAE:
 
 def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
     """Start what is best started from training rows: with `model.bias_start` the decoder's output bias at the best fit
-    without latents, and a vamp prior's pseudo-inputs at some rows."""
-    if not (run.model.bias_start or isinstance(model.prior, VampPrior)):
+    without latents, a vamp prior's pseudo-inputs at some rows, and code vectors at what the encoder makes of some."""
+    assert isinstance(model.posterior, Conditional)
+    codebooks = model.posterior.head
+    if not (run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
         return
     x = data.train.batch(data.train.some(ROWS_TO_START_FROM), new_generator(run.seed, Purpose.WEIGHTS, 1))
     if run.model.bias_start:
@@ -109,6 +115,9 @@ def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
         model.likelihood.start_from(x)
     if isinstance(model.prior, VampPrior):
         model.prior.start_from(x)
+    if isinstance(codebooks, Codebooks):
+        with torch.no_grad():
+            codebooks.start_from(model.posterior.raw(x), new_generator(run.seed, Purpose.WEIGHTS, 2))
 
 
 def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
@@ -122,7 +131,9 @@ def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
             weights = sum(p.numel() for p in _assemble(run, schema).parameters())
     else:
         weights = sum(p.numel() for p in model.parameters())
-        numbers = _numbers_per_sample(model, torch.zeros(1, *schema.shape), torch.zeros(1, run.model.latent))
+        numbers = _numbers_per_sample(
+            model, torch.zeros(1, *schema.shape), torch.zeros(1, *run.model.posterior.z_shape(run.model.latent))
+        )
     needed = (weights * BYTES_PER_WEIGHT + rows * (numbers + 4 * run.model.latent) * BYTES_PER_ACTIVATION) / 1e9
     allowed = run.limit.memory_gb or _physical_memory_gb() / 2
     if needed > allowed:
@@ -158,13 +169,30 @@ def _assemble(run: Run, schema: Schema) -> VAE:
     if isinstance(support, Count):
         scale = Log1p()
     try:
-        encoder = spec.encoder.build(shape, head.features((spec.latent,)))
-        decoder = spec.decoder.build((spec.latent,), spec.likelihood.features(shape), shape)
-        posterior = Conditional(encoder, head, (spec.latent,), scale)
-        prior = spec.prior.build(spec.latent, posterior, shape)
+        z_shape, (seen, view) = head.z_shape(spec.latent), head.as_seen(spec.latent)
+        encoder = spec.encoder.build(shape, head.features(z_shape))
+        decoder = spec.decoder.build(seen, spec.likelihood.features(shape), shape)
+        posterior = Conditional(encoder, head, z_shape, scale)
+        _check_latents(run, posterior)
+        prior = spec.prior.build(math.prod(z_shape), posterior, shape)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
-    return VAE(posterior, prior, Conditional(decoder, spec.likelihood, shape))
+    return VAE(posterior, prior, Conditional(decoder, spec.likelihood, shape, view))
+
+
+def _check_latents(run: Run, posterior: Conditional) -> None:
+    """Refuse a prior that is not over this kind of z, and a gradient that such z do not carry."""
+    head, prior, gradient = run.model.posterior, run.model.prior, run.objective.gradient
+    if head.support_of_z not in prior.over:
+        raise ConfigError(
+            f"model.prior is {prior.kind}, over {' or '.join(prior.over)} z, and model.posterior is {head.kind}, whose "
+            f"z is {head.support_of_z}: use model.prior=standard, or another posterior"
+        )
+    if why := head.why_not(gradient.path, gradient.score, gradient.every):
+        raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
+    if gradient.every and isinstance(posterior.head, DiscreteHead):
+        space = posterior.head.space(posterior.event_shape or ())
+        check_enumerable(space.positions, space.classes)
 
 
 @torch.no_grad()
