@@ -55,6 +55,23 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
     train_and_load(settings, tmp_path / "run")
 
 
+DISCRETE = {
+    "categorical": ["model.posterior={kind: categorical, classes: 4}", "objective.gradient=score"],
+    "gumbel": ["model.posterior={kind: categorical, classes: 4, temperature: {start: 1.0, end: 0.5}}"],
+    "bernoulli": ["model.posterior=bernoulli", "objective={kind: iwae, samples: 3, gradient: score}"],
+    "enumerated": ["model.posterior=bernoulli", "objective.gradient=enumerate"],
+    "vq": ["model.posterior={kind: vq, classes: 6, dim: 2}"],
+    "residual": ["model.posterior={kind: vq, classes: 6, dim: 2, depth: 2}", "objective={kind: iwae, samples: 2}"],
+    "fsq": ["model.posterior={kind: fsq, levels: [4, 3]}"],
+}
+
+
+@pytest.mark.parametrize("prior", ["standard", "factorised", "{kind: autoregressive, width: 8}"])
+@pytest.mark.parametrize("posterior", DISCRETE)
+def test_every_discrete_posterior_with_every_prior_over_codes(posterior: str, prior: str, tmp_path) -> None:
+    train_and_load([*DISCRETE[posterior], f"model.prior={prior}"], tmp_path / "run")
+
+
 @pytest.mark.parametrize("objective", examples(Objective), ids=name)
 @pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) -> None:

@@ -17,6 +17,7 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import Model
 from vaekit.models.blocks import BLOCK, in_blocks
+from vaekit.models.codes import centre
 from vaekit.runs import Opened, open_rows, open_run
 from vaekit.world import World
 
@@ -112,7 +113,8 @@ def _check(out: Path, data: str | None, world: World) -> None:
 def _codes(
     opened: Opened, rows: Rows | StreamedRows, part: slice, advance: Callable[[int], object]
 ) -> Iterator[Columns]:
-    """Row numbers, posterior means and scales, and labels where there are any, a block at a time."""
+    """Row numbers, posterior means (of a discrete z the most probable value) and scales, and labels where there are
+    any, a block at a time."""
     for start in range(part.start, part.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, part.stop))
         mean, scale = in_blocks(partial(_moments, opened.model), rows.batch(index))
@@ -125,7 +127,7 @@ def _codes(
 
 def _moments(model: Model, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     (q,) = model.encode(x).posteriors
-    return q.mean, q.stddev
+    return centre(q), q.stddev
 
 
 def _write_parquet(out: Path, blocks: Iterator[Columns], world: World) -> None:

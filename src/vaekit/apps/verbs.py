@@ -109,7 +109,7 @@ def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, 
     _alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
-    z = torch.from_numpy(read_latents(latents, opened.run.model.latent)).to(device)
+    z = torch.from_numpy(read_latents(latents, opened.run.model.z_size)).to(device)
     with progress("decoding", len(z)) as advance:
         blocks = []
         for part in z.split(AT_A_TIME):

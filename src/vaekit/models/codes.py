@@ -166,6 +166,11 @@ class Factorised(Distribution):
         raise NotImplementedError("code vectors have no mean that is one of them")
 
 
+def centre(q: Distribution) -> Tensor:
+    """The z that stands for q: its mean, or the most probable value of a discrete z."""
+    return q.mode if isinstance(q, Factorised) else q.mean
+
+
 def check_enumerable(positions: int, classes: int) -> None:
     if classes**positions > MOST_ENUMERATED:
         raise ValueError(

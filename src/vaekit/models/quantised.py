@@ -160,7 +160,7 @@ class Codebooks(nn.Module, QuantisedHead):
         self.share.lerp_(seen[..., 0] / number.clamp_min(1), fresh)
         self.total.lerp_(seen[..., 1:] / number.clamp_min(1), fresh)
         tiny = torch.finfo(self.share.dtype).tiny
-        enough = self.share > 1e6 * tiny
+        enough = (self.share > 1e6 * tiny) & (number > 0)
         means = self.total / self.share.clamp_min(1e6 * tiny).unsqueeze(-1)
         self.vectors.copy_(torch.where(enough.unsqueeze(-1), means, self.vectors))
         if self.settings.revive_below:

@@ -97,10 +97,10 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
     except (ModelFileError, ValueError):
         environment = {}
         missing += ["There is no readable environment.json, so it is not known what the run ran on."]
-    image, latent = opened.schema.kind == "image", opened.run.model.latent
+    image, size = opened.schema.kind == "image", opened.run.model.z_size
     shown = SAMPLES if image else TABLE_ROWS
     with evaluating(opened.model):
-        kind = measure(opened.model.decode((torch.zeros(1, latent),)))
+        kind = measure(opened.model.decode((torch.zeros(1, size),)))
     return RunFacts(
         label=opened.run.name,
         folder=opened.folder.path,
@@ -117,7 +117,9 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         held_out=held_out,
         prior_means=_from_prior(opened, shown, mean=True),
         prior_draws=_from_prior(opened, shown, mean=False),
-        manifold=_manifold(opened) if image and latent == 2 else None,
+        manifold=_manifold(opened)
+        if image and size == 2 and opened.run.model.posterior.support_of_z == "real"
+        else None,
         missing=tuple(missing),
     )
 

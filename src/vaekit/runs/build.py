@@ -131,10 +131,8 @@ def check_memory(run: Run, schema: Schema, model: VAE | None = None) -> None:
             weights = sum(p.numel() for p in _assemble(run, schema).parameters())
     else:
         weights = sum(p.numel() for p in model.parameters())
-        numbers = _numbers_per_sample(
-            model, torch.zeros(1, *schema.shape), torch.zeros(1, *run.model.posterior.z_shape(run.model.latent))
-        )
-    needed = (weights * BYTES_PER_WEIGHT + rows * (numbers + 4 * run.model.latent) * BYTES_PER_ACTIVATION) / 1e9
+        numbers = _numbers_per_sample(model, torch.zeros(1, *schema.shape), torch.zeros(1, run.model.z_size))
+    needed = (weights * BYTES_PER_WEIGHT + rows * (numbers + 4 * run.model.z_size) * BYTES_PER_ACTIVATION) / 1e9
     allowed = run.limit.memory_gb or _physical_memory_gb() / 2
     if needed > allowed:
         raise ConfigError(

@@ -1,5 +1,6 @@
 """Run: the one typed tree of settings, YAML <-> tree <-> `path=value`."""
 
+import math
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +17,7 @@ class ModelSpec:
     """What to build.
 
     Args:
-        latent: dimensions of z.
+        latent: dimensions of z; of a discrete one, its groups or positions.
         encoder: network from x to the numbers of q(z|x).
         posterior: family of q(z|x).
         decoder: network from z to the numbers of p(x|z).
@@ -32,6 +33,11 @@ class ModelSpec:
     likelihood: Likelihood | None = None
     prior: Prior = Standard()
     bias_start: bool = True
+
+    @property
+    def z_size(self) -> int:
+        """Numbers in one z: more than `latent` where z is codes, written as vectors."""
+        return math.prod(self.posterior.z_shape(self.latent))
 
 
 class Run(BaseModel):
