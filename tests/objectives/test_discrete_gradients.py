@@ -9,7 +9,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models import VAE, CategoricalPosterior, Conditional, FactorisedCodes, Gaussian, LinearGaussian, Standard
+from vaekit.models import (
+    VAE,
+    CategoricalPosterior,
+    Conditional,
+    FactorisedCodes,
+    Gaussian,
+    LinearGaussian,
+    Standard,
+    VqPosterior,
+)
 from vaekit.models.code_priors import FactorisedPrior
 from vaekit.models.codes import Factorised, OneHot, Relaxation
 from vaekit.models.noise import new_generator
@@ -177,3 +186,15 @@ def test_only_small_discrete_latents_are_enumerated() -> None:
 def test_pathwise_is_the_default_estimator_of_relaxed_latents() -> None:
     relaxation = Relaxation(torch.tensor(0.5, dtype=torch.float64), False)
     assert Elbo(gradient=Pathwise())(model(3, relaxation).draw(x(3))).value.requires_grad
+
+
+@pytest.mark.parametrize("objective", [Elbo(samples=3), Iwae(samples=3)], ids=lambda objective: objective.kind)
+def test_objectives_subtract_the_penalties_that_latents_bring(objective: Elbo | Iwae) -> None:
+    posterior = Conditional(nn.Linear(5, 6), VqPosterior(classes=4, dim=3), (6,))
+    vae = VAE(posterior, Standard().build(6, posterior), Conditional(nn.Linear(6, 10), Gaussian())).double()
+    draw = vae.draw(x(7), 3)
+    terms, penalty = objective(draw), draw.latents[0].aux["commitment"]
+    assert (penalty > 0).all()
+    assert terms.parts["commitment"].equal(penalty)
+    torch.testing.assert_close(terms.value, draw.log_w.mean(0) - penalty)
+    torch.testing.assert_close(terms.parts["elbo"], draw.log_w.mean(0).detach())

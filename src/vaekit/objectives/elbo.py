@@ -83,10 +83,10 @@ class Elbo:
         surrogate = self.gradient.surrogate(reward, cost, draw.log_qz, ctx.signal_mean)
         log_px = draw.mean(draw.log_px).detach()
         parts = {"elbo": log_px - rate, "distortion": -log_px, "rate": rate}
-        aux = draw.aux
-        return Terms(
-            draw.mean(surrogate) - penalty - sum(aux.values()), parts | {k: v.detach() for k, v in aux.items()}
-        )
+        value = draw.mean(surrogate) - penalty
+        for name, cost in draw.aux.items():
+            value, parts[name] = value - cost, cost.detach()
+        return Terms(value, parts)
 
     def _closed_kl(self, latent: Latent) -> Tensor | None:
         if self.kl == "sampled" or isinstance(self.gradient, _NO_SCORE):

@@ -96,8 +96,9 @@ class Iwae:
                 value = value + (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
         elbo, log_px = draw.log_w.detach().mean(0), draw.log_px.detach().mean(0)
         parts = {"bound": bound.detach(), "elbo": elbo, "distortion": -log_px, "rate": log_px - elbo}
-        aux = draw.aux
-        return Terms(value - sum(aux.values()), parts | {name: part.detach() for name, part in aux.items()})
+        for name, cost in draw.aux.items():
+            value, parts[name] = value - cost, cost.detach()
+        return Terms(value, parts)
 
     def _bound(self, log_w: Tensor, dim: int) -> Tensor:
         order = 1 - self.alpha
