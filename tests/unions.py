@@ -25,6 +25,16 @@ def examples(union: Any) -> list[Any]:
     return [member(**_NEEDED.get(member.__name__, {})) for member in members(union)]
 
 
+def sampling(gradients: Any) -> list[Any]:
+    """The estimators that draw samples of z, of whatever kind it is."""
+    return [gradient for gradient in examples(gradients) if not gradient.every]
+
+
+def over_real(specs: Any) -> list[Any]:
+    """The posteriors whose z is real, or the priors over such."""
+    return [s for s in examples(specs) if "real" in getattr(s, "over", [getattr(s, "support_of_z", "")])]
+
+
 def name(spec: Any) -> str:
     """What a parametrised test calls a spec, or a size or shape beside it."""
     return str(getattr(spec, "kind", spec))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from unions import examples, name
+from unions import examples, name, over_real
 from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Prior, Standard
 from vaekit.models.distributions import ContinuousBernoulli
 from vaekit.models.families import Head
@@ -115,7 +115,7 @@ def test_samples_of_a_distribution_that_draws_by_its_own_code_follow_it() -> Non
         assert stats.kstest((np.log(coordinate) - 1) / 2, "norm").pvalue > FAILURE_RATE
 
 
-@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+@pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 def test_a_prior_can_be_drawn_from(prior: Any) -> None:
     posterior = Conditional(nn.Linear(3, 8), Gaussian(), (4,)).double()
     p = prior.build(4, posterior, (3,)).double()()

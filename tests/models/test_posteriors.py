@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch import distributions as td
 
-from unions import examples, name
+from unions import examples, name, over_real
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROUNDING = {"rtol": 1e-9, "atol": 1e-9}
 SIZE = 3
 FLOWS = ["autoregressive", "coupling", "spline"]
-FAMILIES = [*examples(Posterior), *(FlowPosterior(flow=flow, hidden=(8,), context=5) for flow in FLOWS)]
+FAMILIES = [*over_real(Posterior), *(FlowPosterior(flow=flow, hidden=(8,), context=5) for flow in FLOWS)]
 
 ON_SPHERE = (VonMisesFisher, PowerSpherical)
 

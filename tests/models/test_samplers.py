@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 from torch import distributions as td
 from torch import nn
 
-from unions import examples, name
+from unions import name, over_real
 from vaekit import Conditional, Gaussian
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.models import FlowPosterior, FromFlow, FromMixture, Prior
@@ -67,7 +67,7 @@ def test_what_cannot_be_fitted_is_refused():
         )
 
 
-@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+@pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 def test_every_prior_has_a_temperature(prior):
     torch.manual_seed(0)
     p = prior.build(2, Conditional(nn.Linear(3, 4), Gaussian()), (3,))()

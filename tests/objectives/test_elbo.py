@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from unions import examples, name
+from unions import name, sampling
 from vaekit.errors import ConfigError
 from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, LinearGaussian, Mixture, Standard
 from vaekit.models.noise import new_generator
@@ -132,7 +132,7 @@ def test_the_floor_is_compared_with_the_mean_over_the_whole_batch() -> None:
     torch.testing.assert_close(Elbo(free_nats=between)(draw, elsewhere).value, draw.log_px.mean(0) - between)
 
 
-@pytest.mark.parametrize("gradient", examples(Gradient), ids=name)
+@pytest.mark.parametrize("gradient", sampling(Gradient), ids=name)
 @pytest.mark.parametrize("kl", ["auto", "sampled"])
 def test_the_value_is_the_same_for_every_estimator(gradient: Pathwise, kl: str) -> None:
     vae = model()
@@ -206,7 +206,7 @@ def test_an_estimator_can_be_named() -> None:
     assert Elbo(gradient="score").gradient == Score()
 
 
-@pytest.mark.parametrize("gradient", examples(Gradient), ids=name)
+@pytest.mark.parametrize("gradient", sampling(Gradient), ids=name)
 def test_a_draw_made_for_another_estimator_is_refused(gradient) -> None:
     """Its value would be right and its gradient wrong, in silence."""
     vae, objective = model(), Elbo(gradient=gradient)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from unions import examples, name
+from unions import name, sampling
 from vaekit.models import VAE, LinearGaussian, Standard
 from vaekit.models.noise import new_generator
 from vaekit.models.vae import Draw, Latent
@@ -249,7 +249,7 @@ def test_the_leave_one_out_baseline_of_a_sample_is_the_mean_of_the_others() -> N
     assert value.equal(signal)
 
 
-@pytest.mark.parametrize("gradient", examples(Gradient), ids=name)
+@pytest.mark.parametrize("gradient", sampling(Gradient), ids=name)
 def test_a_surrogate_has_the_value_of_its_signal(gradient: Pathwise) -> None:
     reward, cost, log_q = torch.randn(3, 2, 4).unbind()
     for samples in (1, 2):
@@ -259,7 +259,7 @@ def test_a_surrogate_has_the_value_of_its_signal(gradient: Pathwise) -> None:
         torch.testing.assert_close(found, (reward - cost)[:samples])
 
 
-@pytest.mark.parametrize("gradient", examples(Gradient), ids=name)
+@pytest.mark.parametrize("gradient", sampling(Gradient), ids=name)
 def test_every_estimator_gives_decoder_and_learned_prior_the_pathwise_gradient(gradient: Pathwise) -> None:
     story = orthogonal_story()
     prior = Standard().build(4).double()

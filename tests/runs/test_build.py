@@ -55,6 +55,32 @@ def test_every_likelihood_fits_some_support_by_default_or_by_name():
     assert default_likelihood(Unit(), "image").kind == "continuous_bernoulli"
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (["model.prior=factorised"], r"prior is factorised, over discrete z.*posterior is gaussian, whose z is real"),
+        (["model.prior=autoregressive"], r"over discrete z.*use model\.prior=standard"),
+        (["model.posterior=fsq", "model.prior=flow"], r"prior is flow, over real z.*fsq, whose z is discrete"),
+        (["model.posterior=bernoulli", "model.prior=vamp"], r"prior is vamp, over real or sphere z"),
+        (["model.posterior=vq", "model.prior=mixture"], r"prior is mixture, over real z"),
+        (["model.posterior=categorical"], r"pathwise does not go with .*use objective\.gradient=score or enumerate"),
+        (["model.posterior=bernoulli", "objective.gradient=stick_the_landing"], r"no gradient goes through them"),
+        (
+            ["model.posterior={kind: categorical, temperature: 1.0}", "objective.gradient=stick_the_landing"],
+            r"no density here: use pathwise or score",
+        ),
+        (["model.posterior=vq", "objective.gradient=score"], r"its z is a function of x.*gradient=pathwise"),
+        (["model.posterior=fsq", "objective.gradient=enumerate"], r"its z is a function of x"),
+        (["objective.gradient=enumerate"], r"z that is not discrete cannot be enumerated"),
+        (["model.posterior=bernoulli", "objective.gradient=enumerate"], r"2\^16 values of z, and at most 4096"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_latents_that_do_not_go_together_are_refused(settings, why):
+    with pytest.raises(ConfigError, match=why):
+        Job.start(digits(*settings))
+
+
 @pytest.mark.parametrize("latent", [1_000_000, 50_000_000])
 def test_a_model_beyond_memory_is_refused_at_once(latent, monkeypatch):
     monkeypatch.setattr("vaekit.runs.build._physical_memory_gb", lambda: 24.0)

@@ -5,18 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from unions import examples, members, name
+from unions import examples, members, name, over_real
 from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
 from vaekit.models import (
     FlowPosterior,
     Likelihood,
     Posterior,
-    PowerSpherical,
     Prior,
-    UniformSphere,
-    Vamp,
-    VonMisesFisher,
 )
 from vaekit.models.families import OverLevels
 from vaekit.objectives import Objective
@@ -33,7 +29,7 @@ TINY = [
     "model.encoder={kind: mlp, widths: [8]}",
     "model.decoder={kind: mlp, widths: [8]}",
 ]
-POSTERIORS = [*(p for p in examples(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
+POSTERIORS = [*(p for p in over_real(Posterior) if not isinstance(p, FlowPosterior)), FlowPosterior(hidden=(8,))]
 PRIORS = {"mixture": "{kind: mixture, components: 4}", "vamp": "{kind: vamp, components: 4}", "flow": "{kind: flow}"}
 COUNTS = ["data.support=count"]
 DATA = {
@@ -57,18 +53,22 @@ def train_and_load(settings: list[str], folder: Any) -> None:
 
 
 def of_one_space(posterior: Any, prior: Any) -> bool:
-    on_sphere = isinstance(posterior, VonMisesFisher | PowerSpherical)
-    return isinstance(prior, Vamp) or isinstance(prior, UniformSphere) == on_sphere
+    return posterior.support_of_z in prior.over
 
 
-PAIRS = [pytest.param(q, p, id=f"{q.kind}-{p.kind}") for q in POSTERIORS for p in examples(Prior) if of_one_space(q, p)]
+PAIRS = [
+    pytest.param(q, p, id=f"{q.kind}-{p.kind}")
+    for q in POSTERIORS
+    for p in examples(Prior)
+    if of_one_space(q, p) and q.support_of_z != "discrete"
+]
 STRANGERS = [(q, p) for q in POSTERIORS for p in examples(Prior) if not of_one_space(q, p)]
 
 
 @pytest.mark.parametrize(("posterior", "prior"), STRANGERS, ids=name)
 def test_a_posterior_and_a_prior_of_different_spaces_are_refused(posterior: Any, prior: Any) -> None:
     kinds = [f"model.posterior={posterior.kind}", f"model.prior={prior.kind}"]
-    with pytest.raises(ConfigError, match="not of one space"):
+    with pytest.raises(ConfigError, match=r"over .* z, and model.posterior is"):
         Job.start(make_run(override(preset("digits"), [*TINY, *kinds])))
 
 
@@ -87,10 +87,27 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
     train_and_load(settings, tmp_path / "run")
 
 
+DISCRETE = {
+    "categorical": ["model.posterior={kind: categorical, classes: 4}", "objective.gradient=score"],
+    "gumbel": ["model.posterior={kind: categorical, classes: 4, temperature: {start: 1.0, end: 0.5}}"],
+    "bernoulli": ["model.posterior=bernoulli", "objective={kind: iwae, samples: 3, gradient: score}"],
+    "enumerated": ["model.posterior=bernoulli", "objective.gradient=enumerate"],
+    "vq": ["model.posterior={kind: vq, classes: 6, dim: 2}"],
+    "residual": ["model.posterior={kind: vq, classes: 6, dim: 2, depth: 2}", "objective={kind: iwae, samples: 2}"],
+    "fsq": ["model.posterior={kind: fsq, levels: [4, 3]}"],
+}
+
+
+@pytest.mark.parametrize("prior", ["standard", "factorised", "{kind: autoregressive, width: 8}"])
+@pytest.mark.parametrize("posterior", DISCRETE)
+def test_every_discrete_posterior_with_every_prior_over_codes(posterior: str, prior: str, tmp_path) -> None:
+    train_and_load([*DISCRETE[posterior], f"model.prior={prior}"], tmp_path / "run")
+
+
 @pytest.mark.parametrize("objective", examples(Objective), ids=name)
 @pytest.mark.parametrize("prior", examples(Prior), ids=name)
 def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) -> None:
     settings = [f"objective={{kind: {objective.kind}}}", f"model.prior={PRIORS.get(prior.kind, prior.kind)}"]
-    if isinstance(prior, UniformSphere):
-        settings += ["model.posterior=von_mises_fisher"]
+    if "real" not in prior.over:
+        settings += [f"model.posterior={'von_mises_fisher' if 'sphere' in prior.over else 'vq'}"]
     train_and_load(settings, tmp_path / "run")

@@ -34,6 +34,13 @@ KINDS = {
         "objective": {"gradient": {"kind": "score"}},
         "train": {**BASE["train"], "ema": 0.9, "micro_batch": 2, "optimiser": "adamax"},
     },
+    "codes": {
+        "model": {
+            **BASE["model"],
+            "posterior": {"kind": "vq", "classes": 6, "dim": 2, "depth": 2, "decay": 0.8, "revive_below": 0.5},
+            "prior": {"kind": "autoregressive", "width": 8, "layers": 1},
+        }
+    },
     "free nats": {"objective": {"free_nats": 1.0}},
     "streamed": {"data": {**BASE["data"], "stream": "always"}},
 }

@@ -74,6 +74,20 @@ KINDS = {
     "ladder, landing": [DENSE, "objective.gradient=stick_the_landing", "objective.free_nats=0.5"],
     "ladder, iwae": [DENSE, "objective={kind: iwae, samples: 4}"],
     "spatial ladder": [SPATIAL, "objective.samples=2"],
+    "gumbel": [
+        *MLP,
+        "model.posterior={kind: categorical, classes: 3, temperature: {start: 1.0, end: 0.4, over: 0.02}}",
+    ],
+    "gumbel, straight": [*MLP, "model.posterior={kind: bernoulli, temperature: 0.5, straight_through: true}"],
+    "vimco": [*MLP, "model.posterior=bernoulli", "objective={kind: iwae, samples: 4, gradient: score}"],
+    "enumerate": [*MLP, "model.posterior={kind: categorical, classes: 3}", "objective.gradient=enumerate"],
+    "vq": [*MLP, "model.posterior={kind: vq, classes: 8, dim: 3, depth: 2}"],
+    "vq, autoregressive": [
+        *MLP,
+        "model.posterior={kind: vq, classes: 8}",
+        "model.prior={kind: autoregressive, width: 8}",
+    ],
+    "fsq, factorised": [*MLP, "model.posterior={kind: fsq, levels: [4, 3]}", "model.prior=factorised"],
     "warm-up": [*MLP, "objective.beta={kind: warmup, over: 0.02}"],
 }
 ROWS = [slice(0, 20), slice(20, 40), slice(40, 50), slice(7, 27)]
@@ -93,7 +107,7 @@ def gradients(settings: list[str], make) -> list[torch.Tensor]:
         with torch.no_grad():
             for p in job.state.step.parameters():
                 p.add_(p.grad if p.grad is not None else 0, alpha=-0.01)
-        update.step.signal_mean.settle()
+        update.step.settle()
     return found
 
 

@@ -40,6 +40,8 @@ TASKS = {
     "in uneven pieces": {"kind": "score and average", "batch_size": 6},
     "streamed": {"kind": "streamed", "batch_size": 6},
     "a last batch of one row": {"kind": "score and average", "batch_size": 149, "epochs": 3},
+    "codes": {"kind": "codes", "batch_size": 6},
+    "divided codes": {"kind": "codes", "batch_size": 6, "parallel": "fsdp"},
     "free nats": {"kind": "free nats", "batch_size": 6},
     "divided mlp": {"kind": "mlp", "batch_size": 6, "parallel": "fsdp"},
     "divided conv": {"kind": "conv", "batch_size": 6, "parallel": "fsdp"},

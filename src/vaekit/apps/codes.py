@@ -18,6 +18,7 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import Model
 from vaekit.models.blocks import BLOCK, in_blocks
+from vaekit.models.codes import centre
 from vaekit.runs import Opened, open_rows, open_run
 from vaekit.world import World
 
@@ -113,7 +114,8 @@ def _check(out: Path, data: str | None, world: World) -> None:
 def _codes(
     opened: Opened, rows: Rows | StreamedRows, part: slice, advance: Callable[[int], object]
 ) -> Iterator[Columns]:
-    """Row numbers, posterior means and scales, and labels where there are any, a block at a time."""
+    """Row numbers, posterior means (of a discrete z the most probable value) and scales, and labels where there are
+    any, a block at a time."""
     for start in range(part.start, part.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, part.stop))
         told = rows.context_of(index)
@@ -129,7 +131,7 @@ def _moments(model: Model, x: torch.Tensor, context: torch.Tensor | None = None)
     posteriors = model.encode(x, context).posteriors
     mean, scale = (
         torch.cat([part.flatten(1) for part in parts], 1)
-        for parts in ([q.mean for q in posteriors], [q.stddev for q in posteriors])
+        for parts in ([centre(q) for q in posteriors], [q.stddev for q in posteriors])
     )
     return mean, scale
 

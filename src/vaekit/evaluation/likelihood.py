@@ -143,7 +143,7 @@ def _active_units(model: Model, blocks: Blocks) -> dict[str, Estimate]:
         "active_units": _count_above(
             kl.double().mean(0), kl.double().std(0, correction=0) / math.sqrt(n), ACTIVE_KL, n, dims
         ),
-        "active_units_by_variance": _count_above(variance, spread, ACTIVE_VARIANCE, n, dims),
+        "active_units_by_variance": _count_above(variance, spread, ACTIVE_VARIANCE, n, mean.shape[1]),
     }
 
 

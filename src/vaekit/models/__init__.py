@@ -1,9 +1,12 @@
 """What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
 
 from vaekit.models.beta_binomial import BetaBinomial
+from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes
+from vaekit.models.codes import CodeSpace
 from vaekit.models.conditional import Conditional, Log1p, Rescale
 from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.dense_ladder import Dense
+from vaekit.models.discrete import Anneal, BernoulliPosterior, CategoricalPosterior
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -22,28 +25,36 @@ from vaekit.models.networks import Conv, Mlp, Network, ResNet
 from vaekit.models.planar import Planar, Radial
 from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
+from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
 __all__ = [
     "VAE",
+    "Anneal",
+    "AutoregressiveCodes",
     "Bernoulli",
+    "BernoulliPosterior",
     "BetaBinomial",
     "CalibratedGaussian",
     "Categorical",
+    "CategoricalPosterior",
     "Code",
+    "CodeSpace",
     "Conditional",
     "ContinuousBernoulli",
     "Conv",
     "Dense",
     "Draw",
+    "FactorisedCodes",
     "Flow",
     "FlowPosterior",
     "FromAggregated",
     "FromFlow",
     "FromMixture",
     "FromPrior",
+    "FsqPosterior",
     "FullGaussian",
     "Gaussian",
     "Groups",
@@ -74,5 +85,6 @@ __all__ = [
     "UniformSphere",
     "Vamp",
     "VonMisesFisher",
+    "VqPosterior",
     "ZeroInflated",
 ]

@@ -64,10 +64,24 @@ class Head(ABC):
     family: Callable[..., Distribution]  # of one value
     accepts: tuple[str, ...]  # the supports of x that it can model as a likelihood, by `kind`
     integers = False  # whether it models integers, which are then not scaled
+    support_of_z = "real"  # where z lies, if this is a posterior; a prior says over which of these it can be
 
     def features(self, event_shape: Shape) -> int:
         """How many raw numbers a network must give for one event."""
         return math.prod(event_shape)
+
+    def z_shape(self, latent: int) -> Shape:
+        """The shape of z, if this is a posterior with `model.latent` of its units."""
+        return (latent,)
+
+    def as_seen(self, latent: int) -> tuple[Shape, nn.Module | None]:
+        """The shape of z as a decoder sees it, if this is a posterior, and the module that makes it so."""
+        return self.z_shape(latent), None
+
+    def why_not(self, path: bool, score: bool, every: bool) -> str:
+        """Why z cannot be drawn so that gradients flow through z (`path`) and ln q (`score`), or as `every` value that
+        it can have; empty if it can."""
+        return "z that is not discrete cannot be enumerated: use pathwise" if every else ""
 
     def build(self, event_shape: Shape) -> "Head":
         """The head itself, or, for one with weights of its own, the module that holds them."""

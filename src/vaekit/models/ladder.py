@@ -110,6 +110,7 @@ class Ladder(nn.Module):
         generator: torch.Generator | None = None,
         path: bool = True,
         score: bool = True,
+        every: bool = False,
     ) -> Draw:
         """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
 
@@ -117,6 +118,8 @@ class Ladder(nn.Module):
         above; what is left out has mean zero for the ELBO, and so it has for importance-weighted bounds at K = 1.
         """
         check_samples(samples)
+        if every:
+            raise ValueError("the z of a ladder are not discrete and cannot be enumerated: draw with every=False")
         q, p, features = self._first(x, context, code)
         given = [None] * (1 + len(self.rungs)) if noise is None else noise
         latents = [draw_latent(q, p, (samples,), given[0], generator, path, score)]

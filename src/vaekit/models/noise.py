@@ -17,6 +17,8 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models.beta_binomial import BetaBinomialByMean
+from vaekit.models.code_priors import Autoregressive
+from vaekit.models.codes import Factorised, Quantised
 from vaekit.models.directions import PowerSpherical, UniformDirection, VonMisesFisher
 from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.flows import Transformed
@@ -54,6 +56,13 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     VonMisesFisher: _DIRECTION,
     PowerSpherical: _DIRECTION,
     UniformDirection: NoiseMap(torch.randn, lambda q: q.batch_shape + q.event_shape, lambda q, e: q.push(e)),
+    Factorised: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    Autoregressive: NoiseMap(torch.rand, lambda q: q.noise_shape, lambda q, u: q.from_uniform(u)),
+    Quantised: NoiseMap(  # needs no noise: of each sample there are no numbers of it
+        torch.rand,
+        lambda q: Size((*q.batch_shape, 0)),
+        lambda q, u: q.rsample(u.shape[: u.dim() - 1 - len(q.batch_shape)]),
+    ),
     Transformed: NoiseMap(
         torch.randn,
         lambda q: q.batch_shape + q.event_shape,

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.discrete import BernoulliPosterior, CategoricalPosterior
 from vaekit.models.families import Gaussian, Head, Shape, soft_bound
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
 from vaekit.models.planar import Planar, Radial
+from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.sphere import PowerSpherical, VonMisesFisher
 from vaekit.spec import by_kind, spec
 
@@ -103,7 +105,17 @@ class FlowHead(nn.Module, Head):
 
 
 Posterior = Annotated[
-    Gaussian | FullGaussian | FlowPosterior | Planar | Radial | VonMisesFisher | PowerSpherical,
+    Gaussian
+    | FullGaussian
+    | FlowPosterior
+    | Planar
+    | Radial
+    | VonMisesFisher
+    | PowerSpherical
+    | CategoricalPosterior
+    | BernoulliPosterior
+    | VqPosterior
+    | FsqPosterior,
     Field(discriminator="kind"),
     by_kind,
 ]

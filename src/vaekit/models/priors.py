@@ -1,4 +1,4 @@
-"""Priors: modules whose call returns p(z)."""
+"""Priors: modules whose call returns p(z). A spec says `over` which supports of z it can be."""
 
 import math
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes, FactorisedPrior, space_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import Gaussian, Shape, independent
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
@@ -30,13 +31,12 @@ class StandardPrior(nn.Module):
         self.register_buffer("scale", torch.ones(size), persistent=False)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        p = independent(td.Normal(self.loc, self.scale, validate_args=False), 1)
-        return p if context is None else p.expand(context.shape[:1])
+        return independent(td.Normal(self.loc, self.scale, validate_args=False), 1)
 
 
 @spec
 class Standard:
-    """The standard normal prior, N(0, I), whatever the context.
+    """The standard normal prior, N(0, I); for a discrete z, the uniform one over its codes. Whatever the context.
 
     >>> Standard().build(16)().event_shape
     torch.Size([16])
@@ -44,10 +44,11 @@ class Standard:
 
     kind: Literal["standard"] = "standard"
 
-    def build(
-        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
-    ) -> StandardPrior:
-        return StandardPrior(size)
+    over = ("real", "discrete")
+
+    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0) -> nn.Module:
+        space = space_of(posterior)
+        return StandardPrior(size) if space is None else FactorisedPrior(space, learned=False)
 
 
 class Weights(nn.Module):
@@ -88,6 +89,8 @@ class Mixture:
 
     components: Components = 100
     kind: Literal["mixture"] = "mixture"
+
+    over = ("real",)
 
     def build(
         self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
@@ -143,6 +146,8 @@ class Vamp:
     components: Components = 500
     kind: Literal["vamp"] = "vamp"
 
+    over = ("real", "sphere")
+
     def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0) -> VampPrior:
         if not isinstance(posterior, Conditional):
             raise ValueError("a vamp prior is made of posteriors: it needs one that is Conditional(network, head)")
@@ -164,13 +169,19 @@ class Flow:
     hidden: Widths = (64, 64)
     kind: Literal["flow"] = "flow"
 
+    over = ("real",)
+
     def build(
         self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
     ) -> FlowNetwork:
         return FlowNetwork(self.flow, size, self.transforms, self.hidden, context)
 
 
-Prior = Annotated[Standard | Mixture | Vamp | Flow | UniformSphere, Field(discriminator="kind"), by_kind]
+Prior = Annotated[
+    Standard | Mixture | Vamp | Flow | UniformSphere | FactorisedCodes | AutoregressiveCodes,
+    Field(discriminator="kind"),
+    by_kind,
+]
 
 
 def mixture(components: Distribution, logits: Tensor) -> Distribution:

@@ -52,6 +52,7 @@ class VonMisesFisher(Direction):
     kind: Literal["von_mises_fisher"] = "von_mises_fisher"
 
     family = directions.VonMisesFisher
+    support_of_z = "sphere"
 
 
 @spec
@@ -67,6 +68,7 @@ class PowerSpherical(Direction):
     kind: Literal["power_spherical"] = "power_spherical"
 
     family = directions.PowerSpherical
+    support_of_z = "sphere"
 
 
 class UniformSpherePrior(nn.Module):
@@ -77,7 +79,7 @@ class UniformSpherePrior(nn.Module):
         self.register_buffer("zeros", torch.zeros(size), persistent=False)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        return directions.UniformDirection(self.zeros if context is None else self.zeros.expand(len(context), -1))
+        return directions.UniformDirection(self.zeros)
 
 
 @spec
@@ -89,6 +91,8 @@ class UniformSphere:
     """
 
     kind: Literal["uniform_sphere"] = "uniform_sphere"
+
+    over = ("sphere",)
 
     def build(
         self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0

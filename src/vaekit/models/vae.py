@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from vaekit.models.blocks import BLOCK, blocks_of, filled
+from vaekit.models.codes import Factorised, Quantised, kl_per_position
 from vaekit.models.conditional import Conditional
 from vaekit.models.noise import draw_from, draw_scored
 from vaekit.models.priors import VampPrior
@@ -33,7 +34,7 @@ class Latent:
     log_p: PerSample
     q: Distribution | None = None
     p: Distribution | None = None
-    aux: Mapping[str, Tensor] = field(default_factory=dict)
+    aux: Mapping[str, Tensor] = field(default_factory=dict)  # penalties (batch,), in nats, that objectives subtract
 
     def closed_kl(self) -> Tensor | None:
         """KL(q || p), in nats; None where torch knows no closed form.
@@ -43,8 +44,10 @@ class Latent:
         return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
 
     def closed_kl_per_dimension(self) -> Tensor | None:
-        """The KL of each dimension of z, (batch, *event) or (samples, batch, *event) as in `closed_kl`, where both q
-        and p factorise over dimensions."""
+        """The KL of each dimension of z, (batch, *event) or (samples, batch, *event) as in `closed_kl`, or of each
+        position of a discrete one, where both q and p factorise over them."""
+        if isinstance(self.q, Factorised) and isinstance(self.p, Factorised):
+            return kl_per_position(self.q, self.p)
         if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
             return None
         return _closed_kl(self.q.base_dist, self.p.base_dist)
@@ -62,6 +65,20 @@ class Draw:
     log_px: PerSample
     path: bool = True  # how it was drawn: see `VAE.draw`
     score: bool = True
+    weights: Tensor | None = None  # of the samples in means over q(z|x), (samples, batch); none has them count alike
+
+    def mean(self, values: PerSample) -> Tensor:
+        """The mean over q(z|x) of values (samples, batch), for each row."""
+        return values.mean(0) if self.weights is None else (self.weights * values).sum(0)
+
+    @property
+    def aux(self) -> dict[str, Tensor]:
+        """Named penalties of all latents, (batch,) each, in nats, which objectives subtract."""
+        found: dict[str, Tensor] = {}
+        for latent in self.latents:
+            for name, penalty in latent.aux.items():
+                found[name] = found[name] + penalty if name in found else penalty
+        return found
 
     @property
     def log_pz(self) -> PerSample:
@@ -112,6 +129,7 @@ class Model(Protocol):
         generator: torch.Generator | None = None,
         path: bool = True,
         score: bool = True,
+        every: bool = False,
     ) -> Draw: ...
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor: ...
@@ -169,6 +187,7 @@ class VAE(nn.Module):
         generator: torch.Generator | None = None,
         path: bool = True,
         score: bool = True,
+        every: bool = False,
     ) -> Draw:
         """Draw `samples` z from q(z|x) for each row of x, and score them.
 
@@ -181,6 +200,7 @@ class VAE(nn.Module):
             generator: source of the noise that is not handed in.
             path: let gradients reach the posterior through z (the reparametrisation trick).
             score: let gradients of ln q(z|x) reach the posterior's parameters directly.
+            every: instead of samples, every value of a discrete z, with the weight q(z|x): means over them are exact.
         """
         check_samples(samples)
         q, p = self._posterior_and_prior(x, context, code)
@@ -189,10 +209,14 @@ class VAE(nn.Module):
                 f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
                 "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
             )
-        latent = draw_latent(q, p, (samples,), None if noise is None else noise[0], generator, path, score)
+        if every:
+            latent = every_latent(q, p)
+        else:
+            latent = draw_latent(q, p, (samples,), None if noise is None else noise[0], generator, path, score)
         px = self.decode((latent.z,), context)
-        check_likelihood(px, x, samples)
-        return Draw(x, None, context, (latent,), px, px.log_prob(x), path, score)
+        check_likelihood(px, x, len(latent.z))
+        weights = latent.log_q.exp() if every else None
+        return Draw(x, None, context, (latent,), px, px.log_prob(x), path, score, weights)
 
     def _posterior_and_prior(
         self, x: Tensor, context: Tensor | None, code: Code | None
@@ -275,7 +299,16 @@ def draw_latent(
         log_q = path_log_prob(q, z)
     elif log_q is None or (torch.is_grad_enabled() and not path):
         log_q = q.log_prob(z)
-    return Latent(z, log_q, p.log_prob(z), q, p)
+    aux = q.penalties if isinstance(q, Quantised) else {}
+    return Latent(z, log_q, p.log_prob(z), q, p, aux)
+
+
+def every_latent(q: Distribution, p: Distribution) -> Latent:
+    """Every value that z can have, as if each were a sample: z is (values, batch, *event)."""
+    if not isinstance(q, Factorised):
+        raise ValueError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it")
+    z = q.every()
+    return Latent(z, q.log_prob(z), p.log_prob(z), q, p)
 
 
 def path_log_prob(q: Distribution, z: Tensor) -> Tensor:

@@ -6,7 +6,15 @@ from pydantic import Field
 
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradient_check import GradientReading, gradient_check
-from vaekit.objectives.gradients import Detached, DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
+from vaekit.objectives.gradients import (
+    Detached,
+    DoublyReparametrised,
+    Enumerate,
+    Gradient,
+    Pathwise,
+    Score,
+    StickTheLanding,
+)
 from vaekit.objectives.iwae import Iwae
 from vaekit.objectives.schedules import Constant, Cosine, Schedule, Warmup
 from vaekit.objectives.terms import StepContext, Terms
@@ -20,6 +28,7 @@ __all__ = [
     "Detached",
     "DoublyReparametrised",
     "Elbo",
+    "Enumerate",
     "Gradient",
     "GradientReading",
     "Iwae",

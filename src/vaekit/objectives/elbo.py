@@ -21,7 +21,8 @@ class Elbo:
     """ELBO = E_q[ln p(x|z)] - beta KL(q(z|x) || p(z)), by K samples for each row.
 
     With beta = 1 and no free nats this is the lower bound on ln p(x); otherwise it is a training objective alone, and
-    the bound is among the parts as `elbo`.
+    the bound is among the parts as `elbo`. Penalties that latents bring along (the commitment of quantised codes) are
+    subtracted, and are among the parts by name.
 
     Args:
         beta: weight of the KL, a number or a warm-up (Higgins et al., 2017).
@@ -68,7 +69,7 @@ class Elbo:
         for latent in draw.latents:
             closed = self._closed_kl(latent)
             kl = latent.log_q - latent.log_p if closed is None else closed
-            kl = kl.mean(0) if kl.dim() > 1 else kl
+            kl = draw.mean(kl) if kl.dim() > 1 else kl
             rate = rate + kl.detach()
             weight = beta
             if self.free_nats:
@@ -83,9 +84,12 @@ class Elbo:
             else:
                 penalty = penalty + weight * closed
         surrogate = self.gradient.surrogate(reward, cost, draw.log_qz, ctx.signal_mean)
-        log_px = draw.log_px.detach().mean(0)
+        log_px = draw.mean(draw.log_px).detach()
         parts = {"elbo": log_px - rate, "distortion": -log_px, "rate": rate}
-        return Terms(surrogate.mean(0) - penalty, parts)
+        value = draw.mean(surrogate) - penalty
+        for name, cost in draw.aux.items():
+            value, parts[name] = value - cost, cost.detach()
+        return Terms(value, parts)
 
     def _closed_kl(self, latent: Latent) -> Tensor | None:
         if self.kl == "sampled" or isinstance(self.gradient, _NO_SCORE):

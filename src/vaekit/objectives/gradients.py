@@ -1,12 +1,12 @@
 """Gradient estimators: how z is drawn, and how a signal for each sample becomes a surrogate to differentiate.
 
 The signal of a sample is `reward - cost`, with cost the part that holds ln q(z|x). A surrogate has the signal's value,
-and as its gradient an estimate of the gradient of the signal's mean over q(z|x). `path` and `score` tell
-`model.draw` through which of the two ways gradients reach the encoder: through z, or through ln q directly. `unbiased`
-says whether that estimate's mean is the ELBO's true gradient; `gradient_check` measures it.
+and as its gradient an estimate of the gradient of the signal's mean over q(z|x). `path` and `score` tell `model.draw`
+through which of the two ways gradients reach the encoder: through z, or through ln q directly; `every` asks for all
+values of z in place of samples. `unbiased` says whether that estimate's mean is the ELBO's true gradient;
+`gradient_check` measures it.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vaekit.spec import by_kind, spec
+from vaekit.world import World
 
 
 class RunningMean(nn.Module):
@@ -42,11 +43,11 @@ class RunningMean(nn.Module):
         return self.total / self.weight.clamp_min(1e-12)
 
     @torch.no_grad()
-    def settle(self, over_processes: Callable[[Tensor], Tensor] = lambda seen: seen) -> None:
+    def settle(self, world: World | None = None) -> None:
         """Take in the signals noted since the last call, summed over all processes."""
         if not self.used:
             return
-        seen = over_processes(self.seen)
+        seen = (world or World()).sum(self.seen)
         fresh = (1 - self.decay) * (seen[1] > 0)
         self.total.lerp_(seen[0] / seen[1].clamp_min(1), fresh)
         self.weight.lerp_(torch.ones_like(self.weight), fresh)
@@ -74,6 +75,7 @@ class Pathwise:
     unbiased = True
     path = True
     score = True
+    every = False
 
     surrogate = _signal
 
@@ -98,6 +100,7 @@ class Score:
     unbiased = True
     path = False
     score = True
+    every = False
 
     def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
         signal = (reward - cost).detach()
@@ -110,6 +113,24 @@ class Score:
         if samples == 1:
             return signal_mean(signal)
         return (signal.sum(0) - signal) / (samples - 1)
+
+
+@spec
+class Enumerate:
+    """No estimate: the sum over every value of a discrete z, weighted by q(z|x). Exact, for small z.
+
+    Each row is decoded once for each value, so it serves latents of at most a few thousand values, and as the truth
+    that estimators are measured by.
+    """
+
+    kind: Literal["enumerate"] = "enumerate"
+
+    unbiased = True
+    path = False
+    score = True
+    every = True
+
+    surrogate = _signal  # the samples' weights in the mean carry the gradient
 
 
 @spec
@@ -126,6 +147,7 @@ class StickTheLanding:
     unbiased = True
     path = True
     score = False
+    every = False
 
     surrogate = _signal
 
@@ -145,6 +167,7 @@ class DoublyReparametrised:
     unbiased = True
     path = True
     score = False
+    every = False
 
     surrogate = _signal
 
@@ -163,10 +186,13 @@ class Detached:
     unbiased = False
     path = False
     score = True
+    every = False
 
     surrogate = _signal
 
 
 Gradient = Annotated[
-    Pathwise | Score | StickTheLanding | DoublyReparametrised | Detached, Field(discriminator="kind"), by_kind
+    Pathwise | Score | Enumerate | StickTheLanding | DoublyReparametrised | Detached,
+    Field(discriminator="kind"),
+    by_kind,
 ]

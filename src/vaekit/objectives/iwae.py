@@ -64,6 +64,8 @@ class Iwae:
             raise ValueError(
                 f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}"
             )
+        if self.gradient.every:
+            raise ValueError("enumerate leaves no samples whose bound could be taken: use it with the elbo objective")
         if isinstance(self.gradient, Score) and self.gradient.baseline and self.samples == self.groups:
             raise ValueError(
                 "the score's baseline is made of the other samples of a group, and each group has one: use more "
@@ -94,6 +96,8 @@ class Iwae:
                 value = value + (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
         elbo, log_px = draw.log_w.detach().mean(0), draw.log_px.detach().mean(0)
         parts = {"bound": bound.detach(), "elbo": elbo, "distortion": -log_px, "rate": log_px - elbo}
+        for name, cost in draw.aux.items():
+            value, parts[name] = value - cost, cost.detach()
         return Terms(value, parts)
 
     def _bound(self, log_w: Tensor, dim: int) -> Tensor:

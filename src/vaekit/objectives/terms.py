@@ -55,10 +55,21 @@ class Bound(Protocol):
 
 def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
     """Refuse a draw whose z lets other gradients through than the estimator needs: they would be wrong in silence."""
-    asked = (gradient.path, gradient.score)
-    if torch.is_grad_enabled() and (draw.path, draw.score) != asked:
+    asked = (gradient.path, gradient.score, gradient.every)
+    how = (draw.path, draw.score, draw.weights is not None)
+    if not torch.is_grad_enabled():
+        return
+    if how != asked:
         raise ValueError(
             f"the gradient estimator {gradient.kind} needs z drawn with path={asked[0]}, score={asked[1]}, "
-            f"and it was drawn with path={draw.path}, score={draw.score}: its gradients would be wrong. Draw with "
-            "model.draw(x, objective.samples, path=objective.gradient.path, score=objective.gradient.score)"
+            f"every={asked[2]}, and it was drawn with path={how[0]}, score={how[1]}, every={how[2]}: its gradients "
+            "would be wrong. Draw with model.draw(x, objective.samples, path=objective.gradient.path, "
+            "score=objective.gradient.score, every=objective.gradient.every)"
+        )
+    stuck = [latent.q for latent in draw.latents if latent.q is not None and not latent.q.has_rsample]
+    if draw.path and stuck:
+        raise ValueError(
+            f"the gradient estimator {gradient.kind} goes through z, and no gradient passes through samples of "
+            f"{type(stuck[0]).__name__}: use the gradient score, or, in training mode, a temperature that relaxes z. "
+            "To read a value alone, call under torch.no_grad()"
         )

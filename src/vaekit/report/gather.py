@@ -117,7 +117,9 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         held_out=held_out,
         prior_means=_from_prior(opened, shown, mean=True),
         prior_draws=_from_prior(opened, shown, mean=False),
-        manifold=_manifold(opened) if image and shapes == ((2,),) else None,
+        manifold=_manifold(opened)
+        if image and shapes == ((2,),) and opened.run.model.posterior.support_of_z == "real"
+        else None,
         missing=tuple(missing),
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vaekit.data import Levels, Schema, Support
 from vaekit.evaluation import evaluating
 from vaekit.models import Model
+from vaekit.models.codes import centre
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
 READABLE = 48  # pixels of a tile's longer side, at least
@@ -113,9 +114,10 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
 
 
 def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.ndarray:
-    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, told the context of each."""
+    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, told the context of each; at the most probable z
+    where it is discrete."""
     with evaluating(model):
-        return model.decode([q.mean for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
+        return model.decode([centre(q) for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:

@@ -1,8 +1,9 @@
 """Where settings meet data and become parts: the likelihood, the model, and whether they fit in memory."""
 
+import math
 import os
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -21,13 +22,16 @@ from vaekit.models import (
     Likelihood,
     Log1p,
     NegativeBinomial,
+    Prior,
     Rescale,
 )
+from vaekit.models.codes import check_enumerable
 from vaekit.models.context import with_context
-from vaekit.models.distributions import support_of
+from vaekit.models.discrete import DiscreteHead
 from vaekit.models.families import OverLevels, Shape
-from vaekit.models.noise import Purpose, draw_from, new_generator
+from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
+from vaekit.models.quantised import Codebooks
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -100,22 +104,27 @@ def build_model(run: Run, schema: Schema) -> VAE | Ladder:
     generator = new_generator(run.seed, Purpose.WEIGHTS)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(generator.initial_seed())
-        model = _assemble(run, schema)
-    _check_same_space(run, model, schema)
-    return model
+        return _assemble(run, schema)
 
 
 def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
     """Start what is best started from training rows: with `model.bias_start` the decoder's output bias at the best fit
-    without latents, and a vamp prior's pseudo-inputs at some rows."""
-    if not (run.model.bias_start or isinstance(model.prior, VampPrior)):
+    without latents, a vamp prior's pseudo-inputs at some rows, and code vectors at what the encoder makes of some."""
+    assert isinstance(model.posterior, Conditional)
+    codebooks = model.posterior.head
+    if not (run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
         return
-    x = data.train.batch(data.train.some(ROWS_TO_START_FROM), new_generator(run.seed, Purpose.WEIGHTS, 1))
+    some = data.train.some(ROWS_TO_START_FROM)
+    x = data.train.batch(some, new_generator(run.seed, Purpose.WEIGHTS, 1))
     if run.model.bias_start:
         assert isinstance(model.likelihood, Conditional)
         model.likelihood.start_from(x)
     if isinstance(model.prior, VampPrior):
         model.prior.start_from(x)
+    if isinstance(codebooks, Codebooks):
+        with torch.no_grad():
+            raw = model.posterior.raw(model.posterior.transform(x), data.train.context_of(some))
+            codebooks.start_from(raw, new_generator(run.seed, Purpose.WEIGHTS, 2))
 
 
 def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None) -> None:
@@ -160,46 +169,55 @@ def _assemble(run: Run, schema: Schema) -> VAE | Ladder:
     spec, shape = run.model, tuple(schema.shape)
     if spec.likelihood is None:
         raise ConfigError("model.likelihood is not set: a model cannot be built without one")
+    _check_latents(run)
     support, context = schema.support, 0 if schema.context is None else len(schema.context.names)
     transform = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
     if isinstance(support, Count):
         transform = Log1p()
     try:
         if isinstance(spec, LadderSpec):
-            return spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
-        return _vae(spec, shape, spec.likelihood, transform, context)
+            model = spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
+        else:
+            model = _vae(spec, shape, spec.likelihood, transform, context)
+        _check_enumerable(run, model.posterior)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
+    return model
 
 
 def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Module | None, context: int) -> VAE:
-    size, head = (spec.latent,), spec.posterior
+    head = spec.posterior
+    z_shape, (seen, view) = head.z_shape(spec.latent), head.as_seen(spec.latent)
 
     def decoder(in_shape: Shape) -> nn.Module:
         return spec.decoder.build(in_shape, likelihood.features(shape), shape)
 
-    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, head.features(size)), shape, context)
-    posterior = Conditional(encoder, head, size, transform)
-    prior = spec.prior.build(spec.latent, posterior, shape, context)
-    return VAE(posterior, prior, Conditional(with_context(decoder, size, context), likelihood, shape))
+    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, head.features(z_shape)), shape, context)
+    posterior = Conditional(encoder, head, z_shape, transform)
+    prior = spec.prior.build(math.prod(z_shape), posterior, shape, context)
+    return VAE(posterior, prior, Conditional(with_context(decoder, seen, context), likelihood, shape, view))
 
 
-@torch.no_grad()
-def _check_same_space(run: Run, model: VAE | Ladder, schema: Schema) -> None:
-    """Refuse a prior whose draws the posterior could not have made, or the other way around."""
-    context = None if schema.context is None else torch.zeros(1, len(schema.context.names))
-    q, p = (
-        model.encode(torch.zeros(1, *schema.shape), context).posteriors[0],
-        model.prior(*(() if context is None else (context,))),
-    )
-    for drawn, other in ((q, p), (p, q)):
-        space = support_of(other)
-        if space is not None and not space.check(draw_from(drawn, (8,), new_generator(run.seed))).all():
-            raise ConfigError(
-                f"model.posterior is {run.model.posterior.kind} and model.prior is {run.model.prior.kind}, but their z "
-                f"are not of one space ({support_of(q)}, and {support_of(p)}): use model.prior=uniform_sphere or vamp "
-                "with von_mises_fisher and power_spherical, and other priors with other posteriors"
-            )
+def _check_latents(run: Run) -> None:
+    """Refuse a prior that is not over this kind of z, and a gradient that such z do not carry."""
+    head, prior, gradient = run.model.posterior, run.model.prior, run.objective.gradient
+    if head.support_of_z not in prior.over:
+        fitting = [kind.kind for kind in get_args(get_args(Prior)[0]) if head.support_of_z in kind.over]
+        raise ConfigError(
+            f"model.prior is {prior.kind}, over {' or '.join(prior.over)} z, and model.posterior is {head.kind}, whose "
+            f"z is {head.support_of_z}: use model.prior={' or '.join(fitting)}, or another posterior"
+        )
+    if isinstance(run.model, LadderSpec) and head.support_of_z == "discrete":
+        raise ConfigError(f"model.posterior is {head.kind}, and a ladder's z are not discrete: use gaussian")
+    if why := head.why_not(gradient.path, gradient.score, gradient.every):
+        raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
+
+
+def _check_enumerable(run: Run, posterior: nn.Module) -> None:
+    """Refuse to enumerate more values of z than can be."""
+    if run.objective.gradient.every and isinstance(posterior, Conditional) and isinstance(posterior.head, DiscreteHead):
+        space = posterior.head.space(posterior.event_shape or ())
+        check_enumerable(space.positions, space.classes)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ class ModelSpec:
     """What to build.
 
     Args:
-        latent: dimensions of z.
+        latent: dimensions of z; of a discrete one, its groups or positions.
         encoder: network from x to the numbers of q(z|x).
         posterior: family of q(z|x).
         decoder: network from z to the numbers of p(x|z).

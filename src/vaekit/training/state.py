@@ -135,7 +135,7 @@ class State:
                 self.optimiser.state[parameter] = state
         if tensors:
             raise ModelFileError(f"the checkpoint holds {min(tensors)}, which this run's settings have no place for")
-        self.step.signal_mean.forget()
+        self.step.forget()
         self.optimiser.clear_gradients()
         self.at = snapshot.progress
         products.remember(self.at.kernels)

@@ -1,7 +1,7 @@
 """One training step's computation: the part that is compiled, wrapped for parallel training, or captured."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,26 @@ from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Objective, StepContext
 from vaekit.objectives.gradients import RunningMean
 from vaekit.world import World
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A module that learns from batches by other means than gradients: its forward pass notes what it needs."""
+
+    def settle(self, world: World | None = None) -> None:
+        """Take in what was noted of the batch, at all processes; called after each update of the weights."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what was noted."""
+        ...
+
+
+@runtime_checkable
+class Annealing(Protocol):
+    """A module with a setting that changes in training, called before each pass."""
+
+    def anneal(self, step: int | Tensor, steps: int | Tensor) -> None: ...
 
 
 class Step(nn.Module):
@@ -38,6 +58,8 @@ class Step(nn.Module):
         self.generator: torch.Generator | None = None
         self.bf16 = False
         self.counts = True
+        self.settling = [part for part in (*model.modules(), self.signal_mean) if isinstance(part, Settling)]
+        self.annealing = [part for part in model.modules() if isinstance(part, Annealing)]
 
     def forward(
         self,
@@ -49,6 +71,8 @@ class Step(nn.Module):
     ) -> dict[str, Tensor]:
         """The sums over rows of the loss and of each part of the objective; all scalars, in nats."""
         gradient = self.objective.gradient
+        for part in self.annealing:
+            part.anneal(step, self.steps)
         with networks_in_bf16(self.bf16):
             draw: Draw = cast(Model, self.model).draw(
                 x,
@@ -58,13 +82,24 @@ class Step(nn.Module):
                 generator=self.generator,
                 path=gradient.path,
                 score=gradient.score,
+                every=gradient.every,
             )
             terms = self.objective(draw, self._context(step))
         sums = {"loss": -terms.value.sum(), **{name: part.sum() for name, part in terms.parts.items()}}
         if self.counts:
             return sums
-        self.signal_mean.seen.zero_()
+        self.forget()
         return {name: 0 * value for name, value in sums.items()}
+
+    def settle(self) -> None:
+        """Have each part take in what it noted of the batch."""
+        for part in self.settling:
+            part.settle(self.world)
+
+    def forget(self) -> None:
+        """Have each part drop what it noted."""
+        for part in self.settling:
+            part.forget()
 
     def _context(self, step: int | Tensor) -> StepContext:
         return StepContext(

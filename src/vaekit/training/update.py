@@ -89,7 +89,7 @@ class Updater:
             state.optimiser(lr)
             if self.device.type == "cpu" and state.at.step % CLEARED_EVERY == 0:
                 state.optimiser.clear_negligible()
-            self.step.signal_mean.settle(self.world.sum)
+            self.step.settle()
             if state.average is not None:
                 state.average.update_parameters(self.step.model)
             in_a_row = 0
@@ -112,7 +112,7 @@ class Updater:
 
     def _skip(self, norm: float) -> str:
         at = self.state.at
-        self.step.signal_mean.forget()
+        self.step.forget()
         self.state.advance(skipped=at.skipped + 1, in_a_row=at.in_a_row + 1)
         why = f"step {at.step + 1} was skipped: its gradient norm is {norm:.3g}, above train.skip_above"
         if self.state.at.in_a_row >= MOST_SKIPPED:
@@ -125,7 +125,7 @@ class Updater:
         told = ""
         while True:
             self.state.optimiser.clear_gradients()
-            self.step.signal_mean.forget()
+            self.step.forget()
             try:
                 return told, self._add_up(index)
             except RuntimeError as error:
