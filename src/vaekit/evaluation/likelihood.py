@@ -23,6 +23,7 @@ from vaekit.world import World
 NUMBERS_AT_ONCE = 2_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
 ACTIVE_KL = 0.01  # nats
 ACTIVE_VARIANCE = 0.01
+NO_DENSITY = "the posterior is a single point for each row: it has no density to make a bound of"
 NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
 
 
@@ -46,6 +47,8 @@ def evaluate(
     - `effective_samples`: of the K, how many carry the weight.
     - `active_units`: latent dimensions whose mean KL is above 0.01 nats; `active_units_by_variance`: those whose
       posterior mean varies over x by more than 0.01 (Burda et al.), an easier test.
+
+    Of a model whose posterior is a point there is the distortion alone; the other values are None.
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
@@ -73,14 +76,20 @@ def evaluate(
     log_px, rate, bound, ess = blocks.map(bounds_of)
     with evaluating(model):
         first = context if context is None else context[:1]
-        px = model.draw(blocks.x(0)[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE)).px
+        draw = model.draw(blocks.x(0)[:1], context=first, generator=new_generator(seed, Purpose.EVALUATE))
     _check_finite(log_px, rate, bound)
-    kind = measure(px)
+    kind = measure(draw.px)
     score = NOT_A_LIKELIHOOD if kind == "score" else ""
+    if not draw.has_bound:
+        nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in ("nats", "bits/dim"))
+        none = Estimate(None, 0.0, len(bound), f"of {samples}", NO_DENSITY)
+        bounds = {"elbo": nats, "log_likelihood": nats, "bits_per_dim": bits, "rate": nats}
+        bounds |= {"distortion": mean_of(-log_px, "nats", score), "effective_samples": none}
+        return bounds | _active_units(model, blocks)
     bounds = {
         "elbo": mean_of(log_px - rate, "nats", score),
         "log_likelihood": mean_of(bound, "nats", _join(score, _ess_warning(ess, samples))),
-        "bits_per_dim": _bits_per_dim(bound, kind, math.prod(px.event_shape)),
+        "bits_per_dim": _bits_per_dim(bound, kind, math.prod(draw.px.event_shape)),
         "rate": mean_of(rate, "nats"),
         "distortion": mean_of(-log_px, "nats", score),
         "effective_samples": mean_of(ess, f"of {samples}"),
@@ -105,7 +114,10 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
 
 
 def elbo_rows(model: Model, data: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum."""
+    """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum.
+
+    The rate of a point posterior, which has none, counts as 0, so that models of it compare by their distortion.
+    """
     with evaluating(model):
         draw = model.draw(data, generator=generator)
         return -draw.log_px.mean(0), sum((_rate(latent) for latent in draw.latents), torch.zeros(()))
@@ -159,6 +171,8 @@ def _bounds(
 
 
 def _rate(latent: Latent) -> Tensor:
+    if latent.is_point:
+        return torch.zeros_like(latent.log_p[0])
     closed = latent.closed_kl()
     return (latent.log_q - latent.log_p).mean(0) if closed is None else closed
 

@@ -14,7 +14,7 @@ from vaekit.models.heavy_tails import Laplace, StudentT
 from vaekit.models.likelihoods import Likelihood
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
-from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
+from vaekit.models.posteriors import FlowPosterior, FullGaussian, Point, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.vae import VAE, Code, Draw, Latent, Model
 
@@ -42,6 +42,7 @@ __all__ = [
     "Model",
     "NegativeBinomial",
     "Network",
+    "Point",
     "Poisson",
     "Posterior",
     "Prior",

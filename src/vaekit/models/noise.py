@@ -16,7 +16,7 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
+from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, Delta, SoftBernoulli
 from vaekit.models.flows import Transformed
 
 
@@ -32,6 +32,12 @@ class NoiseMap(NamedTuple):
     scored: Callable[[Any, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
+def _no_noise(
+    size: tuple[int, ...], generator: torch.Generator | None = None, dtype: Any = None, device: Any = None
+) -> Tensor:
+    return torch.zeros(size, dtype=dtype, device=device)
+
+
 _BINARY = NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype))
 _MAPS: dict[type[Distribution], NoiseMap] = {
     td.Normal: NoiseMap(torch.randn, lambda q: q.batch_shape, lambda q, e: torch.addcmul(q.loc, q.scale, e)),
@@ -45,6 +51,12 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
     SoftBernoulli: _BINARY,
     ContinuousBernoulli: NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: q.icdf(u)),
     Categorical: NoiseMap(torch.rand, lambda q: q.log_probs.shape, lambda q, u: q.from_uniform(u)),
+    Delta: NoiseMap(
+        _no_noise,
+        lambda q: q.loc.shape,
+        lambda q, e: q.loc + e,
+        lambda q, e: (q.loc + e, (0 * e).sum(-1)),
+    ),
     Transformed: NoiseMap(
         torch.randn,
         lambda q: q.batch_shape + q.event_shape,

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import Gaussian, Shape, independent
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.models.posteriors import Point
 from vaekit.spec import by_kind, spec
 
 Components = Annotated[int, Field(ge=1, le=100_000)]
@@ -122,6 +123,8 @@ class Vamp:
     def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = ()) -> VampPrior:
         if not isinstance(posterior, Conditional):
             raise ValueError("a vamp prior is made of posteriors: it needs one that is Conditional(network, head)")
+        if isinstance(posterior.head, Point):
+            raise ValueError("a vamp prior is made of posteriors' densities, and a point posterior has none")
         return VampPrior(posterior, in_shape, self.components)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import nn
 
 from vaekit.data import Dataset, Schema, prepare
 from vaekit.data.schema import Count, Levels, Support
@@ -23,6 +24,7 @@ from vaekit.models import (
 )
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
+from vaekit.objectives import Regularised
 from vaekit.runs.tree import Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -96,6 +98,18 @@ def build_model(run: Run, schema: Schema) -> VAE:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(generator.initial_seed())
         return _assemble(run, schema)
+
+
+def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
+    """The untrained second player of a run's objective; None where it has none."""
+    if not isinstance(run.objective, Regularised):
+        return None
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(new_generator(run.seed, Purpose.WEIGHTS, 2).initial_seed())
+        try:
+            return run.objective.build(run.model.latent, tuple(schema.shape))
+        except ValueError as error:
+            raise ConfigError(f"objective: {error}") from None
 
 
 def start_from_data(model: VAE, data: Dataset, run: Run) -> None:
