@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from unions import examples, members, name
+from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
-from vaekit.models import Categorical, FlowPosterior, Likelihood, Posterior, Prior
-from vaekit.objectives import Objective
+from vaekit.models import Categorical, FlowPosterior, Likelihood, Point, Posterior, Prior
+from vaekit.objectives import Objective, Regulariser
 from vaekit.runs import Job, load, make_run, override, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,6 +53,10 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
         f"model.likelihood={{kind: {kind}{levels}}}",
         *DATA.get(kind, []),
     ]
+    if isinstance(posterior, Point) and prior.kind == "vamp":
+        with pytest.raises(ConfigError, match="a point posterior has none"):
+            train_and_load(settings, tmp_path / "run")
+        return
     train_and_load(settings, tmp_path / "run")
 
 
@@ -60,3 +65,11 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
 def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) -> None:
     prior_setting = PRIORS.get(prior.kind, prior.kind)
     train_and_load([f"objective={{kind: {objective.kind}}}", f"model.prior={prior_setting}"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("penalty", [member.kind for member in members(Regulariser)])
+@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+def test_every_penalty_with_every_prior(penalty: str, prior: Any, tmp_path) -> None:
+    prior_setting = PRIORS.get(prior.kind, prior.kind)
+    settings = [f"objective={{kind: regularised, penalties: [{penalty}]}}", f"model.prior={prior_setting}"]
+    train_and_load(settings, tmp_path / "run")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from vaekit.errors import ConfigError
+from vaekit.models.distributions import Delta
 from vaekit.models.noise import draw_from, noise_map
 from vaekit.models.vae import VAE, Draw, Latent
 from vaekit.objectives.terms import PerRow, StepContext
@@ -273,14 +274,11 @@ def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def _moments(q: Distribution | None) -> tuple[Tensor, Tensor]:
     """The mean (batch, size) and the covariance (batch, size, size) of q(z|x)."""
-    try:
-        if q is None:
-            raise NotImplementedError
-        if isinstance(q, MultivariateNormal):
-            return q.mean, q.covariance_matrix
+    if isinstance(q, MultivariateNormal):
+        return q.mean, q.covariance_matrix
+    if isinstance(q, Independent | Delta):
         return q.mean.flatten(1), q.variance.flatten(1).diag_embed()
-    except NotImplementedError:
-        raise ConfigError(
-            f"dip needs a posterior with a mean and a covariance, and {type(q).__name__} has none in closed form: use "
-            "model.posterior=gaussian"
-        ) from None
+    raise ConfigError(
+        f"dip needs a posterior whose covariance is known, and that of {type(q).__name__} is not: use "
+        "model.posterior=gaussian"
+    )
