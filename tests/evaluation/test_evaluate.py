@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, SoftBernoulli, Standard, evaluate
+from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, Point, SoftBernoulli, Standard, evaluate
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation import Estimate, baseline, elbo_rows, kl_per_dimension
 from vaekit.evaluation.blocks import BLOCK
 from vaekit.models.linear_gaussian import LinearGaussian
+from vaekit.models.noise import new_generator
 
 
 class Diagonal(nn.Module):
@@ -176,3 +177,19 @@ def test_numpy_data_and_progress(oracle, rows):
 )
 def test_an_estimate_prints_as_many_digits_as_its_error_allows(estimate, text):
     assert str(estimate) == text
+
+
+def test_a_point_posterior_has_a_distortion_and_no_bound() -> None:
+    vae = VAE(
+        Conditional(nn.Linear(6, 2), Point(), (2,)), Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli())
+    )
+    x = torch.bernoulli(torch.full((50, 6), 0.5), generator=new_generator(1))
+    found = evaluate(vae, x, samples=3)
+    without = {name for name, estimate in found.items() if estimate.value is None}
+    assert without == set(found) - {"distortion"}
+    assert all("no density" in found[name].warning for name in ("elbo", "log_likelihood", "bits_per_dim", "rate"))
+    wanted = -vae.likelihood(vae.posterior(x).mean).log_prob(x).mean()
+    assert found["distortion"].value == pytest.approx(wanted.item(), rel=1e-6)
+    distortion, rate = elbo_rows(vae, x, new_generator(0))
+    assert distortion.mean().item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert not rate.any()

@@ -17,10 +17,12 @@ from vaekit.models import (
     FullGaussian,
     Gaussian,
     Mixture,
+    Point,
     Posterior,
     PowerSpherical,
     Standard,
     UniformSphere,
+    Vamp,
     VonMisesFisher,
 )
 from vaekit.models.flows import FlowNetwork, Transformed
@@ -72,7 +74,12 @@ def test_a_posterior_is_one_distribution_for_each_row(family: Any) -> None:
     assert z.isfinite().all()
 
 
-@every_posterior
+every_density = pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if not isinstance(family, Point)], ids=every_posterior.kwargs["ids"]
+)
+
+
+@every_density
 def test_a_density_is_that_of_its_draws(family: Any) -> None:
     """Weighted by N(0, 2 I) / q, draws of q average to 1."""
     with torch.no_grad():
@@ -177,3 +184,26 @@ def test_a_vamp_prior_goes_through_the_encoder_with_the_batch_and_is_the_mixture
 def test_a_mixture_starts_near_unit_variance() -> None:
     z = draw_from(Mixture(components=500).build(4)(), (20_000,), new_generator(1))
     torch.testing.assert_close(z.var(0), torch.ones(4), rtol=0.2, atol=0)
+
+
+def test_a_point_is_where_the_network_says_and_has_no_density() -> None:
+    posterior = posterior_of(Point())
+    q, x = posterior(rows()), rows()
+    where = posterior.network(x)
+    assert q.mean.equal(where)
+    assert not q.variance.any()
+    assert draw_from(q, (3,), new_generator(1)).equal(where.expand(3, -1, -1))
+    assert q.log_prob(where).equal(torch.zeros(4, dtype=torch.float64))
+    assert (q.log_prob(where + 1) == -torch.inf).all()
+    vae = VAE(posterior, Standard().build(SIZE), Conditional(nn.Linear(SIZE, 6), Gaussian(scale=1.0))).double()
+    for score in (True, False):
+        draw = vae.draw(x, 2, score=score)
+        assert draw.latents[0].is_point
+        assert not draw.has_bound
+        torch.testing.assert_close(draw.log_w, draw.log_px + draw.log_pz)
+    assert draw.latents[0].closed_kl() is None
+
+
+def test_a_vamp_prior_of_points_is_refused() -> None:
+    with pytest.raises(ValueError, match="a point posterior has none"):
+        Vamp().build(SIZE, posterior_of(Point()), (6,))

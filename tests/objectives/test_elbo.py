@@ -11,14 +11,16 @@ from torch.distributions import Distribution
 
 from unions import name, sampling
 from vaekit.errors import ConfigError
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, LinearGaussian, Mixture, Standard
+from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Latent, LinearGaussian, Mixture, Point, Standard
 from vaekit.models.noise import new_generator
 from vaekit.models.vae import Draw
 from vaekit.objectives import (
+    Cyclical,
     Detached,
     DoublyReparametrised,
     Elbo,
     Gradient,
+    Iwae,
     Pathwise,
     Score,
     StepContext,
@@ -221,3 +223,90 @@ def test_a_draw_made_for_another_estimator_is_refused(gradient) -> None:
 def test_a_warm_up_without_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="StepContext"):
         Elbo(beta=Warmup())(drawn(model()))
+
+
+@pytest.mark.parametrize("kl", ["closed", "sampled"])
+def test_a_capacity_draws_the_kl_of_each_row_to_itself(kl: str) -> None:
+    vae = model(spread=2.0)
+    draw = drawn(vae)
+    plain = Elbo(kl=kl)(draw)
+    rate = plain.parts["rate"]
+    capacity = float(rate.median())
+    found = Elbo(kl=kl, beta=3.0, capacity=capacity)(draw)
+    torch.testing.assert_close(found.value, draw.log_px.mean(0) - 3 * (rate - capacity).abs())
+    assert found.parts["elbo"].equal(plain.parts["elbo"])
+    kls = (draw.log_qz - draw.log_pz).mean(0) if kl == "sampled" else draw.latents[0].closed_kl()
+    wanted = torch.autograd.grad(
+        (draw.log_px.mean(0) - 3 * (kls - capacity).abs()).mean(), list(vae.posterior.parameters()), retain_graph=True
+    )
+    torch.testing.assert_close(encoder_gradient(vae, found), torch.cat([g.flatten() for g in wanted]))
+
+
+def test_a_capacity_rises_and_does_not_go_with_free_nats() -> None:
+    draw, rising = drawn(model()), Elbo(capacity=Warmup(end=8.0, over=0.5))
+    at = rising(draw, StepContext(step=25, steps=100)).value
+    torch.testing.assert_close(at, Elbo(capacity=4.0)(draw).value)
+    with pytest.raises(ValueError, match="capacity changes with the step"):
+        rising(draw)
+    with pytest.raises(ValidationError, match="use one of them"):
+        Elbo(capacity=4.0, free_nats=1.0)
+
+
+def two_groups(first: float, second: float) -> Draw:
+    """Groups of 2 and of 8 latents, with these KLs."""
+    zero = torch.zeros(1, 3, dtype=torch.float64)
+    latents = tuple(Latent(torch.zeros(1, 3, n), zero + kl, zero) for n, kl in ((2, first), (8, second)))
+    px = td.Independent(td.Normal(torch.zeros(1, 3, 4, dtype=torch.float64), 1.0), 1)
+    return Draw(torch.zeros(3, 4), None, None, latents, px, px.log_prob(torch.zeros(3, 4)))
+
+
+def test_balancing_weighs_each_group_by_its_kl_for_a_latent_number_while_beta_is_below_one() -> None:
+    draw = two_groups(4.0, 8.0)
+    log_px = draw.log_px[0]
+    shares = torch.tensor([4.01 / 2, 8.01 / 8], dtype=torch.float64)
+    weights = shares / shares.mean()
+    wanted = log_px - 0.5 * (4.0 * weights[0] + 8.0 * weights[1])
+    torch.testing.assert_close(Elbo(beta=0.5, balance=True)(draw).value, wanted)
+    torch.testing.assert_close(Elbo(beta=1.0, balance=True)(draw).value, log_px - 12.0)
+    rising = Elbo(beta=Warmup(over=0.5), balance=True)
+    torch.testing.assert_close(rising(draw, StepContext(step=25, steps=100)).value, wanted)
+    torch.testing.assert_close(rising(draw, StepContext(step=80, steps=100)).value, log_px - 12.0)
+    torch.testing.assert_close(Elbo(beta=0.5)(draw).value, log_px - 6.0)
+
+
+def test_cyclical_warm_up_starts_again() -> None:
+    beta = Cyclical(start=0.1, end=0.9, cycles=2, rise=0.5)
+    for step, wanted in ((0, 0.1), (100, 0.3), (200, 0.5), (400, 0.9), (799, 0.9), (800, 0.1), (1000, 0.5)):
+        assert beta.at(step, 1600) == pytest.approx(wanted)
+        assert float(beta.at(torch.tensor(step), torch.tensor(1600))) == pytest.approx(wanted)
+    draw = drawn(model())
+    found = Elbo(beta=beta)(draw, StepContext(step=200, steps=1600))
+    torch.testing.assert_close(found.value, Elbo(beta=0.5)(draw).value)
+
+
+def autoencoder() -> VAE:
+    posterior = Conditional(nn.Linear(6, 2), Point(), (2,))
+    return VAE(posterior, Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli())).double()
+
+
+def test_with_a_point_posterior_it_is_an_autoencoder_and_claims_no_bound() -> None:
+    vae = autoencoder()
+    draw = drawn(vae, 1)
+    plain = Elbo(beta=0.0)(draw)
+    assert plain.value.equal(draw.log_px[0])
+    assert set(plain.parts) == {"distortion"}
+    z = vae.posterior.network(rows())
+    torch.testing.assert_close(draw.log_px[0], vae.likelihood(z).log_prob(rows()))
+    with_prior = Elbo(beta=0.3)(draw).value
+    log_pz = -0.5 * z.square().sum(1) - math.log(2 * math.pi)
+    torch.testing.assert_close(with_prior, draw.log_px[0] + 0.3 * log_pz)
+    landing = drawn(vae, 1, score=False)
+    torch.testing.assert_close(Elbo(beta=0.3, gradient=StickTheLanding())(landing).value, with_prior)
+
+
+def test_estimators_through_the_density_are_refused_for_a_point() -> None:
+    vae = autoencoder()
+    with pytest.raises(ConfigError, match="a point posterior has not"):
+        Elbo(gradient=Score())(drawn(vae, path=False))
+    with pytest.raises(ConfigError, match="samples of a point posterior are all the same"):
+        Iwae()(drawn(vae))

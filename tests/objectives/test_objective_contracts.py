@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from unions import examples, members, name, sampling
 from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, Standard
 from vaekit.models.noise import new_generator
-from vaekit.objectives import Cosine, Elbo, Gradient, Objective, Schedule, StepContext, Warmup
+from vaekit.objectives import Cosine, Elbo, Gradient, Objective, Regulariser, Schedule, StepContext, Warmup
 
-UNIONS = [Objective, Gradient, Schedule]
+UNIONS = [Objective, Regulariser, Gradient, Schedule]
 ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
 
 every_objective = pytest.mark.parametrize("objective", examples(Objective), ids=name)

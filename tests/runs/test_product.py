@@ -8,14 +8,9 @@ import torch
 from unions import examples, members, name, over_real
 from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
-from vaekit.models import (
-    FlowPosterior,
-    Likelihood,
-    Posterior,
-    Prior,
-)
+from vaekit.models import FlowPosterior, Likelihood, Point, Posterior, Prior
 from vaekit.models.families import OverLevels
-from vaekit.objectives import Objective
+from vaekit.objectives import Objective, Regulariser
 from vaekit.runs import Job, load, make_run, override, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -84,6 +79,10 @@ def test_every_product(posterior: Any, prior: Any, likelihood: Any, tmp_path) ->
         f"model.likelihood={{kind: {kind}{levels}}}",
         *DATA.get(kind, []),
     ]
+    if isinstance(posterior, Point) and prior.kind == "vamp":
+        with pytest.raises(ConfigError, match="a point posterior has none"):
+            train_and_load(settings, tmp_path / "run")
+        return
     train_and_load(settings, tmp_path / "run")
 
 
@@ -110,4 +109,12 @@ def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) 
     settings = [f"objective={{kind: {objective.kind}}}", f"model.prior={PRIORS.get(prior.kind, prior.kind)}"]
     if "real" not in prior.over:
         settings += [f"model.posterior={'von_mises_fisher' if 'sphere' in prior.over else 'vq'}"]
+    train_and_load(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize("penalty", [member.kind for member in members(Regulariser)])
+@pytest.mark.parametrize("prior", over_real(Prior), ids=name)
+def test_every_penalty_with_every_prior(penalty: str, prior: Any, tmp_path) -> None:
+    prior_setting = PRIORS.get(prior.kind, prior.kind)
+    settings = [f"objective={{kind: regularised, penalties: [{penalty}]}}", f"model.prior={prior_setting}"]
     train_and_load(settings, tmp_path / "run")

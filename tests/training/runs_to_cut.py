@@ -42,6 +42,19 @@ KINDS = {
         }
     },
     "free nats": {"objective": {"free_nats": 1.0}},
+    "penalties": {
+        "objective": {
+            "kind": "regularised",
+            "penalties": ["total_correlation", "dip", "mmd", "decoder_weights", "decoder_slope"],
+        }
+    },
+    "second player": {
+        "objective": {
+            "kind": "regularised",
+            "penalties": [{"kind": "factor", "critic": {"network": {"kind": "mlp", "widths": [8]}, "features": 6}}],
+        },
+        "train": {**BASE["train"], "ema": 0.9},
+    },
     "streamed": {"data": {**BASE["data"], "stream": "always"}},
 }
 

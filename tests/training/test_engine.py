@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from unions import members
 from vaekit import products
 from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Standard
-from vaekit.objectives import Elbo
+from vaekit.objectives import Elbo, Regulariser
 from vaekit.runs import Job, fit, make_run, override, preset
 from vaekit.training import State, Step, Train, compiling
 from vaekit.training import engine as engine_module
@@ -28,6 +29,7 @@ MLP = ["model.encoder.widths=[16]", "model.decoder.widths=[16]"]
 CONV = [f"model.{part}={{kind: conv, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")]
 DENSE = "model={kind: ladder, groups: {latent: [3, 2], widths: [8]}}"
 SPATIAL = "model={kind: ladder, groups: {kind: spatial, latent: 3, channels: [4, 8], groups: [1, 1], hidden: 16}}"
+PENALTIES = [kind.kind for kind in members(Regulariser)]
 KINDS = {
     "categorical": MLP,
     "conv": CONV,
@@ -88,6 +90,11 @@ KINDS = {
         "model.prior={kind: autoregressive, width: 8}",
     ],
     "fsq, factorised": [*MLP, "model.posterior={kind: fsq, levels: [4, 3]}", "model.prior=factorised"],
+    "cyclical": [*MLP, "objective.beta={kind: cyclical, cycles: 4}"],
+    "capacity": [*MLP, "objective.capacity={kind: warmup, end: 9}", "objective.beta=3"],
+    "balance": [*MLP, "objective.balance=true"],
+    "point": [*MLP, "model.posterior=point", "objective.beta=0"],
+    **{f"penalty {kind}": [*MLP, f"objective={{kind: regularised, penalties: [{kind}]}}"] for kind in PENALTIES},
     "warm-up": [*MLP, "objective.beta={kind: warmup, over: 0.02}"],
 }
 ROWS = [slice(0, 20), slice(20, 40), slice(40, 50), slice(7, 27)]
@@ -426,7 +433,7 @@ def test_moments_of_a_weight_that_gets_no_gradient_any_more_are_cleared_before_t
     black = job.data.train.values.clone()
     black[:, :, :4] = 0  # the first layer's weights of these pixels: gradients only ever zero
     update = Updater(job.state, replace(job.data.train, values=black), job.run.train, seed=0, steps=3000)
-    state = job.state.optimiser.state
+    state = job.state.players[0].updates.state
     weight = next(p for p in job.state.step.parameters() if p.shape == (16, 64))
 
     update(torch.arange(20), 3000)

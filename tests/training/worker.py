@@ -10,7 +10,7 @@ import yaml
 from runs_to_cut import make
 
 from vaekit.runs import Job
-from vaekit.runs.build import build_model, start_from_data
+from vaekit.runs.build import build_model, build_opponent, start_from_data
 from vaekit.training import State, Step, train_model
 from vaekit.training.parallel import whole
 from vaekit.training.update import Updater
@@ -41,7 +41,8 @@ def train(job: Job, settings: dict) -> dict:
     run, data, world = job.run, job.data, World.join()
     model = build_model(run, data.schema)
     start_from_data(model, data, run)
-    state = State(Step(model, run.objective, len(data.train), world).double(), run.train)
+    opponent = build_opponent(run, data.schema)
+    state = State(Step(model, run.objective, len(data.train), world, opponent).double(), run.train)
     metrics = []
     for event in train_model(state, Double(data.train), Double(data.valid), run.train, run.seed):
         if event.kind in ("epoch", "end"):

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from vaekit.errors import VaekitError
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
-from vaekit.evaluation.checks import Progress, check_finite, checked, joined, px_of_first, score_warning
+from vaekit.evaluation.checks import Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
@@ -114,7 +114,7 @@ def annealed_bound(
 
     lower, acceptance, ess = blocks.map(checked(model, bound_of, progress))
     check_finite(lower)
-    score = score_warning(px_of_first(model, blocks))
+    score = score_warning(draw_of_first(model, blocks).px)
     return Annealed(*_forward_estimates(lower, acceptance, ess, settings, score))
 
 
@@ -153,7 +153,7 @@ def bidirectional(
 
     lower, acceptance, ess, upper = blocks.map(checked(model, bounds_of, progress))
     check_finite(lower, upper)
-    score = score_warning(px_of_first(model, blocks))
+    score = score_warning(draw_of_first(model, blocks).px)
     forward = _forward_estimates(lower, acceptance, ess, settings, score)
     gap = mean_of(upper - lower, "nats", score)
     return Sandwich(forward[0], mean_of(upper, "nats", score), gap, *forward[1:])

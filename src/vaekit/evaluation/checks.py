@@ -10,8 +10,9 @@ from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
 from vaekit.models.distributions import measure, support_of
 from vaekit.models.noise import Purpose, new_generator
-from vaekit.models.vae import Model
+from vaekit.models.vae import Draw, Model
 
+NO_DENSITY = "the posterior is a single point for each row: it has no density to make a bound of"
 NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
 Progress = Callable[[int], object]
 
@@ -29,13 +30,13 @@ def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBl
     return of_block
 
 
-def px_of_first(model: Model, blocks: Blocks) -> Distribution:
-    """p(x|z) of the first row at some z, to ask what distribution it is."""
+def draw_of_first(model: Model, blocks: Blocks) -> Draw:
+    """A draw of the first row, to ask what its distributions are."""
     context = blocks.context_of(0)
     context = None if context is None else context[:1]
     generator = new_generator(blocks.seed, Purpose.EVALUATE)
     with evaluating(model):
-        return model.draw(blocks.x(0)[:1], context=context, generator=generator).px
+        return model.draw(blocks.x(0)[:1], context=context, generator=generator)
 
 
 def score_warning(px: Distribution) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.evaluation.blocks import Blocks, Data
-from vaekit.evaluation.checks import Progress, check_finite, checked, joined, px_of_first, score_warning
+from vaekit.evaluation.checks import Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.vae import Latent, Model
 from vaekit.world import World
@@ -64,7 +64,7 @@ def bound_curve(
         return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
 
     found = blocks.map(checked(model, bounds_of, progress))
-    score = score_warning(px_of_first(model, blocks))
+    score = score_warning(draw_of_first(model, blocks).px)
     curve = ()
     for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
         check_finite(bound)
@@ -116,6 +116,8 @@ def few_samples_warning(ess: Tensor, samples: int, fix: str = "use more samples"
 
 def rate_of(latent: Latent) -> Tensor:
     """KL(q(z|x) || p(z)) of each row: in closed form, or else as the samples have it."""
+    if latent.is_point:
+        return torch.zeros_like(latent.log_p[0])
     closed = latent.closed_kl()
     found = latent.log_q - latent.log_p if closed is None else closed
     return found if found.dim() == 1 else found.mean(0)

@@ -12,12 +12,13 @@ from torch.distributions import Normal
 
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.checks import (
+    NO_DENSITY,
     NOT_A_LIKELIHOOD,
     Progress,
     check_finite,
     checked,
+    draw_of_first,
     joined,
-    px_of_first,
     score_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
@@ -52,6 +53,8 @@ def evaluate(
     - `active_units`: latent dimensions whose mean KL is above 0.01 nats; `active_units_by_variance`: those whose
       posterior mean varies over x by more than 0.01 (Burda et al.), an easier test.
 
+    Of a model whose posterior is a point there is the distortion alone; the other values are None.
+
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
@@ -74,12 +77,18 @@ def evaluate(
 
     log_px, rate, bound, ess = blocks.map(checked(model, bounds_of, progress))
     check_finite(log_px, rate, bound)
-    px = px_of_first(model, blocks)
-    score = score_warning(px)
+    draw = draw_of_first(model, blocks)
+    score = score_warning(draw.px)
+    if not draw.has_bound:
+        nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in ("nats", "bits/dim"))
+        none = Estimate(None, 0.0, len(bound), f"of {samples}", NO_DENSITY)
+        bounds = {"elbo": nats, "log_likelihood": nats, "bits_per_dim": bits, "rate": nats}
+        bounds |= {"distortion": mean_of(-log_px, "nats", score), "effective_samples": none}
+        return bounds | _active_units(model, blocks)
     bounds = {
         "elbo": mean_of(log_px - rate, "nats", score),
         "log_likelihood": mean_of(bound, "nats", joined(score, few_samples_warning(ess, samples))),
-        "bits_per_dim": _bits_per_dim(bound, measure(px), math.prod(px.event_shape)),
+        "bits_per_dim": _bits_per_dim(bound, measure(draw.px), math.prod(draw.px.event_shape)),
         "rate": mean_of(rate, "nats"),
         "distortion": mean_of(-log_px, "nats", score),
         "effective_samples": mean_of(ess, f"of {samples}"),
@@ -104,7 +113,10 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
 
 
 def elbo_rows(model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum."""
+    """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum.
+
+    The rate of a point posterior, which has none, counts as 0, so that models of it compare by their distortion.
+    """
     with evaluating(model):
         draw = model.draw(data, context=context, generator=generator)
         return -draw.log_px.mean(0), sum((rate_of(latent) for latent in draw.latents), torch.zeros(()))

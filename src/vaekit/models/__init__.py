@@ -23,7 +23,7 @@ from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.logistic_mixture import LogisticMixture
 from vaekit.models.networks import Conv, Mlp, Network, ResNet
 from vaekit.models.planar import Planar, Radial
-from vaekit.models.posteriors import FlowPosterior, FullGaussian, Posterior
+from vaekit.models.posteriors import FlowPosterior, FullGaussian, Point, Posterior
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
@@ -71,6 +71,7 @@ __all__ = [
     "NegativeBinomial",
     "Network",
     "Planar",
+    "Point",
     "Poisson",
     "Posterior",
     "PowerSpherical",

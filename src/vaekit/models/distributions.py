@@ -247,6 +247,42 @@ def _kl_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> 
     return (ours - theirs) * _mean(ours) - log_normaliser(ours) + log_normaliser(theirs)
 
 
+class Delta(Distribution):
+    """All mass on one point, loc (..., size): what an encoder without noise gives.
+
+    It has no density. `log_prob` is that of a mass: 0 at the point, minus infinity elsewhere; so ln p(z) - ln q(z) is
+    no part of a bound on ln p(x).
+    """
+
+    has_rsample = True
+
+    def __init__(self, loc: Tensor):
+        self.loc = loc
+        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {"loc": constraints.real_vector}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.real_vector
+
+    @property
+    def mean(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.zeros_like(self.loc)
+
+    def rsample(self, sample_shape=()) -> Tensor:
+        return self.loc.expand(self._extended_shape(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return torch.where(value == self.loc, 0 * value, -torch.inf).sum(-1)
+
+
 def support_of(px: Distribution) -> constraints.Constraint | None:
     """Where values may lie; None for somebody else's distribution that does not say."""
     try:

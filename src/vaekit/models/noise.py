@@ -20,7 +20,7 @@ from vaekit.models.beta_binomial import BetaBinomialByMean
 from vaekit.models.code_priors import Autoregressive
 from vaekit.models.codes import Factorised, Quantised
 from vaekit.models.directions import PowerSpherical, UniformDirection, VonMisesFisher
-from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, SoftBernoulli
+from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, Delta, SoftBernoulli
 from vaekit.models.flows import Transformed
 from vaekit.models.logistic_mixture import DiscretisedLogistics
 
@@ -35,6 +35,12 @@ class NoiseMap(NamedTuple):
     shape: Callable[[Any], Size]
     push: Callable[[Any, Tensor], Tensor]
     scored: Callable[[Any, Tensor], tuple[Tensor, Tensor]] | None = None
+
+
+def _no_noise(
+    size: tuple[int, ...], generator: torch.Generator | None = None, dtype: Any = None, device: Any = None
+) -> Tensor:
+    return torch.zeros(size, dtype=dtype, device=device)
 
 
 _BINARY = NoiseMap(torch.rand, lambda q: q.batch_shape, lambda q, u: (u < q.mean).to(q.mean.dtype))
@@ -62,6 +68,12 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
         torch.rand,
         lambda q: Size((*q.batch_shape, 0)),
         lambda q, u: q.rsample(u.shape[: u.dim() - 1 - len(q.batch_shape)]),
+    ),
+    Delta: NoiseMap(
+        _no_noise,
+        lambda q: q.loc.shape,
+        lambda q, e: q.loc + e,
+        lambda q, e: (q.loc + e, (0 * e).sum(-1)),
     ),
     Transformed: NoiseMap(
         torch.randn,

@@ -10,6 +10,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models.discrete import BernoulliPosterior, CategoricalPosterior
+from vaekit.models.distributions import Delta
 from vaekit.models.families import Gaussian, Head, Shape, soft_bound
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
 from vaekit.models.planar import Planar, Radial
@@ -104,6 +105,32 @@ class FlowHead(nn.Module, Head):
         return self.network(raw)
 
 
+@spec
+class Point(Head):
+    """A single z for each x, without noise: the encoder of an autoencoder.
+
+    A point has no density, so there is no lower bound on ln p(x): with it `Elbo` is E ln p(x|z) + beta ln p(z), and
+    `evaluate` reports neither an ELBO nor a log-likelihood.
+
+    >>> Point()(torch.ones(5, 3)).mean.shape
+    torch.Size([5, 3])
+    """
+
+    kind: Literal["point"] = "point"
+
+    family = Delta
+    accepts = ()
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        return {"loc": raw}
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return Delta(**self.arguments(raw, event_shape))
+
+    def start(self, x: Tensor) -> Tensor:
+        return x.flatten(1).mean(0)
+
+
 Posterior = Annotated[
     Gaussian
     | FullGaussian
@@ -112,6 +139,7 @@ Posterior = Annotated[
     | Radial
     | VonMisesFisher
     | PowerSpherical
+    | Point
     | CategoricalPosterior
     | BernoulliPosterior
     | VqPosterior

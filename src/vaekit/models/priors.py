@@ -13,6 +13,7 @@ from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes, Fact
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import Gaussian, Shape, independent
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.models.posteriors import Point
 from vaekit.models.sphere import UniformSphere
 from vaekit.spec import by_kind, spec
 
@@ -151,6 +152,8 @@ class Vamp:
     def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0) -> VampPrior:
         if not isinstance(posterior, Conditional):
             raise ValueError("a vamp prior is made of posteriors: it needs one that is Conditional(network, head)")
+        if isinstance(posterior.head, Point):
+            raise ValueError("a vamp prior is made of posteriors' densities, and a point posterior has none")
         return VampPrior(posterior, in_shape, self.components, context)
 
 

@@ -19,6 +19,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from vaekit.models.blocks import BLOCK, blocks_of, filled
 from vaekit.models.codes import Factorised, Quantised, kl_per_position
 from vaekit.models.conditional import Conditional
+from vaekit.models.distributions import Delta
 from vaekit.models.noise import draw_from, draw_scored
 from vaekit.models.priors import VampPrior
 
@@ -35,6 +36,11 @@ class Latent:
     q: Distribution | None = None
     p: Distribution | None = None
     aux: Mapping[str, Tensor] = field(default_factory=dict)  # penalties (batch,), in nats, that objectives subtract
+
+    @property
+    def is_point(self) -> bool:
+        """Whether q(z|x) is a single z, without a density: then no bound on ln p(x) is made of it."""
+        return isinstance(self.q, Delta)
 
     def closed_kl(self) -> Tensor | None:
         """KL(q || p), in nats; None where torch knows no closed form.
@@ -79,6 +85,11 @@ class Draw:
             for name, penalty in latent.aux.items():
                 found[name] = found[name] + penalty if name in found else penalty
         return found
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether E_q[log_w] is a lower bound on ln p(x): not where a group of latents is a point."""
+        return not any(latent.is_point for latent in self.latents)
 
     @property
     def log_pz(self) -> PerSample:

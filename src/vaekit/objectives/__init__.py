@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradient_check import GradientReading, gradient_check
 from vaekit.objectives.gradients import (
@@ -16,29 +17,43 @@ from vaekit.objectives.gradients import (
     StickTheLanding,
 )
 from vaekit.objectives.iwae import Iwae
-from vaekit.objectives.schedules import Constant, Cosine, Schedule, Warmup
+from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, TotalCorrelation
+from vaekit.objectives.regularised import Regularised, Regulariser
+from vaekit.objectives.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 from vaekit.objectives.terms import StepContext, Terms
 from vaekit.spec import by_kind
 
-Objective = Annotated[Elbo | Iwae, Field(discriminator="kind"), by_kind]
+Objective = Annotated[Elbo | Iwae | Regularised, Field(discriminator="kind"), by_kind]
 
 __all__ = [
+    "Adversary",
     "Constant",
     "Cosine",
+    "Critic",
+    "Cyclical",
+    "DecoderSlope",
+    "DecoderWeights",
     "Detached",
+    "Dip",
     "DoublyReparametrised",
     "Elbo",
     "Enumerate",
+    "Factor",
+    "FeatureGan",
     "Gradient",
     "GradientReading",
     "Iwae",
+    "Mmd",
     "Objective",
     "Pathwise",
+    "Regularised",
+    "Regulariser",
     "Schedule",
     "Score",
     "StepContext",
     "StickTheLanding",
     "Terms",
+    "TotalCorrelation",
     "Warmup",
     "gradient_check",
 ]

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from vaekit.errors import ConfigError
 from vaekit.models.vae import Draw, Latent
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
 from vaekit.objectives.terms import StepContext, Terms, check_how_drawn
@@ -81,6 +82,11 @@ class Iwae:
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         check_how_drawn(draw, self.gradient)
+        if not draw.has_bound:
+            raise ConfigError(
+                "the samples of a point posterior are all the same, and have no density to weigh them by: use the elbo "
+                "objective, or another posterior"
+            )
         if len(draw.log_w) % math.lcm(self.groups, self.encoder_groups or 1):
             raise ValueError(
                 f"{len(draw.log_w)} samples of z were drawn, which do not part into groups: draw {self.samples}"

@@ -45,6 +45,31 @@ class Warmup:
 
 
 @spec
+class Cyclical:
+    """Warm-up again and again: in each of `cycles` a straight line from `start` to `end` over the share `rise` of it,
+    then `end`.
+
+    As beta: Fu et al., 2019, arXiv 1903.10145, equations 6 and 7.
+
+    >>> Cyclical(cycles=4, rise=0.5).at(1 / 16, 1)
+    0.5
+    """
+
+    start: Annotated[float, Field(ge=0)] = 0.0
+    end: Annotated[float, Field(ge=0)] = 1.0
+    cycles: Annotated[int, Field(ge=1)] = 4
+    rise: Fraction = 0.5
+    kind: Literal["cyclical"] = "cyclical"
+
+    def at(self, step: int | float | Tensor, steps: int | Tensor) -> float | Tensor:
+        """The number at a step; a tensor () where these are."""
+        done = (self.cycles * step / steps) % 1 / self.rise
+        return self.start + (self.end - self.start) * (
+            done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)
+        )
+
+
+@spec
 class Cosine:
     """A half cosine from 1 to `end`, after a straight rise over the first `warmup` of all steps.
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vaekit.errors import ConfigError
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import Gradient, RunningMean
 
@@ -16,10 +17,14 @@ PerRow = Float[Tensor, "batch"]
 
 @dataclass(frozen=True)
 class Terms:
-    """What an objective returns: a value for each row to maximise, in nats, and its named parts (for reading only)."""
+    """What an objective returns: a value for each row to maximise, in nats, and its named parts (for reading only).
+
+    opponent: what a second player maximises, where there is one. Neither value has gradients for the other's weights.
+    """
 
     value: PerRow
     parts: Mapping[str, PerRow]
+    opponent: PerRow | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,9 @@ class StepContext:
     """What an objective may know of the training around it; the defaults serve a call on its own.
 
     step, steps: numbers, or tensors () where the step is traced into a program, in which numbers would be fixed.
+    rows: of the training data. batch_mean: of values of rows, over the whole batch. gather: the rows of the whole
+    batch, at all processes, and where this process's own are among them; gradients reach these alone.
+    opponent: the second player, where there is one. noise: standard normal, (batch, *z), for the objective to use.
 
     In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
     """
@@ -38,6 +46,26 @@ class StepContext:
     generator: torch.Generator | None = None
     signal_mean: RunningMean = field(default_factory=RunningMean)
     batch_mean: Callable[[Tensor], Tensor] = torch.mean
+    gather: Callable[[Tensor], tuple[Tensor, slice]] = lambda rows: (rows, slice(0, len(rows)))
+    opponent: nn.Module | None = None
+    noise: Tensor | None = None
+
+    def over_batch(self, rows: Tensor, measure: Callable[[Tensor], Tensor]) -> PerRow:
+        """A number, measured on all rows of the batch together, as the value of each of these rows.
+
+        Its gradient is right however the batch is divided among processes: each of them has that of its own rows. Of
+        a batch in pieces (train.micro_batch), what is measured is the piece.
+        """
+        every, _ = self.gather(rows)
+        found = measure(every)
+        known, share = found.detach(), len(every) / len(rows)
+        return (known + share * (found - known)).expand(len(rows))
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of the shape of `like`, (batch, *z)."""
+        if self.noise is not None:
+            return self.noise
+        return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=self.generator)
 
 
 @runtime_checkable
@@ -72,4 +100,13 @@ def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
             f"the gradient estimator {gradient.kind} goes through z, and no gradient passes through samples of "
             f"{type(stuck[0]).__name__}: use the gradient score, or, in training mode, a temperature that relaxes z. "
             "To read a value alone, call under torch.no_grad()"
+        )
+
+
+def check_has_gradient(draw: Draw, gradient: Gradient) -> None:
+    """Refuse an estimator that leaves the encoder of a point posterior without a gradient."""
+    if not (draw.has_bound or gradient.path):
+        raise ConfigError(
+            f"the gradient estimator {gradient.kind} works through ln q(z|x), which a point posterior has not: use "
+            "gradient pathwise, or another posterior"
         )

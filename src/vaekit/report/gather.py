@@ -17,6 +17,7 @@ from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.posteriors import Point
 from vaekit.report.pictures import from_prior, reconstruct
 from vaekit.runs import Opened, Run, reopen, to_yaml
 
@@ -71,6 +72,11 @@ class RunFacts:
     def is_score(self) -> bool:
         """Whether its values are no log-likelihoods."""
         return self.measure == "score"
+
+    @property
+    def is_point(self) -> bool:
+        """Whether its posterior is a point, so that nothing here is a bound on ln p(x)."""
+        return isinstance(self.run.model.posterior, Point)
 
 
 def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:

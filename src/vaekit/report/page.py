@@ -136,6 +136,11 @@ def _notices(facts: list[RunFacts]) -> Iterable[str]:
         yield from (tag + sentence for sentence in f.missing)
     if tagged and (why := why_not_comparable(facts)):
         yield why
+    if any(f.is_point for f in facts):
+        yield (
+            "With a point posterior there is no bound on ln p(x): the validation loss is the distortion alone, and "
+            "cannot be compared with the loss of a VAE."
+        )
     if any(f.is_score for f in facts):
         yield (
             "The likelihood soft_bernoulli is a soft-label cross-entropy: no density on [0, 1], so that no number made "

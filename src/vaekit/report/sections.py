@@ -79,17 +79,17 @@ def latent_section(facts: Facts) -> Section:
 def _one_run(f: RunFacts) -> list[Picture]:
     def lines(name: str, sign: float = 1.0) -> list[Line]:
         best = _best_epoch(f) if name == "elbo" else None
-        return [_line(f, "training", f"train_{name}", 0, sign), _line(f, "validation", f"valid_{name}", 1, sign, best)]
+        both = _line(f, "training", f"train_{name}", 0, sign), _line(f, "validation", f"valid_{name}", 1, sign, best)
+        return [line for line in both if np.isfinite(line.values).any()] or list(both)
 
     found = [_curve("loss", "Loss", lines("elbo", -1.0), [f])]
     if _has_other_objective(f):
         line = _line(f, "training", "train_loss", 0)
         found += [_curve("objective", "What training minimised", [line], [f], "objective")]
-    return [
-        *found,
-        _curve("distortion", f"Distortion: {MINUS}E ln p(x|z)", lines("distortion"), [f], "distortion"),
-        _curve("rate", "Rate: KL(q(z|x) ‖ p(z))", lines("rate"), [f], "rate"),
-    ]
+    found += [_curve("distortion", f"Distortion: {MINUS}E ln p(x|z)", lines("distortion"), [f], "distortion")]
+    if not f.is_point:
+        found += [_curve("rate", "Rate: KL(q(z|x) ‖ p(z))", lines("rate"), [f], "rate")]
+    return found
 
 
 def _overlaid(facts: Facts) -> list[Picture]:

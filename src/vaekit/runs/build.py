@@ -32,6 +32,7 @@ from vaekit.models.families import OverLevels, Shape
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.models.quantised import Codebooks
+from vaekit.objectives import Regularised
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -105,6 +106,20 @@ def build_model(run: Run, schema: Schema) -> VAE | Ladder:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(generator.initial_seed())
         return _assemble(run, schema)
+
+
+def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
+    """The untrained second player of a run's objective; None where it has none."""
+    if not isinstance(run.objective, Regularised):
+        return None
+    if isinstance(run.model, LadderSpec):
+        raise ConfigError("objective.kind is regularised, whose penalties are over one group of latents: use elbo")
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(new_generator(run.seed, Purpose.WEIGHTS, 2).initial_seed())
+        try:
+            return run.objective.build(math.prod(run.model.posterior.z_shape(run.model.latent)), tuple(schema.shape))
+        except ValueError as error:
+            raise ConfigError(f"objective: {error}") from None
 
 
 def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import cast
 from vaekit.data import Dataset
 from vaekit.errors import ModelFileError, VaekitError
 from vaekit.models import VAE, Ladder
-from vaekit.runs.build import build_model, check_memory, choose_device, open_data, start_from_data
+from vaekit.runs.build import build_model, build_opponent, check_memory, choose_device, open_data, start_from_data
 from vaekit.runs.config import to_yaml
 from vaekit.runs.keeper import Keeper
 from vaekit.runs.opened import read_run, same_data
@@ -82,7 +82,9 @@ class Job:
     def _assemble(cls, run: Run, data: Dataset, model: VAE | Ladder, folder: RunFolder | None, world: World) -> "Job":
         device = next(model.parameters()).device
         data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
-        state = State(Step(model, run.objective, len(data.train), world), run.train)
+        opponent = build_opponent(run, data.schema)
+        opponent = None if opponent is None else opponent.to(device)
+        state = State(Step(model, run.objective, len(data.train), world, opponent), run.train)
         return cls(run, data, cast(VAE | Ladder, state.twin or model), state, folder)
 
     def stop(self) -> None:

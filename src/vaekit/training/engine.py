@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -84,8 +84,13 @@ class Autograd:
         """
         with syncing(self.engine, last):
             out: dict[str, Tensor] = self.engine(x, None, context, noise, self.state.at.step)
-            (out["loss"] * scale).backward()
+            (_minimised(out) * scale).backward()
         return {name: value.detach() for name, value in out.items()}
+
+
+def _minimised(sums: Mapping[str, Tensor]) -> Tensor:
+    """What is differentiated: both players' losses at once, since neither has gradients for the other's weights."""
+    return sums["loss"] + sums["opponent_loss"] if "opponent_loss" in sums else sums["loss"]
 
 
 @dataclass
@@ -183,7 +188,7 @@ class Programs:
             step, self.step.steps = next(left).unbind()
             with torch.enable_grad():
                 out = functional_call(self.step, weights | others, (x, None, context, noise, step))
-                found = torch.autograd.grad(out["loss"] * scale, list(weights.values()), allow_unused=True)
+                found = torch.autograd.grad(_minimised(out) * scale, list(weights.values()), allow_unused=True)
             sums[:] = out
             parameters[:] = [p for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
             return [torch.stack([value.detach() for value in out.values()]), *(g for g in found if g is not None)]

@@ -12,9 +12,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
+from vaekit.objectives import Regularised
 from vaekit.training.optimisers import Updates
 from vaekit.training.parallel import placed_like, shard, whole
-from vaekit.training.spec import Train
+from vaekit.training.spec import Adam, Train
 from vaekit.training.step import Step
 
 Tensors = dict[str, Tensor]
@@ -58,12 +59,24 @@ class Snapshot:
     tensors: Tensors
 
 
+@dataclass(frozen=True)
+class _Player:
+    """A module that learns by a loss of its own; its learning rate, or none where it is the model, with train.lr."""
+
+    prefix: str  # of its optimiser's tensors in a snapshot
+    module: nn.Module
+    updates: Updates
+    lr: float | None = None
+
+
 class State:
     """Everything that training changes. `settled` says whether it stands between two steps."""
 
     def __init__(self, step: Step, settings: Train):
         if settings.ema is not None and settings.parallel == "fsdp" and step.world.size > 1:
             raise ConfigError("train.ema is not available with train.parallel=fsdp: use ddp, or leave train.ema out")
+        if isinstance(step.objective, Regularised) and settings.parallel == "fsdp" and step.world.size > 1:
+            raise ConfigError("the regularised objective is not available with train.parallel=fsdp: use ddp")
         self.step = step
         self.average = None
         if settings.ema is not None:
@@ -72,7 +85,11 @@ class State:
         if step.world.size > 1 and settings.parallel == "fsdp":
             self.twin = copy.deepcopy(step.model)
             shard(step, step.world)
-        self.optimiser = Updates(settings.optimiser, step.model.parameters())
+        self.players = [_Player("optimiser.", step.model, Updates(settings.optimiser, step.model.parameters()))]
+        critic = step.objective.critic if isinstance(step.objective, Regularised) else None
+        if step.opponent is not None and critic is not None:
+            updates = Updates(Adam(critic.betas), step.opponent.parameters())
+            self.players += [_Player("opponent_optimiser.", step.opponent, updates, critic.lr)]
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
@@ -103,16 +120,34 @@ class State:
         """Change some of the numbers."""
         self.at = replace(self.at, **changes)  # pyright: ignore[reportArgumentType]
 
+    def update(self, lr: float, share: float) -> None:
+        """Update the weights of all players by their gradients.
+
+        lr: the model's learning rate; share: of its own that another player learns at.
+        """
+        for player in self.players:
+            player.updates(lr if player.lr is None else share * player.lr)
+
+    def clear_gradients(self) -> None:
+        for player in self.players:
+            player.updates.clear_gradients()
+
+    def clear_negligible(self) -> None:
+        for player in self.players:
+            player.updates.clear_negligible()
+
     def capture(self) -> Snapshot:
         """A copy of the state, but for the best weights, which stay what they are when training goes back."""
-        model, parameters = self.step.model, dict(self.step.model.named_parameters())
-        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in self.step.model.state_dict().items()}
+        if self.step.opponent is not None:
+            tensors |= {f"opponent.{name}": value for name, value in self.step.opponent.state_dict().items()}
         tensors |= {f"signal.{name}": value for name, value in self.step.signal_mean.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for name, parameter in parameters.items():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{name}.{key}"] = value
+        for player in self.players:
+            for name, parameter in player.module.named_parameters():
+                for key, value in player.updates.state.get(parameter, {}).items():
+                    tensors[f"{player.prefix}{name}.{key}"] = value
         return Snapshot(self.at, {name: whole(value.detach()).clone() for name, value in tensors.items()})
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -123,20 +158,23 @@ class State:
         """
         tensors = dict(snapshot.tensors)
         self._load(self.step.model, "model.", tensors)
+        if self.step.opponent is not None:
+            self._load(self.step.opponent, "opponent.", tensors)
         self._load(self.step.signal_mean, "signal.", tensors)
         if self.average is not None:
             self._load(self.average, "average.", tensors)
-        self.optimiser.state.clear()
-        for name, parameter in self.step.model.named_parameters():
-            prefix = f"optimiser.{name}."
-            found = {key: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-            if found:
-                state = {key.removeprefix(prefix): placed_like(value, parameter) for key, value in found.items()}
-                self.optimiser.state[parameter] = state
+        for player in self.players:
+            player.updates.state.clear()
+            for name, parameter in player.module.named_parameters():
+                prefix = f"{player.prefix}{name}."
+                found = {key: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+                if found:
+                    state = {key.removeprefix(prefix): placed_like(value, parameter) for key, value in found.items()}
+                    player.updates.state[parameter] = state
         if tensors:
             raise ModelFileError(f"the checkpoint holds {min(tensors)}, which this run's settings have no place for")
         self.step.forget()
-        self.optimiser.clear_gradients()
+        self.clear_gradients()
         self.at = snapshot.progress
         products.remember(self.at.kernels)
         self.settled = True
@@ -152,7 +190,8 @@ class State:
 
     def mark_good(self) -> None:
         """Keep this state to go back to, unless a weight is not finite."""
-        if all(bool(p.isfinite().all()) for p in self.whole_model().parameters()):
+        opponent = [] if self.step.opponent is None else self.step.opponent.parameters()
+        if all(bool(p.isfinite().all()) for p in (*self.whole_model().parameters(), *opponent)):
             self.good = self.capture()
 
     def keep_best(self, elbo: float) -> None:

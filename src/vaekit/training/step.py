@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaekit.models.noise import Purpose, new_generator, noise_map, noise_of_rows, noise_shape
 from vaekit.models.precision import networks_in_bf16
 from vaekit.models.vae import Draw, Model
-from vaekit.objectives import Objective, StepContext
+from vaekit.objectives import Objective, Regularised, StepContext
 from vaekit.objectives.gradients import RunningMean
 from vaekit.world import World
 
@@ -42,16 +42,21 @@ class Step(nn.Module):
         objective: what to maximise.
         rows: of the training data.
         world: the processes that divide each batch.
+        opponent: the second player of the objective, where it has one; `opponent_loss` is then among the sums.
 
     What changes from step to step without being a tensor is set from outside: `steps` of the whole training, the
     `generator` for distributions that take no base noise, whether networks compute in `bf16`, and `counts`, which is
     False for a stand-in row that a process without rows computes so that all processes do the same.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, rows: int, world: World):
+    def __init__(
+        self, model: nn.Module, objective: Objective, rows: int, world: World, opponent: nn.Module | None = None
+    ):
         super().__init__()
         self.model = model
         self.objective = objective
+        self.opponent = opponent
+        self.needs_noise = isinstance(objective, Regularised) and objective.needs_noise
         self.rows, self.world = rows, world
         self.signal_mean = RunningMean()
         self.steps: Any = 1
@@ -69,23 +74,30 @@ class Step(nn.Module):
         noise: Sequence[Tensor | None],
         step: int | Tensor,
     ) -> dict[str, Tensor]:
-        """The sums over rows of the loss and of each part of the objective; all scalars, in nats."""
+        """The sums over rows of the loss and of each part of the objective; all scalars, in nats.
+
+        noise: of each group of latents, and last the objective's own, where it needs some.
+        """
         gradient = self.objective.gradient
         for part in self.annealing:
             part.anneal(step, self.steps)
+        of_latents, own = (noise[:-1], noise[-1]) if self.needs_noise else (noise, None)
         with networks_in_bf16(self.bf16):
             draw: Draw = cast(Model, self.model).draw(
                 x,
                 self.objective.samples,
                 context=context,
-                noise=noise,
+                noise=of_latents,
                 generator=self.generator,
                 path=gradient.path,
                 score=gradient.score,
                 every=gradient.every,
             )
-            terms = self.objective(draw, self._context(step))
-        sums = {"loss": -terms.value.sum(), **{name: part.sum() for name, part in terms.parts.items()}}
+            terms = self.objective(draw, self._context(step, own))
+        sums = {"loss": -terms.value.sum()}
+        if terms.opponent is not None:
+            sums["opponent_loss"] = -terms.opponent.sum()
+        sums |= {name: part.sum() for name, part in terms.parts.items()}
         if self.counts:
             return sums
         self.forget()
@@ -101,10 +113,30 @@ class Step(nn.Module):
         for part in self.settling:
             part.forget()
 
-    def _context(self, step: int | Tensor) -> StepContext:
+    def _context(self, step: int | Tensor, noise: Tensor | None) -> StepContext:
         return StepContext(
-            step, self.steps, self.rows, self.model, self.generator, self.signal_mean, self._mean_over_batch
+            step,
+            self.steps,
+            self.rows,
+            self.model,
+            self.generator,
+            self.signal_mean,
+            self._mean_over_batch,
+            self._gather,
+            self.opponent,
+            noise,
         )
+
+    def _gather(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """The rows of all processes, this one's with their gradients; a stand-in's are left out."""
+        if self.world.size == 1:
+            return rows, slice(0, len(rows))
+        own = rows if self.counts else rows[:0]
+        counts = self.world.gather(torch.tensor([len(own)], device=rows.device)).tolist()
+        every, first = self.world.gather(own.detach()), sum(counts[: self.world.rank])
+        if not self.counts:
+            return every, slice(0, len(rows))
+        return torch.cat([every[:first], own, every[first + len(own) :]]), slice(first, first + len(own))
 
     def _mean_over_batch(self, values: Tensor) -> Tensor:
         """The mean over rows at all processes."""
@@ -122,47 +154,66 @@ class NoiseSource:
 
     The noise of a step is a function of the seed, the step, and a row's place in the batch; that of several steps is
     drawn at once.
+
+    more: draw standard normal numbers besides, of the shape of the first group's z, for the objective; one sample.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, context: Tensor | None, samples: int, seed: int):
+    def __init__(
+        self, model: nn.Module, x: Tensor, context: Tensor | None, samples: int, seed: int, more: bool = False
+    ):
         with torch.no_grad():
             draw = cast(Model, model).draw(x[:1], context=context, generator=new_generator(0, device=x.device))
-        self.samples, self.seed, self.device = samples, seed, x.device
-        self.groups = []
+        self.seed, self.device = seed, x.device
+        self.groups: list[tuple[Callable[..., Tensor], torch.Size, int] | None] = []
         for latent in draw.latents:
             found = None if latent.q is None else noise_map(latent.q)
             shape = None if latent.q is None else noise_shape(latent.q)
             rows = 0 if latent.q is None else len(latent.q.batch_shape)  # a ladder's lower groups have samples of rows
-            self.groups += [None if found is None or shape is None else (found.base, shape[rows:])]
+            self.groups += [None if found is None or shape is None else (found.base, shape[rows:], samples)]
+        self.more = len(self.groups) if more else None
+        if more:
+            self.groups += [(torch.randn, draw.latents[0].z.shape[2:], 1)]
         self.dtype = draw.log_px.dtype
         self.drawn: dict[int, tuple[tuple[int, int], Tensor]] = {}
 
     def __call__(self, rows: slice, batch: int, step: int) -> list[Tensor | None]:
-        """Base noise (samples, rows, *event) of each group for a part of a batch; None where a group takes none."""
-        return [
+        """Base noise (samples, rows, *event) of each group for a part of a batch; None where a group takes none.
+
+        What is drawn besides comes last, (rows, *event).
+        """
+        found = [
             None if group is None else self._draw(number, group, rows, batch, step)
             for number, group in enumerate(self.groups)
         ]
+        if self.more is not None and (besides := found[self.more]) is not None:
+            found[self.more] = besides[0]
+        return found
 
     def _draw(
-        self, number: int, group: tuple[Callable[..., Tensor], torch.Size], rows: slice, batch: int, step: int
+        self, number: int, group: tuple[Callable[..., Tensor], torch.Size, int], rows: slice, batch: int, step: int
     ) -> Tensor:
-        base, event = group
-        steps = min(DRAWN_AHEAD, SMALL // (self.samples * batch * max(event.numel(), 1)))
+        event, samples = group[1:]
+        steps = min(DRAWN_AHEAD, SMALL // (samples * batch * max(event.numel(), 1)))
         if steps < 2:
-            return self._noise(base, event, 1, rows, batch, (step, number))[0]
+            return self._noise(group, 1, rows, batch, (step, number))[0]
         block = step // steps
         if number not in self.drawn or self.drawn[number][0] != (block, batch):
-            ahead = self._noise(base, event, steps, slice(0, batch), batch, (block, number, batch))
+            ahead = self._noise(group, steps, slice(0, batch), batch, (block, number, batch))
             self.drawn[number] = (block, batch), ahead
         return self.drawn[number][1][step % steps, :, rows]
 
     def _noise(
-        self, base: Callable[..., Tensor], event: torch.Size, steps: int, rows: slice, batch: int, key: tuple[int, ...]
+        self,
+        group: tuple[Callable[..., Tensor], torch.Size, int],
+        steps: int,
+        rows: slice,
+        batch: int,
+        key: tuple[int, ...],
     ) -> Tensor:
         """(steps, samples, rows, *event)."""
+        base, event, samples = group
 
         def draw(n: int, generator: torch.Generator) -> Tensor:
-            return base((steps, self.samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
+            return base((steps, samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
 
         return noise_of_rows(draw, rows, batch, (self.seed, Purpose.POSTERIOR, *key), device=self.device, dim=2)

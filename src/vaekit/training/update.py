@@ -64,7 +64,8 @@ class Updater:
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
         told = rows.context_of(slice(0, 1))
-        self.noise = NoiseSource(state.whole_model(), first, told, self.step.objective.samples, seed)
+        samples, more = self.step.objective.samples, self.step.needs_noise
+        self.noise = NoiseSource(state.whole_model(), first, told, samples, seed, more)
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
         busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
@@ -81,14 +82,14 @@ class Updater:
         state.settled = False
         self.step.steps = steps
         told, sums = self._gradients(index)
-        if not math.isfinite(sums["loss"]):
+        if not (math.isfinite(sums["loss"]) and math.isfinite(sums.get("opponent_loss", 0.0))):
             raise NotFinite(self._explain(index, sums))
         lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):
-            state.optimiser(lr)
+            state.update(lr, lr / self.settings.lr)
             if self.device.type == "cpu" and state.at.step % CLEARED_EVERY == 0:
-                state.optimiser.clear_negligible()
+                state.clear_negligible()
             self.step.settle()
             if state.average is not None:
                 state.average.update_parameters(self.step.model)
@@ -124,7 +125,7 @@ class Updater:
         """Leaves the mean gradient over the batch; the sums of the loss and its parts over all its rows."""
         told = ""
         while True:
-            self.state.optimiser.clear_gradients()
+            self.state.clear_gradients()
             self.step.forget()
             try:
                 return told, self._add_up(index)
@@ -159,7 +160,7 @@ class Updater:
         """x, its context, and the base noise of z for a piece of a batch."""
         places, step = piece.places, self.state.at.step
         noise = self.noise(places, len(index), step)
-        if any(part is None for part in noise):
+        if self.step.needs_noise or any(part is None for part in noise):
             own = (places.start, self.world.rank)
             self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
         x = self.rows.batch(index[places], noise=self._binarising(places, len(index), step))
@@ -197,6 +198,7 @@ class Updater:
         """Name the term, the row and the largest weight, from a second pass over the same batch."""
         model, worst, row = self.state.whole_model(), -math.inf, -1
         for piece, (x, context, noise) in self._again(index):
+            noise = noise[: len(noise) - self.step.needs_noise]
             draw = cast(Model, model).draw(
                 x, self.step.objective.samples, context=context, noise=noise, generator=self.step.generator
             )

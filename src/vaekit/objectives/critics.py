@@ -1,0 +1,180 @@
+"""Penalties with a second player: a critic that learns to tell two kinds of things apart, beside the model.
+
+The critic's weights learn by what it maximises alone, and the model's by the model's value alone: each sees the other
+as it stands. See `Terms.opponent`.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import softplus
+
+from vaekit.errors import ConfigError
+from vaekit.models.families import floating
+from vaekit.models.networks import Mlp, Network
+from vaekit.models.vae import Draw, Model
+from vaekit.objectives.penalties import Cost, NotNegative, Penalty, Shape, only_latent, prior_draw
+from vaekit.objectives.terms import StepContext
+from vaekit.spec import spec
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+@spec
+class Critic:
+    """What the second player is, and how it learns: by Adam, with a learning rate of its own under train.schedule.
+
+    Args:
+        network: from what it looks at to its features.
+        features: numbers that the network gives; one linear layer follows.
+        lr: learning rate.
+        betas: of Adam.
+    """
+
+    network: Network = Mlp((256, 256), "leaky_relu")
+    features: Annotated[int, Field(ge=1, le=65536)] = 256
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    betas: tuple[Decay, Decay] = (0.5, 0.9)
+
+    def build(self, shape: Shape) -> "CriticNetwork":
+        return CriticNetwork(self.network.build(shape, self.features), self.features)
+
+
+class CriticNetwork(nn.Module):
+    """Of x (batch, *shape): the log-odds that it is of the first of two kinds, (batch,), and features."""
+
+    def __init__(self, network: nn.Module, features: int):
+        super().__init__()
+        self.network = network
+        self.verdict = nn.Linear(features, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = nn.functional.leaky_relu(self.network(x))
+        return self.verdict(features).squeeze(-1), features
+
+
+@spec
+class Factor(Penalty):
+    """FactorVAE: weight times the total correlation KL(q(z) || prod_i q(z_i)), by a critic's log-odds.
+
+    The critic tells codes from codes whose every dimension is of another row of the batch; at its best, its mean
+    log-odds over codes are the total correlation.
+
+    Not a bound on ln p(x).
+
+    Source: Kim and Mnih, 2018, arXiv 1802.05983, equations 2 and 3, algorithm 2; the rows that are shuffled are those
+    of the batch itself. There weight is gamma.
+    """
+
+    weight: NotNegative = 10.0
+    critic: Critic = Critic()
+    kind: Literal["factor"] = "factor"
+
+    needs_noise = True
+
+    def build(self, latent: int, shape: Shape) -> CriticNetwork:
+        return self.critic.build((latent,))
+
+    def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
+        z, critic = only_latent(draw).z[0], _opponent(ctx)
+        known = z.detach()
+        shuffled = _shuffled(known, ctx)
+        told = -softplus(-critic(known)[0]) - softplus(critic(shuffled)[0])
+        return Cost(self.weight * _held(critic, z)[0], told)
+
+
+@spec
+class Adversary(Penalty):
+    """Adversarial autoencoder: the codes are to pass for draws of p(z) with a critic that tells them apart.
+
+    weight times -ln P(z is of the prior), by the critic, which brings q(z) to p(z). With beta = 0 it stands in for the
+    KL; the posterior may be a point.
+
+    Not a bound on ln p(x).
+
+    Source: Makhzani, Shlens, Jaitly, Goodfellow and Frey, 2015, arXiv 1511.05644, section 2.
+    """
+
+    weight: NotNegative = 1.0
+    critic: Critic = Critic()
+    kind: Literal["adversary"] = "adversary"
+
+    needs_noise = True
+
+    def build(self, latent: int, shape: Shape) -> CriticNetwork:
+        return self.critic.build((latent,))
+
+    def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
+        latent, critic = only_latent(draw), _opponent(ctx)
+        z = latent.z[0]
+        of_codes, of_prior = critic(z.detach())[0], critic(prior_draw(latent, ctx).detach())[0]
+        told = -softplus(-of_codes) - softplus(of_prior)
+        return Cost(self.weight * softplus(_held(critic, z)[0]), told)
+
+
+@spec
+class FeatureGan(Penalty):
+    """VAE-GAN: the reconstruction is judged by the features of a critic that tells data from what is decoded.
+
+    ln p(x|z) gives way to -1/2 |f(x) - f(E[x|z])|^2, f the critic's last features, and the decoder is to make the
+    critic take for data what it decodes from codes and from draws of p(z), -ln P(it is data) of each, which does not
+    reach the encoder.
+
+    Not a bound on ln p(x); the bound among the parts is that of the likelihood, which is not what is trained.
+
+    Args:
+        weight: on the decoder's part against the critic; 1 / gamma of the paper.
+        pixels: weight of ln p(x|z) that is left.
+        critic: looks at x.
+
+    Source: Larsen, Sonderby, Larochelle and Winther, 2016, arXiv 1512.09300, equations 7 to 9, algorithm 1; the decoder
+    maximises ln P(data) where the paper has it minimise ln P(decoded), as usual since Goodfellow et al., 2014.
+    """
+
+    weight: NotNegative = 1.0
+    pixels: NotNegative = 0.0
+    critic: Critic = Critic()
+    kind: Literal["feature_gan"] = "feature_gan"
+
+    needs_noise = True
+
+    def build(self, latent: int, shape: Shape) -> CriticNetwork:
+        return self.critic.build(shape)
+
+    def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
+        latent, critic = only_latent(draw), _opponent(ctx)
+        if not isinstance(ctx.model, Model):
+            raise ConfigError("feature_gan decodes draws of the prior: hand it the model in StepContext(model=)")
+        x, decoded = floating(draw.x), draw.px.mean[0]
+        distance = 0.5 * (_held(critic, x)[1] - _held(critic, decoded)[1]).square().sum(-1)
+        z = torch.stack([latent.z[0].detach(), prior_draw(latent, ctx).detach()])
+        made = ctx.model.decode((z,)).mean.flatten(0, 1)
+        passes = softplus(-_held(critic, made)[0]).unflatten(0, z.shape[:2]).sum(0)
+        found_out = softplus(critic(made.detach())[0]).unflatten(0, z.shape[:2]).sum(0)
+        told = -softplus(-critic(x)[0]) - found_out
+        pixels = (1 - self.pixels) * draw.log_px.mean(0)
+        return Cost(pixels + distance + self.weight * passes, told)
+
+
+def _opponent(ctx: StepContext) -> nn.Module:
+    if ctx.opponent is None:
+        raise ConfigError(
+            "this objective has a second player: build it with objective.build(latent, shape), and hand it over in "
+            "StepContext(opponent=)"
+        )
+    return ctx.opponent
+
+
+def _held(critic: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What the critic makes of x, with gradients for x and none for its weights."""
+    return functional_call(critic, {name: weight.detach() for name, weight in critic.named_parameters()}, (x,))
+
+
+def _shuffled(z: Tensor, ctx: StepContext) -> Tensor:
+    """Codes each of whose dimensions is of a row of its own, drawn from the whole batch."""
+    every, own = ctx.gather(torch.stack([z, ctx.normal(z)], 1))
+    codes, noise = every.unbind(1)
+    return codes.gather(0, noise.argsort(0))[own]

@@ -1,0 +1,90 @@
+"""The ELBO with penalties taken off: on how codes lie together, on the decoder, or by a second player."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from vaekit.models.vae import Draw
+from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
+from vaekit.objectives.elbo import Elbo
+from vaekit.objectives.gradients import Gradient
+from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, Shape, TotalCorrelation
+from vaekit.objectives.terms import StepContext, Terms
+from vaekit.spec import by_kind, spec
+
+Regulariser = Annotated[
+    TotalCorrelation | Dip | Mmd | DecoderWeights | DecoderSlope | Factor | Adversary | FeatureGan,
+    Field(discriminator="kind"),
+    by_kind,
+]
+
+
+@spec
+class Regularised:
+    """The value of an `Elbo` for each row, less penalties. Not a bound on ln p(x); the bound is among the parts.
+
+    A penalty on the whole batch counts the same for each of its rows. Parts hold each penalty by its kind.
+
+    Args:
+        elbo: what they are taken off, with its weight of the KL; samples and gradient are its own.
+        penalties: any number; one of them may have a second player.
+
+    >>> x = torch.zeros(5, 8)
+    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+    >>> draw = VAE(posterior, Standard().build(2), likelihood).draw(x)
+    >>> sorted(Regularised(penalties=(Dip(),))(draw).parts)
+    ['dip', 'distortion', 'elbo', 'rate']
+    """
+
+    elbo: Elbo = Elbo()
+    penalties: tuple[Regulariser, ...] = ()
+    kind: Literal["regularised"] = "regularised"
+
+    def __post_init__(self) -> None:
+        kinds = [penalty.kind for penalty in self.penalties]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"the penalties are {', '.join(kinds)}: each may stand there once")
+        if sum(isinstance(penalty, _WITH_CRITIC) for penalty in self.penalties) > 1:
+            raise ValueError(f"the penalties are {', '.join(kinds)}: one second player at a time")
+        if self.penalties and not self.gradient.path:
+            raise ValueError(
+                f"the gradient {self.gradient.kind} does not reach the encoder through z, and the penalties do: use "
+                "pathwise or stick_the_landing"
+            )
+
+    @property
+    def samples(self) -> int:
+        return self.elbo.samples
+
+    @property
+    def gradient(self) -> Gradient:
+        return self.elbo.gradient
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether a penalty draws numbers of its own."""
+        return any(penalty.needs_noise for penalty in self.penalties)
+
+    @property
+    def critic(self) -> Critic | None:
+        """The second player's settings, where there is one."""
+        return next((penalty.critic for penalty in self.penalties if isinstance(penalty, _WITH_CRITIC)), None)
+
+    def build(self, latent: int, shape: Shape) -> nn.Module | None:
+        """The second player, for z of so many dimensions and x of this shape; None without one."""
+        built = (penalty.build(latent, shape) for penalty in self.penalties)
+        return next((player for player in built if player is not None), None)
+
+    def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
+        terms = self.elbo(draw, ctx)
+        value, parts, opponent = terms.value, dict(terms.parts), terms.opponent
+        for penalty in self.penalties:
+            cost = penalty(draw, ctx or StepContext())
+            value = value - cost.value
+            parts[penalty.kind] = cost.value.detach()
+            opponent = cost.opponent if opponent is None else opponent
+        return Terms(value, parts, opponent)
+
+
+_WITH_CRITIC = (Factor, Adversary, FeatureGan)
