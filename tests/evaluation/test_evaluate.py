@@ -190,6 +190,6 @@ def test_a_point_posterior_has_a_distortion_and_no_bound() -> None:
     assert all("no density" in found[name].warning for name in ("elbo", "log_likelihood", "bits_per_dim", "rate"))
     wanted = -vae.likelihood(vae.posterior(x).mean).log_prob(x).mean()
     assert found["distortion"].value == pytest.approx(wanted.item(), rel=1e-6)
-    distortion, rate = elbo_rows(vae, x, new_generator(0))
+    distortion, rate = elbo_rows(vae, x, None, new_generator(0))
     assert distortion.mean().item() == pytest.approx(wanted.item(), rel=1e-6)
     assert not rate.any()

@@ -35,6 +35,10 @@ class Double:
     def batch(self, index, generator=None, noise=None):
         return self.rows.batch(index, generator, noise).double()
 
+    def context_of(self, index):
+        context = self.rows.context_of(index)
+        return None if context is None else context.double()
+
 
 def train(job: Job, settings: dict) -> dict:
     """Train in double precision; a process may be told to die or to ask for a stop at a step."""

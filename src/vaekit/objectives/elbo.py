@@ -9,15 +9,12 @@ from torch import Tensor
 from vaekit.errors import ConfigError
 from vaekit.models.vae import Draw, Latent
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
-from vaekit.objectives.schedules import Cyclical, Warmup
+from vaekit.objectives.schedules import Cyclical, Warmup, Weight
 from vaekit.objectives.terms import StepContext, Terms, check_has_gradient, check_how_drawn
 from vaekit.spec import spec
 
 _NO_SCORE = (StickTheLanding, DoublyReparametrised)
 _LEAST = 0.01  # nats, so that a group whose KL is zero has some weight
-
-
-Weight = Annotated[float, Field(ge=0)] | Warmup | Cyclical
 
 
 @spec

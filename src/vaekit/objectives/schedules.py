@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from vaekit.spec import by_kind, spec
@@ -89,3 +89,12 @@ class Cosine:
 
 
 Schedule = Annotated[Constant | Warmup | Cosine, Field(discriminator="kind"), by_kind]
+
+
+def _rising(value: object) -> object:
+    return {"kind": "warmup", **value} if isinstance(value, dict) else value
+
+
+Changing = Annotated[Warmup | Cyclical, Field(discriminator="kind"), by_kind, BeforeValidator(_rising)]
+Weight = Annotated[float, Field(ge=0)] | Changing
+"""A number, or one that changes with the step; settings without a kind are a warm-up's."""

@@ -1,6 +1,7 @@
 """From YAML, presets and `path=value` to a Run, and from a mistake to one helpful line."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -144,7 +145,7 @@ def _explanations(errors: Sequence[Any]) -> list[str]:
         by_path.setdefault(path, []).append(_explain(error, path, known))
     deepest = {p: lines for p, lines in by_path.items() if not any(q.startswith(f"{p}.") for q in by_path)}
     return [
-        lines[0] + "".join(f", or{line.partition('it should be')[2]}" for line in lines[1:])
+        lines[0] + "".join(f", or{re.split('it (?:should|must) be', line)[-1]}" for line in lines[1:])
         for lines in deepest.values()
     ]
 
@@ -178,10 +179,10 @@ def _locate(keys: list[str]) -> tuple[str, list[str]]:
     for key in keys:
         settings = {name: hint for member in current for name, hint in _settings(member).items()}
         chosen = [m for m in current if key in (_settings(m) and getattr(m, "kind", ""), getattr(m, "__name__", ""))]
-        if key in settings:
-            path, known, current = [*path, key], settings, _members(settings[key])
-        elif chosen:
+        if chosen and len(current) > 1:
             current = chosen
+        elif key in settings:
+            path, known, current = [*path, key], settings, _members(settings[key])
         elif all(_settings(member) for member in current):
             path, known, current = [*path, key], settings, []
     return ".".join(path), [name for name in known if name != "kind" or len(known) > 1]
