@@ -171,13 +171,14 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
                 last |= event.metrics
                 if event.message:
                     console.print(event.message)
-                console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {-event.metrics['best_valid_elbo']:.2f}")
+                best = next(value for name, value in event.metrics.items() if name.startswith("best_valid"))
+                console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {-best:.2f}")
     return last, ended
 
 
 def _line(console: Console, event: Event) -> None:
     m = event.metrics
-    losses = f"{m['train_loss']:>11.2f} {-m['valid_elbo']:>11.2f}"
+    losses = f"{m['train_loss']:>11.2f} {-m.get('valid_bound', m['valid_elbo']):>11.2f}"
     console.print(f"{event.epoch:>7} {losses} {m['valid_distortion']:>11.2f} {m['valid_rate']:>7.2f}")
 
 

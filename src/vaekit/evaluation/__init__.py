@@ -7,7 +7,7 @@ from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.features import Extractor, choose_features, classifier_features, features_of, pca_features
 from vaekit.evaluation.importance import BoundAt, bound_curve
 from vaekit.evaluation.latents import aggregate_posterior
-from vaekit.evaluation.likelihood import baseline, elbo_rows, evaluate, kl_per_dimension
+from vaekit.evaluation.likelihood import baseline, bound_rows, evaluate, kl_per_dimension
 from vaekit.evaluation.representation import Probe, linear_probe, nearest_neighbours, representation
 from vaekit.evaluation.samples import frechet_distance, kid, prdc, sample_quality
 
@@ -24,10 +24,10 @@ __all__ = [
     "baseline",
     "bidirectional",
     "bound_curve",
+    "bound_rows",
     "choose_features",
     "classifier_features",
     "disentanglement_scores",
-    "elbo_rows",
     "evaluate",
     "evaluating",
     "features_of",

@@ -112,14 +112,20 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
     return mean_of(log_px, "nats", score_warning(px))
 
 
-def elbo_rows(model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Distortion and rate of each row, (rows,) each, from one sample of z: the bound is minus their sum.
+def bound_rows(
+    model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator, samples: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row the distortion, the rate and the bound on ln p(x), (rows,) each, from K samples of z.
 
-    The rate of a point posterior, which has none, counts as 0, so that models of it compare by their distortion.
+    The bound is the importance-weighted one; at K = 1 minus the sum of the others, whose rate is in closed form where
+    there is one. The rate of a point posterior, which has none, counts as 0, so that models of it compare by their
+    distortion.
     """
     with evaluating(model):
-        draw = model.draw(data, context=context, generator=generator)
-        return -draw.log_px.mean(0), sum((rate_of(latent) for latent in draw.latents), torch.zeros(()))
+        draw = model.draw(data, samples, context=context, generator=generator)
+        distortion = -draw.log_px.mean(0)
+        rate = sum((rate_of(latent) for latent in draw.latents), torch.zeros_like(distortion))
+        return distortion, rate, -distortion - rate if samples == 1 else weighted_bound(draw.log_w, samples)
 
 
 def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | None]:

@@ -129,12 +129,15 @@ def _card_of_run(facts: RunFacts) -> Card:
 
 def _card_of_history(facts: RunFacts) -> list[Card]:
     """What training itself noted, for a run whose data is gone."""
-    if "valid_elbo" not in facts.weights:
+    judge = "valid_bound" if "valid_bound" in facts.weights else "valid_elbo"
+    if judge not in facts.weights:
         return []
-    value = f"{float(facts.weights['valid_elbo']):.2f}"
-    remark = f"from training, epoch {facts.weights.get('epoch', '?')}, one sample of z a row"
+    value = f"{float(facts.weights[judge]):.2f}"
+    several = "samples of z as in training" if judge == "valid_bound" else "one sample of z a row"
+    remark = f"from training, epoch {facts.weights.get('epoch', '?')}, {several}"
     remark += "; not a log-likelihood" if facts.is_score else ""
-    return [Card("validation ELBO", number(value), "", "nats", remark)]
+    name = "validation bound" if judge == "valid_bound" else "validation ELBO"
+    return [Card(name, number(value), "", "nats", remark)]
 
 
 def _row_head(quantity: str, facts: Sequence[RunFacts]) -> Cell:

@@ -142,7 +142,8 @@ def _has_other_objective(f: RunFacts) -> bool:
 
 
 def _best_epoch(f: RunFacts) -> int | None:
-    known = [(line["valid_elbo"], line.get("epoch")) for line in f.history if line.get("valid_elbo") is not None]
+    judged = [(line.get("valid_bound", line.get("valid_elbo")), line.get("epoch")) for line in f.history]
+    known = [(value, epoch) for value, epoch in judged if value is not None]
     return int(max(known)[1] or 0) if len(known) > 1 else None
 
 

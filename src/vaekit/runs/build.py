@@ -32,7 +32,7 @@ from vaekit.models.families import OverLevels, Shape
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.models.quantised import Codebooks
-from vaekit.objectives import Regularised
+from vaekit.objectives import Regularised, Switch
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -215,7 +215,7 @@ def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Mo
 
 def _check_latents(run: Run) -> None:
     """Refuse a prior that is not over this kind of z, and a gradient that such z do not carry."""
-    head, prior, gradient = run.model.posterior, run.model.prior, run.objective.gradient
+    head, prior, objective = run.model.posterior, run.model.prior, run.objective
     if head.support_of_z not in prior.over:
         fitting = [kind.kind for kind in get_args(get_args(Prior)[0]) if head.support_of_z in kind.over]
         raise ConfigError(
@@ -224,8 +224,12 @@ def _check_latents(run: Run) -> None:
         )
     if isinstance(run.model, LadderSpec) and head.support_of_z == "discrete":
         raise ConfigError(f"model.posterior is {head.kind}, and a ladder's z are not discrete: use gaussian")
-    if why := head.why_not(gradient.path, gradient.score, gradient.every):
-        raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
+    for phase in objective.phases if isinstance(objective, Switch) else (objective,):
+        gradient = phase.gradient
+        if why := head.why_not(gradient.path, gradient.score, gradient.every):
+            raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
+    if isinstance(objective, Switch) and run.train.budget is not None:
+        raise ConfigError("train.budget needs steps of one length, and objective.kind is switch: set train.epochs")
 
 
 def _check_enumerable(run: Run, posterior: nn.Module) -> None:

@@ -128,7 +128,7 @@ class Programs:
         if self.untraceable or self.state.at.step < self.first:
             return self.autograd(x, context, noise, scale, last)
         given = (x, context, *noise)
-        key = (scale, *(None if t is None else (t.shape, t.dtype) for t in given))
+        key = (scale, self.step.objective, *(None if t is None else (t.shape, t.dtype) for t in given))
         if key not in self.traced:
             try:
                 self.traced[key] = self._trace(given, scale)

@@ -9,7 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from vaekit.evaluation import elbo_rows
+from vaekit.evaluation import bound_rows
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
 from vaekit.training.spec import Train
@@ -47,9 +47,10 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     """Train the model of `state` in place, yielding an event at the start, after each step, each epoch, and at the end.
 
     All randomness is a function of (seed, purpose, step) and of a row's place in the batch: the order of the rows,
-    binarisation, the noise of z. The model is validated after each epoch on the ELBO with beta = 1, at the same noise
-    each time. `state` is kept up to date for the caller to capture between events, and training goes on from where it
-    stands. Once `state.asked_to_stop` is set, it ends after a step, without an `end`.
+    binarisation, the noise of z. The model is validated after each epoch on the ELBO with beta = 1, or, where training
+    ends with an importance-weighted bound, on that, at the same noise each time. `state` is kept up to date for the
+    caller to capture between events, and training goes on from where it stands. Once `state.asked_to_stop` is set, it
+    ends after a step, without an `end`.
 
     Raises:
         Diverged: the loss, the validation ELBO or a weight is not finite, again and again.
@@ -70,6 +71,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
         first = state.at.epoch * batches
         began = time.perf_counter()
         try:
+            state.step.enter(first, pace.steps(state))
             state.step.train()
             while state.at.step < min(first + batches, pace.steps(state)):
                 start = (state.at.step - first) * settings.batch_size
@@ -88,29 +90,33 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
             yield event("notice", state.roll_back(str(bad), settings.rollbacks))
             continue
         yield event("epoch", "", metrics)
+    judge = "ELBO" if state.step.validated_samples == 1 else "bound"
     early = state.at.step < pace.steps(state)
-    message = f"stopped early: the validation ELBO has not risen for {settings.patience} epochs" if early else ""
-    best = {} if state.at.best_elbo is None else {"best_valid_elbo": state.at.best_elbo}
+    message = f"stopped early: the validation {judge} has not risen for {settings.patience} epochs" if early else ""
+    best = {} if state.at.best_elbo is None else {f"best_valid_{judge.lower()}": state.at.best_elbo}
     yield event("end", message, {"best_epoch": state.at.best_epoch, **best})
 
 
-def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None) -> dict[str, float]:
-    """The ELBO (beta = 1), distortion and rate on `rows`, each a mean in nats, from one sample of z for each row.
+def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None, samples: int = 1) -> dict[str, float]:
+    """The ELBO (beta = 1), distortion and rate on `rows`, each a mean in nats, from samples of z for each row; of
+    several samples, their importance-weighted bound, too.
 
     The result does not depend on how many processes divide the rows.
     """
     world = world or World()
     device = next(model.parameters()).device
     starts = range(0, len(rows), VALIDATION_BLOCK)
-    sums = torch.zeros(len(starts), 2, dtype=torch.float64)
+    sums = torch.zeros(len(starts), 3, dtype=torch.float64)
     for number in range(len(starts))[world.share(len(starts))]:
         index = slice(starts[number], min(starts[number] + VALIDATION_BLOCK, len(rows)))
         x = rows.batch(index)
         told = rows.context_of(index)
-        parts = elbo_rows(cast(Model, model), x, told, new_generator(seed, Purpose.VALIDATE, number, device=device))
+        generator = new_generator(seed, Purpose.VALIDATE, number, device=device)
+        parts = bound_rows(cast(Model, model), x, told, generator, samples)
         sums[number] = torch.stack([part.double().sum() for part in parts]).cpu()
-    distortion, rate = (world.sum(sums.to(device)).sum(0) / len(rows)).tolist()
-    return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate}
+    distortion, rate, bound = (world.sum(sums.to(device)).sum(0) / len(rows)).tolist()
+    several = {"valid_bound": bound} if samples > 1 else {}
+    return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate, **several}
 
 
 def _waited_enough(state: State, settings: Train) -> bool:
@@ -150,7 +156,7 @@ class _Pace:
             return
         each = (time.perf_counter() - self.began) / done
         began = time.perf_counter()
-        validate(state.model, valid, seed, state.step.world)
+        validate(state.model, valid, seed, state.step.world, state.step.validated_samples)
         each += (time.perf_counter() - began) / self.batches
         left = self.budget - state.at.total_seconds
         steps = state.at.step + max(0, math.floor(left / each))
@@ -168,7 +174,7 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
     """Validate, keep the best weights, and begin the next epoch; the metrics of this one."""
     world = state.step.world
     metrics = {f"train_{name}": total / state.at.rows for name, total in state.at.sums.items()}
-    metrics |= validate(state.model, valid, seed, world)
+    metrics |= validate(state.model, valid, seed, world, state.step.validated_samples)
     _check(state, metrics)
     _clock(state, began)
     lr = settings.lr * float(settings.schedule.at(state.at.step - 1, steps)) * state.at.lr_factor
@@ -178,7 +184,7 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
         metrics["skipped"] = float(state.at.skipped)
     state.settled = False
     state.advance(epoch=state.at.epoch + 1, sums={}, rows=0, seconds=0.0)
-    state.keep_best(metrics["valid_elbo"])
+    state.keep_best(metrics.get("valid_bound", metrics["valid_elbo"]))
     state.unlogged += [{"epoch": state.at.epoch, "step": state.at.step, **metrics}]
     state.mark_good()
     state.settled = True

@@ -42,7 +42,8 @@ def pack(state: State) -> dict[str, bytes]:
         PROGRESS: (json.dumps({"format_version": FORMAT_VERSION, **facts}, indent=2) + "\n").encode(),
     }
     if state.best:
-        files[BEST] = _save(state.best, {"epoch": at.best_epoch, "valid_elbo": at.best_elbo})
+        judge = "valid_elbo" if state.step.validated_samples == 1 else "valid_bound"
+        files[BEST] = _save(state.best, {"epoch": at.best_epoch, judge: at.best_elbo})
     return files
 
 

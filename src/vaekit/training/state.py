@@ -195,7 +195,7 @@ class State:
             self.good = self.capture()
 
     def keep_best(self, elbo: float) -> None:
-        """The weights after this epoch, if its validation ELBO is the best so far."""
+        """The weights after this epoch, if its validation ELBO (or weighted bound) is the best so far."""
         if elbo > (-math.inf if self.at.best_elbo is None else self.at.best_elbo):
             self.advance(best_elbo=elbo, best_epoch=self.at.epoch)
             self.best = self.weights()

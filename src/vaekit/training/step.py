@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaekit.models.noise import Purpose, new_generator, noise_map, noise_of_rows, noise_shape
 from vaekit.models.precision import networks_in_bf16
 from vaekit.models.vae import Draw, Model
-from vaekit.objectives import Objective, Regularised, StepContext
+from vaekit.objectives import Iwae, Objective, Regularised, StepContext, Switch
 from vaekit.objectives.gradients import RunningMean
 from vaekit.world import World
 
@@ -45,8 +45,9 @@ class Step(nn.Module):
         opponent: the second player of the objective, where it has one; `opponent_loss` is then among the sums.
 
     What changes from step to step without being a tensor is set from outside: `steps` of the whole training, the
-    `generator` for distributions that take no base noise, whether networks compute in `bf16`, and `counts`, which is
-    False for a stand-in row that a process without rows computes so that all processes do the same.
+    `objective` of the epoch (`enter`), the `generator` for distributions that take no base noise, whether networks
+    compute in `bf16`, and `counts`, which is False for a stand-in row that a process without rows computes so that all
+    processes do the same.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class Step(nn.Module):
     ):
         super().__init__()
         self.model = model
-        self.objective = objective
+        self.planned = objective
+        self.enter(0, 1)
         self.opponent = opponent
         self.needs_noise = isinstance(objective, Regularised) and objective.needs_noise
         self.rows, self.world = rows, world
@@ -102,6 +104,17 @@ class Step(nn.Module):
             return sums
         self.forget()
         return {name: 0 * value for name, value in sums.items()}
+
+    def enter(self, step: int, steps: int) -> None:
+        """Maximise what is planned for an epoch that begins at a step of so many."""
+        planned = self.planned
+        self.objective = planned.now(step, steps) if isinstance(planned, Switch) else planned
+
+    @property
+    def validated_samples(self) -> int:
+        """How many z of each row validation draws: as many as the importance-weighted bound that training ends with."""
+        last = self.planned.then if isinstance(self.planned, Switch) else self.planned
+        return last.samples if isinstance(last, Iwae) else 1
 
     def settle(self) -> None:
         """Have each part take in what it noted of the batch."""

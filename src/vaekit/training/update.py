@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -64,8 +65,8 @@ class Updater:
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
         told = rows.context_of(slice(0, 1))
-        samples, more = self.step.objective.samples, self.step.needs_noise
-        self.noise = NoiseSource(state.whole_model(), first, told, samples, seed, more)
+        model, more = state.whole_model(), self.step.needs_noise
+        self.noise = cache(lambda samples: NoiseSource(model, first, told, samples, seed, more))
         self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
         busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
@@ -159,7 +160,7 @@ class Updater:
     def _inputs(self, index: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
         """x, its context, and the base noise of z for a piece of a batch."""
         places, step = piece.places, self.state.at.step
-        noise = self.noise(places, len(index), step)
+        noise = self.noise(self.step.objective.samples)(places, len(index), step)
         if self.step.needs_noise or any(part is None for part in noise):
             own = (places.start, self.world.rank)
             self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
