@@ -59,8 +59,9 @@ tutorial: $(STAMP) ## the tutorial's program against `--preset tutorial`, five s
 ablation: $(STAMP) ## the run without the reparametrisation trick; writes docs/ablation.md and its report
 	$(BIN)/python benchmarks/ablation.py --write docs/ablation.md
 
-quality: $(STAMP) ## the figures that the presets promise, over seeds; writes docs/quality.md
+quality: $(STAMP) ## the figures that the presets promise, over seeds; writes docs/quality.md and docs/disentanglement.md
 	$(BIN)/python benchmarks/quality.py --write docs/quality.md
+	$(BIN)/python benchmarks/disentanglement.py --write docs/disentanglement.md
 
 faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/reliability.md
 	$(BIN)/python benchmarks/faults.py --write docs/reliability.md

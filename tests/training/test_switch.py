@@ -63,5 +63,5 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(stop, tmp_path):
 
 
 def test_a_time_budget_is_refused():
-    with pytest.raises(ConfigError, match="set train.epochs"):
+    with pytest.raises(ConfigError, match=r"set train\.epochs"):
         start("train.budget=10s")
