@@ -83,8 +83,8 @@ The median MIG of beta-TCVAE and of FactorVAE is above the plain VAE's: {verdict
 {
         paragraph(
             "Errors are those of the scores' own sampling, not over seeds. Codes that know nothing of the factors "
-            f"have {CHANCE} here. A perfect SAP is about .83 on these factors, not 1: it is a mean over factors of balanced "
-            "accuracies of one threshold a class."
+            f"have {CHANCE} here. A perfect SAP is about .83 on these factors, not 1: it is a mean over factors of "
+            "balanced accuracies of one threshold a class."
         )
     }
 """

@@ -1,15 +1,18 @@
-"""The figures that the presets `digits` and `mnist` promise, measured on test rows over seeds.
+"""The figures that presets promise, measured on test rows over seeds.
 
     python benchmarks/quality.py --write docs/quality.md
-    python benchmarks/quality.py --only mnist --seeds 0 --write docs/quality.md
+    python benchmarks/quality.py --only mnist-10m --runs runs/quality --write docs/quality.md
 
-A page that is there already keeps its other part: each can be measured on its own. `mnist` needs its files in
-$VAEKIT_DATA or a network to fetch them, and a quiet machine, because its training time is one of the figures.
+A page that is there already keeps its other parts: each can be measured on its own. MNIST needs its files in
+$VAEKIT_DATA or a network to fetch them, and a quiet machine, because training time is one of the figures. With --runs,
+trained runs are kept there, and what was begun there goes on: `mnist-10m` and `mnist-30m` take two hours to train and
+three to evaluate.
 """
 
 import argparse
 import math
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +22,7 @@ from facts import mean_and_error, provenance, table
 from vaekit.evaluation import Estimate, baseline, evaluate
 from vaekit.models import Conditional
 from vaekit.models.noise import new_generator
-from vaekit.runs import Job, make_run, preset
+from vaekit.runs import Job, Opened, make_run, open_run, preset, reopen
 
 MINUTES = 5.0
 
@@ -32,6 +35,7 @@ class Promise:
     samples: int  # K of the log-likelihood
     seeds: tuple[int, ...]
     log_likelihood: float
+    worst: bool = False  # whether it is the worst seed that has to reach it, rather than the mean
     elbo: float | None = None
     seconds: float | None = None  # of training
 
@@ -39,6 +43,8 @@ class Promise:
 PROMISES = (
     Promise("digits", 64, (0, 1, 2), log_likelihood=-93.0, elbo=-96.0),
     Promise("mnist", 500, (0,), log_likelihood=-87.0, seconds=60 * MINUTES),
+    Promise("mnist-10m", 5000, (0, 1, 2), log_likelihood=-85.0, worst=True, seconds=2 * 60 * MINUTES),
+    Promise("mnist-30m", 5000, (0, 1, 2), log_likelihood=-83.5, worst=True, seconds=6 * 60 * MINUTES),
 )
 
 
@@ -54,24 +60,31 @@ class Measured:
     protocol: str
 
 
-def measure(promise: Promise, seed: int) -> Measured:
-    job = Job.start(make_run({**preset(promise.name), "seed": seed}))
-    began, best, best_epoch, epochs = time.perf_counter(), -math.inf, 0, 0
-    for event in job.events():
-        if event.kind == "epoch":
-            epochs = event.epoch
-            if event.metrics["valid_elbo"] > best:
-                best, best_epoch = event.metrics["valid_elbo"], epochs
-    training = time.perf_counter() - began
-    data, began = job.data, time.perf_counter()
-    test = data.test.batch(slice(0, len(data.test)))
-    estimates = evaluate(job.model.eval(), test, promise.samples, seed=seed)
+def measure(promise: Promise, seed: int, runs: Path) -> Measured:
+    opened = trained(promise.name, seed, runs / f"{promise.name}-{seed}")
+    lines, data, began = list(opened.folder.history()), reopen(opened), time.perf_counter()
+    estimates = evaluate(opened.model, data.test, promise.samples, seed=seed)
     evaluation = time.perf_counter() - began
     some = data.train.batch(slice(0, min(10_000, len(data.train))), new_generator(seed))
-    likelihood = job.model.likelihood
+    likelihood = opened.model.likelihood
     assert isinstance(likelihood, Conditional)
-    simple = baseline(likelihood, some, test)
-    return Measured(seed, estimates, simple, epochs, best_epoch, training, evaluation, data.schema.protocol)
+    simple = baseline(likelihood, some, data.test)
+    training, best_epoch = sum(line["seconds"] for line in lines), int(opened.weights["epoch"])
+    return Measured(seed, estimates, simple, len(lines), best_epoch, training, evaluation, data.schema.protocol)
+
+
+def trained(name: str, seed: int, folder: Path) -> Opened:
+    """The run of a preset in a folder, trained to its end if it has not been."""
+    if not (folder / "STATUS").exists():
+        job = Job.start(make_run({**preset(name), "seed": seed, "run_dir": str(folder)}))
+    elif (folder / "STATUS").read_text().strip() != "finished":
+        job = Job.resume(folder)
+    else:
+        return open_run(folder)
+    for event in job.events():
+        if event.kind == "epoch" and event.epoch % 10 == 0:
+            print(f"{folder.name}: epoch {event.epoch} of {event.epochs}", flush=True)
+    return open_run(folder)
 
 
 def show(estimate: Estimate) -> str:
@@ -92,11 +105,18 @@ def rows_table(runs: Sequence[Measured]) -> str:
 
 
 def verdicts(promise: Promise, runs: Sequence[Measured]) -> tuple[str, bool]:
+    rows, passed = [], True
+    if promise.worst:
+        worst = min(_value(r, "log_likelihood") for r in runs)
+        passed = worst >= promise.log_likelihood
+        rows = [
+            ["log-likelihood, worst of the seeds", f"{worst:.2f} nats", f"{promise.log_likelihood:g} nats or better"]
+        ]
+    wanted = None if promise.worst else promise.log_likelihood
     found = {
-        "log-likelihood, mean over seeds": ([_value(r, "log_likelihood") for r in runs], promise.log_likelihood),
+        "log-likelihood, mean over seeds": ([_value(r, "log_likelihood") for r in runs], wanted),
         "ELBO, mean over seeds": ([_value(r, "elbo") for r in runs], promise.elbo),
     }
-    rows, passed = [], True
     for name, (values, wanted) in found.items():
         if wanted is None:
             continue
@@ -130,7 +150,7 @@ def part(promise: Promise, runs: Sequence[Measured]) -> tuple[str, bool]:
         [run.seed for run in runs],
         Protocol=runs[0].protocol,
         Evaluation=f"all {rows:,} test rows; importance-weighted bound with K = {promise.samples}",
-        Weights="those of the epoch with the best validation ELBO",
+        Weights="those of the epoch that validated best",
         **({"Warnings": "; ".join(sorted(warnings))} if warnings else {}),
     )
     gain = mean(_value(run, "log_likelihood") - run.baseline.value for run in runs if run.baseline.value is not None)
@@ -168,15 +188,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=[promise.name for promise in PROMISES], help="measure this one alone")
     parser.add_argument("--seeds", type=int, nargs="+", help="by default 0, 1, 2 for digits and 0 for mnist")
+    parser.add_argument("--runs", type=Path, metavar="FOLDER", help="keep runs here, and go on with those")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page there as well")
     args = parser.parse_args()
     parts, every = {}, True
+    kept = args.runs or Path(tempfile.mkdtemp())
+    kept.mkdir(parents=True, exist_ok=True)
     for promise in PROMISES:
         if args.only not in (None, promise.name):
             continue
         runs = []
         for seed in args.seeds or promise.seeds:
-            runs += [measure(promise, seed)]
+            runs += [measure(promise, seed, kept)]
             print(f"{promise.name}, seed {seed}: {show(runs[-1].estimates['log_likelihood'])} nats", flush=True)
         parts[promise.name], passed = part(promise, runs)
         every &= passed
