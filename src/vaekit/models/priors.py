@@ -13,6 +13,7 @@ from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes, Fact
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import Gaussian, Shape, independent
 from vaekit.models.flows import FlowNetwork, Kind, Transforms, Widths
+from vaekit.models.mixtures import mixture
 from vaekit.models.posteriors import Point
 from vaekit.models.sphere import UniformSphere
 from vaekit.spec import by_kind, spec
@@ -185,11 +186,3 @@ Prior = Annotated[
     Field(discriminator="kind"),
     by_kind,
 ]
-
-
-def mixture(components: Distribution, logits: Tensor) -> Distribution:
-    """One draw of the components (batch shape (components,)) with probabilities softmax(logits), (..., components)."""
-    chosen = td.Categorical(logits=logits, validate_args=False)
-    if logits.dim() > 1:
-        components = components.expand(logits.shape)
-    return td.MixtureSameFamily(chosen, components, validate_args=False)

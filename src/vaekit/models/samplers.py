@@ -19,8 +19,8 @@ from vaekit.models.distributions import support_of
 from vaekit.models.families import independent
 from vaekit.models.fitting import fit_network, seeded
 from vaekit.models.flows import FlowNetwork, Kind, Transformed, Transforms, Widths, zuko
+from vaekit.models.mixtures import mixture
 from vaekit.models.noise import Purpose, draw_from, new_generator
-from vaekit.models.priors import mixture
 from vaekit.spec import by_kind, spec
 
 Posterior = Callable[[Tensor], Distribution]
