@@ -1,10 +1,13 @@
 """What the README and the docs show runs as shown."""
 
+import math
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from vaekit.apps.main import main
 
@@ -46,3 +49,19 @@ def test_files_named_in_the_architecture_exist():
         assert (ROOT / "src" / "vaekit" / room).is_dir()
     for file in re.findall(r"`((?:models|objectives|data|runs|report|apps)/[\w.]+)`", text):
         assert (ROOT / "src" / "vaekit" / file).exists(), file
+
+
+def test_the_diff_in_contributing_fits_and_what_it_adds_is_a_prior():
+    (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    _, new, changed = re.split(r"^--- .*\n", diff, flags=re.MULTILINE)
+    added = "".join(line[1:] for line in new.splitlines(keepends=True)[2:])
+    names: dict[str, Any] = {"__name__": "vaekit.models.laplace_prior"}
+    exec(compile(added, "CONTRIBUTING.md", "exec"), names)
+    z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    expected = -(2**0.5 * z.abs() + math.log(2) / 2).sum(-1)
+    torch.testing.assert_close(names["Laplacian"]().build(3)().log_prob(z), expected)
+    file, *hunks = re.split(r"^@@.*\n", changed, flags=re.MULTILINE)
+    text = (ROOT / file.split()[1].removeprefix("b/")).read_text()
+    for hunk in hunks:
+        before = "".join(line[1:] for line in hunk.splitlines(keepends=True) if line[0] != "+")
+        assert before in text, before

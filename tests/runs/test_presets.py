@@ -16,7 +16,8 @@ def test_a_preset_trains_and_every_weight_gets_a_gradient(name):
     if tree["data"]["source"] != "digits" and not os.environ.get("VAEKIT_DATA"):
         if tree["model"].get("likelihood") == "beta_binomial":
             tree["model"]["likelihood"] = {"kind": "beta_binomial", "levels": 17}
-        tree["data"] = {"source": "digits"} | {key: tree["data"][key] for key in ("binarise",) if key in tree["data"]}
+        kept = {key: tree["data"][key] for key in ("binarise", "context") if key in tree["data"]}
+        tree["data"] = {"source": "digits"} | kept
     job = Job.start(make_run(override(tree, TINY)))
     metrics = {}
     for event in job.events():
