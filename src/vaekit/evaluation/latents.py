@@ -9,7 +9,8 @@ from torch.distributions import Distribution, Independent
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.models.vae import Latent, Model
+from vaekit.models.drawing import Latent
+from vaekit.models.vae import Model
 from vaekit.world import World
 
 ROWS = 10_000

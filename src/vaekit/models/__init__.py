@@ -7,6 +7,7 @@ from vaekit.models.conditional import Conditional, Log1p, Rescale
 from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.dense_ladder import Dense
 from vaekit.models.discrete import Anneal, BernoulliPosterior, CategoricalPosterior
+from vaekit.models.drawing import Latent
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -28,7 +29,7 @@ from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
-from vaekit.models.vae import VAE, Code, Draw, Latent, Model
+from vaekit.models.vae import VAE, Code, Draw, Model
 
 __all__ = [
     "VAE",

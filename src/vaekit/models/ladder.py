@@ -17,10 +17,11 @@ from torch.distributions import Distribution
 
 from vaekit.models.blocks import BLOCK, blocks_of, filled
 from vaekit.models.conditional import Conditional
+from vaekit.models.drawing import draw_latent
 from vaekit.models.noise import draw_from
 from vaekit.models.precision import run_network
 from vaekit.models.priors import VampPrior
-from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples, draw_latent
+from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples
 
 
 @runtime_checkable
