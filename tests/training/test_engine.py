@@ -75,6 +75,7 @@ KINDS = {
     "ladder, vamp": [DENSE, "model.prior={kind: vamp, components: 5}", "objective.samples=2", "data.context=label"],
     "ladder, landing": [DENSE, "objective.gradient=stick_the_landing", "objective.free_nats=0.5"],
     "ladder, iwae": [DENSE, "objective={kind: iwae, samples: 4}"],
+    "ladder, double": [DENSE, "objective={kind: iwae, samples: 4, gradient: doubly_reparametrised}"],
     "spatial ladder": [SPATIAL, "objective.samples=2"],
     "gumbel": [
         *MLP,

@@ -1,7 +1,7 @@
 """Samples of one group of latents, scored where they are drawn."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -93,6 +93,26 @@ def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
         (slope,) = torch.autograd.grad(log_q.sum(), leaf)
     path = (z - leaf.detach()) * slope
     return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
+
+
+def without_score(latents: Sequence[Latent]) -> list[Latent]:
+    """The same groups, with the gradient of ln q(z_1) + ... + ln q(z_L | z above) flowing through the z alone.
+
+    Each z must lead to the others through the numbers of their q alone, and not by how they were drawn. The slope to a
+    z is that of the whole sum, and is returned with the ln q of its own group.
+    """
+    live = [latent.z for latent in latents if latent.z.requires_grad]
+    total = torch.stack([latent.log_q.sum() for latent in latents]).sum()
+    slopes = iter(torch.autograd.grad(total, live, retain_graph=True) if live else ())
+
+    def through_z(latent: Latent) -> Tensor:
+        known = latent.log_q.detach()
+        if not latent.z.requires_grad:
+            return known
+        path = (latent.z - latent.z.detach()) * next(slopes)
+        return known + path.reshape(*known.shape, -1).sum(-1)
+
+    return [replace(latent, log_q=through_z(latent)) for latent in latents]
 
 
 def _closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
