@@ -66,6 +66,8 @@ KINDS = {
     ],
     "planar": [*MLP, "model.posterior={kind: planar, steps: 2}"],
     "radial": [*MLP, "model.posterior={kind: radial, steps: 2}"],
+    "hamiltonian": [*MLP, "model.refine={kind: hamiltonian, steps: 2, temper: 0.4}"],
+    "hamiltonian, iwae": [*MLP, "model.refine=hamiltonian", "objective={kind: iwae, samples: 3}"],
     "gated": [*MLP, "model.encoder.activation=gated"],
     "resnet": [f"model.{part}={{kind: resnet, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")],
     "labels": [*MLP, "data.context=label"],

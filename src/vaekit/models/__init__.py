@@ -17,6 +17,7 @@ from vaekit.models.families import (
     SoftBernoulli,
 )
 from vaekit.models.groups import Groups
+from vaekit.models.hamiltonian import Hamiltonian
 from vaekit.models.heavy_tails import Laplace, StudentT
 from vaekit.models.ladder import Ladder
 from vaekit.models.likelihoods import Likelihood
@@ -59,6 +60,7 @@ __all__ = [
     "FullGaussian",
     "Gaussian",
     "Groups",
+    "Hamiltonian",
     "Ladder",
     "Laplace",
     "Latent",

@@ -120,6 +120,8 @@ class VAE(nn.Module):
         posterior: called with x (batch, *data), returns q(z|x) with batch shape (batch,).
         prior: called with nothing, returns p(z).
         likelihood: called with z (..., *event), returns p(x|z) with batch shape (...).
+        refine: called with q(z|x) and z -> ln p(x, z), (samples, batch), returns the distribution that `draw` draws z
+            from in place of q(z|x), as `Hamiltonian` builds it; none leaves q(z|x).
 
     Any torch modules whose calls return torch distributions will do. With a `context`, all three are handed it as
     their last argument; vaekit's own parts take none yet.
@@ -135,14 +137,15 @@ class VAE(nn.Module):
     torch.Size([3, 5])
     """
 
-    def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module):
+    def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module, refine: nn.Module | None = None):
         super().__init__()
         self.posterior = posterior
         self.prior = prior
         self.likelihood = likelihood
+        self.refine = refine
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
-        """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`."""
+        """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`; not yet refined, where the model does that."""
         return Code((call_part(self.posterior, "posterior", x, context=context),))
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
@@ -183,6 +186,8 @@ class VAE(nn.Module):
                 f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
                 "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
             )
+        if self.refine is not None:
+            q = self.refine(q, lambda z: self.decode((z,), context).log_prob(x) + p.log_prob(z))
         if every:
             latent = every_latent(q, p)
         else:
