@@ -27,9 +27,9 @@ from vaekit.models import (
 )
 from vaekit.models.codes import CodeSpace, Factorised, Quantised, centre
 from vaekit.models.discrete import DiscreteHead
+from vaekit.models.drawing import draw_latent
 from vaekit.models.noise import draw_from, new_generator, noise_shape
 from vaekit.models.quantised import Codebooks, SumOfLevels
-from vaekit.models.vae import draw_latent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

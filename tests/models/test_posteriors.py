@@ -25,9 +25,9 @@ from vaekit.models import (
     Vamp,
     VonMisesFisher,
 )
+from vaekit.models.drawing import draw_latent
 from vaekit.models.flows import FlowNetwork, Transformed
 from vaekit.models.noise import draw_from, new_generator, noise_shape
-from vaekit.models.vae import draw_latent
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

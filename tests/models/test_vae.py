@@ -10,8 +10,8 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, Standard
+from vaekit.models.drawing import Latent, draw_latent, path_log_prob
 from vaekit.models.noise import new_generator
-from vaekit.models.vae import Latent, draw_latent, path_log_prob
 
 
 class FullCovariance(nn.Module):

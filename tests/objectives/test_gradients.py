@@ -11,8 +11,9 @@ from torch.distributions import Distribution
 
 from unions import name, sampling
 from vaekit.models import VAE, LinearGaussian, Standard
+from vaekit.models.drawing import Latent
 from vaekit.models.noise import new_generator
-from vaekit.models.vae import Draw, Latent
+from vaekit.models.vae import Draw
 from vaekit.objectives import (
     Detached,
     Elbo,

@@ -118,3 +118,14 @@ def test_every_penalty_with_every_prior(penalty: str, prior: Any, tmp_path) -> N
     prior_setting = PRIORS.get(prior.kind, prior.kind)
     settings = [f"objective={{kind: regularised, penalties: [{penalty}]}}", f"model.prior={prior_setting}"]
     train_and_load(settings, tmp_path / "run")
+
+
+REFINED = [
+    *(f"model.posterior={p.kind}" for p in POSTERIORS if p.support_of_z == "real" and not isinstance(p, Point)),
+    *(f"model.prior={PRIORS[p.kind]}" for p in over_real(Prior) if p.kind != "standard"),
+]
+
+
+@pytest.mark.parametrize("setting", REFINED)
+def test_every_posterior_and_prior_over_real_z_is_refined(setting: str, tmp_path) -> None:
+    train_and_load([setting, "model.refine={kind: hamiltonian, steps: 2}", "objective.samples=2"], tmp_path / "run")

@@ -66,6 +66,8 @@ KINDS = {
     ],
     "planar": [*MLP, "model.posterior={kind: planar, steps: 2}"],
     "radial": [*MLP, "model.posterior={kind: radial, steps: 2}"],
+    "hamiltonian": [*MLP, "model.refine={kind: hamiltonian, steps: 2, temper: 0.4}"],
+    "hamiltonian, iwae": [*MLP, "model.refine=hamiltonian", "objective={kind: iwae, samples: 3}"],
     "gated": [*MLP, "model.encoder.activation=gated"],
     "resnet": [f"model.{part}={{kind: resnet, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")],
     "labels": [*MLP, "data.context=label"],
@@ -75,6 +77,7 @@ KINDS = {
     "ladder, vamp": [DENSE, "model.prior={kind: vamp, components: 5}", "objective.samples=2", "data.context=label"],
     "ladder, landing": [DENSE, "objective.gradient=stick_the_landing", "objective.free_nats=0.5"],
     "ladder, iwae": [DENSE, "objective={kind: iwae, samples: 4}"],
+    "ladder, double": [DENSE, "objective={kind: iwae, samples: 4, gradient: doubly_reparametrised}"],
     "spatial ladder": [SPATIAL, "objective.samples=2"],
     "gumbel": [
         *MLP,

@@ -18,6 +18,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
 from vaekit.models.distributions import support_of
+from vaekit.models.hamiltonian import Refined
 from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.vae import Draw, Model
 from vaekit.spec import spec
@@ -227,7 +228,7 @@ def _start(draw: Draw, settings: Annealing) -> tuple[Distribution, ...]:
     latents = draw.latents
     if settings.start == "prior":
         return (_prior(draw, "annealing from the prior"),)
-    if len(latents) == 1 and latents[0].q is not None:
+    if len(latents) == 1 and latents[0].q is not None and not isinstance(latents[0].q, Refined):
         return (latents[0].q,)
     parts = [(latent.z.mean(0), latent.z.std(0)) for latent in latents]
     return tuple(td.Independent(td.Normal(*part, validate_args=False), part[0].dim() - 1) for part in parts)

@@ -10,7 +10,8 @@ from torch.distributions import Distribution, Independent
 from vaekit.evaluation.blocks import Blocks, Data
 from vaekit.evaluation.checks import Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.models.vae import Latent, Model
+from vaekit.models.drawing import Latent
+from vaekit.models.vae import Model
 from vaekit.world import World
 
 AT_ONCE_ON_CPU, AT_ONCE = 2_000_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision

@@ -8,8 +8,11 @@ from torch.distributions import Distribution, Independent
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
+from vaekit.evaluation.checks import draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.models.vae import Latent, Model
+from vaekit.models.drawing import Latent
+from vaekit.models.hamiltonian import Refined
+from vaekit.models.vae import Model
 from vaekit.world import World
 
 ROWS = 10_000
@@ -64,8 +67,12 @@ def aggregate_posterior(
             model.encode(blocks.x(number), None if context is None else context[part]).posteriors
             for number, part in enumerate(parts)
         ]
+    why = ""
     if len(every[0]) != 1:
         why = "q(z|x) of several groups of latents, each given the ones above it, is not a function of x alone"
+    elif isinstance(draw_of_first(model, blocks).latents[0].q, Refined):
+        why = "the density of z that refinement has moved is known only together with its momentum"
+    if why:
         return {name: Estimate(None, 0.0, len(data), "nats", why) for name in NAMES}
 
     def parts_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:

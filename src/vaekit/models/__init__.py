@@ -7,6 +7,7 @@ from vaekit.models.conditional import Conditional, Log1p, Rescale
 from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.dense_ladder import Dense
 from vaekit.models.discrete import Anneal, BernoulliPosterior, CategoricalPosterior
+from vaekit.models.drawing import Latent
 from vaekit.models.families import (
     Bernoulli,
     CalibratedGaussian,
@@ -16,6 +17,7 @@ from vaekit.models.families import (
     SoftBernoulli,
 )
 from vaekit.models.groups import Groups
+from vaekit.models.hamiltonian import Hamiltonian
 from vaekit.models.heavy_tails import Laplace, StudentT
 from vaekit.models.ladder import Ladder
 from vaekit.models.likelihoods import Likelihood
@@ -28,7 +30,7 @@ from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
-from vaekit.models.vae import VAE, Code, Draw, Latent, Model
+from vaekit.models.vae import VAE, Code, Draw, Model
 
 __all__ = [
     "VAE",
@@ -58,6 +60,7 @@ __all__ = [
     "FullGaussian",
     "Gaussian",
     "Groups",
+    "Hamiltonian",
     "Ladder",
     "Laplace",
     "Latent",

@@ -8,7 +8,7 @@ from the bottom up computes once for each row. z_1 is drawn `samples` times for 
 each of those.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import torch
@@ -17,10 +17,11 @@ from torch.distributions import Distribution
 
 from vaekit.models.blocks import BLOCK, blocks_of, filled
 from vaekit.models.conditional import Conditional
+from vaekit.models.drawing import Latent, draw_latent, without_score
 from vaekit.models.noise import draw_from
 from vaekit.models.precision import run_network
 from vaekit.models.priors import VampPrior
-from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples, draw_latent
+from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples
 
 
 @runtime_checkable
@@ -114,20 +115,30 @@ class Ladder(nn.Module):
     ) -> Draw:
         """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
 
-        With score=False no gradient reaches the numbers of any q through ln q, neither from x nor from the groups
-        above; what is left out has mean zero for the ELBO, and so it has for importance-weighted bounds at K = 1.
+        With score=False, the densities are taken at copies of the z, in a second pass from the top down, so that the
+        gradient of ln w to a z, which counts its way through the numbers of every p and q below, is apart from the
+        gradients by which z was drawn. No gradient of ln q goes any other way.
+
+        Source: Bauer and Mnih, 2021, arXiv 2101.11046 (the estimator for several groups).
         """
         check_samples(samples)
         if every:
             raise ValueError("the z of a ladder are not discrete and cannot be enumerated: draw with every=False")
         q, p, features = self._first(x, context, code)
         given = [None] * (1 + len(self.rungs)) if noise is None else noise
-        latents = [draw_latent(q, p, (samples,), given[0], generator, path, score)]
-        state = _started(self.start, latents[0].z, context)
-        for rung, of_x, base in zip(self._groups(), features, given[1:], strict=True):
-            q, p = rung.both(state, of_x)
-            latents.append(draw_latent(q, p, (), base, generator, path, score))
-            state = rung.merge(state, latents[-1].z)
+
+        def drawn(number: int, q: Distribution, p: Distribution) -> Latent:
+            return draw_latent(q, p, () if number else (samples,), given[number], generator, path)
+
+        latents, state = self._down(q, p, features, context, drawn)
+        if torch.is_grad_enabled() and not score:
+            copies = [latent.z.view_as(latent.z) for latent in latents]
+
+            def scored(number: int, q: Distribution, p: Distribution) -> Latent:
+                return Latent(copies[number], q.log_prob(copies[number]), p.log_prob(copies[number]), q, p)
+
+            latents, state = self._down(q, p, features, context, scored)
+            latents = without_score(latents)
         px = call_part(self.likelihood, "likelihood", state, context=None)
         check_likelihood(px, x, samples)
         return Draw(x, None, context, tuple(latents), px, px.log_prob(x), path, score)
@@ -165,6 +176,23 @@ class Ladder(nn.Module):
 
     def _groups(self) -> Iterable[Rung]:
         return cast(Iterable[Rung], self.rungs)
+
+    def _down(
+        self,
+        q: Distribution,
+        p: Distribution,
+        features: Sequence[Tensor],
+        context: Tensor | None,
+        latent_of: Callable[[int, Distribution, Distribution], Latent],
+    ) -> tuple[list[Latent], Tensor]:
+        """Each group's latent, made of its number, q and p, from the top down, and the last state."""
+        latents = [latent_of(0, q, p)]
+        state = _started(self.start, latents[0].z, context)
+        for number, (rung, of_x) in enumerate(zip(self._groups(), features, strict=True), 1):
+            q, p = rung.both(state, of_x)
+            latents.append(latent_of(number, q, p))
+            state = rung.merge(state, latents[-1].z)
+        return latents, state
 
     def _first(
         self, x: Tensor, context: Tensor | None, code: Code | None

@@ -22,6 +22,7 @@ from vaekit.models.codes import Factorised, Quantised
 from vaekit.models.directions import PowerSpherical, UniformDirection, VonMisesFisher
 from vaekit.models.distributions import Bernoulli, Categorical, ContinuousBernoulli, Delta, SoftBernoulli
 from vaekit.models.flows import Transformed
+from vaekit.models.hamiltonian import Refined
 from vaekit.models.logistic_mixture import DiscretisedLogistics
 
 
@@ -80,6 +81,9 @@ _MAPS: dict[type[Distribution], NoiseMap] = {
         lambda q: q.batch_shape + q.event_shape,
         lambda q, e: q.push(e),
         lambda q, e: q.push_and_score(e),
+    ),
+    Refined: NoiseMap(
+        torch.randn, lambda q: q.noise_shape, lambda q, e: _refined(q, e)[0], lambda q, e: _refined(q, e)
     ),
 }
 
@@ -177,6 +181,18 @@ def draw_scored(
         noise = found.base((*shape, *found.shape(base)), generator=generator, dtype=like.dtype, device=device)
         noise = noise.to(like.device)
     return (found.push(base, noise), None) if found.scored is None else found.scored(base, noise)
+
+
+def _refined(q: Refined, noise: Tensor) -> tuple[Tensor, Tensor]:
+    found = noise_map(q.q)
+    if found is None or found.base is not torch.randn or noise_shape(q.q) != q.noise_shape[:-1]:
+        raise ValueError(
+            f"draws of {type(_base(q.q)).__name__} cannot be refined: that takes a posterior over real z, of vaekit's "
+            "own or torch's Gaussians"
+        )
+    of_z, of_momentum = noise.unbind(-1)
+    z, log_q = draw_scored(q.q, tuple(of_z.shape[: of_z.dim() - len(q.noise_shape) + 1]), noise=of_z)
+    return q.moved(z, q.q.log_prob(z) if log_q is None else log_q, of_momentum)
 
 
 def _check_noise(noise: Tensor, wanted: tuple[int, ...] | None, q: Distribution) -> None:

@@ -7,56 +7,19 @@ Shapes: x is (batch, *data), z is (samples, batch, *event), and log-densities ar
 the dimensions of the data or of z.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Distribution
 
 from vaekit.models.blocks import BLOCK, blocks_of, filled
-from vaekit.models.codes import Factorised, Quantised, kl_per_position
 from vaekit.models.conditional import Conditional
-from vaekit.models.distributions import Delta
-from vaekit.models.noise import draw_from, draw_scored
+from vaekit.models.drawing import Latent, PerSample, draw_latent, every_latent
+from vaekit.models.noise import draw_from
 from vaekit.models.priors import VampPrior
-
-PerSample = Float[Tensor, "samples batch"]
-
-
-@dataclass(frozen=True)
-class Latent:
-    """K samples of one group of latents, with their log-densities computed where they were drawn."""
-
-    z: Tensor  # (samples, batch, *event)
-    log_q: PerSample
-    log_p: PerSample
-    q: Distribution | None = None
-    p: Distribution | None = None
-    aux: Mapping[str, Tensor] = field(default_factory=dict)  # penalties (batch,), in nats, that objectives subtract
-
-    @property
-    def is_point(self) -> bool:
-        """Whether q(z|x) is a single z, without a density: then no bound on ln p(x) is made of it."""
-        return isinstance(self.q, Delta)
-
-    def closed_kl(self) -> Tensor | None:
-        """KL(q || p), in nats; None where torch knows no closed form.
-
-        (batch,), but (samples, batch) for a group of a ladder that depends on z above it.
-        """
-        return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
-
-    def closed_kl_per_dimension(self) -> Tensor | None:
-        """The KL of each dimension of z, (batch, *event) or (samples, batch, *event) as in `closed_kl`, or of each
-        position of a discrete one, where both q and p factorise over them."""
-        if isinstance(self.q, Factorised) and isinstance(self.p, Factorised):
-            return kl_per_position(self.q, self.p)
-        if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
-            return None
-        return _closed_kl(self.q.base_dist, self.p.base_dist)
 
 
 @dataclass(frozen=True)
@@ -157,6 +120,8 @@ class VAE(nn.Module):
         posterior: called with x (batch, *data), returns q(z|x) with batch shape (batch,).
         prior: called with nothing, returns p(z).
         likelihood: called with z (..., *event), returns p(x|z) with batch shape (...).
+        refine: called with q(z|x) and z -> ln p(x, z), (samples, batch), returns the distribution that `draw` draws z
+            from in place of q(z|x), as `Hamiltonian` builds it; none leaves q(z|x).
 
     Any torch modules whose calls return torch distributions will do. With a `context`, all three are handed it as
     their last argument; vaekit's own parts take none yet.
@@ -172,14 +137,15 @@ class VAE(nn.Module):
     torch.Size([3, 5])
     """
 
-    def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module):
+    def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module, refine: nn.Module | None = None):
         super().__init__()
         self.posterior = posterior
         self.prior = prior
         self.likelihood = likelihood
+        self.refine = refine
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
-        """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`."""
+        """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`; not yet refined, where the model does that."""
         return Code((call_part(self.posterior, "posterior", x, context=context),))
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
@@ -220,6 +186,8 @@ class VAE(nn.Module):
                 f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
                 "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
             )
+        if self.refine is not None:
+            q = self.refine(q, lambda z: self.decode((z,), context).log_prob(x) + p.log_prob(z))
         if every:
             latent = every_latent(q, p)
         else:
@@ -286,64 +254,6 @@ def check_likelihood(px: Distribution, x: Tensor, samples: int) -> None:
             f"the likelihood has batch shape {tuple(px.batch_shape)} for {samples} samples of z for each of {len(x)} "
             f"rows: it must be one distribution for each sample and row, {(samples, len(x))}"
         )
-
-
-def draw_latent(
-    q: Distribution,
-    p: Distribution,
-    shape: tuple[int, ...],
-    noise: Tensor | None = None,
-    generator: torch.Generator | None = None,
-    path: bool = True,
-    score: bool = True,
-) -> Latent:
-    """Samples of one group, (*shape, *batch of q, *event), and their log-densities; see `VAE.draw` for `path` and
-    `score`."""
-    if q.event_shape != p.event_shape:
-        raise ValueError(
-            f"the posterior is over z of shape {tuple(q.event_shape)}, the prior over {tuple(p.event_shape)}: "
-            "they must be the same"
-        )
-    with torch.set_grad_enabled(path and torch.is_grad_enabled()):
-        z, log_q = draw_scored(q, shape, generator, noise)
-    if torch.is_grad_enabled() and not score:
-        log_q = path_log_prob(q, z)
-    elif log_q is None or (torch.is_grad_enabled() and not path):
-        log_q = q.log_prob(z)
-    aux = q.penalties if isinstance(q, Quantised) else {}
-    return Latent(z, log_q, p.log_prob(z), q, p, aux)
-
-
-def every_latent(q: Distribution, p: Distribution) -> Latent:
-    """Every value that z can have, as if each were a sample: z is (values, batch, *event)."""
-    if not isinstance(q, Factorised):
-        raise ValueError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it")
-    z = q.every()
-    return Latent(z, q.log_prob(z), p.log_prob(z), q, p)
-
-
-def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
-    """ln q(z) whose gradient flows through z alone, whatever the distribution.
-
-    The slope of ln q is taken at a detached copy of z, and returned to z as the gradient of a zero.
-    """
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        log_q = q.log_prob(leaf)
-        (slope,) = torch.autograd.grad(log_q.sum(), leaf)
-    path = (z - leaf.detach()) * slope
-    return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
-
-
-def _closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL(q || p) with the batch shape of q; None where torch knows no closed form."""
-    if isinstance(q, MultivariateNormal) and isinstance(p, Independent) and isinstance(p.base_dist, Normal):
-        p = MultivariateNormal(p.base_dist.loc, scale_tril=p.base_dist.scale.diag_embed(), validate_args=False)
-    try:
-        # not every closed form broadcasts (that of two Bernoullis does not)
-        return kl_divergence(q, p if p.batch_shape == q.batch_shape else p.expand(q.batch_shape))
-    except NotImplementedError:
-        return None
 
 
 def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:

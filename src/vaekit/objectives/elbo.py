@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vaekit.errors import ConfigError
-from vaekit.models.vae import Draw, Latent
+from vaekit.models.drawing import Latent
+from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
 from vaekit.objectives.schedules import Cyclical, Warmup, Weight
 from vaekit.objectives.terms import StepContext, Terms, check_has_gradient, check_how_drawn

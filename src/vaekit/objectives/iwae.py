@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vaekit.errors import ConfigError
-from vaekit.models.vae import Draw, Latent
+from vaekit.models.drawing import Latent
+from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
 from vaekit.objectives.terms import StepContext, Terms, check_how_drawn
 from vaekit.spec import spec

@@ -12,8 +12,9 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from vaekit.errors import ConfigError
 from vaekit.models.distributions import Delta
+from vaekit.models.drawing import Latent
 from vaekit.models.noise import draw_from, noise_map
-from vaekit.models.vae import VAE, Draw, Latent
+from vaekit.models.vae import VAE, Draw
 from vaekit.objectives.terms import PerRow, StepContext
 from vaekit.spec import spec
 

@@ -18,10 +18,12 @@ from vaekit.models import (
     Categorical,
     Conditional,
     ContinuousBernoulli,
+    Hamiltonian,
     Ladder,
     Likelihood,
     Log1p,
     NegativeBinomial,
+    Point,
     Prior,
     Rescale,
 )
@@ -32,7 +34,7 @@ from vaekit.models.families import OverLevels, Shape
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.models.quantised import Codebooks
-from vaekit.objectives import Regularised, Switch
+from vaekit.objectives import Gradient, Regularised, Switch
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -210,7 +212,8 @@ def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Mo
     encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, head.features(z_shape)), shape, context)
     posterior = Conditional(encoder, head, z_shape, transform)
     prior = spec.prior.build(math.prod(z_shape), posterior, shape, context)
-    return VAE(posterior, prior, Conditional(with_context(decoder, seen, context), likelihood, shape, view))
+    px = Conditional(with_context(decoder, seen, context), likelihood, shape, view)
+    return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(z_shape))
 
 
 def _check_latents(run: Run) -> None:
@@ -228,8 +231,30 @@ def _check_latents(run: Run) -> None:
         gradient = phase.gradient
         if why := head.why_not(gradient.path, gradient.score, gradient.every):
             raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
+        if isinstance(run.model, ModelSpec) and run.model.refine is not None:
+            _check_refined(run, run.model.refine, gradient)
     if isinstance(objective, Switch) and run.train.budget is not None:
         raise ConfigError("train.budget needs steps of one length, and objective.kind is switch: set train.epochs")
+
+
+def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient) -> None:
+    """Refuse what does not go with draws that are moved, and can be scored only as they are drawn."""
+    head = run.model.posterior
+    if head.support_of_z != "real" or isinstance(head, Point):
+        raise ConfigError(
+            f"model.refine is {refine.kind}, which moves draws of a density over real z, and model.posterior is "
+            f"{head.kind}: use gaussian, full_gaussian or a flow, or set model.refine=null"
+        )
+    if not (gradient.path and gradient.score):
+        raise ConfigError(
+            f"model.refine is {refine.kind}, whose draws carry all their gradients along, and objective.gradient is "
+            f"{gradient.kind}: use pathwise"
+        )
+    if isinstance(run.objective, Regularised):
+        raise ConfigError(
+            f"model.refine is {refine.kind}, whose draws have no density in closed form for the penalties of a "
+            "regularised objective: use elbo or iwae"
+        )
 
 
 def _check_enumerable(run: Run, posterior: nn.Module) -> None:

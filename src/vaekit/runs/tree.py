@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaekit.data import DataSpec, Limit
-from vaekit.models import Dense, Gaussian, Groups, Likelihood, Mlp, Network, Posterior, Prior, Standard
+from vaekit.models import Dense, Gaussian, Groups, Hamiltonian, Likelihood, Mlp, Network, Posterior, Prior, Standard
 from vaekit.objectives import Elbo, Objective
 from vaekit.spec import by_kind, spec
 from vaekit.training.spec import Train
@@ -22,6 +22,7 @@ class ModelSpec:
         decoder: network from z to the numbers of p(x|z).
         likelihood: family of p(x|z); none chooses it by the data's support.
         prior: p(z).
+        refine: how draws of q(z|x) are moved nearer to the true posterior; none leaves them.
         bias_start: start the decoder's output bias at the best fit to the data without z.
     """
 
@@ -31,6 +32,7 @@ class ModelSpec:
     posterior: Posterior = Gaussian()
     likelihood: Likelihood | None = None
     prior: Prior = Standard()
+    refine: Annotated[Hamiltonian | None, by_kind] = None
     bias_start: bool = True
     kind: Literal["vae"] = "vae"
 

@@ -1,0 +1,126 @@
+"""Samples of one group of latents, scored where they are drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
+
+from vaekit.models.codes import Factorised, Quantised, kl_per_position
+from vaekit.models.distributions import Delta
+from vaekit.models.noise import draw_scored
+
+PerSample = Float[Tensor, "samples batch"]
+
+
+@dataclass(frozen=True)
+class Latent:
+    """K samples of one group of latents, with their log-densities computed where they were drawn."""
+
+    z: Tensor  # (samples, batch, *event)
+    log_q: PerSample
+    log_p: PerSample
+    q: Distribution | None = None
+    p: Distribution | None = None
+    aux: Mapping[str, Tensor] = field(default_factory=dict)  # penalties (batch,), in nats, that objectives subtract
+
+    @property
+    def is_point(self) -> bool:
+        """Whether q(z|x) is a single z, without a density: then no bound on ln p(x) is made of it."""
+        return isinstance(self.q, Delta)
+
+    def closed_kl(self) -> Tensor | None:
+        """KL(q || p), in nats; None where torch knows no closed form.
+
+        (batch,), but (samples, batch) for a group of a ladder that depends on z above it.
+        """
+        return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
+
+    def closed_kl_per_dimension(self) -> Tensor | None:
+        """The KL of each dimension of z, (batch, *event) or (samples, batch, *event) as in `closed_kl`, or of each
+        position of a discrete one, where both q and p factorise over them."""
+        if isinstance(self.q, Factorised) and isinstance(self.p, Factorised):
+            return kl_per_position(self.q, self.p)
+        if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
+            return None
+        return _closed_kl(self.q.base_dist, self.p.base_dist)
+
+
+def draw_latent(
+    q: Distribution,
+    p: Distribution,
+    shape: tuple[int, ...],
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    path: bool = True,
+    score: bool = True,
+) -> Latent:
+    """Samples of one group, (*shape, *batch of q, *event), and their log-densities; see `VAE.draw` for `path` and
+    `score`."""
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"the posterior is over z of shape {tuple(q.event_shape)}, the prior over {tuple(p.event_shape)}: "
+            "they must be the same"
+        )
+    with torch.set_grad_enabled(path and torch.is_grad_enabled()):
+        z, log_q = draw_scored(q, shape, generator, noise)
+    if torch.is_grad_enabled() and not score:
+        log_q = path_log_prob(q, z)
+    elif log_q is None or (torch.is_grad_enabled() and not path):
+        log_q = q.log_prob(z)
+    aux = q.penalties if isinstance(q, Quantised) else {}
+    return Latent(z, log_q, p.log_prob(z), q, p, aux)
+
+
+def every_latent(q: Distribution, p: Distribution) -> Latent:
+    """Every value that z can have, as if each were a sample: z is (values, batch, *event)."""
+    if not isinstance(q, Factorised):
+        raise ValueError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it")
+    z = q.every()
+    return Latent(z, q.log_prob(z), p.log_prob(z), q, p)
+
+
+def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
+    """ln q(z) whose gradient flows through z alone, whatever the distribution.
+
+    The slope of ln q is taken at a detached copy of z, and returned to z as the gradient of a zero.
+    """
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        log_q = q.log_prob(leaf)
+        (slope,) = torch.autograd.grad(log_q.sum(), leaf)
+    path = (z - leaf.detach()) * slope
+    return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
+
+
+def without_score(latents: Sequence[Latent]) -> list[Latent]:
+    """The same groups, with the gradient of ln q(z_1) + ... + ln q(z_L | z above) flowing through the z alone.
+
+    Each z must lead to the others through the numbers of their q alone, and not by how they were drawn. The slope to a
+    z is that of the whole sum, and is returned with the ln q of its own group.
+    """
+    live = [latent.z for latent in latents if latent.z.requires_grad]
+    total = torch.stack([latent.log_q.sum() for latent in latents]).sum()
+    slopes = iter(torch.autograd.grad(total, live, retain_graph=True) if live else ())
+
+    def through_z(latent: Latent) -> Tensor:
+        known = latent.log_q.detach()
+        if not latent.z.requires_grad:
+            return known
+        path = (latent.z - latent.z.detach()) * next(slopes)
+        return known + path.reshape(*known.shape, -1).sum(-1)
+
+    return [replace(latent, log_q=through_z(latent)) for latent in latents]
+
+
+def _closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q || p) with the batch shape of q; None where torch knows no closed form."""
+    if isinstance(q, MultivariateNormal) and isinstance(p, Independent) and isinstance(p.base_dist, Normal):
+        p = MultivariateNormal(p.base_dist.loc, scale_tril=p.base_dist.scale.diag_embed(), validate_args=False)
+    try:
+        # not every closed form broadcasts (that of two Bernoullis does not)
+        return kl_divergence(q, p if p.batch_shape == q.batch_shape else p.expand(q.batch_shape))
+    except NotImplementedError:
+        return None

@@ -1,0 +1,122 @@
+"""A posterior whose draws are moved along the slope of the model's own ln p(x, z), by leapfrog steps."""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from vaekit.spec import spec
+
+LogJoint = Callable[[Tensor], Tensor]
+
+
+@spec
+class Hamiltonian:
+    """Draws of q(z_0|x), moved by K leapfrog steps of a particle of unit mass in the potential -ln p(x, z).
+
+    z_0 ~ q(z_0|x) and momentum r_0 = g / sqrt(beta_0), g ~ N(0, I); then for k = 1 .. K, with steps s,
+    r <- r + s/2 d ln p(x, z)/dz;  z <- z + s r;  r <- r + s/2 d ln p(x, z)/dz;  r <- r sqrt(beta_k-1 / beta_k).
+    A draw's ln q is ln q(z_0|x) + ln N(g; 0, I) - ln N(r_K; 0, I): so E[p(x, z_K) / q] = p(x), and the mean of
+    ln p(x, z_K) - ln q is a lower bound. The momentum cools from beta_0 to beta_K = 1 along
+    1 / sqrt(beta_k) = (1 - k^2/K^2) / sqrt(beta_0) + k^2/K^2. The steps, one for each dimension of z, and beta_0 are
+    learned. Each draw takes K + 1 slopes of the decoder, through which training differentiates again.
+
+    Source: Caterini, Doucet and Sejdinovic, 2018, arXiv 1805.11328, algorithm 1.
+
+    Args:
+        steps: K.
+        step_size: s at the start, in units of z.
+        temper: beta_0 at the start, in (0, 1). Towards 1 nothing is won: without cooling, energy is conserved but for
+            the errors of the steps, and p(x, z_K) / q is what it was at z_0.
+
+    >>> refine = Hamiltonian(steps=2).build((2,))
+    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+    >>> VAE(posterior, Standard().build(2), likelihood, refine).draw(torch.ones(5, 8), samples=3).log_w.shape
+    torch.Size([3, 5])
+    """
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 3
+    step_size: Annotated[float, Field(gt=0)] = 0.05
+    temper: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    kind: Literal["hamiltonian"] = "hamiltonian"
+
+    def build(self, z_shape: tuple[int, ...]) -> "Leapfrog":
+        return Leapfrog(self, z_shape)
+
+
+class Leapfrog(nn.Module):
+    """What `Hamiltonian` builds: called with q(z_0|x) and z -> ln p(x, z), it gives the distribution of z_K."""
+
+    def __init__(self, settings: Hamiltonian, z_shape: tuple[int, ...]):
+        super().__init__()
+        self.steps = settings.steps
+        self.log_step_sizes = nn.Parameter(torch.full(z_shape, math.log(settings.step_size)))
+        self.logit_beta = nn.Parameter(torch.tensor(math.log(settings.temper / (1 - settings.temper))))
+
+    def forward(self, q: Distribution, log_joint: LogJoint) -> "Refined":
+        return Refined(q, log_joint, self.log_step_sizes.exp(), self.logit_beta.sigmoid(), self.steps)
+
+
+class Refined(Distribution):
+    """z_K of `Hamiltonian`. Only its own draws can be scored, and it has no mean in closed form.
+
+    q: of z_0.  log_joint: z (samples, batch, *event) -> (samples, batch).  step_sizes: (*event).  beta: beta_0, ().
+    """
+
+    has_rsample = True
+
+    def __init__(self, q: Distribution, log_joint: LogJoint, step_sizes: Tensor, beta: Tensor, steps: int):
+        if q.event_shape != step_sizes.shape:
+            raise ValueError(
+                f"the posterior is over z of shape {tuple(q.event_shape)}, and the steps that refine it are over "
+                f"{tuple(step_sizes.shape)}: they must be the same"
+            )
+        self.q, self.log_joint, self.step_sizes, self.beta, self.steps = q, log_joint, step_sizes, beta, steps
+        super().__init__(q.batch_shape, q.event_shape, validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.real_vector
+
+    @property
+    def noise_shape(self) -> Size:
+        """Of the standard normal noise of a draw: beside each number for z_0 stands one for its momentum."""
+        return Size((*self.batch_shape, *self.event_shape, 2))
+
+    def moved(self, z: Tensor, log_q: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """z_K and its ln q, from z_0 (samples, batch, *event), its ln q, and the momentum's noise."""
+        still = self.beta.rsqrt()  # 1 / sqrt(beta_k)
+        half, momentum, now = 0.5 * self.step_sizes, still * noise, still
+        slope = self._slope(z)
+        for k in range(1, self.steps + 1):
+            momentum = momentum + half * slope
+            z = z + self.step_sizes * momentum
+            slope = self._slope(z)
+            momentum = momentum + half * slope
+            share = (k / self.steps) ** 2
+            cooler = (1 - share) * still + share
+            momentum, now = momentum * (cooler / now), cooler
+        gain = 0.5 * (momentum.square() - noise.square())
+        return z, log_q + gain.flatten(log_q.dim()).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise ValueError(
+            "a refined posterior scores only its own draws, while they are drawn, and as the reparametrisation trick "
+            "has them: use the gradient pathwise"
+        )
+
+    def _slope(self, z: Tensor) -> Tensor:
+        """d ln p(x, z) / dz, to be differentiated again where gradients are on."""
+        training = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = z if z.requires_grad else z.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.log_joint(at).sum(), at, create_graph=training)
+        return slope
