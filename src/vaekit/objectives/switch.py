@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vaekit.models.vae import Draw
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Gradient
 from vaekit.objectives.iwae import Iwae
+from vaekit.objectives.terms import StepContext, Terms
 from vaekit.spec import by_kind, spec
 
 Bound = Annotated[Elbo | Iwae, Field(discriminator="kind"), by_kind]
@@ -44,6 +46,10 @@ class Switch:
     def gradient(self) -> Gradient:
         """The estimator that training ends with."""
         return self.then.gradient
+
+    def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
+        ctx = ctx or StepContext()
+        return self.now(int(ctx.step), int(ctx.steps))(draw, ctx)
 
     def now(self, step: int, steps: int) -> Elbo | Iwae:
         """The objective of an epoch that begins at a step of so many."""
