@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from vaekit.errors import VaekitError
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
-from vaekit.evaluation.checks import Progress, check_finite, checked, draw_of_first, joined, score_warning
+from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
@@ -245,6 +245,8 @@ def _prior(draw: Draw, wish: str) -> Distribution:
 
 
 def _check_movable(draw: Draw) -> None:
+    if not draw.has_bound:
+        raise VaekitError(f"annealing takes the spread of z from q(z|x): {NO_DENSITY}")
     for latent in draw.latents:
         for support in (support_of(p) for p in (latent.q, latent.p) if p is not None):
             far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
