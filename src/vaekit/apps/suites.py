@@ -113,6 +113,7 @@ def suite_command(
         found[name] = section.estimates
         _print(console, name, section)
     if as_json:
+        facts["importance_samples"] = facts.pop("samples")  # samples is a suite
         print_json({**_plain(found), "not_applicable": refused, **facts})
 
 
@@ -124,24 +125,19 @@ def likelihood(asked: Asked) -> Section:
         curve = bound_curve(model, held, counts, seed=asked.seed, progress=advance)
     found = {f"bound_{point.samples}": point.bound for point in curve}
     found |= {f"effective_samples_of_{point.samples}": point.effective_samples for point in curve if point.samples > 1}
-    few = held.take(ANNEALED_ROWS)
-    if len(few) < len(held):
-        with progress("importance-weighted bound, rows of AIS", len(few)) as advance:
-            (point,) = bound_curve(model, few, (asked.samples,), seed=asked.seed, progress=advance)
-        found[f"bound_on_annealed_rows_{asked.samples}"] = point.bound
+    few, context = _spread(held, ANNEALED_ROWS, asked.seed)
+    given = {"seed": asked.seed, "context": context}
+    with progress("importance-weighted bound, rows of AIS", len(few)) as advance:
+        (point,) = bound_curve(model, few, (asked.samples,), **given, progress=advance)
+    found[f"bound_on_annealed_rows_{asked.samples}"] = point.bound
     with progress("annealed importance sampling", len(few)) as advance:
-        found |= _annealed(
-            Annealed, len(few), lambda: annealed_bound(model, few, ANNEALING, seed=asked.seed, progress=advance)
-        )
-    context = few.context_of(slice(0, len(few)))
+        found |= _annealed(Annealed, len(few), lambda: annealed_bound(model, few, ANNEALING, **given, progress=advance))
     with progress("bidirectional Monte Carlo", len(few)) as advance:
         found |= _annealed(
-            Sandwich,
-            len(few),
-            lambda: bidirectional(model, len(few), ANNEALING, seed=asked.seed, context=context, progress=advance),
+            Sandwich, len(few), lambda: bidirectional(model, len(few), ANNEALING, **given, progress=advance)
         )
     how = f"{ANNEALING.chains} chains for each row, {ANNEALING.temperatures} temperatures"
-    return Section(found, f"AIS and BDMC: {how}; BDMC is on rows that the model makes itself")
+    return Section(found, f"AIS and BDMC: {len(few)} rows, {how}; BDMC is on rows that the model makes itself")
 
 
 def latents(asked: Asked) -> Section:
@@ -167,7 +163,7 @@ def latents(asked: Asked) -> Section:
 def samples(asked: Asked) -> Section:
     """How close draws are to the rows, from the prior and from what is fitted after training; training rows beside."""
     opened, seed = asked.opened, asked.seed
-    real = asked.held.take(COMPARED_ROWS)
+    real, context = _spread(asked.held, COMPARED_ROWS, seed)
     n, device = len(real), real.device
     with progress("features to compare in", None):
         features = choose_features(asked.train, seed)
@@ -177,7 +173,7 @@ def samples(asked: Asked) -> Section:
         sources["training_rows"] = lambda: asked.train.batch(asked.train.some(n), noise)
     for name, sampler in SAMPLERS.items():
         sources[name] = lambda sampler=sampler: sampling(opened, sampler).model.generate(
-            n, generator=new_generator(seed, Purpose.GENERATE, device=device), context=real.context_of(slice(0, n))
+            n, generator=new_generator(seed, Purpose.GENERATE, device=device), context=context
         )
     found: Estimates = {}
     for name, draw in sources.items():
@@ -226,6 +222,13 @@ SUITES: dict[str, Callable[[Asked], Section]] = {
 }
 NEVER_REFUSED = ("likelihood", "latents")  # what is wrong with the rows is wrong for all
 QUALITIES = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
+
+
+def _spread(rows: Rows | StreamedRows, most: int, seed: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """x and context of at most so many rows from all over a split, which may be sorted."""
+    n = min(most, len(rows))
+    index = torch.arange(n) * len(rows) // n
+    return rows.batch(index, new_generator(seed, Purpose.BINARISE, device=rows.device)), rows.context_of(index)
 
 
 def _annealed(kind: type[Annealed | Sandwich], rows: int, measure: Callable[[], Annealed | Sandwich]) -> Estimates:

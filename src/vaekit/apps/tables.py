@@ -92,9 +92,11 @@ def _listed(names: Sequence[str], estimates: Mapping[str, Estimate]) -> str:
     for name in names:
         column, _, line = name.partition(".")
         whole = all(other in names for other in estimates if other.startswith(f"{column}."))
-        words[label_of(column) if whole else f"{label_of(column)}, {label_of(line)}"] = None
+        words[label_of(column) if whole else f"{label_of(line)}, {label_of(column)}"] = None
     found = list(words)
-    return ", ".join(found[:NAMED]) + (f" and {len(found) - NAMED} others" if len(found) > NAMED else "")
+    if len(found) > NAMED:
+        found = [*found[: NAMED - 1], f"and {len(found) - NAMED + 1} more"]
+    return "; ".join(found)
 
 
 def _table(first: str, *columns: str) -> Table:
@@ -127,6 +129,7 @@ LABELS = {
     "bidirectional_acceptance": "BDMC: acceptance",
     "bidirectional_effective_chains": "BDMC: effective chains",
     "kl_group": "KL of group {}",
+    "kl_dimension": "KL of each dimension",
     "sampled_rate": "rate, sampled at one z of each row",
     "mutual_information": "mutual information I(x; z)",
     "marginal_kl": "KL(q(z) || p(z))",

@@ -17,6 +17,7 @@ from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
+from vaekit.models.codes import Quantised
 from vaekit.models.distributions import support_of
 from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.vae import Draw, Model
@@ -248,6 +249,8 @@ def _check_movable(draw: Draw) -> None:
     if not draw.has_bound:
         raise VaekitError(f"annealing takes the spread of z from q(z|x): {NO_DENSITY}")
     for latent in draw.latents:
+        if isinstance(latent.q, Quantised):
+            raise VaekitError("annealing moves z along gradients, and this model's z is one of a few code vectors")
         for support in (support_of(p) for p in (latent.q, latent.p) if p is not None):
             far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
             if support is not None and not all(bool(support.check(z).all()) for z in (far, -far)):

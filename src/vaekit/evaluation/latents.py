@@ -17,7 +17,7 @@ ROWS = 10_000
 OVERLAP = 10  # rows that a z must fit on average, for the rows to stand for a distribution
 NAMES = ("rate", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
 OF_ONE_PRIOR = ("marginal_kl", "dimension_wise_kl")
-NOT_SINGLE = "does not factorise over dimensions of z"
+NOT_SINGLE = "gives no density of each dimension of z by itself"
 HELD_DOWN = ("mutual_information", "marginal_kl", "total_correlation")
 
 
@@ -68,10 +68,10 @@ def aggregate_posterior(
             model.encode(blocks.x(number), blocks.context_of(number)).posteriors
             for number in range(math.ceil(len(data) / BLOCK))
         ]
-    first = draw_of_first(model, blocks)
-    why = _refusal(first)
-    if why:
-        return {name: Estimate(None, 0.0, len(data), "nats", why) for name in NAMES}
+    draw = draw_of_first(model, blocks)
+    refusal = _refusal(draw)
+    if refusal:
+        return {name: Estimate(None, 0.0, len(data), "nats", refusal) for name in NAMES}
 
     def parts_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         (latent,) = model.draw(x, context=part, generator=generator).latents
@@ -83,7 +83,7 @@ def aggregate_posterior(
     saturated = _saturation(found["mutual_information"])
     estimates = {name: mean_of(row, "nats", saturated if name in HELD_DOWN else "") for name, row in found.items()}
     why = dict.fromkeys(NAMES, f"the {'prior' if 'total_correlation' in found else 'posterior'} {NOT_SINGLE}")
-    if first.latents[0].p is not None and first.latents[0].p.batch_shape:
+    if draw.latents[0].p is not None and draw.latents[0].p.batch_shape:
         for name in OF_ONE_PRIOR:
             estimates.pop(name, None)
             why[name] = "p(z) depends on the context of each row, so there is no one prior for q(z) to be compared with"
