@@ -1,11 +1,11 @@
 """The command line: one verb for each job. Nothing here imports torch before a verb needs it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from vaekit import __version__
+from vaekit.apps.cli_use import Json, decode, encode, evaluate, reconstruct, report, sample
 
 EPILOGUE = """\
 Example, from nothing to a report:
@@ -29,9 +29,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
-Out = Annotated[Path, Parameter(name=["--out", "-o"])]
-Weights = Literal["best", "last"]
+for place, verb in enumerate((evaluate, report, sample, reconstruct, encode, decode), 1):
+    app.command(verb, sort_key=place)
 
 
 @app.command(sort_key=0)
@@ -74,228 +73,6 @@ def train(
     from vaekit.apps.training import train_command
 
     train_command(arguments, preset, config, run_dir, resume, json)
-
-
-@app.command(sort_key=1)
-def evaluate(
-    run: Path,
-    /,
-    *,
-    samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
-    data: str | None = None,
-    split: Literal["train", "valid", "test"] = "test",
-    rows: int | None = None,
-    weights: Weights | None = None,
-    seed: int = 0,
-    json: Json = False,
-) -> None:
-    """Measure bounds on the log-likelihood, with standard errors, on rows held out from training.
-
-    Examples:
-
-        vaekit evaluate runs/digits-1
-        vaekit evaluate runs/mnist-1 --samples 500 --json
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    samples
-        K, samples of z for each row, of the importance-weighted bound.
-    data
-        Other data than the run's, by name or path.
-    split
-        Rows of the run's own data to use.
-    rows
-        Use only the first ROWS of them.
-    weights
-        Weights to use; by default those that the run's settings name.
-    seed
-        Of the noise.
-    json
-        Print one JSON object.
-    """
-    from vaekit.apps.verbs import evaluate_command
-
-    evaluate_command(run, samples, data, split, rows, weights, seed, json)
-
-
-@app.command(sort_key=3)
-def sample(
-    run: Path,
-    /,
-    *,
-    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
-    out: Out,
-    label: str | None = None,
-    source: Annotated[Literal["prior", "aggregated", "mixture", "flow"], Parameter(name="--from")] = "prior",
-    temperature: float = 1.0,
-    mean: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 0,
-    weights: Weights | None = None,
-    json: Json = False,
-) -> None:
-    """Draw new rows from the model: z from the prior or another source, then x from p(x|z).
-
-    Examples:
-
-        vaekit sample runs/digits-1 -n 64 --out samples.png
-        vaekit sample runs/digits-1 -n 1000 --out samples.npy
-        vaekit sample runs/digits-1 --from mixture --temperature 0.8 --mean --out samples.png
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    n
-        How many.
-    out
-        File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data).
-    label
-        What a model trained with data.context=label is told; by default every label in turn.
-    source
-        Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the codes of
-        the training rows when first asked for, and kept in the run folder.
-    temperature
-        Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component of a mixture
-        or each q(z|x) around its own mean, or of what a flow transforms.
-    mean
-        Write the mean of p(x|z) in place of a draw from it.
-    seed
-        Of the draw.
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
-    """
-    from vaekit.apps.sampling import sample_command
-
-    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json)
-
-
-@app.command(sort_key=4)
-def reconstruct(
-    run: Path,
-    data: str | None = None,
-    /,
-    *,
-    out: Out,
-    n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
-    weights: Weights | None = None,
-    json: Json = False,
-) -> None:
-    """Encode rows and decode them again: the mean of q(z|x), then the mean of p(x|z).
-
-    Examples:
-
-        vaekit reconstruct runs/digits-1 --out pairs.png
-        vaekit reconstruct runs/digits-1 other.npy --out reconstructions.npy
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    data
-        Data to use, by name or path; by default the run's test rows.
-    out
-        File to write: .png (originals over reconstructions), .npy, .npz or .csv.
-    n
-        How many rows; by default 16 for a picture, and all for a file of numbers.
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
-    """
-    from vaekit.apps.verbs import reconstruct_command
-
-    reconstruct_command(run, data, out, n, weights, json)
-
-
-@app.command(sort_key=5)
-def encode(
-    run: Path, data: str | None = None, /, *, out: Out, weights: Weights | None = None, json: Json = False
-) -> None:
-    """Write the code of each row: mean and standard deviation of q(z|x), and the label where there is one.
-
-    Examples:
-
-        vaekit encode runs/digits-1 --out codes.npz
-        vaekit encode runs/digits-1 other.csv --out codes.csv
-        torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    data
-        Data to use, by name or path; by default the run's test rows.
-    out
-        File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or .parquet
-        (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
-    """
-    from vaekit.apps.codes import encode_command
-
-    encode_command(run, data, out, weights, json)
-
-
-@app.command(sort_key=6)
-def decode(run: Path, latents: Path, /, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
-    """Write the mean of p(x|z) for each z in a file.
-
-    Examples:
-
-        vaekit decode runs/digits-1 codes.npz --out decoded.png
-
-    Parameters
-    ----------
-    run
-        The run folder.
-    latents
-        z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ...).
-    out
-        File to write: .png, .npy, .npz or .csv.
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
-    """
-    from vaekit.apps.verbs import decode_command
-
-    decode_command(run, latents, out, weights, json)
-
-
-@app.command(sort_key=2)
-def report(
-    *runs: Path,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
-    json: Json = False,
-) -> None:
-    """Write one HTML page with curves, pictures and numbers of a run, or of several side by side.
-
-    Examples:
-
-        vaekit report runs/digits-1
-        vaekit report runs/tutorial-1 runs/tutorial-score-1 --out ablation.html
-
-    Parameters
-    ----------
-    runs
-        Run folders.
-    out
-        The page; by default report.html in the first run's folder.
-    samples
-        K of the importance-weighted bound.
-    json
-        Print one JSON object.
-    """
-    from vaekit.apps.verbs import report_command
-
-    report_command(runs, out, samples, json)
 
 
 @app.command(sort_key=7)

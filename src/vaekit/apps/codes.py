@@ -78,6 +78,19 @@ def read_latents(path: Path, size: int) -> np.ndarray:
     return z
 
 
+def read_labels(path: Path) -> np.ndarray | None:
+    """The labels (rows,) by number that `encode` writes beside codes, where a file that `read_latents` took has any."""
+    match path.suffix.lower():
+        case ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays.get("label")
+        case ".csv" | ".parquet" as ending:
+            table = csv.read_csv(path) if ending == ".csv" else parquet.read_table(path)
+            return table["label"].to_numpy() if "label" in table.column_names else None
+        case _:
+            return None
+
+
 def _read(path: Path) -> np.ndarray:
     match path.suffix.lower():
         case ".npz":

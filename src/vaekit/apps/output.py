@@ -83,8 +83,11 @@ def say_done(as_json: bool, out: Path, n: int, what: str) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on stderr, where that is a terminal; yields what to call with the number done."""
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """A bar on stderr, where that is a terminal; yields what to call with the number done.
+
+    total: how many there are; None where nobody knows, and the bar only moves.
+    """
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(what, total=total)

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from vaekit.apps.codes import AT_A_TIME, open_on_device, read_latents
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done, write_array
+from vaekit.apps.tables import facts_of, numbers_table, print_facts, print_kl, print_warnings
+from vaekit.apps.telling import context_of_latents
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
 from vaekit.models.blocks import in_blocks
@@ -49,21 +49,18 @@ def evaluate_command(
     kl = kl_per_dimension(opened.model, held, world=world)
     if not world.leads:
         return None
-    facts = {
-        "run": str(folder),
-        "data": data or f"{opened.schema.name}, {split} rows",
-        "protocol": opened.schema.protocol,
-        "rows": len(held),
-        "samples": samples,
-        "seed": seed,
-        "weights": opened.weights,
-    }
+    facts = facts_of(folder, opened, data, split, len(held), samples, seed)
     if as_json:
         nothing = Estimate(None, 0.0, len(held), "nats", "the KL of single dimensions has no closed form").as_dict()
         by_dimension = nothing if kl is None else [estimate.as_dict() for estimate in kl]
         plain = {name: estimate.as_dict() for name, estimate in estimates.items()}
         return print_json({**plain, "kl_per_dimension": by_dimension, **facts})
-    _print_estimates(facts, estimates, kl)
+    console = Console(highlight=False)
+    print_facts(console, facts)
+    console.print(numbers_table(estimates))
+    if kl is not None:
+        print_kl(console, kl)
+    print_warnings(console, estimates)
 
 
 def reconstruct_command(
@@ -91,25 +88,29 @@ def reconstruct_command(
     say_done(as_json, out, n, "mean of p(x|z) at the mean of q(z|x)")
 
 
-def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, as_json: bool) -> None:
+def decode_command(
+    folder: Path, latents: Path, out: Path, label: str | None, weights: str | None, as_json: bool
+) -> None:
     alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
     shapes = opened.latent_shapes
     z = torch.from_numpy(read_latents(latents, sum(map(math.prod, shapes)))).to(device)
+    told, source = context_of_latents(opened, latents, label, len(z))
+    given = (z,) if told is None else (z, told.to(device))
 
-    def decoded(z: torch.Tensor) -> tuple[torch.Tensor]:
+    def decoded(z: torch.Tensor, context: torch.Tensor | None = None) -> tuple[torch.Tensor]:
         parts = z.split([math.prod(shape) for shape in shapes], 1)
         groups = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
-        return (opened.model.decode(groups).mean,)
+        return (opened.model.decode(groups, context).mean,)
 
     with progress("decoding", len(z)) as advance:
         blocks = []
-        for part in z.split(AT_A_TIME):
-            blocks += [in_blocks(decoded, part)[0].cpu()]
-            advance(len(part))
+        for parts in zip(*(tensor.split(AT_A_TIME) for tensor in given), strict=True):
+            blocks += [in_blocks(decoded, *parts)[0].cpu()]
+            advance(len(parts[0]))
     write_x(out, opened, torch.cat(blocks).numpy())
-    say_done(as_json, out, len(z), "mean of p(x|z)")
+    say_done(as_json, out, len(z), f"mean of p(x|z){source}")
 
 
 def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool) -> None:
@@ -146,40 +147,3 @@ def at_least(least: int, **numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < least:
             raise ConfigError(f"--{name} is {number}: it should be at least {least}")
-
-
-def _print_estimates(facts: dict[str, Any], estimates: dict[str, Estimate], kl: tuple[Estimate, ...] | None) -> None:
-    console = Console(highlight=False)
-    console.print(
-        f"[bold]{facts['run']}[/]: {facts['data']}, {facts['rows']} rows, K = {facts['samples']}", soft_wrap=True
-    )
-    console.print(f"  {facts['protocol']}; {facts['weights']['weights']} weights", style="dim", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("± s.e.", justify="right")
-    table.add_column("unit")
-    for name, estimate in estimates.items():
-        value, error = estimate.numbers()
-        table.add_row(LABELS.get(name, name), value, error, estimate.unit)
-    console.print(table)
-    if kl is not None:
-        largest = sorted((e.value or 0.0 for e in kl), reverse=True)
-        listed = " ".join(f"{value:.2f}" for value in largest)
-        console.print(f"KL of each latent dimension, nats: {listed}", soft_wrap=True)
-    for name, estimate in estimates.items():
-        if estimate.warning:
-            console.print(f"[yellow]{LABELS.get(name, name)}:[/] {estimate.warning}", soft_wrap=True)
-
-
-LABELS = {
-    "elbo": "ELBO",
-    "log_likelihood": "log-likelihood (importance-weighted)",
-    "bits_per_dim": "bits per dimension",
-    "rate": "rate, KL(q(z|x) || p(z))",
-    "distortion": "distortion, -E ln p(x|z)",
-    "effective_samples": "effective samples",
-    "active_units": "active units, by KL",
-    "active_units_by_variance": "active units, by variance",
-    "baseline": "baseline: independent dimensions, no z",
-}

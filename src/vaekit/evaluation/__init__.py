@@ -7,7 +7,7 @@ from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.features import Extractor, choose_features, classifier_features, features_of, pca_features
 from vaekit.evaluation.importance import BoundAt, bound_curve
 from vaekit.evaluation.latents import aggregate_posterior
-from vaekit.evaluation.likelihood import baseline, bound_rows, evaluate, kl_per_dimension
+from vaekit.evaluation.likelihood import baseline, bound_rows, evaluate, kl_per_dimension, kl_per_group
 from vaekit.evaluation.representation import Probe, linear_probe, nearest_neighbours, representation
 from vaekit.evaluation.samples import frechet_distance, kid, prdc, sample_quality
 
@@ -34,6 +34,7 @@ __all__ = [
     "frechet_distance",
     "kid",
     "kl_per_dimension",
+    "kl_per_group",
     "linear_probe",
     "nearest_neighbours",
     "pca_features",

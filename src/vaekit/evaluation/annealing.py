@@ -13,10 +13,11 @@ from torch.distributions import Distribution
 
 from vaekit.errors import VaekitError
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
-from vaekit.evaluation.checks import Progress, check_finite, checked, draw_of_first, joined, score_warning
+from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
+from vaekit.models.codes import Quantised
 from vaekit.models.distributions import support_of
 from vaekit.models.hamiltonian import Refined
 from vaekit.models.noise import Purpose, draw_from, new_generator
@@ -246,7 +247,11 @@ def _prior(draw: Draw, wish: str) -> Distribution:
 
 
 def _check_movable(draw: Draw) -> None:
+    if not draw.has_bound:
+        raise VaekitError(f"annealing takes the spread of z from q(z|x): {NO_DENSITY}")
     for latent in draw.latents:
+        if isinstance(latent.q, Quantised):
+            raise VaekitError("annealing moves z along gradients, and this model's z is one of a few code vectors")
         for support in (support_of(p) for p in (latent.q, latent.p) if p is not None):
             far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
             if support is not None and not all(bool(support.check(z).all()) for z in (far, -far)):

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vaekit.data import Rows
+from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Blocks
 from vaekit.evaluation.counting import Codes, Factors, Table, binned, entropy, information, joint_counts
@@ -34,7 +34,7 @@ DEAD = 0.05  # variance of a dimension that the FactorVAE score leaves out
 
 
 def disentanglement_scores(
-    model: Model, rows: Rows, *, seed: int = 0, context: Tensor | None = None, world: World | None = None
+    model: Model, rows: Rows | StreamedRows, *, seed: int = 0, context: Tensor | None = None, world: World | None = None
 ) -> dict[str, Estimate]:
     """All scores of `scores_of`, with the posterior's means as codes.
 

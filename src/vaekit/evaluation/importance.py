@@ -1,14 +1,14 @@
 """Importance weights of many samples of q(z|x), and the bounds on ln p(x) that they make."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.evaluation.blocks import Blocks, Data
-from vaekit.evaluation.checks import Progress, check_finite, checked, draw_of_first, joined, score_warning
+from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
@@ -49,7 +49,7 @@ def bound_curve(
         seed, context, progress, world: see `evaluate`.
 
     Returns:
-        A point for each K, in the order asked for.
+        A point for each K, in the order asked for; of a posterior that is a point, each without values.
 
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
     >>> model = VAE(posterior, Standard().build(2), likelihood)
@@ -65,7 +65,11 @@ def bound_curve(
         return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
 
     found = blocks.map(checked(model, bounds_of, progress))
-    score = score_warning(draw_of_first(model, blocks).px)
+    draw = draw_of_first(model, blocks)
+    if not draw.has_bound:
+        nats, share = (Estimate(None, 0.0, len(data), unit, NO_DENSITY) for unit in ("nats", "of K"))
+        return tuple(BoundAt(k, nats, replace(share, unit=f"of {k}")) for k in samples)
+    score = score_warning(draw.px)
     curve = ()
     for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
         check_finite(bound)

@@ -8,16 +8,17 @@ from torch.distributions import Distribution, Independent
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
-from vaekit.evaluation.checks import draw_of_first
+from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.drawing import Latent
-from vaekit.models.hamiltonian import Refined
-from vaekit.models.vae import Model
+from vaekit.models.vae import Draw, Model
 from vaekit.world import World
 
 ROWS = 10_000
 OVERLAP = 10  # rows that a z must fit on average, for the rows to stand for a distribution
 NAMES = ("rate", "mutual_information", "marginal_kl", "total_correlation", "dimension_wise_kl")
+OF_ONE_PRIOR = ("marginal_kl", "dimension_wise_kl")
+NOT_SINGLE = "gives no density of each dimension of z by itself"
 HELD_DOWN = ("mutual_information", "marginal_kl", "total_correlation")
 
 
@@ -28,6 +29,7 @@ def aggregate_posterior(
     *,
     seed: int = 0,
     context: Tensor | None = None,
+    progress: Progress | None = None,
     world: World | None = None,
 ) -> dict[str, Estimate]:
     """The parts of the mean rate, with q(z) the mean of q(z|x) over the first N of the rows `data`, in nats.
@@ -44,8 +46,8 @@ def aggregate_posterior(
     One z is drawn for each row, and ln q(z) = ln 1/N sum_m q(z|x_m) is exact over the N rows, which takes N^2
     densities. The errors are spreads over rows. Where nearly every z fits its own row alone, I(x; z) is held down to
     ln N, and KL(q(z) || p(z)) is too large by as much, for the distribution that the rows came from; a warning says so.
-    The last two are None where q(z|x), or p(z), does not factorise over dimensions; all are for a model with several
-    groups of latents.
+    The last two are None where q(z|x), or p(z), does not factorise over dimensions; those that compare q(z) with p(z)
+    where that depends on a context; all for a model with several groups of latents, and where q(z|x) has no density.
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
@@ -53,6 +55,7 @@ def aggregate_posterior(
         rows: the largest N.
         seed: of the noise.
         context: (rows, ...), if the model takes one.
+        progress: called with the number of rows done since the last call.
         world: processes that divide the work; each gets the same result.
 
     Source: Hoffman and Johnson, 2016, "ELBO surgery"; Chen et al., 2018, arXiv 1802.04942, equation 2.
@@ -61,34 +64,47 @@ def aggregate_posterior(
         raise ValueError(f"got {len(data)} rows and rows={rows}: at least one is needed")
     data = data.take(rows) if isinstance(data, Rows | StreamedRows) else data[:rows]
     blocks = Blocks(model, data, seed, context, world)
-    parts = [slice(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
     with evaluating(model):
         every = [
-            model.encode(blocks.x(number), None if context is None else context[part]).posteriors
-            for number, part in enumerate(parts)
+            model.encode(blocks.x(number), blocks.context_of(number)).posteriors
+            for number in range(math.ceil(len(data) / BLOCK))
         ]
-    why = ""
-    if len(every[0]) != 1:
-        why = "q(z|x) of several groups of latents, each given the ones above it, is not a function of x alone"
-    elif isinstance(draw_of_first(model, blocks).latents[0].q, Refined):
-        why = "the density of z that refinement has moved is known only together with its momentum"
-    if why:
-        return {name: Estimate(None, 0.0, len(data), "nats", why) for name in NAMES}
+    draw = draw_of_first(model, blocks)
+    refusal = _refusal(draw)
+    if refusal:
+        return {name: Estimate(None, 0.0, len(data), "nats", refusal) for name in NAMES}
 
     def parts_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         (latent,) = model.draw(x, context=part, generator=generator).latents
+        if progress is not None:
+            progress(len(x))
         return _parts(latent, [q for (q,) in every])
 
     found = dict(zip(NAMES, blocks.map(parts_of), strict=False))
     saturated = _saturation(found["mutual_information"])
     estimates = {name: mean_of(row, "nats", saturated if name in HELD_DOWN else "") for name, row in found.items()}
-    why = f"the {'prior' if 'total_correlation' in found else 'posterior'} does not factorise over dimensions of z"
-    return {name: estimates.get(name, Estimate(None, 0.0, len(data), "nats", why)) for name in NAMES}
+    why = dict.fromkeys(NAMES, f"the {'prior' if 'total_correlation' in found else 'posterior'} {NOT_SINGLE}")
+    if draw.latents[0].p is not None and draw.latents[0].p.batch_shape:
+        for name in OF_ONE_PRIOR:
+            estimates.pop(name, None)
+            why[name] = "p(z) depends on the context of each row, so there is no one prior for q(z) to be compared with"
+    return {name: estimates.get(name, Estimate(None, 0.0, len(data), "nats", why[name])) for name in NAMES}
+
+
+def _refusal(draw: Draw) -> str:
+    """Why nothing can be said of q(z), if so."""
+    if not draw.has_bound:
+        return NO_DENSITY
+    if len(draw.latents) != 1:
+        return "q(z|x) of several groups of latents, each given the ones above it, is not a function of x alone"
+    if isinstance(draw.latents[0].q, Refined):
+        return "the density of z that refinement has moved is known only together with its momentum"
+    return ""
 
 
 def _parts(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
     """Of each row, at its one z: the parts by the order of NAMES, as many as can be had; (batch,) each."""
-    z, count = latent.z[0], sum(len(q.mean) for q in every)
+    z, count = latent.z[0], sum(q.batch_shape[0] for q in every)
     log_q, log_p = latent.log_q[0].double(), latent.log_p[0].double()
     joint, single = zip(*(_mixed(q, z) for q in every), strict=True)
     log_qz = torch.stack(joint).logsumexp(0) - math.log(count)

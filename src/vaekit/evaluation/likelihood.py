@@ -104,6 +104,26 @@ def kl_per_dimension(
     return None if kl is None else tuple(mean_of(column, "nats") for column in kl.T)
 
 
+def kl_per_group(
+    model: Model, data: Data, *, seed: int = 0, context: Tensor | None = None, world: World | None = None
+) -> tuple[Estimate, ...]:
+    """Mean KL of each group of latents, given the groups above it, in nats, at one sample of those for each row.
+
+    In closed form where there is one, else at the same sample. They add up to the rate. None for point posteriors.
+    """
+    blocks = Blocks(model, data, seed, context, world)
+
+    def rates_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        draw = model.draw(x, context=part, generator=generator)
+        return tuple(rate_of(latent) for latent in draw.latents)
+
+    points = [latent.is_point for latent in draw_of_first(model, blocks).latents]
+    return tuple(
+        Estimate(None, 0.0, len(rows), "nats", NO_DENSITY) if point else mean_of(rows, "nats")
+        for point, rows in zip(points, blocks.map(rates_of), strict=True)
+    )
+
+
 def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, world: World | None = None) -> Estimate:
     """Mean ln p of rows `data` under the best model without latents: each dimension on its own, fitted to `train`."""
     head = copy.deepcopy(likelihood.head)

@@ -15,6 +15,7 @@ from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
 from vaekit.errors import ConfigError
+from vaekit.models.codes import Quantised
 from vaekit.models.distributions import support_of
 from vaekit.models.families import independent
 from vaekit.models.fitting import fit_network, seeded
@@ -269,7 +270,7 @@ def check_real(q: Distribution) -> None:
     support = support_of(q)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
-    if len(q.event_shape) != 1 or support is not constraints.real:
+    if len(q.event_shape) != 1 or support is not constraints.real or isinstance(q, Quantised):
         raise ConfigError(
             f"z of this model is {type(q).__name__} of shape {tuple(q.event_shape)}, with the support {support}, and a "
             "mixture or a flow is fitted to real vectors: draw from the prior or from the aggregated posterior"
