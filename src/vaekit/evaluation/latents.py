@@ -11,6 +11,7 @@ from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.drawing import Latent
+from vaekit.models.hamiltonian import Refined
 from vaekit.models.vae import Draw, Model
 from vaekit.world import World
 
