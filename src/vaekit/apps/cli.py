@@ -243,7 +243,16 @@ def encode(
 
 
 @app.command(sort_key=6)
-def decode(run: Path, latents: Path, /, *, out: Out, weights: Weights | None = None, json: Json = False) -> None:
+def decode(
+    run: Path,
+    latents: Path,
+    /,
+    *,
+    out: Out,
+    label: str | None = None,
+    weights: Weights | None = None,
+    json: Json = False,
+) -> None:
     """Write the mean of p(x|z) for each z in a file.
 
     Examples:
@@ -258,6 +267,8 @@ def decode(run: Path, latents: Path, /, *, out: Out, weights: Weights | None = N
         z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ...).
     out
         File to write: .png, .npy, .npz or .csv.
+    label
+        What a model trained with data.context=label is told of every z.
     weights
         Weights to use.
     json
@@ -265,7 +276,7 @@ def decode(run: Path, latents: Path, /, *, out: Out, weights: Weights | None = N
     """
     from vaekit.apps.verbs import decode_command
 
-    decode_command(run, latents, out, weights, json)
+    decode_command(run, latents, out, label, weights, json)
 
 
 @app.command(sort_key=2)

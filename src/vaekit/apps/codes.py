@@ -19,6 +19,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.models import Model
 from vaekit.models.blocks import BLOCK, in_blocks
 from vaekit.models.codes import centre
+from vaekit.report.pictures import example_context
 from vaekit.runs import Opened, open_rows, open_run
 from vaekit.world import World
 
@@ -56,6 +57,22 @@ def open_on_device(folder: Path, weights: str | None) -> tuple[Opened, torch.dev
     device = torch.device(f"cuda:{World.join().local}" if use_gpu else "cpu")
     opened.model.to(device).requires_grad_(False)
     return opened, device
+
+
+def context_for(opened: Opened, label: str | None, n: int) -> torch.Tensor | None:
+    """What the model is told of n rows: one label, or every one in turn; the mean of covariates.
+
+    Raises:
+        ConfigError: the label is unknown, or the model is told none.
+    """
+    told = opened.schema.context
+    if label is None:
+        return example_context(opened.schema, n)
+    if told is None or told.kind != "label":
+        raise ConfigError(f"--label is {label}, and {opened.folder.path} was not trained with data.context=label")
+    if label not in told.names:
+        raise ConfigError(f"--label is {label}: it should be one of {', '.join(told.names)}")
+    return torch.eye(len(told.names))[told.names.index(label)].expand(n, -1)
 
 
 def read_latents(path: Path, size: int) -> np.ndarray:

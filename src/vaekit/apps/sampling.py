@@ -5,14 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaekit.apps.codes import AT_A_TIME, open_on_device
+from vaekit.apps.codes import AT_A_TIME, context_for, open_on_device
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done
 from vaekit.apps.verbs import alone, at_least, write_x
-from vaekit.errors import ConfigError
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
-from vaekit.report.pictures import example_context
-from vaekit.runs import Opened
 from vaekit.runs.samplers import sampling
 
 SAMPLERS: dict[str, Sampler] = {
@@ -70,19 +67,3 @@ def sample_command(
             "fitted": chosen.facts or None,
         }
     )
-
-
-def context_for(opened: Opened, label: str | None, n: int) -> torch.Tensor | None:
-    """What the model is told of n rows: one label, or every one in turn; the mean of covariates.
-
-    Raises:
-        ConfigError: the label is unknown, or the model is told none.
-    """
-    told = opened.schema.context
-    if label is None:
-        return example_context(opened.schema, n)
-    if told is None or told.kind != "label":
-        raise ConfigError(f"--label is {label}, and {opened.folder.path} was not trained with data.context=label")
-    if label not in told.names:
-        raise ConfigError(f"--label is {label}: it should be one of {', '.join(told.names)}")
-    return torch.eye(len(told.names))[told.names.index(label)].expand(n, -1)

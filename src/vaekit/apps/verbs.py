@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from vaekit.apps.codes import AT_A_TIME, open_on_device, read_latents
+from vaekit.apps.codes import AT_A_TIME, context_for, open_on_device, read_latents
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done, write_array
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
@@ -91,25 +91,32 @@ def reconstruct_command(
     say_done(as_json, out, n, "mean of p(x|z) at the mean of q(z|x)")
 
 
-def decode_command(folder: Path, latents: Path, out: Path, weights: str | None, as_json: bool) -> None:
+def decode_command(
+    folder: Path, latents: Path, out: Path, label: str | None, weights: str | None, as_json: bool
+) -> None:
     alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
-    shapes = opened.latent_shapes
+    shapes, context = opened.latent_shapes, opened.schema.context
+    if label is None and context is not None and context.kind == "label":
+        raise ConfigError(f"{folder} was trained with data.context=label: say which with --label")
     z = torch.from_numpy(read_latents(latents, sum(map(math.prod, shapes)))).to(device)
 
-    def decoded(z: torch.Tensor) -> tuple[torch.Tensor]:
+    told = context_for(opened, label, len(z))
+    given = () if told is None else (told.to(device),)
+
+    def decoded(z: torch.Tensor, *told: torch.Tensor) -> tuple[torch.Tensor]:
         parts = z.split([math.prod(shape) for shape in shapes], 1)
         groups = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
-        return (opened.model.decode(groups).mean,)
+        return (opened.model.decode(groups, *told).mean,)
 
     with progress("decoding", len(z)) as advance:
         blocks = []
-        for part in z.split(AT_A_TIME):
-            blocks += [in_blocks(decoded, part)[0].cpu()]
-            advance(len(part))
+        for parts in zip(*(whole.split(AT_A_TIME) for whole in (z, *given)), strict=True):
+            blocks += [in_blocks(decoded, *parts)[0].cpu()]
+            advance(len(parts[0]))
     write_x(out, opened, torch.cat(blocks).numpy())
-    say_done(as_json, out, len(z), "mean of p(x|z)")
+    say_done(as_json, out, len(z), "mean of p(x|z)" + ("" if label is None else f", label {label}"))
 
 
 def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool) -> None:

@@ -41,8 +41,8 @@ def aggregate_posterior(
     One z is drawn for each row, and ln q(z) = ln 1/N sum_m q(z|x_m) is exact over the N rows, which takes N^2
     densities. The errors are spreads over rows. Where nearly every z fits its own row alone, I(x; z) is held down to
     ln N, and KL(q(z) || p(z)) is too large by as much, for the distribution that the rows came from; a warning says so.
-    The last two are None where q(z|x), or p(z), does not factorise over dimensions; all are for a model with several
-    groups of latents.
+    The last two are None where q(z|x), or p(z), does not factorise over dimensions; the last three where p(z) depends
+    on a context; all are for a model with several groups of latents.
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
@@ -58,12 +58,9 @@ def aggregate_posterior(
         raise ValueError(f"got {len(data)} rows and rows={rows}: at least one is needed")
     data = data.take(rows) if isinstance(data, Rows | StreamedRows) else data[:rows]
     blocks = Blocks(model, data, seed, context, world)
-    parts = [slice(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
+    numbers = range(math.ceil(len(data) / BLOCK))
     with evaluating(model):
-        every = [
-            model.encode(blocks.x(number), None if context is None else context[part]).posteriors
-            for number, part in enumerate(parts)
-        ]
+        every = [model.encode(blocks.x(number), blocks.context_of(number)).posteriors for number in numbers]
     if len(every[0]) != 1:
         why = "q(z|x) of several groups of latents, each given the ones above it, is not a function of x alone"
         return {name: Estimate(None, 0.0, len(data), "nats", why) for name in NAMES}
@@ -76,6 +73,8 @@ def aggregate_posterior(
     saturated = _saturation(found["mutual_information"])
     estimates = {name: mean_of(row, "nats", saturated if name in HELD_DOWN else "") for name, row in found.items()}
     why = f"the {'prior' if 'total_correlation' in found else 'posterior'} does not factorise over dimensions of z"
+    if "marginal_kl" not in found:
+        why = "the prior depends on what the model is told of a row, so there is no one p(z)"
     return {name: estimates.get(name, Estimate(None, 0.0, len(data), "nats", why)) for name in NAMES}
 
 
@@ -85,7 +84,10 @@ def _parts(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
     log_q, log_p = latent.log_q[0].double(), latent.log_p[0].double()
     joint, single = zip(*(_mixed(q, z) for q in every), strict=True)
     log_qz = torch.stack(joint).logsumexp(0) - math.log(count)
-    found = (log_q - log_p, log_q - log_qz, log_qz - log_p)
+    found = (log_q - log_p, log_q - log_qz)
+    if latent.p is not None and latent.p.batch_shape:
+        return found
+    found = (*found, log_qz - log_p)
     if single[0] is None:
         return found
     log_qzj = torch.stack(single).logsumexp(0) - math.log(count)

@@ -18,6 +18,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.features import pca_features
 from vaekit.models.vae import Model
 
+Encoder = Callable[[Tensor, Tensor | None], Tensor]  # from x and its context
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, the inverse of the L2 penalty's weight
 CHOSEN_ON, FOLDS = 3000, 3  # rows, at most, of the cross-validation
 MOST_STEPS = 300  # of L-BFGS
@@ -123,14 +124,15 @@ def representation(
     labels = (train.labels.cpu(), test.labels.cpu())
     both = tuple(Blocks(model, rows, seed) for rows in (train, test))
 
-    def codes(x: Tensor) -> Tensor:
-        return model.encode(x).posteriors[0].mean.flatten(1)
+    def codes(x: Tensor, context: Tensor | None) -> Tensor:
+        return model.encode(x, context).posteriors[0].mean.flatten(1)
 
-    size = codes(both[1].x(0)[:1]).shape[1]
-    encoders: dict[str, Callable[[Tensor], Tensor]] = {
+    size = codes(both[1].x(0), both[1].context_of(0)).shape[1]
+    components = pca_features(train, size, seed).to(train.device)
+    encoders: dict[str, Encoder] = {
         "codes": codes,
-        "pca": pca_features(train, size, seed).to(train.device),
-        "raw": lambda x: x.flatten(1),
+        "pca": lambda x, context: components(x),
+        "raw": lambda x, context: x.flatten(1),
     }
     found: dict[str, Estimate] = {}
     for name, encode in encoders.items():
@@ -160,15 +162,15 @@ def _probe(classifier: Classifier, x: np.ndarray, labels: np.ndarray, warning: s
     return Probe(accuracy(np.concatenate(predicted), labels, warning), _microseconds(seconds))
 
 
-def _encoded(encode: Callable[[Tensor], Tensor], blocks: Blocks) -> tuple[Tensor, Estimate]:
+def _encoded(encode: Encoder, blocks: Blocks) -> tuple[Tensor, Estimate]:
     """Codes (n, d) on the CPU, and the time that each took."""
     seconds: list[float] = []
     with evaluating(blocks.model):
-        encode(blocks.x(0))  # the first call is slower
+        encode(blocks.x(0), blocks.context_of(0))  # the first call is slower
 
-    def timed(x: Tensor, *others: object) -> tuple[Tensor, ...]:
+    def timed(x: Tensor, context: Tensor | None, *others: object) -> tuple[Tensor, ...]:
         began = time.perf_counter()
-        found = encode(x).cpu()
+        found = encode(x, context).cpu()
         seconds.append((time.perf_counter() - began) / len(x))
         return (found,)
 
