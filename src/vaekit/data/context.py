@@ -24,7 +24,12 @@ def take_context(source: Source, wanted: tuple[str, ...]) -> Source:
     columns = source.columns
     if columns is None:
         raise ConfigError(f"data.context={list(wanted)} names columns, and {source.name} is no table: use label")
+    twice = next((name for place, name in enumerate(wanted) if name in wanted[:place]), None)
+    if twice is not None:
+        raise ConfigError(f"data.context names {twice!r} twice: name it once")
     for name in wanted:
+        if name == LABEL and name not in columns:
+            raise ConfigError(f"data.context is {list(wanted)}: it should be label alone, or columns of numbers")
         if name not in columns:
             raise ConfigError(f"data.context names {name!r}, which {source.name} does not have{nearest(name, columns)}")
     if len(wanted) == len(columns):
@@ -52,8 +57,7 @@ def fit_context(source: Source, train: np.ndarray) -> Context | None:
     if source.context.dtype == np.uint8:
         return Context("label", source.context_names, (0.0,) * width, (1.0,) * width)
     values = source.context[train]
-    spread = values.std(0)
-    scale = np.where(spread > 0, spread, 1.0)
+    scale = np.where(np.ptp(values, 0) > 0, values.std(0), 1.0)
     return Context("columns", source.context_names, tuple(values.mean(0).tolist()), tuple(scale.tolist()))
 
 

@@ -110,8 +110,16 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     if not os.path.isdir(os.path.expanduser(source)):
         spec = replace(spec, image_size=None, bad_files="refuse")
     other, by_label = open_source(spec, limit), spec.context == (LABEL,)
-    if isinstance(other, Source) and not by_label:
-        other = take_context(other, spec.context)
+    if not by_label and spec.context:
+        if isinstance(other, Store):
+            raise DataError(
+                f"{other.name} is too large to be read whole, as data.context={list(spec.context)} asks: raise "
+                "limit.data_gb, or give fewer rows."
+            )
+        try:
+            other = take_context(other, spec.context)
+        except ConfigError as error:
+            raise DataError(str(error)) from None
     shape = other.shape if isinstance(other, Store) else other.values.shape[1:]
     if shape != schema.shape:
         raise DataError(

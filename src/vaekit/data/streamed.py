@@ -6,7 +6,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vaekit.data.rows import Rows
@@ -104,7 +103,9 @@ class StreamedRows:
         """What a model is told of the rows in `index` beside x: see `Rows.context_of`."""
         if not self.classes or self.labels is None:
             return None
-        return F.one_hot(self.labels[index], self.classes).float()
+        # a label of another data set may be none of the classes: then all are zero
+        classes = torch.arange(self.classes, device=self.labels.device)
+        return (self.labels[index][..., None] == classes).float()
 
     def some(self, n: int) -> Tensor:
         """Numbers of n rows (of all, where there are fewer) that stand for all: from places spread over the file."""

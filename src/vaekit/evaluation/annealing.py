@@ -12,7 +12,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.errors import VaekitError
-from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
+from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
@@ -139,19 +139,19 @@ def bidirectional(
     Source: Grosse, Ghahramani and Adams, 2015, arXiv 1511.02543, section 3; Wu et al., 2017, arXiv 1611.04273.
 
     Args:
-        model: see `annealed_bound`; with one group of latents.
+        model: see `annealed_bound`; with `simulate`, too.
         rows: how many (x, z) are simulated.
         settings, seed, progress, world: see `annealed_bound`.
         context: (rows, ...), if the model takes one.
     """
     if rows < 1:
         raise ValueError(f"got rows={rows}: at least one is needed")
-    x, z = simulated(model, rows, seed, context)
+    x, latents = simulated(model, rows, seed, context)
     blocks = Blocks(model, x, seed, context, world)
 
     def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         chains = _Chains(model, x, part, settings, generator)
-        return (*chains.lower(), *chains.upper(z[first : first + len(x)]))
+        return (*chains.lower(), *chains.upper(tuple(z[first : first + len(x)] for z in latents)))
 
     lower, acceptance, ess, upper = blocks.map(checked(model, bounds_of, progress))
     check_finite(lower, upper)
@@ -186,10 +186,10 @@ class _Chains:
         log_w, acceptance = self._walk(self.path.place(self._drawn(chains)), self.way)
         return weighted_bound(log_w, chains), acceptance, effective_samples(log_w, chains)
 
-    def upper(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Of each row, the bound by chains that all begin at z (batch, *event), a draw of the posterior."""
+    def upper(self, latents: Latents) -> tuple[Tensor, ...]:
+        """Of each row, the bound by chains that all begin at one draw of the posterior, (batch, *event) a group."""
         chains = self.settings.chains
-        here = self.path.place((z.expand(chains, *z.shape).clone(),))
+        here = self.path.place(tuple(z.expand(chains, *z.shape).clone() for z in latents))
         minus_log_w, _ = self._walk(here, self.way[::-1])
         return (-weighted_bound(minus_log_w, chains),)
 
@@ -228,7 +228,7 @@ def _start(draw: Draw, settings: Annealing) -> tuple[Distribution, ...]:
     """Of each group of latents, a distribution with batch shape (batch,) or ()."""
     latents = draw.latents
     if settings.start == "prior":
-        return (_prior(draw, "annealing from the prior"),)
+        return (_prior(draw),)
     if len(latents) == 1 and latents[0].q is not None and not isinstance(latents[0].q, Refined):
         return (latents[0].q,)
     parts = [(latent.z.mean(0), latent.z.std(0)) for latent in latents]
@@ -239,10 +239,13 @@ def _widths(z: Latents) -> Latents:
     return tuple(part.std(0).clamp_min(torch.finfo(part.dtype).tiny ** 0.25) for part in z)
 
 
-def _prior(draw: Draw, wish: str) -> Distribution:
+def _prior(draw: Draw) -> Distribution:
     """p(z) of a model with one group of latents."""
     if len(draw.latents) != 1 or draw.latents[0].p is None:
-        raise VaekitError(f"{wish} needs p(z) of one group of latents, and this model has {len(draw.latents)}")
+        raise VaekitError(
+            f"annealing from the prior needs p(z) of one group of latents, and this model has {len(draw.latents)}: "
+            "use start='posterior'"
+        )
     return draw.latents[0].p
 
 
@@ -261,19 +264,12 @@ def _check_movable(draw: Draw) -> None:
                 )
 
 
-def simulated(model: Model, rows: int, seed: int = 0, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """x (rows, *data) and z (rows, *event) from p(x, z), of which the first do not depend on how many follow."""
-    found = []
+def simulated(
+    model: Model, rows: int, seed: int = 0, context: Tensor | None = None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """x (rows, *data) and its latents, (rows, *event) each: the first do not depend on how many follow."""
     with evaluating(model):
-        for number, first in enumerate(range(0, rows, BLOCK)):
-            n, part = min(BLOCK, rows - first), None if context is None else context[first : first + BLOCK]
-            generator = new_generator(seed, Purpose.GENERATE, number)
-            anything = model.generate(1 if part is None else n, generator=generator, context=part)
-            p = _prior(model.draw(anything, context=part, generator=generator), "bidirectional Monte Carlo")
-            z = draw_from(p, () if p.batch_shape else (BLOCK,), generator)[:n]
-            x = draw_from(model.decode((z,), part), (), generator)
-            found += [(x, z)]
-    return torch.cat([x for x, _ in found]), torch.cat([z for _, z in found])
+        return model.simulate(rows, generator=new_generator(seed, Purpose.GENERATE), context=context)
 
 
 def _forward_estimates(

@@ -18,10 +18,10 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.features import pca_features
 from vaekit.models.vae import Model
 
+Encoder = Callable[[Tensor, Tensor | None], Tensor]  # from x and its context
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, the inverse of the L2 penalty's weight
 CHOSEN_ON, FOLDS = 3000, 3  # rows, at most, of the cross-validation
 MOST_STEPS = 300  # of L-BFGS
-Encoder = Callable[[Tensor, Tensor | None], Tensor]  # from x and its context to codes (n, d)
 
 
 @dataclass(frozen=True)

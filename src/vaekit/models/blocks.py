@@ -40,3 +40,16 @@ def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Te
         for rows in blocks_of(len(x))
     ]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+
+@torch.no_grad()
+def simulated_in_blocks(
+    block: Callable[[Tensor | None], tuple[Tensor, ...]], n: int, context: Tensor | None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The first n rows of x, and of the latents, of blocks that are drawn one after the other, each for its context."""
+    found = []
+    for rows in blocks_of(n):
+        drawn = block(None if context is None else filled(context[rows]))
+        found += [[part[: rows.stop - rows.start] for part in drawn]]
+    x, *latents = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return x, tuple(latents)

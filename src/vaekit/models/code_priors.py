@@ -97,26 +97,33 @@ class AutoregressiveCodes:
     def build(
         self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
     ) -> "AutoregressivePrior":
-        return AutoregressivePrior(_needed(posterior, self.kind), self.width, self.layers, self.heads)
+        return AutoregressivePrior(_needed(posterior, self.kind), self, context)
 
 
 class AutoregressivePrior(nn.Module):
-    def __init__(self, space: CodeSpace, width: int, layers: int, heads: int):
+    def __init__(self, space: CodeSpace, spec: AutoregressiveCodes, context: int = 0):
         super().__init__()
+        width = spec.width
         self.shared = (space,)
         self.embed = nn.Parameter(torch.randn(space.classes, width) / math.sqrt(width))
         self.place = nn.Parameter(0.1 * torch.randn(space.positions, width))
-        self.blocks = nn.ModuleList(CausalBlock(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(CausalBlock(width, spec.heads) for _ in range(spec.layers))
+        self.of_context = nn.Linear(context, width, bias=False) if context else None
         self.last = nn.Linear(width, space.classes)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        return Autoregressive(self, self.shared[0], self.embed)
+        told = None if self.of_context is None or context is None else self.of_context(context)
+        return Autoregressive(self, self.shared[0], self.embed, told)
 
-    def log_probs(self, codes: Tensor) -> Tensor:
-        """ln p of each code given those before it, (..., positions, classes), for codes as one-hot vectors."""
-        lead = codes.shape[:-2]
-        given = (codes.flatten(0, -3) if lead else codes[None]) @ self.embed
-        h = nn.functional.pad(given[:, :-1], (0, 0, 1, 0)) + self.place  # the first place sees nothing
+    def log_probs(self, codes: Tensor, told: Tensor | None = None) -> Tensor:
+        """ln p of each code given those before it, (..., positions, classes), for codes as one-hot vectors.
+
+        told: what the context adds to every place, (batch, width), for codes (..., batch, positions, classes).
+        """
+        given = codes @ self.embed
+        h = nn.functional.pad(given[..., :-1, :], (0, 0, 1, 0)) + self.place  # the first place sees nothing
+        h = h if told is None else h + told[:, None]
+        h = h.reshape(-1, *h.shape[-2:])
         for block in self.blocks:
             h = block(h)
         return self.last(h).log_softmax(-1).reshape(codes.shape)
@@ -143,14 +150,18 @@ class CausalBlock(nn.Module):
 
 
 class Autoregressive(Distribution):
-    """p(z) of `AutoregressivePrior`. like: a tensor on its device, of its type."""
+    """p(z) of `AutoregressivePrior`.
+
+    like: a tensor on its device, of its type.
+    told: see `log_probs` there; none where there is no context.
+    """
 
     has_rsample = False
 
-    def __init__(self, network: AutoregressivePrior, space: CodeSpace, like: Tensor):
-        self.network, self.space, self.like = network, space, like
+    def __init__(self, network: AutoregressivePrior, space: CodeSpace, like: Tensor, told: Tensor | None = None):
+        self.network, self.space, self.like, self.told = network, space, like, told
         size = space.z_of(torch.zeros(space.positions, dtype=torch.int64, device=like.device)).shape
-        super().__init__(torch.Size(), size, validate_args=False)
+        super().__init__(torch.Size() if told is None else told.shape[:-1], size, validate_args=False)
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
@@ -158,11 +169,11 @@ class Autoregressive(Distribution):
 
     @property
     def noise_shape(self) -> torch.Size:
-        return torch.Size((self.space.positions, self.space.classes))
+        return torch.Size((*self.batch_shape, self.space.positions, self.space.classes))
 
     def log_prob(self, value: Tensor) -> Tensor:
         codes = self.space.one_hot(value)
-        return (codes * self.network.log_probs(codes)).sum((-1, -2))
+        return (codes * self.network.log_probs(codes, self.told)).sum((-1, -2))
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = (*sample_shape, *self.noise_shape)
@@ -174,6 +185,7 @@ class Autoregressive(Distribution):
         noise = gumbel(uniform)
         codes = torch.zeros_like(noise)
         for place in range(self.space.positions):
-            chosen = (self.network.log_probs(codes)[..., place, :] + noise[..., place, :]).argmax(-1, keepdim=True)
+            log_p = self.network.log_probs(codes, self.told)[..., place, :]
+            chosen = (log_p + noise[..., place, :]).argmax(-1, keepdim=True)
             codes[..., place, :] = torch.zeros_like(noise[..., place, :]).scatter(-1, chosen, 1.0)
         return self.space.z_of(codes.argmax(-1)).to(noise.dtype)

@@ -72,12 +72,12 @@ class DenseBottomUp(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.everything(x, context)[0]
 
-    def everything(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    def everything(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
         first, *others = self.steps
-        found = [first(x) if context is None else first(x, context)]
+        found = [run_network(first, x, *(() if context is None else (context,)))]
         for step in others:
-            found.append(step(found[-1]))
-        return self.top(found[-1]), *found[-2::-1]
+            found.append(run_network(step, found[-1]))
+        return run_network(self.top, found[-1]), *found[-2::-1]
 
 
 class DenseRung(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.blocks import BLOCK, blocks_of, filled
+from vaekit.models.blocks import BLOCK, simulated_in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.drawing import Latent, draw_latent, without_score
 from vaekit.models.noise import draw_from
@@ -28,7 +28,7 @@ from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_sam
 class BottomUp(Protocol):
     """The network of the first group's posterior, which tells the other groups, too, what x says."""
 
-    def everything(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    def everything(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
         """The raw numbers of q(z_1|x), (batch, numbers), and the features for each group below, (batch, ...)."""
         ...
 
@@ -153,7 +153,6 @@ class Ladder(nn.Module):
             state = rung.merge(state, z)
         return call_part(self.likelihood, "likelihood", state, context=None).log_prob(x) + log_p
 
-    @torch.no_grad()
     def generate(
         self,
         n: int,
@@ -162,17 +161,30 @@ class Ladder(nn.Module):
         mean: bool = False,
         context: Tensor | None = None,
     ) -> Tensor:
-        """x (n, *data) from the model; see `VAE.generate`."""
-        found = []
-        for rows in blocks_of(n):
-            part = None if context is None else filled(context[rows])
-            p = call_part(self.prior, "prior", context=part)
-            state = _started(self.start, draw_from(p, () if p.batch_shape else (BLOCK,), generator), part)
+        """x (n, *data) from the model: see `simulate`."""
+        return self.simulate(n, generator=generator, mean=mean, context=context)[0]
+
+    def simulate(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        mean: bool = False,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x (n, *data) and the latents that it comes from, (n, *event) each; see `VAE.simulate`."""
+
+        def block(context: Tensor | None) -> tuple[Tensor, ...]:
+            p = call_part(self.prior, "prior", context=context)
+            latents = [draw_from(p, () if p.batch_shape else (BLOCK,), generator)]
+            state = _started(self.start, latents[0], context)
             for rung in self._groups():
-                state = rung.merge(state, draw_from(rung.prior(state), (), generator))
+                latents.append(draw_from(rung.prior(state), (), generator))
+                state = rung.merge(state, latents[-1])
             px = call_part(self.likelihood, "likelihood", state, context=None)
-            found += [(px.mean if mean else draw_from(px, (), generator))[: rows.stop - rows.start]]
-        return torch.cat(found)
+            return px.mean if mean else draw_from(px, (), generator), *latents
+
+        return simulated_in_blocks(block, n, context)
 
     def _groups(self) -> Iterable[Rung]:
         return cast(Iterable[Rung], self.rungs)

@@ -125,11 +125,14 @@ class VampPrior(nn.Module):
         return mixture(posterior.of(raw), self.weights(context))
 
     @torch.no_grad()
-    def start_from(self, x: Tensor) -> None:
-        """Set the pseudo-inputs to rows x (n, *data), over and over where they are fewer."""
+    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Set the pseudo-inputs to rows x (n, *data), and what goes with them to their context, over and over where
+        they are fewer."""
         (posterior,) = self.shared
         rows = torch.arange(len(self.pseudo_inputs), device=x.device) % len(x)
         self.pseudo_inputs.copy_(posterior.transform(x[rows]))
+        if self.contexts is not None and context is not None:
+            self.contexts.copy_(context[rows])
 
 
 @spec

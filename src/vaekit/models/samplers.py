@@ -214,8 +214,8 @@ class Tempered(nn.Module):
         super().__init__()
         self.sampler, self.temperature = sampler, temperature
 
-    def forward(self) -> Distribution:
-        return tempered(self.sampler(), self.temperature)
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        return tempered(self.sampler() if context is None else self.sampler(context), self.temperature)
 
 
 def tempered(p: Distribution, temperature: float) -> Distribution:

@@ -125,13 +125,13 @@ class SpatialBottomUp(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.everything(x, context)[0]
 
-    def everything(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, ...]:
+    def everything(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
         first, *others = self.stages
-        found = [first(x) if context is None else first(x, context)]
+        found = [run_network(first, x, *(() if context is None else (context,)))]
         for stage in others:
-            found.append(stage(found[-1]))
+            found.append(run_network(stage, found[-1]))
         features = [of_stage for of_stage, count in zip(found, self.groups, strict=True) for _ in range(count)]
-        return self.top(found[-1]), *features[::-1]
+        return run_network(self.top, found[-1]), *features[::-1]
 
 
 class SpatialRung(nn.Module):

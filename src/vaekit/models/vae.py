@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.blocks import BLOCK, blocks_of, filled
+from vaekit.models.blocks import BLOCK, simulated_in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.drawing import Latent, PerSample, draw_latent, every_latent
 from vaekit.models.noise import draw_from
@@ -112,6 +112,10 @@ class Model(Protocol):
         self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
     ) -> Tensor: ...
 
+    def simulate(
+        self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
+
 
 class VAE(nn.Module):
     """A variational autoencoder with one group of latents.
@@ -124,7 +128,7 @@ class VAE(nn.Module):
             from in place of q(z|x), as `Hamiltonian` builds it; none leaves q(z|x).
 
     Any torch modules whose calls return torch distributions will do. With a `context`, all three are handed it as
-    their last argument; vaekit's own parts take none yet.
+    their last argument.
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114; Rezende, Mohamed and Wierstra, 2014, arXiv 1401.4082.
 
@@ -212,7 +216,6 @@ class VAE(nn.Module):
         p = call_part(self.prior, "prior", context=context)
         return self.decode(latents, context).log_prob(x) + p.log_prob(latents[0])
 
-    @torch.no_grad()
     def generate(
         self,
         n: int,
@@ -221,18 +224,30 @@ class VAE(nn.Module):
         mean: bool = False,
         context: Tensor | None = None,
     ) -> Tensor:
-        """x (n, *data) from the model: z from the prior, then a draw of p(x|z), or its mean if `mean`.
+        """x (n, *data) from the model: see `simulate`."""
+        return self.simulate(n, generator=generator, mean=mean, context=context)[0]
+
+    def simulate(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator | None = None,
+        mean: bool = False,
+        context: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x (n, *data) and the latents (z,) that it comes from, z (n, *event): z from the prior, then a draw of
+        p(x|z), or its mean if `mean`.
 
         In blocks of one fixed shape, noise included: the first rows of many are those of few, to the last bit.
         """
-        found = []
-        for rows in blocks_of(n):
-            part = None if context is None else filled(context[rows])
-            p = call_part(self.prior, "prior", context=part)
+
+        def block(context: Tensor | None) -> tuple[Tensor, ...]:
+            p = call_part(self.prior, "prior", context=context)
             z = draw_from(p, () if p.batch_shape else (BLOCK,), generator)
-            px = self.decode((z,), part)
-            found += [(px.mean if mean else draw_from(px, (), generator))[: rows.stop - rows.start]]
-        return torch.cat(found)
+            px = self.decode((z,), context)
+            return px.mean if mean else draw_from(px, (), generator), z
+
+        return simulated_in_blocks(block, n, context)
 
 
 def check_samples(samples: int) -> None:

@@ -137,7 +137,7 @@ def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
         assert isinstance(model.likelihood, Conditional)
         model.likelihood.start_from(x)
     if isinstance(model.prior, VampPrior):
-        model.prior.start_from(x)
+        model.prior.start_from(x, data.train.context_of(some))
     if isinstance(codebooks, Codebooks):
         with torch.no_grad():
             raw = model.posterior.raw(model.posterior.transform(x), data.train.context_of(some))

@@ -17,6 +17,7 @@ from vaekit.errors import ConfigError
 from vaekit.runs.tree import Run
 
 Tree = dict[str, Any]
+_RULE = re.compile("it (?:should|must) be(.*)")
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -141,19 +142,19 @@ def _explanations(errors: Sequence[Any]) -> list[str]:
     """One line for each mistake; the alternatives of a union that all refuse one value share theirs."""
     by_path: dict[str, list[str]] = {}
     for error in errors:
-        path, known = _locate([str(key) for key in error["loc"]])
-        by_path.setdefault(path, []).append(_explain(error, path, known))
+        path, known, kinds = _locate([str(key) for key in error["loc"]])
+        by_path.setdefault(path, []).append(_explain(error, path, known, kinds))
     deepest = {p: lines for p, lines in by_path.items() if not any(q.startswith(f"{p}.") for q in by_path)}
     return [
-        lines[0] + "".join(f", or{re.split('it (?:should|must) be', line)[-1]}" for line in lines[1:])
+        lines[0] + "".join(f", or{rule.group(1)}" for rule in map(_RULE.search, lines[1:]) if rule)
         for lines in deepest.values()
     ]
 
 
-def _explain(error: Any, path: str, known: list[str]) -> str:
+def _explain(error: Any, path: str, known: Tree, kinds: Mapping[str, str]) -> str:
     kind, ctx, given = error["type"], error.get("ctx", {}), _show(error["input"])
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown setting '{path}'{_nearest_setting(path, known)}"
+        return f"unknown setting '{path}'{_nearest_setting(path, known, kinds)}"
     if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in ctx["expected_tags"].split(",")]
         return f"{path}.kind is '{ctx['tag']}'{_nearest(str(ctx['tag']), tags)}; it must be one of {', '.join(tags)}"
@@ -165,27 +166,36 @@ def _explain(error: Any, path: str, known: list[str]) -> str:
         return f"{path} is {given}: it should be settings, as in {path}.name=value"
     if kind == "value_error":
         return f"{path}: {ctx['error']}"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {ctx['min_length']}" if kind == "too_short" else f"at most {ctx['max_length']}"
+        return f"{path} is {given}: it should have {bound} items"
+    if kind == "tuple_type":
+        return f"{path} is {given}: it should be a list, as in [2, 3] or [a, b]"
     rule = error["msg"].split(", unable to parse")[0]
     if not rule.startswith("Input should be "):
         return f"{path} is {given}: {rule[0].lower()}{rule[1:]}"
     return f"{path} is {given}: it should be {rule.removeprefix('Input should be ')}"
 
 
-def _locate(keys: list[str]) -> tuple[str, list[str]]:
-    """The dotted path of an error without the names of union members, and the settings known beside its end."""
+def _locate(keys: list[str]) -> tuple[str, Tree, dict[str, str]]:
+    """The dotted path of an error without the names of union members, the settings known beside its end, with their
+    types, and the kinds that have other settings there."""
     path: list[str] = []
     known: dict[str, Any] = {}
+    kinds: dict[str, str] = {}
     current: list[Any] = [Run]
     for key in keys:
         settings = {name: hint for member in current for name, hint in _settings(member).items()}
         chosen = [m for m in current if key in (_settings(m) and getattr(m, "kind", ""), getattr(m, "__name__", ""))]
         if chosen and len(current) > 1:
+            others = [member for member in current if member not in chosen]
+            kinds = {name: getattr(m, "kind", "") for m in others for name in _settings(m) if getattr(m, "kind", "")}
             current = chosen
         elif key in settings:
-            path, known, current = [*path, key], settings, _members(settings[key])
+            path, known, kinds, current = [*path, key], settings, {}, _members(settings[key])
         elif all(_settings(member) for member in current):
             path, known, current = [*path, key], settings, []
-    return ".".join(path), [name for name in known if name != "kind" or len(known) > 1]
+    return ".".join(path), {name: known[name] for name in known if name != "kind" or len(known) > 1}, kinds
 
 
 def _settings(member: Any) -> dict[str, Any]:
@@ -216,12 +226,18 @@ def _all_settings(member: Any = Run, prefix: str = "") -> set[str]:
     return paths
 
 
-def _nearest_setting(path: str, known: list[str]) -> str:
-    """Where the setting stands that was probably meant: beside it under a like name, or elsewhere in the tree."""
+def _nearest_setting(path: str, known: Tree, kinds: Mapping[str, str]) -> str:
+    """Where the setting stands that was probably meant: beside it under a like name, below, with another kind, or
+    elsewhere in the tree."""
     parent, _, last = path.rpartition(".")
-    near = difflib.get_close_matches(last, known, 1)
-    if near:
-        return f": did you mean '{f'{parent}.' if parent else ''}{near[0]}'?"
+    before = f"{parent}." if parent else ""
+    if near := difflib.get_close_matches(last, known, 1):
+        return f": did you mean '{before}{near[0]}'?"
+    below = {p for name, hint in known.items() for m in _members(hint) for p in _all_settings(m, f"{before}{name}.")}
+    if inside := sorted((p for p in below if p.rpartition(".")[2] == last), key=lambda p: (p.count("."), p)):
+        return f": did you mean '{inside[0]}'?"
+    if last in kinds:
+        return f": it is a setting of {before}kind={kinds[last]}"
     elsewhere = sorted(p for p in _all_settings() if p.rpartition(".")[2] == last and p != path)
     if elsewhere:
         return f": did you mean '{elsewhere[0]}'?"

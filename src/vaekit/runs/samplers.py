@@ -78,7 +78,8 @@ def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float 
         prior = prior.to(device)
     if temperature != 1:
         prior = Tempered(prior, temperature)
-        prior()  # refuses a family that has no temperature
+        told = opened.context(1)
+        prior(*(() if told is None else (told.to(device),)))  # refuses a family that has no temperature
     if isinstance(model, Ladder):
         drawn = Ladder(model.posterior, prior, model.start, list(model.rungs), model.likelihood)
         return Sampling(drawn.eval(), f"{sampler} (the first group; the others from theirs)", facts)
