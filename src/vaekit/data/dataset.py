@@ -82,7 +82,8 @@ def _prepare_streamed(
     kept = discrete if isinstance(discrete, bool) else discrete(found.stored, store.kind)
     how = choose_scale(spec, found.stored, kept)
     # Of rows that are held, in the order of `wanted`.
-    source = replace(store.part(found.held, None), labels=None if store.labels is None else store.labels[wanted])
+    labels = None if store.labels is None else store.labels[wanted]
+    source = replace(store.part(found.held, None), labels=labels, classes=store.classes)
     places = np.split(np.arange(len(wanted)), [len(train), len(train) + len(held.valid)])
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":

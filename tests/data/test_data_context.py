@@ -1,0 +1,242 @@
+"""What a model is told of each row beside x: labels and columns, in memory and streamed, of this source and others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaekit.data import Dataset, DataSpec, Limit, Rows, Schema, StreamedRows, prepare, read_like
+from vaekit.errors import ConfigError, DataError, VaekitError
+
+USUAL, SMALL = Limit(), Limit(data_gb=4e-6)
+N = 60
+
+
+def table() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    age = rng.normal(50, 10, N)
+    return {
+        "age": age,
+        "height": rng.normal(170, 5, N),
+        "weight": age / 2 + rng.normal(40, 3, N),
+        "old": (age > 50) * 1.0,
+    }
+
+
+LABELS = np.array(["ada", "bob", "cy"])[np.random.default_rng(1).integers(0, 3, N)]
+
+
+def write(path: Path, columns: dict[str, np.ndarray], labels: np.ndarray | None = None) -> str:
+    names = [*columns, *(["label"] if labels is not None else [])]
+    rows = [[repr(float(v)) for v in row] for row in zip(*columns.values(), strict=True)]
+    for row, label in zip(rows, [] if labels is None else labels, strict=False):
+        row.append(str(label))
+    path.write_text("\n".join(",".join(row) for row in [names, *rows]) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def people(tmp_path) -> str:
+    return write(tmp_path / "people.csv", table(), LABELS)
+
+
+def of(source: str, *context: str, limit: Limit = USUAL, **settings) -> Dataset:
+    return prepare(DataSpec(source=source, context=context, **settings), limit, discrete=False)
+
+
+def told(rows: Rows | StreamedRows) -> np.ndarray:
+    context = rows.context_of(slice(None))
+    assert context is not None
+    assert context.dtype == torch.float32
+    return context.numpy()
+
+
+def splits(data: Dataset) -> list[Rows | StreamedRows]:
+    return [data.train, data.valid, data.test]
+
+
+def test_labels_are_told_one_hot_and_stay_labels(people):
+    data = of(people, "label")
+    assert data.schema.context is not None
+    assert (data.schema.context.kind, data.schema.context.names) == ("label", ("ada", "bob", "cy"))
+    assert data.schema.columns == ("age", "height", "weight", "old")
+    for rows in splits(data):
+        assert np.array_equal(told(rows), np.eye(3)[rows.labels.numpy()])
+        index = torch.tensor([2, 0])
+        assert np.array_equal(rows.context_of(index).numpy(), told(rows)[[2, 0]])
+    assert of(people).train.context_of(slice(None)) is None
+    assert of(people).schema.context is None
+
+
+def test_columns_are_told_scaled_by_the_training_rows_and_are_no_longer_x(people):
+    data, plain = of(people, "weight", "age"), of(people, scale="none")
+    assert data.schema.columns == ("height", "old")
+    assert data.schema.shape == (2,)
+    names = plain.schema.columns
+    places = [names.index("weight"), names.index("age")]
+    stored = [rows.batch(slice(None)).numpy()[:, places] for rows in splits(plain)]
+    mean, spread = stored[0].mean(0), stored[0].std(0)
+    for rows, values in zip(splits(data), stored, strict=True):
+        np.testing.assert_allclose(told(rows), (values - mean) / spread, rtol=1e-4, atol=1e-4)
+    assert abs(told(data.train).mean(0)).max() < 1e-6
+    np.testing.assert_allclose(told(data.train).std(0), 1, rtol=1e-5)
+    context = data.schema.context
+    assert (context.kind, context.names) == ("columns", ("weight", "age"))
+    np.testing.assert_allclose(context.scaled(stored[2]), told(data.test), rtol=1e-4, atol=1e-4)
+    assert np.array_equal(context.examples(3), np.zeros((3, 2)))
+
+
+def test_x_is_that_of_the_table_without_the_columns(people, tmp_path):
+    rest = {name: values for name, values in table().items() if name not in ("age", "old")}
+    one, other = of(people, "age", "old"), of(write(tmp_path / "rest.csv", rest, LABELS))
+    for ours, theirs in zip(splits(one), splits(other), strict=True):
+        assert ours.batch(slice(None)).equal(theirs.batch(slice(None)))
+        assert ours.labels.equal(theirs.labels)
+    assert one.schema.support == other.schema.support
+
+
+def test_a_constant_column_can_be_told(tmp_path):
+    data = of(write(tmp_path / "t.csv", {**table(), "c": np.full(N, 0.1)}), "c", "age")
+    assert abs(told(data.train)[:, 0]).max() < 1e-6
+    assert abs(told(data.test)[:, 0]).max() < 1e-6
+
+
+def test_examples_of_labels_are_every_class_in_turn(people):
+    examples = of(people, "label").schema.context.examples(5)
+    assert np.array_equal(examples, np.eye(3)[[0, 1, 2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "parts"),
+    [
+        (("aged",), ConfigError, ["data.context names 'aged'", "did you mean age"]),
+        (("age", "age"), ConfigError, ["data.context names 'age' twice"]),
+        (("age", "label"), ConfigError, ["label alone, or columns"]),
+        (("age", "height", "weight", "old"), ConfigError, ["every column", "leave some for x"]),
+    ],
+)
+def test_what_cannot_be_told_of_a_table(people, context, error, parts):
+    with pytest.raises(error) as raised:
+        of(people, *context)
+    assert all(part in str(raised.value) for part in parts), raised.value
+
+
+def test_what_has_no_labels_and_what_is_no_table(tmp_path):
+    with pytest.raises(ConfigError, match=r"data.context=label, but plain.csv has no labels: set data.label"):
+        of(write(tmp_path / "plain.csv", table()), "label")
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8))
+    with pytest.raises(ConfigError, match=r"names columns, and images.npy is no table: use label"):
+        of(str(tmp_path / "images.npy"), "age")
+    for bad in (np.nan, np.inf):
+        columns = table()
+        columns["age"][7] = bad
+        with pytest.raises(DataError, match=r"row 7 .*column 'age' is (nan|inf): a context must be finite"):
+            of(write(tmp_path / "bad.csv", columns), "age")
+
+
+def test_the_fingerprint_is_that_of_the_source(people):
+    prints = {of(people, *context).schema.fingerprint for context in ((), ("label",), ("age",), ("old", "age"))}
+    assert len(prints) == 1
+
+
+@pytest.mark.parametrize("context", [(), ("label",), ("age", "old")])
+def test_schemas_come_back_and_older_ones_are_read(people, context):
+    schema = of(people, *context).schema
+    assert Schema.from_json(schema.to_json()) == schema
+    older = json.loads(schema.to_json())
+    del older["context"]
+    assert Schema.from_json(json.dumps(older)) == replace(schema, context=None)
+    with pytest.raises(VaekitError, match=r"context\.kind"):
+        Schema.from_json(json.dumps({**older, "context": {"kind": "rumour", "names": [], "loc": [], "scale": []}}))
+
+
+def test_other_sources_are_told_by_the_names_that_the_model_knows(people, tmp_path):
+    data = of(people, "label")
+    other = np.where(LABELS == "ada", "zoe", LABELS)  # ada is gone, so bob is its first class, and zoe is new
+    spec = DataSpec(source=people, context=("label",))
+    rows = read_like(write(tmp_path / "other.csv", table(), other), spec, data.schema, Limit())
+    known = list(data.schema.classes)
+    wanted = np.stack([np.arange(3) == (known.index(name) if name in known else -1) for name in other])
+    assert np.array_equal(told(rows), wanted)
+    assert not told(rows)[other == "zoe"].any()
+    assert rows.labels.max() == 3
+    with pytest.raises(DataError, match=r"none.csv has no labels, and the model was trained to be told each row's"):
+        read_like(write(tmp_path / "none.csv", table()), spec, data.schema, Limit())
+
+
+def test_columns_of_other_sources_are_scaled_as_before(people, tmp_path):
+    data, spec = of(people, "age"), DataSpec(source=people, context=("age",))
+    columns = table()
+    columns["age"] = columns["age"] + 100
+    rows = read_like(write(tmp_path / "older.csv", columns, LABELS), spec, data.schema, Limit())
+    loc, scale = data.schema.context.loc[0], data.schema.context.scale[0]
+    np.testing.assert_allclose(told(rows)[:, 0], (columns["age"] - loc) / scale, rtol=1e-5)
+    del columns["age"]
+    with pytest.raises(DataError, match=r"data.context names 'age', which ageless.csv does not have"):
+        read_like(write(tmp_path / "ageless.csv", columns, LABELS), spec, data.schema, Limit())
+
+
+def test_rows_keep_what_they_are_told(people):
+    rows = of(people, "age").train
+    assert np.array_equal(told(rows.take(3)), told(rows)[:3])
+    assert np.array_equal(told(rows.to("cpu")), told(rows))
+
+
+@pytest.fixture
+def streamed_table(tmp_path) -> str:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "big.parquet"
+    columns = {name: np.tile(values, 5) for name, values in table().items()}
+    parquet.write_table(pa.table({**columns, "label": np.tile(LABELS, 5)}), path, row_group_size=20)
+    return str(path)
+
+
+def test_streamed_labels_are_those_in_memory(streamed_table):
+    memory = of(streamed_table, "label", stream="never")
+    disk = of(streamed_table, "label", stream="always", limit=SMALL)
+    assert isinstance(disk.train, StreamedRows)
+    assert disk.schema.context == memory.schema.context
+
+    def pairs(rows: Rows | StreamedRows) -> set[tuple[float, ...]]:
+        x = rows.batch(slice(None)).double().numpy() * disk.schema.scale + disk.schema.loc
+        return {
+            tuple(np.round([*row, *told], 2)) for row, told in zip(x, rows.context_of(slice(None)).numpy(), strict=True)
+        }
+
+    everyone = set.union(*(pairs(rows) for rows in splits(disk)))
+    wanted = {
+        tuple(np.round([*row, *(np.array(["ada", "bob", "cy"]) == label)], 2))
+        for *row, label in zip(*table().values(), LABELS, strict=True)
+    }
+    assert everyone == wanted
+    order = disk.train.order(torch.Generator().manual_seed(0))[:7]
+    assert disk.train.context_of(order).equal(torch.eye(3)[disk.train.labels[order]])
+    assert disk.train.take(5).context_of(slice(None)).equal(torch.eye(3)[disk.train.labels[:5]])
+    assert of(streamed_table, stream="always", limit=SMALL).train.context_of(slice(None)) is None
+
+
+def test_other_labels_of_a_streamed_source_are_told_as_none(people, tmp_path, streamed_table):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = of(people, "label").schema
+    other = np.where(LABELS == "ada", "zoe", LABELS)
+    path = tmp_path / "zoe.parquet"
+    columns = {name: np.tile(values, 5) for name, values in table().items()}
+    parquet.write_table(pa.table({**columns, "label": np.tile(other, 5)}), path, row_group_size=20)
+    rows = read_like(str(path), DataSpec(source=people, context=("label",)), schema, SMALL)
+    assert isinstance(rows, StreamedRows)
+    assert np.array_equal(told(rows), np.tile(np.array(schema.classes) == other[:, None], (5, 1)))
+
+
+def test_columns_cannot_be_told_of_streamed_data(people, streamed_table):
+    with pytest.raises(ConfigError, match=r"data.context=\['age'\] needs data in memory: raise limit.data_gb"):
+        of(streamed_table, "age", stream="always", limit=SMALL)
+    data, spec = of(people, "age"), DataSpec(source=people, context=("age",))
+    with pytest.raises(DataError, match=r"too large to be read whole, as data.context=\['age'\] asks: raise"):
+        read_like(streamed_table, spec, data.schema, SMALL)
