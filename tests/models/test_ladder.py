@@ -10,7 +10,6 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit import Annealing, annealed_bound, bidirectional
-from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
 from vaekit.evaluation.annealing import simulated
 from vaekit.models import Bernoulli, Conditional, Dense, Gaussian, Ladder, Standard
@@ -253,7 +252,6 @@ def test_the_exact_elbo_is_the_mean_of_log_w() -> None:
 
 
 def test_sticking_to_the_landing_has_no_variance_at_the_exact_posterior() -> None:
-    """For those above it has: what ln q of a lower group says of z above is left out, and has mean zero."""
     model, x = linear(), rows(10)
     lowest, others = list(model.rungs.parameters()), list(model.posterior.parameters())
     value = Elbo(gradient=StickTheLanding())(model.draw(x, generator=new_generator(2), score=False)).value.sum()
@@ -262,13 +260,6 @@ def test_sticking_to_the_landing_has_no_variance_at_the_exact_posterior() -> Non
     assert max(gradient.abs().max() for gradient in torch.autograd.grad(value, others)) < 1e-9
     value = Elbo(kl="sampled")(model.draw(x, generator=new_generator(2))).value.sum()
     assert max(gradient.abs().max() for gradient in torch.autograd.grad(value, lowest)) > 0.1
-
-
-def test_doubly_reparametrised_is_refused_for_several_groups() -> None:
-    draw = linear().draw(rows(2), 4, generator=new_generator(2), score=False)
-    with pytest.raises(ConfigError, match=r"for one group of latents, and this model has 2.*use objective.gradient"):
-        Iwae(samples=4, gradient=DoublyReparametrised())(draw)
-    assert Iwae(samples=4, groups=4, gradient=DoublyReparametrised())(draw).value.shape == (2,)
 
 
 def test_free_nats_hold_each_group_by_itself() -> None:

@@ -94,9 +94,7 @@ def decode_command(
     alone("decode")
     check_out(out, (".png", *ARRAYS))
     opened, device = open_on_device(folder, weights)
-    shapes, context = opened.latent_shapes, opened.schema.context
-    if label is None and context is not None and context.kind == "label":
-        raise ConfigError(f"{folder} was trained with data.context=label: say which with --label")
+    shapes = opened.latent_shapes
     z = torch.from_numpy(read_latents(latents, sum(map(math.prod, shapes)))).to(device)
     told, source = context_of_latents(opened, latents, label, len(z))
     given = (z,) if told is None else (z, told.to(device))

@@ -109,10 +109,7 @@ def _parts(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
     log_q, log_p = latent.log_q[0].double(), latent.log_p[0].double()
     joint, single = zip(*(_mixed(q, z) for q in every), strict=True)
     log_qz = torch.stack(joint).logsumexp(0) - math.log(count)
-    found = (log_q - log_p, log_q - log_qz)
-    if latent.p is not None and latent.p.batch_shape:
-        return found
-    found = (*found, log_qz - log_p)
+    found = (log_q - log_p, log_q - log_qz, log_qz - log_p)
     if single[0] is None:
         return found
     log_qzj = torch.stack(single).logsumexp(0) - math.log(count)

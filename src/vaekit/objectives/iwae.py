@@ -92,11 +92,6 @@ class Iwae:
             raise ValueError(
                 f"{len(draw.log_w)} samples of z were drawn, which do not part into groups: draw {self.samples}"
             )
-        if isinstance(self.gradient, DoublyReparametrised) and len(draw.latents) > 1 and self.samples > self.groups:
-            raise ConfigError(
-                f"the gradient doubly_reparametrised is for one group of latents, and this model has "
-                f"{len(draw.latents)}, each drawn given those above it: use objective.gradient=pathwise"
-            )
         log_w = draw.log_w.unflatten(0, (self.groups, -1))  # (M, K, batch)
         bound = self._bound(log_w, 1).mean(0)
         value = self.elbo_share * draw.log_w.mean(0) + (1 - self.elbo_share) * bound
