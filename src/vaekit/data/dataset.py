@@ -180,8 +180,8 @@ def _told_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[
     strangers = [name for name in other.classes or () if name not in known]
     if strangers:
         warnings.warn(
-            f"{other.name} has labels that the model was not trained with ({listing(strangers)}): it is told none of "
-            "those rows",
+            f"{other.name} has labels that the model was not trained with ({listing(strangers)}): for "
+            "those rows it is told none",
             stacklevel=3,
         )
     if isinstance(rows, StreamedRows):
