@@ -51,6 +51,12 @@ def test_files_named_in_the_architecture_exist():
         assert (ROOT / "src" / "vaekit" / file).exists(), file
 
 
+def test_every_file_is_named_in_the_architecture():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    files = (ROOT / "src" / "vaekit").glob("*/*.py")
+    assert not [file for file in files if not file.stem.startswith("_") and f"`{file.stem}`" not in text]
+
+
 def test_the_diff_in_contributing_fits_and_what_it_adds_is_a_prior():
     (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     _, new, changed = re.split(r"^--- .*\n", diff, flags=re.MULTILINE)

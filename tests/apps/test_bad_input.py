@@ -86,6 +86,8 @@ def files(tmp_path):
         ("sample {run} -n 0 --out x.png", 2, ["--number is 0"]),
         ("sample {run} -n many --out x.png", 2, ["many"]),
         ("evaluate {run} --samples 0", 2, ["samples is 0"]),
+        ("evaluate {run} --samples 1000001", 2, ["--samples is 1000001", "at most 1000000"]),
+        ("evaluate {run} --suite all --samples 1000001", 2, ["at most 1000000"]),
         ("evaluate {run} --data {files}/good.npy", 3, ["rows of shape (3,)"]),
         ("decode {run} {files}/good.npy --out x.npy", 3, ["x"]),
         ("decode {run} {files}/nan.npy --out x.npy", 3, ["not finite", "row 7"]),
@@ -109,6 +111,14 @@ def test_one_clear_error(cli, files, trained, monkeypatch, line, code, parts):
     assert out == ""
     assert len(err.strip().splitlines()) <= 4
     assert sorted(files.iterdir()) == before, "something was left behind"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}"])
+def test_a_damaged_schema_is_named(cli, trained, tmp_path, text):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "data.json").write_text(text)
+    code, _, err = cli(f"sample {run} --out {tmp_path / 'x.npy'}")
+    assert (code, f"{run}/data.json: not a data schema" in " ".join(err.split())) == (4, True)
 
 
 def test_an_unwritable_folder(cli, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,23 @@ def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
     for verb in ("evaluate", "report", "sample", "encode"):
         assert f"vaekit {verb}" in out
     assert "Traceback" not in err
+
+
+def test_next_steps_stand_apart_from_what_they_do():
+    from rich.console import Console
+
+    from vaekit.apps.output import next_steps
+
+    console = Console(width=80)
+    with console.capture() as printed:
+        next_steps(console, Path("/a/rather/long/path/to/the [first] of all the runs"))
+    lines = printed.get().strip().splitlines()
+    assert lines[0] == "The run is in /a/rather/long/path/to/the [first] of all the runs. Next:"
+    assert len(lines) == 5
+    words = ("the log", "curves", "new rows", "codes of")
+    assert len({line.index(what) for line, what in zip(lines[1:], words, strict=True)}) == 1
+    assert "--out samples.png  new rows" in lines[3]
+    assert "'/a/rather/long/path/to/the [first] of all the runs'" in lines[1]
 
 
 def test_a_run_can_be_repeated_from_its_own_settings(cli, cli_json, trained, tmp_path):

@@ -103,7 +103,7 @@ def test_a_suite_alone_is_a_table(cli, trained, suite, parts, monkeypatch):
 @pytest.mark.parametrize(("words", "code", "parts"), [
     ("--suite disentanglement", 3, ["known factors of variation", "`sprites`"]),
     ("--suite representation --split train", 2, ["fitted to the training rows", "--split valid"]),
-    ("--suite samples --rows 5", 3, ["n of 11 at least"]),
+    ("--suite samples --rows 5", 3, ["5 rows are too few", "give 30 at least"]),
     ("--suite nothing", 2, ["nothing", "disentanglement"]),
     ("--suite latents --rows 0", 2, ["--rows is 0"]),
 ])  # fmt: skip
@@ -113,6 +113,26 @@ def test_one_clear_refusal(cli, trained, words, code, parts):
     for part in parts:
         assert part in " ".join(err.split())
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_of_the_table_of_samples_is_folded(width):
+    from rich.console import Console
+
+    from vaekit.apps.tables import cross_tables
+    from vaekit.evaluation import Estimate
+
+    sources, lines = ("training_rows", "prior", "aggregated", "mixture", "flow"), ("kid", "frechet_distance")
+    found = {f"{s}.{line}": Estimate(-0.0261 - i, 0.0141, 180, "") for i, s in enumerate(sources) for line in lines}
+    found["nothing.kid"] = found["nothing.frechet_distance"] = Estimate(None, 0.0, 180, "", "why")
+    console, tables = Console(width=width), cross_tables(found, width)
+    assert len(tables) == {60: 3, 80: 2, 120: 1}[width]
+    with console.capture() as printed:
+        for table in tables:
+            console.print(table)
+    assert len(printed.get().splitlines()) == len(tables) * 3
+    assert printed.get().count("±") == 10
+    assert all(part in printed.get() for part in ("training rows", "aggregated", "-4.026 ± 0.014"))
 
 
 def test_one_process_only(cli, trained, monkeypatch):
@@ -206,7 +226,7 @@ def test_covariates_are_told_too(cli, cli_json, tmp_path):
     assert 0 <= out["representation"]["linear_codes"]["value"] <= 1
     assert cli(f"encode {run} --out {tmp_path / 'z.npz'}")[0] == 0
     code, told, _ = cli(f"decode {run} {tmp_path / 'z.npz'} --out {tmp_path / 'x.csv'}")
-    assert (code, "with the mean of age" in told) == (0, True)
+    assert (code, "at the mean of age" in told) == (0, True)
 
 
 def test_factors_are_measured_where_the_data_has_them(cli, tmp_path):

@@ -157,7 +157,8 @@ def test_other_sources_are_told_by_the_names_that_the_model_knows(people, tmp_pa
     data = of(people, "label")
     other = np.where(LABELS == "ada", "zoe", LABELS)  # ada is gone, so bob is its first class, and zoe is new
     spec = DataSpec(source=people, context=("label",))
-    rows = read_like(write(tmp_path / "other.csv", table(), other), spec, data.schema, Limit())
+    with pytest.warns(UserWarning, match=r"other.csv has labels that the model was not trained with \(zoe\)"):
+        rows = read_like(write(tmp_path / "other.csv", table(), other), spec, data.schema, Limit())
     known = list(data.schema.classes)
     wanted = np.stack([np.arange(3) == (known.index(name) if name in known else -1) for name in other])
     assert np.array_equal(told(rows), wanted)
@@ -229,7 +230,8 @@ def test_other_labels_of_a_streamed_source_are_told_as_none(people, tmp_path, st
     path = tmp_path / "zoe.parquet"
     columns = {name: np.tile(values, 5) for name, values in table().items()}
     parquet.write_table(pa.table({**columns, "label": np.tile(other, 5)}), path, row_group_size=20)
-    rows = read_like(str(path), DataSpec(source=people, context=("label",)), schema, SMALL)
+    with pytest.warns(UserWarning, match=r"not trained with \(zoe\)"):
+        rows = read_like(str(path), DataSpec(source=people, context=("label",)), schema, SMALL)
     assert isinstance(rows, StreamedRows)
     assert np.array_equal(told(rows), np.tile(np.array(schema.classes) == other[:, None], (5, 1)))
 
@@ -240,3 +242,17 @@ def test_columns_cannot_be_told_of_streamed_data(people, streamed_table):
     data, spec = of(people, "age"), DataSpec(source=people, context=("age",))
     with pytest.raises(DataError, match=r"too large to be read whole, as data.context=\['age'\] asks: raise"):
         read_like(streamed_table, spec, data.schema, SMALL)
+
+
+def test_tables_are_matched_by_the_names_of_their_columns(people, tmp_path):
+    schema, columns = of(people).schema, table()
+    wanted = read_like(people, DataSpec(source=people), schema, Limit()).batch(slice(None))
+    swapped = write(tmp_path / "swapped.csv", dict(reversed(columns.items())), LABELS)
+    assert read_like(swapped, DataSpec(source=people), schema, Limit()).batch(slice(None)).equal(wanted)
+    names = list(columns)
+    renamed = {("mass" if name == names[0] else name): values for name, values in columns.items()}
+    with pytest.raises(DataError, match=rf"has the columns mass, .* trained on .* with {names[0]}, .*those names"):
+        read_like(write(tmp_path / "renamed.csv", renamed, LABELS), DataSpec(source=people), schema, Limit())
+    np.save(tmp_path / "plain.npy", np.stack(list(columns.values()), 1))
+    plain = read_like(str(tmp_path / "plain.npy"), DataSpec(source=people), schema, Limit())
+    torch.testing.assert_close(plain.batch(slice(None)), wanted)

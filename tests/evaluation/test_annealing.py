@@ -168,7 +168,7 @@ def test_chains_that_hardly_move_are_warned_of(monkeypatch):
 
 def test_what_cannot_be_annealed_is_refused():
     coins = binary(Bernoulli(), Coins(), Conditional(nn.Linear(6, 2), Bernoulli()))
-    with pytest.raises(VaekitError, match=r"this model's z lies in .*use evaluate or bound_curve"):
+    with pytest.raises(VaekitError, match=r"this model's z lies in .*use the importance-weighted bound"):
         annealed_bound(coins, torch.ones(3, 6))
     for ask in (lambda: annealed_bound(coins, torch.ones(0, 6)), lambda: bidirectional(coins, 0)):
         with pytest.raises(ValueError, match="at least one"):

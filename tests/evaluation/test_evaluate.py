@@ -172,6 +172,9 @@ def test_numpy_data_and_progress(oracle, rows):
         (Estimate(1234.5, 56.0, 10, "nats"), "1234 ± 56 nats"),
         (Estimate(None, 0.0, 3, "bits/dim", "why"), "not defined"),
         (Estimate(5.0, 0.0, 3, "of 8"), "5 of 8"),
+        (Estimate(10.0, 1.7e-8, 60, "of 10"), "10 of 10"),
+        (Estimate(0.5, 3e-7, 60, "nats"), "0.5 ± 3e-07 nats"),
+        (Estimate(3.1e-9, 1.2e-9, 60, "nats"), "3.1e-09 ± 1.2e-09 nats"),
         (Estimate(-3.0, float("nan"), 1, "nats"), "-3 nats"),
     ],
 )

@@ -61,7 +61,7 @@ def test_code_vectors_are_neither_annealed_nor_fitted():
     x = torch.ones(7, 5)
     with pytest.raises(VaekitError, match="one of a few code vectors"):
         annealed_bound(model_of(CodePoints()), x, Annealing(chains=2, temperatures=2))
-    with pytest.raises(ConfigError, match="Quantised"):
+    with pytest.raises(ConfigError, match="one of a few code vectors"):
         check_real(CodePoints()(x))
 
 

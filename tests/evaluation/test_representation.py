@@ -53,6 +53,15 @@ def test_accuracy_has_a_binomial_error():
     assert (found.value, found.stderr, found.n) == (0.75, pytest.approx(math.sqrt(0.75 * 0.25 / 4)), 4)
 
 
+def test_labels_that_were_never_seen_count_as_wrong_and_are_told_of():
+    (x, y), (test_x, test_y) = blobs(100, 9.0), blobs(40, 9.0)
+    test_y[:10] = 7
+    for probe in (linear_probe, nearest_neighbours):
+        found = probe(x, y, test_x, test_y).accuracy
+        assert found.value == pytest.approx(0.75)
+        assert "10 of 40 rows have a label that no training row has" in found.warning
+
+
 def test_what_makes_no_sense_is_refused():
     x, y = blobs(40, 1.0)
     for probe in (linear_probe, nearest_neighbours):

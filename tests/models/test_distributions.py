@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import distributions as td
+from torch.distributions import constraints
 
 from vaekit.models import Categorical, Conditional
 from vaekit.models.distributions import (
     Bernoulli,
     ContinuousBernoulli,
     SoftBernoulli,
+    in_words,
     log_normaliser,
     logits_of_mean,
     measure,
@@ -242,3 +244,14 @@ def test_logits_of_mean_inverts_the_mean(logit: float) -> None:
     mean = ContinuousBernoulli(torch.tensor(logit, dtype=torch.float64)).mean
     again = ContinuousBernoulli(logits_of_mean(mean)).mean
     assert again.item() == pytest.approx(mean.item(), abs=1e-9)
+
+
+@pytest.mark.parametrize(("support", "words"), [
+    (td.Independent(td.Normal(torch.zeros(2), 1.0), 1).support, "the real numbers"),
+    (td.Independent(td.Bernoulli(torch.ones(2) / 2), 1).support, "{0, 1}"),
+    (constraints.integer_interval(0, 16), "the whole numbers from 0 to 16"),
+    (constraints.unit_interval, "the numbers from 0 to 1"),
+    (constraints.nonnegative_integer, "the whole numbers from 0"),
+])  # fmt: skip
+def test_a_support_has_words(support, words):
+    assert in_words(support) == words

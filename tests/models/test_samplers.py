@@ -149,5 +149,5 @@ def test_densities_are_fitted_to_real_vectors_only():
         independent(td.Beta(torch.ones(4, 2), torch.ones(4, 2)), 1),
         independent(td.Normal(torch.zeros(4, 2, 2), torch.ones(4, 2, 2)), 2),
     ):
-        with pytest.raises(ConfigError, match="fitted to real vectors"):
+        with pytest.raises(ConfigError, match=r"lies in .*fitted to vectors of real numbers"):
             check_real(q)

@@ -9,7 +9,17 @@ import torch
 
 from vaekit.data import Binary, Levels, Real, Schema, Unit
 from vaekit.models.noise import new_generator
-from vaekit.report import image_grid, pairs_grid, reconstruction_picture, sample_picture, to_unit
+from vaekit.report import (
+    captioned,
+    image_grid,
+    pairs_grid,
+    pictures,
+    reconstruction_picture,
+    rows_picture,
+    sample_picture,
+    to_unit,
+)
+from vaekit.report.columns import _edges
 from vaekit.report.pictures import GUTTER, brightness
 from vaekit.runs import open_run, reopen
 
@@ -99,6 +109,24 @@ def test_pictures_for_a_training_loop_leave_everything_as_it_was(run: str, reque
     assert all(weight.grad is None for weight in model.parameters())
     for picture in pictures:
         assert np.asarray(picture).std() > 5
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_a_picture_says_below_it_whether_it_shows_means_or_draws(digits: Path, mean: bool, monkeypatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(pictures, "captioned", lambda picture, text: texts.append(text) or captioned(picture, text))
+    opened = open_run(digits)
+    plain = rows_picture(np.zeros((9, 1, 8, 8)), opened.schema)
+    assert sample_picture(opened.model, opened.schema, 9, new_generator(0), mean).height > plain.height
+    reconstruction_picture(opened.model, reopen(opened).valid.batch(slice(0, 4)), opened.schema)
+    kind = "means" if mean else "draws"
+    below = "originals, and below each the mean of p(x|z) at the mean of q(z|x)"
+    assert texts == [f"{kind} of p(x|z), z from the prior", below]
+
+
+def test_few_values_are_all_in_their_histogram() -> None:
+    values = np.array([0.1, 0.7, 2.3, 9.9, -4.2])
+    assert np.histogram(values, _edges([values]))[0].sum() == 5
 
 
 def test_the_same_generator_gives_the_same_samples(digits: Path) -> None:

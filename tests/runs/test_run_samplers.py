@@ -113,3 +113,16 @@ def test_errors_are_clear(run):
     for sampler in (FromAggregated(), MIXTURE):
         with pytest.raises(DataError, match=r"gone\.npy"):
             sampling(open_run(run), sampler)
+
+
+def test_a_temperature_is_of_every_group_of_a_ladder(tmp_path):
+    settings = ["train.epochs=1", "limit.train=96", "limit.valid=40", "model.groups.latent=[4, 3]"]
+    base = override(preset("hvae-2level"), ["data.source=digits", *settings, "model.groups.widths=[16]"])
+    fit(make_run({**base, "run_dir": str(tmp_path / "ladder")}))
+    opened, generator = open_run(tmp_path / "ladder"), new_generator(0)
+    _, latents = sampling(opened, None, 1e-4).model.simulate(200, generator=generator)
+    assert all(z.std(0).max() < 0.01 for z in latents)
+    _, latents = sampling(opened).model.simulate(200, generator=generator)
+    assert all(z.std(0).min() > 0.1 for z in latents)
+    below = "and from the prior below the first group"
+    assert [below in sampling(opened, source).source for source in (None, FromAggregated())] == [False, True]

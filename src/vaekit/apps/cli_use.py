@@ -132,7 +132,7 @@ def sample(
         the training rows when first asked for, and kept in the run folder.
     temperature
         Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component of a mixture
-        or each q(z|x) around its own mean, or of what a flow transforms.
+        or each q(z|x) around its own mean, or of what a flow transforms; in a ladder, of every group of latents.
     mean
         Write the mean of p(x|z) in place of a draw from it.
     seed

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from vaekit.errors import ConfigError
@@ -25,14 +26,16 @@ def print_json(value: Mapping[str, Any]) -> None:
 def next_steps(console: Console, run: Path) -> None:
     """Name the commands that are useful after training."""
     quoted = shlex.quote(str(run))
-    console.print(f"\nThe run is in [bold]{run}[/]. Next:")
-    for command, what in (
-        (f"vaekit evaluate {quoted}", "the log-likelihood of held-out rows, with errors"),
-        (f"vaekit report {quoted}", "curves, pictures and numbers in one page"),
-        (f"vaekit sample {quoted} -n 64 --out samples.png", "new rows from the prior"),
-        (f"vaekit encode {quoted} --out codes.npz", "codes of the test rows"),
-    ):
-        console.print(f"  {command:<58}[dim]{what}[/]", soft_wrap=True)
+    console.print(f"\nThe run is in [bold]{escape(str(run))}[/]. Next:")
+    steps = {
+        f"vaekit evaluate {quoted}": "the log-likelihood of held-out rows, with errors",
+        f"vaekit report {quoted}": "curves, pictures and numbers in one page",
+        f"vaekit sample {quoted} -n 64 --out samples.png": "new rows from the prior",
+        f"vaekit encode {quoted} --out codes.npz": "codes of the test rows",
+    }
+    width = max(map(len, steps))
+    for command, what in steps.items():
+        console.print(f"  {escape(command.ljust(width))}  [dim]{what}[/]", soft_wrap=True)
 
 
 def check_out(out: Path, endings: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from vaekit.apps.telling import context_for
 from vaekit.apps.verbs import alone, at_least, write_x
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
+from vaekit.report.pictures import told_in_words
 from vaekit.runs.samplers import sampling
 
 SAMPLERS: dict[str, Sampler] = {
@@ -46,7 +47,7 @@ def sample_command(
             blocks += [chosen.model.generate(count, generator=generator, mean=mean, context=part).cpu().numpy()]
             advance(count)
     what = f"{'means' if mean else 'draws'} of p(x|z), z from {chosen.source}, temperature {temperature:g}, seed {seed}"
-    what += "" if label is None else f", label {label}"
+    what += told_in_words(opened.schema) if label is None else f", label {label}"
     write_x(out, opened, np.concatenate(blocks), what)
     if not as_json:
         return say_done(False, out, n, what)
@@ -64,7 +65,6 @@ def sample_command(
             "rows": n,
             "what": what,
             **settings,
-            "weights": opened.weights,
             "fitted": chosen.facts or None,
         }
     )

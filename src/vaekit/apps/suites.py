@@ -17,8 +17,8 @@ from rich.markup import escape
 from vaekit.apps.codes import open_on_device
 from vaekit.apps.output import print_json, progress
 from vaekit.apps.sampling import SAMPLERS
-from vaekit.apps.tables import cross_table, facts_of, numbers_table, print_facts, print_kl, print_warnings
-from vaekit.apps.verbs import alone, at_least
+from vaekit.apps.tables import cross_tables, facts_of, numbers_table, print_facts, print_kl, print_warnings
+from vaekit.apps.verbs import alone, at_least, check_samples
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError, VaekitError
 from vaekit.evaluation import (
@@ -43,6 +43,7 @@ from vaekit.runs import Opened, open_rows, reopen, sampling
 
 ANNEALING = Annealing()
 ANNEALED_ROWS = 100  # of AIS, and simulated for BDMC
+FEWEST_COMPARED = 30  # rows, for the neighbours of rows
 COMPARED_ROWS = 5_000  # most that are drawn and compared for the quality of samples
 KL = "kl_dimension_"
 Estimates = dict[str, Estimate]
@@ -89,7 +90,8 @@ def suite_command(
     as_json: bool,
 ) -> None:
     alone(f"evaluate --suite {suite}")
-    at_least(1, samples=samples, rows=rows)
+    check_samples(samples)
+    at_least(1, rows=rows)
     at_least(0, seed=seed)
     opened, device = open_on_device(folder, weights)
     held = (open_rows(opened, data) if data else getattr(reopen(opened), split)).to(device)
@@ -165,6 +167,8 @@ def samples(asked: Asked) -> Section:
     opened, seed = asked.opened, asked.seed
     real, context = _spread(asked.held, COMPARED_ROWS, seed)
     n, device = len(real), real.device
+    if n < FEWEST_COMPARED:
+        raise DataError(f"{n} rows are too few to compare samples with: give {FEWEST_COMPARED} at least")
     with progress("features to compare in", None):
         features = choose_features(asked.train, seed)
     sources: dict[str, Callable[[], torch.Tensor]] = {}
@@ -252,7 +256,9 @@ def _print(console: Console, name: str, section: Section) -> None:
         return
     dimensions = {key: estimate for key, estimate in section.estimates.items() if key.startswith(KL)}
     others = {key: estimate for key, estimate in section.estimates.items() if key not in dimensions}
-    console.print(cross_table(others) if name == "samples" else numbers_table(others, counts=True))
+    tables = cross_tables(others, console.width) if name == "samples" else [numbers_table(others, counts=True)]
+    for table in tables:
+        console.print(table)
     if dimensions:
         print_kl(console, list(dimensions.values()))
     print_warnings(console, section.estimates)

@@ -49,14 +49,27 @@ def numbers_table(estimates: Mapping[str, Estimate], counts: bool = False) -> Ta
     return table
 
 
-def cross_table(estimates: Mapping[str, Estimate]) -> Table:
-    """Of estimates named COLUMN.LINE: a line for each LINE, and a column for each COLUMN that has a value."""
-    lines = dict.fromkeys(name.split(".")[1] for name in estimates)
+def cross_tables(estimates: Mapping[str, Estimate], width: int) -> list[Table]:
+    """Of estimates named COLUMN.LINE: a line for each LINE, and a column for each COLUMN that has a value; as many
+    tables as it takes for each to be at most so wide."""
+    lines = list(dict.fromkeys(name.split(".")[1] for name in estimates))
     columns = dict.fromkeys(name.split(".")[0] for name, found in estimates.items() if found.value is not None)
-    table = _table("", *(label_of(column) for column in columns))
-    for line in lines:
-        cells = (estimates[f"{column}.{line}"].numbers() for column in columns)
-        table.add_row(label_of(line), *(f"{value} ± {error}" if error else value for value, error in cells))
+    first = ["", *map(label_of, lines)]
+    left, shown = max(map(len, first)), []
+    for column in columns:
+        numbers = [estimates[f"{column}.{line}"].numbers() for line in lines]
+        cells = [label_of(column), *(f"{value} ± {error}" if error else value for value, error in numbers)]
+        across = max(map(len, cells)) + 2
+        if not shown or shown[-1][0] + across > width:
+            shown += [(left, [])]
+        shown[-1] = (shown[-1][0] + across, [*shown[-1][1], cells])
+    return [_of_columns(first, *table) for _, table in shown]
+
+
+def _of_columns(first: Sequence[str], *others: Sequence[str]) -> Table:
+    table = _table(first[0], *(cells[0] for cells in others))
+    for row in list(zip(first, *others, strict=True))[1:]:
+        table.add_row(*row)
     return table
 
 

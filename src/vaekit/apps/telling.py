@@ -39,7 +39,7 @@ def context_of_latents(opened: Opened, latents: Path, label: str | None, n: int)
     if told is None or label is not None:
         return context_for(opened, label, n), "" if label is None else f", label {label}"
     if told.kind != "label":
-        return context_for(opened, None, n), f", with the mean of {', '.join(told.names)}"
+        return context_for(opened, None, n), f", at the mean of {', '.join(told.names)}"
     labels = read_labels(latents)
     if labels is None:
         raise ConfigError(

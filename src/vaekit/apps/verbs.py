@@ -18,8 +18,11 @@ from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture, write_report
+from vaekit.report.pictures import reconstructed_at
 from vaekit.runs import Opened, open_rows, reopen
 from vaekit.world import World
+
+MOST_SAMPLES = 1_000_000  # K; their weights for a block of 100 rows take 800 MB
 
 
 def evaluate_command(
@@ -32,7 +35,8 @@ def evaluate_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    at_least(1, samples=samples, rows=rows)
+    check_samples(samples)
+    at_least(1, rows=rows)
     at_least(0, seed=seed)
     opened, device = open_on_device(folder, weights)
     world = World.join()
@@ -85,7 +89,9 @@ def reconstruct_command(
                 means += [reconstruct(opened.model, x, rows.context_of(index))]
                 advance(len(x))
         write_x(out, opened, np.concatenate(means))
-    say_done(as_json, out, n, "mean of p(x|z) at the mean of q(z|x)")
+    first = slice(0, 1)
+    at = reconstructed_at(opened.model, rows.batch(first), rows.context_of(first))
+    say_done(as_json, out, n, f"mean of p(x|z) at {at}")
 
 
 def decode_command(
@@ -109,13 +115,14 @@ def decode_command(
         for parts in zip(*(tensor.split(AT_A_TIME) for tensor in given), strict=True):
             blocks += [in_blocks(decoded, *parts)[0].cpu()]
             advance(len(parts[0]))
-    write_x(out, opened, torch.cat(blocks).numpy())
-    say_done(as_json, out, len(z), f"mean of p(x|z){source}")
+    what = f"mean of p(x|z){source}"
+    write_x(out, opened, torch.cat(blocks).numpy(), f"{what}, z from {latents.name}")
+    say_done(as_json, out, len(z), what)
 
 
 def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool) -> None:
     alone("report")
-    at_least(1, samples=samples)
+    check_samples(samples)
     if not folders:
         raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`")
     if out is not None:
@@ -127,7 +134,7 @@ def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_j
 
 
 def write_x(out: Path, opened: Opened, x: np.ndarray, caption: str = "") -> None:
-    """Rows as the model sees them to a file, by its ending: a picture, or values in the units of the data."""
+    """Rows as the model sees them to a file, by its ending: a captioned picture, or values in the data's units."""
     if out.suffix.lower() == ".png":
         picture = rows_picture(x, opened.schema)
         (captioned(picture, caption) if caption else picture).save(out)
@@ -140,6 +147,13 @@ def alone(verb: str) -> None:
     size = World.join().size
     if size > 1:
         raise ConfigError(f"`vaekit {verb}` works in one process, and torchrun has started {size}: leave torchrun out")
+
+
+def check_samples(samples: int) -> None:
+    """Refuse a K that is no number of samples, or that no memory holds the weights of."""
+    at_least(1, samples=samples)
+    if samples > MOST_SAMPLES:
+        raise ConfigError(f"--samples is {samples}: it should be at most {MOST_SAMPLES}")
 
 
 def at_least(least: int, **numbers: int | None) -> None:

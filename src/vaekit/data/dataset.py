@@ -1,6 +1,7 @@
 """From a spec to three splits of rows and the schema that describes them."""
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +12,7 @@ import torch
 from vaekit.data.checks import check_cells, stored_support
 from vaekit.data.context import LABEL, fit_context, one_hot, take_context
 from vaekit.data.opening import open_source
+from vaekit.data.raw import listing, unnamed
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling, choose_scale, fit_scaling
 from vaekit.data.schema import Binary, Levels, Schema, Support
@@ -104,7 +106,7 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
 
     Nothing is fitted: the support, the scaling and the classes are those of `schema`, the binarisation is `spec`'s.
     limit: how large the source may be before it is streamed.
-    Raises DataError where the rows are of another shape, or break the support.
+    Raises DataError where the rows are of another shape, have other columns, or break the support.
     """
     # What was asked for the run's own data need not be possible for this.
     spec = replace(spec, source=source, stream="never" if spec.stream == "never" else "auto")
@@ -127,6 +129,7 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
             f"{other.name} has rows of shape {shape}, and the model was trained on {schema.name} with "
             f"rows of shape {schema.shape}: give data of that shape."
         )
+    other = _in_order(other, schema)
     levels = schema.stored.count if isinstance(schema.stored, Levels) else None
     declared = replace(spec, support=schema.stored.kind, levels=levels)
     scaling = Scaling(schema.loc, schema.scale, schema.support)
@@ -145,13 +148,42 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         turn = Turn(other, spec, stored_support(other, declared), scaling, None if by_label else schema.context)
         rows = turn.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
     rows = replace(rows, labels=_relabelled(rows.labels, other.classes, schema.classes))
-    return _told_labels(rows, other.name, len(schema.context.names)) if by_label and schema.context else rows
+    return _told_labels(rows, other, schema.context.names) if by_label and schema.context else rows
 
 
-def _told_labels(rows: Rows | StreamedRows, name: str, classes: int) -> Rows | StreamedRows:
-    """The rows with their labels as context, of so many classes."""
+def _in_order(other: Source | Store, schema: Schema) -> Source | Store:
+    """A table with its columns in the order that the model knows them in; columns without names of their own are taken
+    as they come."""
+    ours, theirs = schema.columns, other.columns
+    if (
+        ours is None
+        or theirs is None
+        or ours == theirs
+        or any(columns == unnamed(columns) for columns in (ours, theirs))
+    ):
+        return other
+    if set(ours) != set(theirs) or isinstance(other, Store):
+        raise DataError(
+            f"{other.name} has the columns {listing(theirs)}, and the model was trained on {schema.name} with "
+            f"{listing(ours)}: give them those names{', in that order' if isinstance(other, Store) else ''}."
+        )
+    return replace(other, values=other.values[:, [theirs.index(name) for name in ours]], columns=ours)
+
+
+def _told_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[str, ...]) -> Rows | StreamedRows:
+    """The rows with their labels as context, by the classes that are known."""
+    classes = len(known)
     if rows.labels is None:
-        raise DataError(f"{name} has no labels, and the model was trained to be told each row's: give data with labels")
+        raise DataError(
+            f"{other.name} has no labels, and the model was trained to be told each row's: give data with labels"
+        )
+    strangers = [name for name in other.classes or () if name not in known]
+    if strangers:
+        warnings.warn(
+            f"{other.name} has labels that the model was not trained with ({listing(strangers)}): for "
+            "those rows it is told none",
+            stacklevel=3,
+        )
     if isinstance(rows, StreamedRows):
         return replace(rows, classes=classes)
     return replace(rows, context=torch.from_numpy(one_hot(rows.labels.numpy(), classes)))

@@ -116,11 +116,16 @@ def name_columns(width: int, drop: Sequence[str], what: str) -> tuple[list[int],
     """Which of `width` columns are kept, and their names: columns without names are named by their numbers, before
     any is dropped. Raises DataError where one that is to be dropped is not there, or none is left.
     """
-    columns = [f"column {place}" for place in range(width)]
+    columns = unnamed(range(width))
     check_drop(drop, columns, what)
     kept = [place for place, name in enumerate(columns) if name not in drop]
     check_left(kept, what)
     return kept, tuple(columns[place] for place in kept)
+
+
+def unnamed(columns: Sequence[object]) -> tuple[str, ...]:
+    """The names that so many columns have if they have none."""
+    return tuple(f"column {place}" for place in range(len(columns)))
 
 
 def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:

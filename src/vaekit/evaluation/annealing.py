@@ -18,7 +18,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
 from vaekit.models.codes import Quantised
-from vaekit.models.distributions import support_of
+from vaekit.models.distributions import in_words, support_of
 from vaekit.models.hamiltonian import Refined
 from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.vae import Draw, Model
@@ -259,8 +259,8 @@ def _check_movable(draw: Draw) -> None:
             far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
             if support is not None and not all(bool(support.check(z).all()) for z in (far, -far)):
                 raise VaekitError(
-                    f"annealing moves z along gradients through all of R^n, and this model's z lies in {support}: use "
-                    "evaluate or bound_curve with more samples"
+                    f"annealing moves z along gradients through all of R^n, and this model's z lies in "
+                    f"{in_words(support)}: use the importance-weighted bound with more samples"
                 )
 
 

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
-from vaekit.models.distributions import measure, support_of
+from vaekit.models.distributions import in_words, measure, support_of
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Draw, Model
 
@@ -59,8 +59,8 @@ def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) 
         row = int(bad.nonzero()[0])
         low, high = float(x[row].min()), float(x[row].max())
         raise DataError(
-            f"row {first + row} holds values outside the support of the likelihood ({support}), from {low:.4g} to "
-            f"{high:.4g}: scale the data"
+            f"row {first + row} holds values outside the support of the likelihood ({in_words(support)}), from "
+            f"{low:.4g} to {high:.4g}: scale the data"
         )
 
 

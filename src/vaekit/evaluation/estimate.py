@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
+ROUNDING = 1e-7  # of a value: an error below that is one of single precision
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -30,9 +32,11 @@ class Estimate:
         """Value and standard error as text, rounded to two digits of the error."""
         if self.value is None:
             return "not defined", ""
-        if not math.isfinite(self.stderr) or self.stderr <= 0:
+        if not math.isfinite(self.stderr) or self.stderr <= ROUNDING * abs(self.value):
             return f"{self.value:.4g}", ""
-        digits = min(6, max(0, 1 - math.floor(math.log10(self.stderr))))
+        digits = max(0, 1 - math.floor(math.log10(self.stderr)))
+        if digits > 7:
+            return f"{self.value:.7g}", f"{self.stderr:.2g}"
         return f"{self.value:.{digits}f}", f"{self.stderr:.{digits}f}"
 
     def as_dict(self) -> dict[str, float | int | str | None]:

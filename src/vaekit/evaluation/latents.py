@@ -141,7 +141,7 @@ def _saturation(information: Tensor) -> str:
     if mean < math.log(n / OVERLAP):
         return ""
     return (
-        f"I(x; z) over {n} rows is {mean:.2f} nats, near its largest possible value, ln {n} = {math.log(n):.2f}: most "
-        "z fit their own row alone, so it is too small, and KL(q(z) || p(z)) too large, for the distribution behind "
-        "the rows; use more rows"
+        f"a z fits {n * math.exp(-mean):.1f} of the {n} rows on average, too few to stand for the distribution behind "
+        f"them: I(x; z), at most ln {n} = {math.log(n):.2f} nats, is too small, and KL(q(z) || p(z)) too large; "
+        "use more rows"
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import BLOCK, Blocks, evaluating
+from vaekit.evaluation.checks import joined
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.features import pca_features
 from vaekit.models.vae import Model
@@ -83,7 +84,7 @@ def linear_probe(
         classifier = LogisticRegression(C=strength, max_iter=MOST_STEPS).fit(x, y)
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         warning = f"the regression had not converged after {MOST_STEPS} steps"
-    return _probe(classifier, test_x, test_y, warning)
+    return _probe(classifier, test_x, test_y, joined(warning, _strangers(y, test_y)))
 
 
 def nearest_neighbours(
@@ -98,7 +99,7 @@ def nearest_neighbours(
     x, y, test_x, test_y = _checked(train_codes, train_labels, test_codes, test_labels)
     if not 1 <= k <= len(x):
         raise DataError(f"k is {k}, and there are {len(x)} training rows: it should be between 1 and that")
-    return _probe(KNeighborsClassifier(k, algorithm="brute").fit(x, y), test_x, test_y)
+    return _probe(KNeighborsClassifier(k, algorithm="brute").fit(x, y), test_x, test_y, _strangers(y, test_y))
 
 
 def representation(
@@ -106,9 +107,10 @@ def representation(
 ) -> dict[str, Estimate]:
     """Linear probe and k nearest neighbours on a model's codes, on the raw data, and on as many principal components.
 
-    Codes are means of q(z|x). Of each of the six probes there are `linear_codes`, `linear_pca`, `linear_raw`,
-    `neighbours_codes`, ..., shares of right labels, and `..._time`, microseconds for each row from x to label: of
-    encoding (or projecting) and predicting, in batches of 100 rows, as measured on this machine.
+    Codes are means of q(z|x), in a ladder those of the first group, q(z_1|x). Of each of the six probes there are
+    `linear_codes`, `linear_pca`, `linear_raw`, `neighbours_codes`, ..., shares of right labels, and `..._time`,
+    microseconds for each row from x to label: of encoding (or projecting) and predicting, in batches of 100 rows, as
+    measured on this machine.
 
     Args:
         model: anything with `encode`.
@@ -153,7 +155,15 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, warning: str = "") -> Es
     return Estimate(share, math.sqrt(share * (1 - share) / n), n, "of rows", warning)
 
 
-def _probe(classifier: Classifier, x: np.ndarray, labels: np.ndarray, warning: str = "") -> Probe:
+def _strangers(known: np.ndarray, labels: np.ndarray) -> str:
+    """What to say of labels that no training row has."""
+    count = int((~np.isin(labels, known)).sum())
+    return (
+        f"{count} of {len(labels)} rows have a label that no training row has, so they count as wrong" if count else ""
+    )
+
+
+def _probe(classifier: Classifier, x: np.ndarray, labels: np.ndarray, warning: str) -> Probe:
     predicted, seconds = [], []
     classifier.predict(x[:BLOCK])  # the first call is slower
     for start in range(0, len(x), BLOCK):

@@ -56,6 +56,8 @@ def frechet_distance(real: Tensor, generated: Tensor, about: str = "over the fea
     left_out = [_frechet(real[rows], generated[others]) for rows, others in kept]
     stderr, bias = _jackknife(value, torch.stack(left_out))
     text = f"with {n} rows it is too large by about {float(bias):.2g}" if bias > stderr else ""
+    if n <= real.shape[1]:
+        text = f"{n} rows are too few for the covariance of {real.shape[1]} features, so it is too large: use more rows"
     return Estimate(float(value), float(stderr), n, about, text)
 
 

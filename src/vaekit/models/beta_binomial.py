@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaekit.models.counts import bounded, log_rising
-from vaekit.models.families import OverLevels, Shape, parameters
+from vaekit.models.counts import log_rising
+from vaekit.models.families import OverLevels, Shape, parameters, soft_bound
 from vaekit.models.starts import climbed, shares_of_levels
 from vaekit.spec import spec
 
@@ -41,7 +41,7 @@ class BetaBinomial(OverLevels):
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         logits, log_concentration = parameters(raw, 2, event_shape)
-        return {"logits": bounded(logits), "log_concentration": bounded(log_concentration)}
+        return {"logits": soft_bound(logits, 2), "log_concentration": soft_bound(log_concentration, 2)}
 
     def start(self, x: Tensor) -> Tensor:
         """The best by the shares of the levels, uphill from where the first two moments put it."""
@@ -55,7 +55,7 @@ class BetaBinomial(OverLevels):
 
         def score(raw: Tensor) -> Tensor:
             """The mean log-likelihood but for a constant, with ln Gamma(x + a) / Gamma(a) as a sum of ln (a + i)."""
-            logits, log_c = (bounded(part) for part in raw.chunk(2))
+            logits, log_c = (soft_bound(part, 2) for part in raw.chunk(2))
             a, b = (log_c + F.logsigmoid(logits)).exp(), (log_c + F.logsigmoid(-logits)).exp()
             rising = above * (a + draws).log() + (1 - above).flip(0) * (b + draws).log()
             return (rising - (a + b + draws).log()).sum()

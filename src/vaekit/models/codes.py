@@ -171,6 +171,10 @@ def centre(q: Distribution) -> Tensor:
     return q.mode if isinstance(q, Factorised) else q.mean
 
 
+def centre_in_words(q: Distribution) -> str:
+    return "the most probable z" if isinstance(q, Factorised) else "the mean of q(z|x)"
+
+
 def check_enumerable(positions: int, classes: int) -> None:
     if classes**positions > MOST_ENUMERATED:
         raise ValueError(

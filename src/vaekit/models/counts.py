@@ -33,7 +33,7 @@ class Poisson(Head):
     integers = True
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"rate": bounded(parameters(raw, 1, event_shape)[0]).exp()}
+        return {"rate": soft_bound(parameters(raw, 1, event_shape)[0], 2).exp()}
 
     def start(self, x: Tensor) -> Tensor:
         return _mean(x).log()
@@ -62,7 +62,7 @@ class NegativeBinomial(Head):
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         log_mean, log_inverse = parameters(raw, 2, event_shape)
-        return {"mean": bounded(log_mean).exp(), "inverse_dispersion": bounded(log_inverse).exp()}
+        return {"mean": soft_bound(log_mean, 2).exp(), "inverse_dispersion": soft_bound(log_inverse, 2).exp()}
 
     def start(self, x: Tensor) -> Tensor:
         """The best r by bisection: the slope of the log-likelihood in it falls through 0 once."""
@@ -106,8 +106,8 @@ class ZeroInflated(Head):
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         log_mean, log_inverse, zero_logits = parameters(raw, 3, event_shape)
-        mean, inverse = bounded(log_mean).exp(), bounded(log_inverse).exp()
-        return {"mean": mean, "inverse_dispersion": inverse, "zero_logits": bounded(zero_logits)}
+        mean, inverse = soft_bound(log_mean, 2).exp(), soft_bound(log_inverse, 2).exp()
+        return {"mean": mean, "inverse_dispersion": inverse, "zero_logits": soft_bound(zero_logits, 2)}
 
     def start(self, x: Tensor) -> Tensor:
         """The best for the first rows, uphill from the negative binomial's best for what half of the zeros leave."""
@@ -199,10 +199,6 @@ def log_rising(x: Tensor, r: Tensor) -> Tensor:
     safe = torch.where(large, r, 100.0)
     series = (x + safe - 0.5) * torch.log1p(x / safe) - x + (1 / (x + safe) - 1 / safe) / 12
     return torch.where(large, series, exact)
-
-
-def bounded(log: Tensor) -> Tensor:
-    return 0.5 * soft_bound(2 * log)
 
 
 def _mean(x: Tensor) -> Tensor:

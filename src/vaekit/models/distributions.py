@@ -291,6 +291,21 @@ def support_of(px: Distribution) -> constraints.Constraint | None:
         return None
 
 
+def in_words(support: constraints.Constraint | None) -> str:
+    """A support, for a message."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support is constraints.real:
+        return "the real numbers"
+    if support is constraints.boolean:
+        return "{0, 1}"
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    if low is None:
+        return str(support)
+    numbers = "the whole numbers" if getattr(support, "is_discrete", False) else "the numbers"
+    return f"{numbers} from {low:g}" + ("" if high is None else f" to {high:g}")
+
+
 def measure(px: Distribution) -> str:
     """What exp(log_prob) is: a probability "mass", a "density", or only a "score" that is no likelihood."""
     while isinstance(px, td.Independent):

@@ -28,8 +28,13 @@ LOG_VARIANCE_BOUND = 20.0
 _TAIL = 0.25
 
 
-def soft_bound(raw: Tensor) -> Tensor:
-    """raw itself within ±20, and a logarithm of it beyond: finite for every float, its slope falling as 1/|raw|."""
+def soft_bound(raw: Tensor, ratio: float = 1.0) -> Tensor:
+    """raw itself within ±20 / ratio, a logarithm of it beyond: finite for every float, its slope falling as 1/|raw|.
+
+    A ratio of 2 is for the logarithm of a standard deviation, where 1 is for that of a variance.
+    """
+    if ratio != 1:
+        return soft_bound(ratio * raw) / ratio
     inner = raw.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
     beyond = ((raw - inner).abs() / _TAIL).clamp_max(torch.finfo(raw.dtype).max)
     return inner + _TAIL * raw.sign() * torch.log1p(beyond)

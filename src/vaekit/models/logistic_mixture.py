@@ -13,7 +13,6 @@ from vaekit.models.families import OverLevels, Shape, independent, soft_bound, u
 from vaekit.models.starts import shares_of_levels
 from vaekit.spec import spec
 
-LOG_SCALE_BOUND = 7.0
 COLOURS = 3
 ROUNDS = 10  # of expectation and maximisation
 
@@ -53,12 +52,12 @@ class LogisticMixture(OverLevels):
             packed = unpack(raw, 3 * self.components, event_shape)
             dim = -1 - (1 if event_shape is None else len(event_shape))
             logits, loc, log_scale = packed.unflatten(dim, (3, self.components)).unbind(dim - 1)
-            return {"logits": logits, "loc": loc, "log_scale": _bounded(log_scale)}
+            return {"logits": logits, "loc": loc, "log_scale": soft_bound(log_scale, 3)}
         assert event_shape is not None
         packed = unpack(raw, self.components * (1 + 3 * COLOURS), (1, *event_shape[1:]))
         packed = packed.squeeze(-3).unflatten(-3, (1 + 3 * COLOURS, self.components)).movedim(-4, -3)
         logits, loc, log_scale, mix = packed.split([1, COLOURS, COLOURS, COLOURS], -3)
-        return {"logits": logits, "loc": loc, "log_scale": _bounded(log_scale), "mix": mix.tanh()}
+        return {"logits": logits, "loc": loc, "log_scale": soft_bound(log_scale, 3), "mix": mix.tanh()}
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         dims = 1 if event_shape is None else len(event_shape)
@@ -239,11 +238,6 @@ def _picked(values: Tensor, index: Tensor, dim: int) -> Tensor:
     shape = list(index.shape)
     shape[dim] = values.shape[dim]
     return values.expand(shape).gather(dim, index).squeeze(dim)
-
-
-def _bounded(log_scale: Tensor) -> Tensor:
-    ratio = 20 / LOG_SCALE_BOUND
-    return soft_bound(ratio * log_scale) / ratio
 
 
 def _coloured(event_shape: Any) -> bool:

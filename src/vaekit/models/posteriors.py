@@ -45,7 +45,7 @@ class FullGaussian(Head):
         rows, columns = torch.tril_indices(size, size, -1, device=raw.device)
         lower = raw.new_zeros(*raw.shape[:-1], size, size)
         lower[..., rows, columns] = below
-        return {"loc": loc, "scale_tril": lower + torch.diag_embed((0.5 * soft_bound(2 * log_diagonal)).exp())}
+        return {"loc": loc, "scale_tril": lower + torch.diag_embed(soft_bound(log_diagonal, 2).exp())}
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return td.MultivariateNormal(**self.arguments(raw, event_shape), validate_args=False)

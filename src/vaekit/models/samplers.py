@@ -16,10 +16,11 @@ from torch.distributions import Distribution, constraints
 
 from vaekit.errors import ConfigError
 from vaekit.models.codes import Quantised
-from vaekit.models.distributions import support_of
+from vaekit.models.distributions import in_words, support_of
 from vaekit.models.families import independent
 from vaekit.models.fitting import fit_network, seeded
 from vaekit.models.flows import FlowNetwork, Kind, Transformed, Transforms, Widths, zuko
+from vaekit.models.ladder import Rung
 from vaekit.models.mixtures import mixture
 from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.spec import by_kind, spec
@@ -218,6 +219,24 @@ class Tempered(nn.Module):
         return tempered(self.sampler() if context is None else self.sampler(context), self.temperature)
 
 
+class TemperedRung(nn.Module):
+    """A `Rung` of a ladder that is drawn from, its prior at a temperature."""
+
+    def __init__(self, rung: Rung, temperature: float):
+        super().__init__()
+        self.rung, self.temperature = rung, temperature
+
+    def prior(self, state: Tensor) -> Distribution:
+        return tempered(self.rung.prior(state), self.temperature)
+
+    def both(self, state: Tensor, features: Tensor) -> tuple[Distribution, Distribution]:
+        q, _ = self.rung.both(state, features)
+        return q, self.prior(state)
+
+    def merge(self, state: Tensor, z: Tensor) -> Tensor:
+        return self.rung.merge(state, z)
+
+
 def tempered(p: Distribution, temperature: float) -> Distribution:
     """p with the standard deviation of the Gaussian noise behind it multiplied by the temperature, T > 0.
 
@@ -271,7 +290,8 @@ def check_real(q: Distribution) -> None:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if len(q.event_shape) != 1 or support is not constraints.real or isinstance(q, Quantised):
+        where = "is one of a few code vectors" if isinstance(q, Quantised) else f"lies in {in_words(support)}"
         raise ConfigError(
-            f"z of this model is {type(q).__name__} of shape {tuple(q.event_shape)}, with the support {support}, and a "
-            "mixture or a flow is fitted to real vectors: draw from the prior or from the aggregated posterior"
+            f"z of this model has the shape {tuple(q.event_shape)} and {where}, and a mixture or a flow is fitted "
+            "to vectors of real numbers: draw from the prior or from the aggregated posterior"
         )

@@ -28,8 +28,7 @@ class Direction(Head):
         size = vector.norm(dim=-1, keepdim=True)
         pole = (torch.arange(vector.shape[-1], device=raw.device) == 0).to(raw.dtype)
         loc = torch.where(size > 0, vector / torch.where(size > 0, size, 1.0), pole)
-        bounded = soft_bound(3 * log_concentration) / 3
-        return {"loc": loc, "concentration": vector.shape[-1] * bounded.exp()}
+        return {"loc": loc, "concentration": vector.shape[-1] * soft_bound(log_concentration, 3).exp()}
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return self.family(**self.arguments(raw, event_shape))

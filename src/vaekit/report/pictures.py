@@ -11,7 +11,7 @@ from torch import Tensor
 from vaekit.data import Levels, Schema, Support
 from vaekit.evaluation import evaluating
 from vaekit.models import Model
-from vaekit.models.codes import centre
+from vaekit.models.codes import centre, centre_in_words
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
 READABLE = 48  # pixels of a tile's longer side, at least
@@ -75,21 +75,25 @@ def pairs_grid(
 
 
 def reconstruction_picture(model: Model, x: Tensor, schema: Schema, context: Tensor | None = None) -> Image.Image:
-    """x over the mean of p(x|z) at z = the mean of q(z|x); for a table, one against the other by column."""
+    """x over `reconstruct`, with words below that say so; for a table, one against the other by column."""
     originals, means = x.cpu().numpy(), reconstruct(model, x, context)
+    text = f"the mean of p(x|z) at {reconstructed_at(model, x, context)}"
     if schema.kind == "image":
         both = to_unit(np.concatenate([originals, means]), schema)
-        return pairs_grid(both[: len(x)], both[len(x) :])
+        return captioned(pairs_grid(both[: len(x)], both[len(x) :]), f"originals, and below each {text}")
     from vaekit.report.columns import pairs_by_column  # brings matplotlib, which images do not need
 
-    return pairs_by_column(schema.to_stored(originals), schema.to_stored(means), column_names(schema))
+    picture = pairs_by_column(schema.to_stored(originals), schema.to_stored(means), column_names(schema))
+    return captioned(picture, f"each value against its reconstruction, {text}")
 
 
 def sample_picture(
     model: Model, schema: Schema, n: int = 64, generator: torch.Generator | None = None, mean: bool = True
 ) -> Image.Image:
-    """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it; for a table, histograms by column."""
-    return rows_picture(from_prior(model, schema, n, generator, mean), schema)
+    """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it, with words below that say so; for a
+    table, histograms by column."""
+    what = f"{'means' if mean else 'draws'} of p(x|z), z from the prior{told_in_words(schema)}"
+    return captioned(rows_picture(from_prior(model, schema, n, generator, mean), schema), what)
 
 
 def from_prior(model: Model, schema: Schema, n: int, generator: torch.Generator | None, mean: bool) -> np.ndarray:
@@ -102,6 +106,17 @@ def from_prior(model: Model, schema: Schema, n: int, generator: torch.Generator 
 def example_context(schema: Schema, n: int, device: torch.device | None = None) -> Tensor | None:
     """A context for n rows (see `Context.examples`), or None where the model is told nothing."""
     return None if schema.context is None else torch.from_numpy(schema.context.examples(n)).to(device)
+
+
+def told_in_words(schema: Schema) -> str:
+    """What `example_context` tells the model, to go after other words."""
+    if schema.context is None:
+        return ""
+    return (
+        ", every label in turn"
+        if schema.context.kind == "label"
+        else f", at the mean of {', '.join(schema.context.names)}"
+    )
 
 
 def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
@@ -118,6 +133,12 @@ def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.nd
     where it is discrete."""
     with evaluating(model):
         return model.decode([centre(q) for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
+
+
+def reconstructed_at(model: Model, x: Tensor, context: Tensor | None = None) -> str:
+    """The z at which `reconstruct` decodes, in words."""
+    with evaluating(model):
+        return centre_in_words(model.encode(x[:1], None if context is None else context[:1]).posteriors[0])
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:

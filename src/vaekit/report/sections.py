@@ -28,7 +28,7 @@ def curves_section(facts: Facts) -> Section:
 
 
 def reconstructions_section(facts: Facts) -> Section:
-    text = "The mean of p(x|z) at the mean of q(z|x), for test rows."
+    text = "The mean of p(x|z) at the mean of q(z|x), or at its most probable value where z is discrete, for test rows."
     pictures = [_reconstruction(f, f.held_out, facts) for f in facts if f.held_out is not None]
     return Section("Originals and reconstructions", (text,) if pictures else (), tuple(pictures))
 

@@ -62,7 +62,11 @@ def read_run(home: RunFolder) -> tuple[Run, Schema]:
         run = make_run(parse_yaml(home.read("run.yaml"), str(home.path / "run.yaml")))
     except ConfigError as error:
         raise _cannot_build(home, error) from None
-    return run, Schema.from_json(home.read("data.json"))
+    text = home.read("data.json")
+    try:
+        return run, Schema.from_json(text)
+    except ModelFileError as error:
+        raise ModelFileError(f"{home.path / 'data.json'}: {error}; train again, or give another run") from None
 
 
 def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:

@@ -5,7 +5,7 @@ import json
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,7 @@ from vaekit.evaluation import evaluating
 from vaekit.models import VAE, Ladder
 from vaekit.models.blocks import BLOCK
 from vaekit.models.fitting import seeded
+from vaekit.models.ladder import Rung
 from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.samplers import (
     Aggregated,
@@ -26,6 +27,7 @@ from vaekit.models.samplers import (
     FromPrior,
     Sampler,
     Tempered,
+    TemperedRung,
     check_real,
     check_temperature,
 )
@@ -58,7 +60,7 @@ def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float 
     Args:
         opened: the run.
         sampler: the source; by default the model's prior.
-        temperature: see `vaekit.models.samplers.tempered`.
+        temperature: see `vaekit.models.samplers.tempered`; of every group of latents.
 
     Raises:
         ConfigError: the temperature is not above 0, or z is not of a kind that the sampler takes.
@@ -81,8 +83,12 @@ def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float 
         told = opened.context(1)
         prior(*(() if told is None else (told.to(device),)))  # refuses a family that has no temperature
     if isinstance(model, Ladder):
-        drawn = Ladder(model.posterior, prior, model.start, list(model.rungs), model.likelihood)
-        return Sampling(drawn.eval(), f"{sampler} (the first group; the others from theirs)", facts)
+        rungs = list(model.rungs)
+        if temperature != 1:
+            rungs = [TemperedRung(cast(Rung, rung), temperature) for rung in rungs]
+        drawn = Ladder(model.posterior, prior, model.start, rungs, model.likelihood)
+        below = "" if isinstance(sampler, FromPrior) else ", and from the prior below the first group"
+        return Sampling(drawn.eval(), f"{sampler}{below}", facts)
     return Sampling(VAE(model.posterior, prior, model.likelihood).eval(), str(sampler), facts)
 
 
