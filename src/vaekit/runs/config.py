@@ -18,6 +18,7 @@ from vaekit.runs.tree import Run
 
 Tree = dict[str, Any]
 _RULE = re.compile("it (?:should|must) be(.*)")
+_DROPPED: Any = object()
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -92,6 +93,20 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
     return tree
 
 
+def override_in_order(tree: Tree, assignments: Sequence[str]) -> Tree:
+    """As `override`; refuses an assignment that a later one drops by choosing another kind, as ConfigError."""
+    found = override(tree, assignments)
+    for place, earlier in enumerate(assignments):
+        path, node = earlier.partition("=")[0].strip(), found
+        for key in path.split("."):
+            node = node.get(key, _DROPPED) if isinstance(node, dict) else _DROPPED
+        if node is _DROPPED:
+            chosen = [(later.partition("=")[0].strip().removesuffix(".kind"), later) for later in assignments[place:]]
+            later = next(later for above, later in chosen if path.startswith(f"{above}."))
+            raise ConfigError(f"'{later}' comes after '{earlier}' and drops it: write '{later}' first")
+    return found
+
+
 def _default_kind(keys: Sequence[str]) -> str | None:
     """The kind that settings at a path are of where none is given."""
     node: Any = Run().model_dump()
@@ -160,7 +175,7 @@ def _explain(error: Any, path: str, known: Tree, kinds: Mapping[str, str]) -> st
         return f"{path}.kind is '{ctx['tag']}'{_nearest(str(ctx['tag']), tags)}; it must be one of {', '.join(tags)}"
     if kind in ("missing", "missing_argument"):
         return f"{path} is missing: set {path}=..."
-    if kind == "union_tag_not_found":
+    if kind in ("union_tag_not_found", "model_attributes_type"):
         return f"{path} is {given}: it should be settings with a kind, as in {path}.kind=..."
     if kind == "dataclass_type":
         return f"{path} is {given}: it should be settings, as in {path}.name=value"
@@ -188,8 +203,10 @@ def _locate(keys: list[str]) -> tuple[str, Tree, dict[str, str]]:
         settings = {name: hint for member in current for name, hint in _settings(member).items()}
         chosen = [m for m in current if key in (_settings(m) and getattr(m, "kind", ""), getattr(m, "__name__", ""))]
         if chosen and len(current) > 1:
-            others = [member for member in current if member not in chosen]
-            kinds = {name: getattr(m, "kind", "") for m in others for name in _settings(m) if getattr(m, "kind", "")}
+            kinds = {}
+            for other in (member for member in current if member not in chosen and getattr(member, "kind", "")):
+                for name in _settings(other):
+                    kinds[name] = f"{kinds[name]} or {other.kind}" if name in kinds else other.kind
             current = chosen
         elif key in settings:
             path, known, kinds, current = [*path, key], settings, {}, _members(settings[key])
