@@ -71,6 +71,8 @@ def test_numbers_as_people_write_them():
         ("model.encoder.hidden=9", ["unknown setting 'model.encoder.hidden'", "of model.encoder.kind=conv or resnet"]),
         ("model.prior=null", ["model.prior is None", "settings with a kind, as in model.prior.kind=..."]),
         ("objective.beta=-1", ["greater than or equal to 0, or settings with a kind, as in objective.beta.kind=..."]),
+        ("name=a/b", ["name is 'a/b'", "without slashes"]),
+        ("train.device=gpu", ["train.device is 'gpu'", "one of auto, cpu"]),
         ("train.epoch=3", ["unknown setting 'train.epoch'", "did you mean 'train.epochs'"]),
         ("epochs=3", ["unknown setting 'epochs'", "did you mean 'train.epochs'"]),
         ("modle.latent=3", ["unknown setting 'modle'", "did you mean 'model'"]),

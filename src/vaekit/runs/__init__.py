@@ -14,10 +14,11 @@ from vaekit.runs.config import (
 from vaekit.runs.job import Job, fit, stop_signals, train
 from vaekit.runs.opened import Opened, load, open_rows, open_run, reopen
 from vaekit.runs.samplers import Sampling, sampling
-from vaekit.runs.tree import ModelSpec, Run
+from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 __all__ = [
     "Job",
+    "LadderSpec",
     "ModelSpec",
     "Opened",
     "Run",

@@ -19,6 +19,10 @@ from vaekit.runs.tree import Run
 Tree = dict[str, Any]
 _RULE = re.compile("it (?:should|must) be(.*)")
 _DROPPED: Any = object()
+_IN_WORDS = {
+    "name": "a folder's name, without slashes",
+    "train.device": "one of auto, cpu, mps, cuda and cuda:0, cuda:1",
+}
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -186,6 +190,8 @@ def _explain(error: Any, path: str, known: Tree, kinds: Mapping[str, str]) -> st
         return f"{path} is {given}: it should have {bound} items"
     if kind == "tuple_type":
         return f"{path} is {given}: it should be a list, as in [2, 3] or [a, b]"
+    if kind == "string_pattern_mismatch" and path in _IN_WORDS:
+        return f"{path} is {given}: it should be {_IN_WORDS[path]}"
     rule = error["msg"].split(", unable to parse")[0]
     if not rule.startswith("Input should be "):
         return f"{path} is {given}: {rule[0].lower()}{rule[1:]}"
