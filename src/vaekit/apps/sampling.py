@@ -7,7 +7,7 @@ import torch
 
 from vaekit.apps.codes import AT_A_TIME, open_on_device
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done
-from vaekit.apps.telling import context_for
+from vaekit.apps.telling import context_for, told_what
 from vaekit.apps.verbs import alone, at_least, write_x
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
@@ -46,7 +46,7 @@ def sample_command(
             blocks += [chosen.model.generate(count, generator=generator, mean=mean, context=part).cpu().numpy()]
             advance(count)
     what = f"{'means' if mean else 'draws'} of p(x|z), z from {chosen.source}, temperature {temperature:g}, seed {seed}"
-    what += "" if label is None else f", label {label}"
+    what += told_what(opened, label)
     write_x(out, opened, np.concatenate(blocks), what)
     if not as_json:
         return say_done(False, out, n, what)

@@ -27,6 +27,16 @@ def context_for(opened: Opened, label: str | None, n: int) -> torch.Tensor | Non
     return torch.eye(len(told.names))[told.names.index(label)].expand(n, -1)
 
 
+def told_what(opened: Opened, label: str | None) -> str:
+    """What `context_for` tells the model, in words."""
+    told = opened.schema.context
+    if told is None:
+        return ""
+    if told.kind != "label":
+        return f", with the mean of {', '.join(told.names)}"
+    return ", every label in turn" if label is None else f", label {label}"
+
+
 def context_of_latents(opened: Opened, latents: Path, label: str | None, n: int) -> tuple[torch.Tensor | None, str]:
     """What the model is told of n codes read from a file, and words that say so: the label that is given, or those
     beside the codes; the mean of covariates.
@@ -39,7 +49,7 @@ def context_of_latents(opened: Opened, latents: Path, label: str | None, n: int)
     if told is None or label is not None:
         return context_for(opened, label, n), "" if label is None else f", label {label}"
     if told.kind != "label":
-        return context_for(opened, None, n), f", with the mean of {', '.join(told.names)}"
+        return context_for(opened, None, n), told_what(opened, None)
     labels = read_labels(latents)
     if labels is None:
         raise ConfigError(
