@@ -117,6 +117,13 @@ def test_kl_closed_with_stick_the_landing_is_refused():
         make_run(override({}, ["objective.kl=closed", "objective.gradient=stick_the_landing"]))
 
 
+def test_a_setting_of_one_in_a_list_is_told_how_to_write_the_list():
+    with pytest.raises(
+        ConfigError, match=r"penalties is a list, so write it whole, as in .*penalties='\[{kind: factor"
+    ):
+        override(preset("factor-vae"), ["objective.penalties.weight=3"])
+
+
 def test_unknown_presets_name_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'digits'"):
         preset("digit")

@@ -87,7 +87,13 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
         except yaml.YAMLError:
             raise ConfigError(f"the value in '{assignment}' is not YAML: quote it") from None
         node = tree
-        for key in keys[:-1]:
+        for place, key in enumerate(keys[:-1], 1):
+            if isinstance(items := node.get(key), list):
+                above, whole = (
+                    ".".join(keys[:place]),
+                    yaml.safe_dump(items, default_flow_style=True, sort_keys=False, width=10_000).strip(),
+                )
+                raise ConfigError(f"'{assignment}': {above} is a list, so write it whole, as in {above}='{whole}'")
             if not isinstance(node.get(key), dict):
                 node[key] = {"kind": node[key]} if isinstance(node.get(key), str) else {}
             node = node[key]
