@@ -174,6 +174,12 @@ def test_models_that_are_told_labels(cli, cli_json, told):
     assert (code, "aggregated; mixture; flow: z of a model" in out, "each draw is told" in out) == (0, True, True)
 
 
+def test_samples_say_what_their_model_was_told(cli_json, told, tmp_path):
+    command = f"sample {told} -n 3 --out {tmp_path / 'x.npy'}"
+    assert cli_json(command)["what"].endswith("every label in turn")
+    assert cli_json(f"{command} --label 3")["what"].endswith("label 3")
+
+
 def test_other_data_without_labels(cli, cli_json, trained, tmp_path):
     np.save(tmp_path / "other.npy", np.arange(60 * 64).reshape(60, 1, 8, 8) % 17)
     words = f"evaluate {trained} --data {tmp_path / 'other.npy'} --suite"

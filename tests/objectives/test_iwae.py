@@ -133,6 +133,21 @@ def test_a_decoder_beside_such_an_encoder_climbs_the_whole_bound() -> None:
     torch.testing.assert_close(gradient(apart), gradient(Iwae(samples=4, gradient=DoublyReparametrised())))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_encoder_with_groups_of_one_climbs_the_elbo_where_the_bound_sees_but_the_best_sample(dtype) -> None:
+    def gradient(objective: Iwae | Elbo) -> Tensor:
+        loc, log_scale = (part.repeat(5, 1).to(dtype) for part in a_posterior())
+        posterior = PosteriorPerRow(loc, log_scale + 5)
+        model = story().vae(posterior).to(dtype)
+        draw = model.draw(a_row().repeat(5, 1).to(dtype), 4, generator=new_generator(3), score=False)
+        assert (draw.log_w.max(0).values - draw.log_w.min(0).values).max() > 1000
+        weights = [*posterior.parameters()]
+        return torch.cat([g.flatten() for g in torch.autograd.grad(objective(draw).value.sum(), weights)])
+
+    apart = Iwae(samples=4, encoder_groups=4, gradient=DoublyReparametrised())
+    torch.testing.assert_close(gradient(apart), gradient(Elbo(samples=4, gradient=StickTheLanding())))
+
+
 def test_variances_are_in_the_order_known_and_the_gap_widens_with_samples() -> None:
     true = story().true_posterior(a_row())
     loc, log_scale = true.mean + 0.02, true.variance.sqrt().log() + math.log(1.1)

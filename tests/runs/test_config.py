@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from vaekit.errors import ConfigError
-from vaekit.runs import Run, make_run, override, parse_yaml, preset, presets, read_yaml, to_yaml
+from vaekit.runs import Run, make_run, override, override_in_order, parse_yaml, preset, presets, read_yaml, to_yaml
 
 
 @pytest.mark.parametrize("name", presets())
@@ -42,6 +42,24 @@ def test_a_bare_name_of_a_kind_takes_further_settings():
     assert run.objective.gradient.baseline is False
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("model.latent=8", "model.kind=ladder"),
+        ("model.prior.components=5", "model.prior=vamp"),
+        ("objective.gradient.baseline=false", "objective.gradient={kind: score}"),
+    ],
+)
+def test_a_setting_that_a_later_one_drops_is_refused_and_not_lost(earlier, later):
+    with pytest.raises(ConfigError, match=f"'{later}' comes after '{earlier}' and drops it"):
+        override_in_order(preset("digits"), [earlier, later])
+
+
+def test_settings_that_drop_nothing_stand_in_any_order():
+    tree = override_in_order({}, ["model.encoder.widths=[7]", "model.encoder.kind=mlp", "seed=1", "seed=2"])
+    assert tree == {"model": {"encoder": {"widths": [7], "kind": "mlp"}}, "seed": 2}
+
+
 def test_numbers_as_people_write_them():
     run = make_run(override({}, ["train.lr=1e-3", "seed=7", "train.patience=null"]))
     assert (run.train.lr, run.seed, run.train.patience) == (1e-3, 7, None)
@@ -50,6 +68,11 @@ def test_numbers_as_people_write_them():
 @pytest.mark.parametrize(
     ("assignment", "parts"),
     [
+        ("model.encoder.hidden=9", ["unknown setting 'model.encoder.hidden'", "of model.encoder.kind=conv or resnet"]),
+        ("model.prior=null", ["model.prior is None", "settings with a kind, as in model.prior.kind=..."]),
+        ("objective.beta=-1", ["greater than or equal to 0, or settings with a kind, as in objective.beta.kind=..."]),
+        ("name=a/b", ["name is 'a/b'", "without slashes"]),
+        ("train.device=gpu", ["train.device is 'gpu'", "one of auto, cpu"]),
         ("train.epoch=3", ["unknown setting 'train.epoch'", "did you mean 'train.epochs'"]),
         ("epochs=3", ["unknown setting 'epochs'", "did you mean 'train.epochs'"]),
         ("modle.latent=3", ["unknown setting 'modle'", "did you mean 'model'"]),
@@ -92,6 +115,13 @@ def test_all_mistakes_are_told_at_once():
 def test_kl_closed_with_stick_the_landing_is_refused():
     with pytest.raises(ConfigError, match="stick_the_landing"):
         make_run(override({}, ["objective.kl=closed", "objective.gradient=stick_the_landing"]))
+
+
+def test_a_setting_of_one_in_a_list_is_told_how_to_write_the_list():
+    with pytest.raises(
+        ConfigError, match=r"penalties is a list, so write it whole, as in .*penalties='\[{kind: factor"
+    ):
+        override(preset("factor-vae"), ["objective.penalties.weight=3"])
 
 
 def test_unknown_presets_name_the_nearest():

@@ -130,6 +130,38 @@ def test_every_penalty_with_every_prior(penalty: str, prior: Any, tmp_path) -> N
     train_and_load(settings, tmp_path / "run")
 
 
+WITH_NORMAL_NOISE = ["mmd", "adversary", "feature_gan", "decoder_slope"]
+
+
+@pytest.mark.parametrize("penalty", WITH_NORMAL_NOISE)
+@pytest.mark.parametrize("codes", ["gumbel", "vq", "fsq"])
+def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, codes: str) -> None:
+    penalised = f"objective={{kind: regularised, penalties: [{penalty}]}}"
+    told = ["model.prior={kind: autoregressive, width: 8}", "data.context=label"]
+    job = Job.start(make_run(override(preset("digits"), [*TINY, *DISCRETE[codes], penalised, *told])))
+    for event in job.events():
+        assert all(torch.tensor(list(event.metrics.values())).isfinite())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["model.posterior=point", "objective=iwae"], "use the elbo objective"),
+        (["model.posterior=point", "objective=switch"], "use the elbo objective"),
+        (["model.posterior=point", "objective.gradient=score"], "use gradient pathwise"),
+        (["model.prior=mixture", "objective.kl=closed"], "use objective.kl=sampled"),
+        (["model.posterior=planar", "objective={kind: regularised, penalties: [dip]}"], "model.posterior=gaussian"),
+        (["model.kind=ladder", "objective={kind: regularised, penalties: [mmd]}"], "over one group of latents"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused_before_a_folder_is_made(settings, said, tmp_path) -> None:
+    start = TINY[:4] if "model.kind=ladder" in settings else TINY
+    run = make_run(override(preset("digits"), [*start, *settings, f"run_dir={tmp_path / 'run'}"]))
+    with pytest.raises(ConfigError, match=said):
+        Job.start(run)
+    assert not (tmp_path / "run").exists()
+
+
 REFINED = [
     *(f"model.posterior={p.kind}" for p in POSTERIORS if p.support_of_z == "real" and not isinstance(p, Point)),
     *(f"model.prior={PRIORS[p.kind]}" for p in over_real(Prior) if p.kind != "standard"),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vaekit.apps.output import print_json, table_console
-from vaekit.runs import make_run, override, preset, presets, to_yaml, with_source
+from vaekit.runs import make_run, override_in_order, preset, presets, to_yaml, with_source
 
 
 def presets_command(name: str | None, as_json: bool) -> None:
@@ -40,7 +40,7 @@ def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     from vaekit.runs.build import open_data
 
     tree = preset(data) if data in presets() else {}
-    run, dataset = open_data(make_run(override(with_source(tree, data), settings)))
+    run, dataset = open_data(make_run(override_in_order(with_source(tree, data), settings)))
     schema, likelihood = dataset.schema, run.model.likelihood
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}
     facts = {

@@ -18,7 +18,7 @@ from vaekit.errors import ConfigError
 from vaekit.models import Model
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruction_picture, sample_picture
-from vaekit.runs import Job, Run, make_run, override, preset, presets, read_yaml, stop_signals, with_source
+from vaekit.runs import Job, Run, make_run, override_in_order, preset, presets, read_yaml, stop_signals, with_source
 from vaekit.training import Event, RunFolder
 from vaekit.world import World
 
@@ -102,7 +102,7 @@ def _read_run(arguments: Sequence[str], preset_name: str | None, config: Path | 
     if data:
         place = str(Path(data).resolve()) if Path(data).exists() and data not in names() else data
         tree = with_source(tree, place)
-    return make_run(override(tree, settings))
+    return make_run(override_in_order(tree, settings))
 
 
 def _free_folder(name: str) -> Path:

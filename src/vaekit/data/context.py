@@ -39,7 +39,8 @@ def take_context(source: Source, wanted: tuple[str, ...]) -> Source:
     context = source.values[:, inside].astype(np.float64)
     if not np.isfinite(context).all():
         row, column = map(int, np.argwhere(~np.isfinite(context))[0])
-        raise DataError(f"{source.place((row, inside[column]))} is {context[row, column]}: a context must be finite")
+        place, value = source.place((row, inside[column])), context[row, column]
+        raise DataError(f"{place} is {value}: a context must be finite: fill it in, or leave out the row or the column")
     return replace(
         source,
         values=np.ascontiguousarray(source.values[:, kept]),

@@ -29,6 +29,7 @@ from vaekit.models.posteriors import FlowPosterior, FullGaussian, Point, Posteri
 from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
 from vaekit.models.quantised import FsqPosterior, VqPosterior
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
+from vaekit.models.spatial_ladder import Spatial
 from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
 from vaekit.models.vae import VAE, Code, Draw, Model
 
@@ -84,6 +85,7 @@ __all__ = [
     "Rescale",
     "Sampler",
     "SoftBernoulli",
+    "Spatial",
     "Standard",
     "StudentT",
     "UniformSphere",

@@ -47,6 +47,10 @@ def simulated_in_blocks(
     block: Callable[[Tensor | None], tuple[Tensor, ...]], n: int, context: Tensor | None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The first n rows of x, and of the latents, of blocks that are drawn one after the other, each for its context."""
+    if n < 0:
+        raise ValueError(f"n is {n}: the number of rows to draw should be at least 0")
+    if context is not None and len(context) != n:
+        raise ValueError(f"the context has {len(context)} rows, and {n} are to be drawn: give one for each of them")
     found = []
     for rows in blocks_of(n):
         drawn = block(None if context is None else filled(context[rows]))

@@ -19,6 +19,7 @@ from vaekit.spec import spec
 from vaekit.world import World
 
 RELOCATED = 32  # codes at most, after one batch
+MOST_CODES = 65536  # of a position
 
 
 class QuantisedHead(DiscreteHead):
@@ -238,6 +239,13 @@ class FsqPosterior(QuantisedHead):
 
     levels: Annotated[tuple[Annotated[int, Field(ge=2, le=1024)], ...], Field(min_length=1, max_length=64)] = (8, 5, 5)
     kind: Literal["fsq"] = "fsq"
+
+    def __post_init__(self) -> None:
+        if math.prod(self.levels) > MOST_CODES:
+            raise ValueError(
+                f"levels are {list(self.levels)}, which make {math.prod(self.levels)} codes of a position, and a prior "
+                f"has a number for each: make it at most {MOST_CODES}, and use more positions (model.latent)"
+            )
 
     def z_shape(self, latent: int) -> Shape:
         return (latent * len(self.levels),)

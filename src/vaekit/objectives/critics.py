@@ -151,7 +151,7 @@ class FeatureGan(Penalty):
         x, decoded = floating(draw.x), draw.px.mean[0]
         distance = 0.5 * (_held(critic, x)[1] - _held(critic, decoded)[1]).square().sum(-1)
         z = torch.stack([latent.z[0].detach(), prior_draw(latent, ctx).detach()])
-        made = ctx.model.decode((z,)).mean.flatten(0, 1)
+        made = ctx.model.decode((z,), draw.context).mean.flatten(0, 1)
         passes = softplus(-_held(critic, made)[0]).unflatten(0, z.shape[:2]).sum(0)
         found_out = softplus(critic(made.detach())[0]).unflatten(0, z.shape[:2]).sum(0)
         told = -softplus(-critic(x)[0]) - found_out

@@ -15,6 +15,7 @@ from vaekit.objectives.terms import StepContext, Terms, check_how_drawn
 from vaekit.spec import spec
 
 Count = Annotated[int, Field(ge=1)]
+LEAST_SHARE = 1e-20
 
 
 @spec
@@ -97,7 +98,11 @@ class Iwae:
         value = self.elbo_share * draw.log_w.mean(0) + (1 - self.elbo_share) * bound
         if torch.is_grad_enabled():
             if isinstance(self.gradient, DoublyReparametrised):
-                _scale_paths(draw.latents, self._path_weights(draw.log_w.detach()))
+                known = draw.log_w.detach()
+                wanted, has = self._shares(known, self.encoder_groups or self.groups, True), self._has(known)
+                if self.encoder_groups:
+                    value = value.detach() + (has * (draw.log_w - known)).sum(0)
+                _scale_paths(draw.latents, wanted / has)
             elif isinstance(self.gradient, Score):
                 signal = self._signal(log_w.detach()).flatten(0, 1)
                 value = value + (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
@@ -120,11 +125,11 @@ class Iwae:
             shares = shares * (self.alpha + order * shares)
         return self.elbo_share / len(log_w) + (1 - self.elbo_share) / groups * shares.flatten(0, 1)
 
-    def _path_weights(self, log_w: Tensor) -> Tensor:
-        """By how much the gradient through each z has to be multiplied: (samples, batch)."""
-        wanted = self._shares(log_w, self.encoder_groups or self.groups, twice=True)
-        has = self._shares(log_w, self.groups, twice=False)
-        return wanted / has.clamp_min(torch.finfo(has.dtype).tiny)
+    def _has(self, log_w: Tensor) -> Tensor:
+        """The weight that each path comes back with. A share too small for the model's gradient is raised where the
+        encoder's bound may have use for it: from 0 no weight would bring it back."""
+        least = LEAST_SHARE if self.encoder_groups else torch.finfo(log_w.dtype).tiny
+        return self._shares(log_w, self.groups, twice=False).clamp_min(least)
 
     def _signal(self, log_w: Tensor) -> Tensor:
         """What each sample (M, K, batch) adds to the value, over what its group is expected to give without it."""

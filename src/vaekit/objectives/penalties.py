@@ -242,7 +242,7 @@ class DecoderSlope(Penalty):
                 if not isinstance(ctx.model, VAE):
                     raise ConfigError("without gradients, decoder_slope needs the model in StepContext(model=)")
                 z = z.detach().requires_grad_()
-                mean = ctx.model.decode((z,)).mean
+                mean = ctx.model.decode((z,), draw.context).mean
             # J^T v is linear in v, and its slope in v, along u, is J u
             v = torch.zeros_like(mean).requires_grad_()
             (back,) = torch.autograd.grad(mean, z, v, create_graph=True)
@@ -265,7 +265,9 @@ def prior_draw(latent: Latent, ctx: StepContext) -> Tensor:
     p = latent.p
     if p is None:
         raise ConfigError("this penalty draws from the prior, and the model's draw does not hold it")
-    noise = ctx.noise if noise_map(p) is not None else None
+    found = noise_map(p)
+    normal = found is not None and found.base is torch.randn  # as the context's noise is; codes take another
+    noise = ctx.noise if normal else None
     return draw_from(p, tuple(latent.z.shape[1:2]) if not p.batch_shape else (), ctx.generator, noise)
 
 

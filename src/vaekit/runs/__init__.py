@@ -1,13 +1,24 @@
 """Run, the one typed tree of settings, and what needs it: train, fit, load."""
 
-from vaekit.runs.config import make_run, override, parse_yaml, preset, presets, read_yaml, to_yaml, with_source
+from vaekit.runs.config import (
+    make_run,
+    override,
+    override_in_order,
+    parse_yaml,
+    preset,
+    presets,
+    read_yaml,
+    to_yaml,
+    with_source,
+)
 from vaekit.runs.job import Job, fit, stop_signals, train
 from vaekit.runs.opened import Opened, load, open_rows, open_run, reopen
 from vaekit.runs.samplers import Sampling, sampling
-from vaekit.runs.tree import ModelSpec, Run
+from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 __all__ = [
     "Job",
+    "LadderSpec",
     "ModelSpec",
     "Opened",
     "Run",
@@ -18,6 +29,7 @@ __all__ = [
     "open_rows",
     "open_run",
     "override",
+    "override_in_order",
     "parse_yaml",
     "preset",
     "presets",

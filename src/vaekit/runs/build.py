@@ -34,7 +34,7 @@ from vaekit.models.families import OverLevels, Shape
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.models.quantised import Codebooks
-from vaekit.objectives import Gradient, Regularised, Switch
+from vaekit.objectives import Gradient, Regularised, StepContext, Switch
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -122,6 +122,19 @@ def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
             return run.objective.build(math.prod(run.model.posterior.z_shape(run.model.latent)), tuple(schema.shape))
         except ValueError as error:
             raise ConfigError(f"objective: {error}") from None
+
+
+@torch.no_grad()
+def check_objective(run: Run, model: VAE | Ladder, data: Dataset) -> None:
+    """Refuse an objective that does not go with the model, which one trial of it on a few rows shows."""
+    some, opponent = data.train.some(2), build_opponent(run, data.schema)
+    x, told = data.train.batch(some, new_generator(run.seed)), data.train.context_of(some)
+    objective = run.objective
+    model.eval()
+    for phase in objective.phases if isinstance(objective, Switch) else (objective,):
+        draw = model.draw(x, phase.samples, context=told, generator=new_generator(run.seed), every=phase.gradient.every)
+        phase(draw, StepContext(model=model, generator=new_generator(run.seed), opponent=opponent))
+    model.train()
 
 
 def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:

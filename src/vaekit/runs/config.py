@@ -18,6 +18,11 @@ from vaekit.runs.tree import Run
 
 Tree = dict[str, Any]
 _RULE = re.compile("it (?:should|must) be(.*)")
+_DROPPED: Any = object()
+_IN_WORDS = {
+    "name": "a folder's name, without slashes",
+    "train.device": "one of auto, cpu, mps, cuda and cuda:0, cuda:1",
+}
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -82,7 +87,13 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
         except yaml.YAMLError:
             raise ConfigError(f"the value in '{assignment}' is not YAML: quote it") from None
         node = tree
-        for key in keys[:-1]:
+        for place, key in enumerate(keys[:-1], 1):
+            if isinstance(items := node.get(key), list):
+                above, whole = (
+                    ".".join(keys[:place]),
+                    yaml.safe_dump(items, default_flow_style=True, sort_keys=False, width=10_000).strip(),
+                )
+                raise ConfigError(f"'{assignment}': {above} is a list, so write it whole, as in {above}='{whole}'")
             if not isinstance(node.get(key), dict):
                 node[key] = {"kind": node[key]} if isinstance(node.get(key), str) else {}
             node = node[key]
@@ -90,6 +101,20 @@ def override(tree: Tree, assignments: Iterable[str]) -> Tree:
             node.clear()
         node[keys[-1]] = value
     return tree
+
+
+def override_in_order(tree: Tree, assignments: Sequence[str]) -> Tree:
+    """As `override`; refuses an assignment that a later one drops by choosing another kind, as ConfigError."""
+    found = override(tree, assignments)
+    for place, earlier in enumerate(assignments):
+        path, node = earlier.partition("=")[0].strip(), found
+        for key in path.split("."):
+            node = node.get(key, _DROPPED) if isinstance(node, dict) else _DROPPED
+        if node is _DROPPED:
+            chosen = [(later.partition("=")[0].strip().removesuffix(".kind"), later) for later in assignments[place:]]
+            later = next(later for above, later in chosen if path.startswith(f"{above}."))
+            raise ConfigError(f"'{later}' comes after '{earlier}' and drops it: write '{later}' first")
+    return found
 
 
 def _default_kind(keys: Sequence[str]) -> str | None:
@@ -160,7 +185,7 @@ def _explain(error: Any, path: str, known: Tree, kinds: Mapping[str, str]) -> st
         return f"{path}.kind is '{ctx['tag']}'{_nearest(str(ctx['tag']), tags)}; it must be one of {', '.join(tags)}"
     if kind in ("missing", "missing_argument"):
         return f"{path} is missing: set {path}=..."
-    if kind == "union_tag_not_found":
+    if kind in ("union_tag_not_found", "model_attributes_type"):
         return f"{path} is {given}: it should be settings with a kind, as in {path}.kind=..."
     if kind == "dataclass_type":
         return f"{path} is {given}: it should be settings, as in {path}.name=value"
@@ -171,6 +196,8 @@ def _explain(error: Any, path: str, known: Tree, kinds: Mapping[str, str]) -> st
         return f"{path} is {given}: it should have {bound} items"
     if kind == "tuple_type":
         return f"{path} is {given}: it should be a list, as in [2, 3] or [a, b]"
+    if kind == "string_pattern_mismatch" and path in _IN_WORDS:
+        return f"{path} is {given}: it should be {_IN_WORDS[path]}"
     rule = error["msg"].split(", unable to parse")[0]
     if not rule.startswith("Input should be "):
         return f"{path} is {given}: {rule[0].lower()}{rule[1:]}"
@@ -188,8 +215,10 @@ def _locate(keys: list[str]) -> tuple[str, Tree, dict[str, str]]:
         settings = {name: hint for member in current for name, hint in _settings(member).items()}
         chosen = [m for m in current if key in (_settings(m) and getattr(m, "kind", ""), getattr(m, "__name__", ""))]
         if chosen and len(current) > 1:
-            others = [member for member in current if member not in chosen]
-            kinds = {name: getattr(m, "kind", "") for m in others for name in _settings(m) if getattr(m, "kind", "")}
+            kinds = {}
+            for other in (member for member in current if member not in chosen and getattr(member, "kind", "")):
+                for name in _settings(other):
+                    kinds[name] = f"{kinds[name]} or {other.kind}" if name in kinds else other.kind
             current = chosen
         elif key in settings:
             path, known, kinds, current = [*path, key], settings, {}, _members(settings[key])

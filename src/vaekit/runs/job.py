@@ -11,7 +11,15 @@ from typing import cast
 from vaekit.data import Dataset
 from vaekit.errors import ModelFileError, VaekitError
 from vaekit.models import VAE, Ladder
-from vaekit.runs.build import build_model, build_opponent, check_memory, choose_device, open_data, start_from_data
+from vaekit.runs.build import (
+    build_model,
+    build_opponent,
+    check_memory,
+    check_objective,
+    choose_device,
+    open_data,
+    start_from_data,
+)
 from vaekit.runs.config import to_yaml
 from vaekit.runs.keeper import Keeper
 from vaekit.runs.opened import read_run, same_data
@@ -40,6 +48,7 @@ class Job:
         check_memory(run, data.schema)
         model = build_model(run, data.schema)
         check_memory(run, data.schema, model)
+        check_objective(run, model, data)
         folder = None
         if run.run_dir and world.leads:
             folder = RunFolder.create(run.run_dir)
