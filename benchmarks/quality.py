@@ -5,10 +5,11 @@
 
 A page that is there already keeps its other parts: each can be measured on its own. MNIST needs its files in
 $VAEKIT_DATA or a network to fetch them, and a quiet machine, because training time is one of the figures. With --runs,
-trained runs are kept there, and what was begun there goes on.
+trained runs and their estimates are kept there, and what was begun there goes on.
 """
 
 import argparse
+import json
 import math
 import statistics
 import tempfile
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facts import mean_and_error, provenance, table
+from vaekit.data import Dataset
 from vaekit.evaluation import Estimate, baseline, evaluate
 from vaekit.models import Conditional
 from vaekit.models.noise import new_generator
@@ -60,9 +62,8 @@ class Measured:
 
 def measure(promise: Promise, seed: int, runs: Path) -> Measured:
     opened = trained(promise.name, seed, runs / f"{promise.name}-{seed}")
-    lines, data, began = list(opened.folder.history()), reopen(opened), time.perf_counter()
-    estimates = evaluate(opened.model, data.test, promise.samples, seed=seed)
-    evaluation = time.perf_counter() - began
+    lines, data = list(opened.folder.history()), reopen(opened)
+    estimates, evaluation = evaluated(opened, data, promise.samples, seed)
     some = data.train.batch(slice(0, min(10_000, len(data.train))), new_generator(seed))
     likelihood = opened.model.likelihood
     assert isinstance(likelihood, Conditional)
@@ -85,6 +86,20 @@ def trained(name: str, seed: int, folder: Path) -> Opened:
         if event.kind == "epoch" and event.epoch % 10 == 0:
             print(f"{folder.name}: epoch {event.epoch} of {event.epochs}", flush=True)
     return open_run(folder)
+
+
+def evaluated(opened: Opened, data: Dataset, samples: int, seed: int) -> tuple[dict[str, Estimate], float]:
+    """The estimates on the test rows, and the seconds they took; from the run's folder where they were made before."""
+    kept = opened.folder.path / f"estimates-{samples}.json"
+    if not kept.exists():
+        print(f"{opened.folder.path.name}: evaluating {len(data.test):,} rows, K = {samples}", flush=True)
+        began = time.perf_counter()
+        found = evaluate(opened.model, data.test, samples, seed=seed)
+        seconds = time.perf_counter() - began
+        estimates = {name: estimate.as_dict() for name, estimate in found.items()}
+        kept.write_text(json.dumps({"seconds": seconds, "estimates": estimates}, indent=1))
+    made = json.loads(kept.read_text())
+    return {name: Estimate(**estimate) for name, estimate in made["estimates"].items()}, made["seconds"]
 
 
 def show(estimate: Estimate) -> str:

