@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vaekit.world import World
 
@@ -21,6 +22,7 @@ def shard(step: nn.Module, world: World) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    convert_conv2d_weight_memory_format(step, torch.contiguous_format)  # no other can be divided
     mesh = init_device_mesh(next(step.parameters()).device.type, (world.size,))
     for module in list(step.modules()):
         network = getattr(module, "network", None)
