@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from facts import paragraph, provenance, table
+from facts import finish, paragraph, provenance, table
 from vaekit.evaluation import Estimate, disentanglement_scores, evaluate
 from vaekit.runs import Job, make_run, override, preset
 
@@ -103,11 +103,7 @@ def main() -> None:
         for name, objective in METHODS.items():
             found[name] += [measure(objective, seed, args.epochs)]
             print(f"{name}, seed {seed}: MIG {found[name][-1]['mig']}", flush=True)
-    text, passed = page(found, args.seeds, time.perf_counter() - began)
-    print(text)
-    if args.write:
-        args.write.write_text(text)
-    raise SystemExit(0 if passed else 1)
+    finish(*page(found, args.seeds, time.perf_counter() - began), args.write)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -58,6 +59,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def paragraph(text: str) -> str:
     """The text in lines of at most 120 characters; its own line breaks count as spaces."""
     return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
+
+
+def finish(page: str, passed: bool, write: Path | None) -> NoReturn:
+    """Print a page of results, write it where that was asked, and exit with 1 where something did not hold."""
+    print(page)
+    if write:
+        write.write_text(page)
+    raise SystemExit(0 if passed else 1)
 
 
 def put_into(page: Path, name: str, text: str) -> None:

@@ -95,7 +95,8 @@ def evaluated(opened: Opened, data: Dataset, samples: int, seed: int) -> tuple[d
     if not kept.exists():
         print(f"{opened.folder.path.name}: evaluating {len(data.test):,} rows, K = {samples}", flush=True)
         began = time.perf_counter()
-        found = evaluate(opened.model, data.test, samples, seed=seed)
+        blocks = opened.folder.path / f"blocks-{samples}"
+        found = evaluate(opened.model, data.test, samples, seed=seed, keep=blocks)
         seconds = time.perf_counter() - began
         estimates = {name: estimate.as_dict() for name, estimate in found.items()}
         kept.write_text(json.dumps({"seconds": seconds, "estimates": estimates}, indent=1))

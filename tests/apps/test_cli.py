@@ -1,5 +1,6 @@
 """Every verb, from the words of the command line to its files."""
 
+import inspect
 import json
 import re
 import shutil
@@ -11,6 +12,8 @@ import yaml
 from PIL import Image
 from pyarrow import parquet
 from tiny import TINY
+
+from vaekit.apps.cli import app
 
 
 def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
@@ -232,3 +235,10 @@ def test_codes_in_parquet_decode_like_those_in_numpy(cli, trained, tmp_path):
     table = parquet.read_table(tmp_path / "codes.parquet")
     assert table.column_names == ["row", "z0", "z1", "z2", "scale0", "scale1", "scale2", "label"]
     assert table["row"].to_pylist() == list(range(180))
+
+
+@pytest.mark.parametrize("verb", sorted(name for name in app if not name.startswith("-")))
+def test_the_help_of_a_verb_says_what_every_option_is_and_has_an_example(verb: str) -> None:
+    for argument in app[verb].assemble_argument_collection(parse_docstring=True):
+        assert argument.parameter.help, f"{verb} {argument.names}"
+    assert f"vaekit {verb}" in inspect.getdoc(app[verb].default_command).partition("Parameters")[0]

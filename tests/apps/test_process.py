@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,26 @@ def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
     assert (tmp_path / "run" / "STATUS").read_text().startswith("interrupted at step")
     evaluated = subprocess.run([*VAEKIT, "evaluate", str(tmp_path / "run"), "--samples", "2"], capture_output=True)
     assert evaluated.returncode == 0
+
+
+def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    words = [*VAEKIT, "evaluate", str(folder), "--json", "--samples"]
+    process = subprocess.Popen([*words, "4000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if list(folder.glob("evaluation-*/*.npz")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "interrupted; the same command goes on from there" in err
+    (kept,) = folder.glob("evaluation-*")
+    before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.npz")}
+    subprocess.run([*words, "3"], check=True, capture_output=True)
+    assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.npz")} == before, "another K is another matter"
+    assert list(folder.glob("evaluation-*")) == [kept]
 
 
 def test_a_reader_that_leaves_early_is_no_error(trained):

@@ -83,6 +83,26 @@ def test_smaller_bounds_are_averages_over_disjoint_groups():
     assert effective_samples(log_w, 2).item() == pytest.approx(one)
 
 
+@pytest.mark.parametrize("measure", [evaluate, bound_curve])
+def test_what_is_kept_of_a_stopped_evaluation_is_not_done_again(measure, tmp_path):
+    truth = story(1)
+    model, x = truth.vae(), rows_of(truth, 250)
+    samples = 5 if measure is evaluate else (1, 5)
+    done = []
+
+    def stop(rows):
+        done.append(rows)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(model, x, samples, keep=tmp_path, progress=stop)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npz", "100.npz"]
+    assert measure(model, x, samples, keep=tmp_path) == measure(model, x, samples)
+    wrong = truth.vae(Stretched(truth, 3.0))
+    assert measure(wrong, x, samples, keep=tmp_path) != measure(wrong, x, samples), "it was read, not computed"
+
+
 def test_bad_numbers_of_samples_are_refused():
     truth = story(1)
     for rows, samples in ((0, (1,)), (3, ()), (3, (5, 0))):

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, Standard
 from vaekit.models import Conv, Mlp
-from vaekit.models.blocks import BLOCK, blocks_of, filled, in_blocks, simulated_in_blocks
+from vaekit.models.blocks import BLOCK, Generative, blocks_of, filled, in_blocks
 from vaekit.models.noise import new_generator
 
 SHAPE = (1, 9, 9)
@@ -83,8 +84,13 @@ def test_blocks_cover_the_rows_and_a_part_is_filled_with_its_last() -> None:
         in_blocks(lambda x: (x,), torch.empty(0, 2))
 
 
+class Zeros(Generative):
+    def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
+        return torch.zeros(BLOCK, 2), torch.zeros(BLOCK, 1)
+
+
 def test_a_simulation_of_rows_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="n is -1"):
-        simulated_in_blocks(lambda context: (torch.zeros(BLOCK, 2),), -1, None)
+        Zeros().simulate(-1)
     with pytest.raises(ValueError, match="the context has 3 rows, and 5 are to be drawn"):
-        simulated_in_blocks(lambda context: (torch.zeros(BLOCK, 2),), 5, torch.zeros(3, 1))
+        Zeros().generate(5, context=torch.zeros(3, 1))

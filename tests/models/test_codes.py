@@ -124,6 +124,17 @@ def test_the_mass_of_a_posterior_is_one_and_its_draws_follow_it(family: Any) -> 
         assert stats.chisquare(counts[likely], expected).pvalue > 1e-4
 
 
+@every_family
+def test_the_mean_and_variance_of_codes_are_those_of_every_z(family: Any) -> None:
+    space = space_of(posterior_of(family))
+    logits = torch.randn(3, space.positions, space.classes, dtype=torch.float64, generator=new_generator(4))
+    p, z = Factorised(logits, space), space.z_of(every_code(space)).double()
+    mass = p.log_prob(z[:, None]).exp()
+    mean = torch.einsum("cb,cs->bs", mass, z)
+    torch.testing.assert_close(p.mean, mean)
+    torch.testing.assert_close(p.variance, torch.einsum("cb,cs->bs", mass, z**2) - mean**2)
+
+
 @every_prior
 @every_family
 def test_the_mass_of_a_prior_is_one_and_its_draws_follow_it(family: Any, prior: Any) -> None:

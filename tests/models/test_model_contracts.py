@@ -222,7 +222,7 @@ def test_a_convolution_refuses_what_is_no_image() -> None:
 def test_the_bias_of_a_convolutional_decoder_is_one_for_each_pixel() -> None:
     image = (2, 5, 7)
     built = Conv(channels=(4,), hidden=8).build((3,), math.prod(image), image)
-    nn.init.zeros_(built.last.weight)
+    nn.init.zeros_(built.stages[-1].convolution.weight)
     with torch.no_grad():
         built.output_bias.copy_(torch.arange(70.0))
     assert built(torch.randn(2, 3)).equal(torch.arange(70.0).expand(2, -1))

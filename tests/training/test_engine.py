@@ -464,3 +464,20 @@ def test_noise_drawn_ahead_is_that_of_the_step_and_of_the_place_in_the_batch():
     for step in (99, 31, 32, 0):
         assert torch.equal(draw(other, slice(10, 30), step), forwards[step][:, 10:30])
     assert len({float(noise[0, 0, 0]) for noise in forwards}) == 100
+
+
+@pytest.mark.parametrize("settings", [Adam(), AdamW(), Adamax()], ids=lambda s: s.kind)
+def test_an_update_does_not_depend_on_how_gradients_lie_in_memory(settings):
+    """As a program returns them: a part of something larger, or channels first for weights that have them last."""
+    weights = [torch.randn(3, 4), torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last)]
+    gradients = [torch.randn(3, 8)[:, :4], torch.randn(4, 3, 2, 2)]
+    found = []
+    for laid_out in (False, True):
+        parameters = [nn.Parameter(w.clone()) for w in weights]
+        update = Updates(settings, parameters)
+        for _ in range(3):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = torch.empty_like(parameter).copy_(gradient) if laid_out else gradient
+            update(0.1)
+        found.append([p.detach() for p in parameters])
+    torch.testing.assert_close(*found)

@@ -46,7 +46,7 @@ def train(
 
     DATA is a name (see `vaekit data`) or a path; a set with a preset of the same name is trained with it.
 
-    Examples:
+    For example:
 
         vaekit train digits
         vaekit train mnist --preset mnist-conv seed=1
@@ -79,7 +79,7 @@ def train(
 def presets(name: str | None = None, /, *, json: Json = False) -> None:
     """List the presets, or print one with every setting written out.
 
-    Examples:
+    For example:
 
         vaekit presets
         vaekit presets tutorial
@@ -88,8 +88,6 @@ def presets(name: str | None = None, /, *, json: Json = False) -> None:
     ----------
     name
         The preset to print.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.listings import presets_command
 
@@ -100,7 +98,7 @@ def presets(name: str | None = None, /, *, json: Json = False) -> None:
 def data(data: str | None = None, /, *settings: str, json: Json = False) -> None:
     """List the data sets that are known by name, or describe one, or a file.
 
-    Examples:
+    For example:
 
         vaekit data
         vaekit data table.csv data.label=species
@@ -111,8 +109,6 @@ def data(data: str | None = None, /, *settings: str, json: Json = False) -> None
         A name or a path.
     settings
         Settings as path=value, as for `vaekit train`.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.listings import data_command
 

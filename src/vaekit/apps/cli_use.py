@@ -5,14 +5,17 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-Json = Annotated[bool, Parameter(name="--json", negative="")]
+Run = Annotated[Path, Parameter(help="The run folder.")]
+Data = Annotated[str | None, Parameter(help="Data to use, by name or path; by default the run's test rows.")]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
-Weights = Literal["best", "last"]
+WEIGHTS = "Weights to use; by default those that the run's settings name."
+Weights = Annotated[Literal["best", "last"] | None, Parameter(help=WEIGHTS)]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "all"]
 
 
 def evaluate(
-    run: Path,
+    run: Run,
     /,
     *,
     suite: Suite | None = None,
@@ -20,13 +23,13 @@ def evaluate(
     data: str | None = None,
     split: Literal["train", "valid", "test"] = "test",
     rows: int | None = None,
-    weights: Weights | None = None,
+    weights: Weights = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:
     """Measure bounds on the log-likelihood, with standard errors, on rows held out from training.
 
-    Examples:
+    For example:
 
         vaekit evaluate runs/digits-1
         vaekit evaluate runs/mnist-1 --samples 500 --json
@@ -35,8 +38,6 @@ def evaluate(
 
     Parameters
     ----------
-    run
-        The run folder.
     suite
         What to measure in place of the usual bounds: likelihood (the bound for K up to --samples, annealed importance
         sampling, bidirectional Monte Carlo); latents (active units, KL by dimension, the aggregate posterior); samples
@@ -50,20 +51,19 @@ def evaluate(
         Rows of the run's own data to use.
     rows
         Use only the first ROWS of them.
-    weights
-        Weights to use; by default those that the run's settings name.
     seed
         Of the noise.
-    json
-        Print one JSON object.
     """
+    from vaekit.apps.asked import Asked
+
+    asked = Asked(run, samples, data, split, rows, weights, seed)
     if suite is not None:
         from vaekit.apps.suites import suite_command
 
-        return suite_command(run, suite, samples, data, split, rows, weights, seed, json)
+        return suite_command(asked, suite, json)
     from vaekit.apps.verbs import evaluate_command
 
-    return evaluate_command(run, samples, data, split, rows, weights, seed, json)
+    return evaluate_command(asked, json)
 
 
 def report(
@@ -74,7 +74,7 @@ def report(
 ) -> None:
     """Write one HTML page with curves, pictures and numbers of a run, or of several side by side.
 
-    Examples:
+    For example:
 
         vaekit report runs/digits-1
         vaekit report runs/tutorial-1 runs/tutorial-score-1 --out ablation.html
@@ -87,8 +87,6 @@ def report(
         The page; by default report.html in the first run's folder.
     samples
         K of the importance-weighted bound.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.verbs import report_command
 
@@ -96,7 +94,7 @@ def report(
 
 
 def sample(
-    run: Path,
+    run: Run,
     /,
     *,
     n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
@@ -106,12 +104,12 @@ def sample(
     temperature: float = 1.0,
     mean: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
-    weights: Weights | None = None,
+    weights: Weights = None,
     json: Json = False,
 ) -> None:
     """Draw new rows from the model: z from the prior or another source, then x from p(x|z).
 
-    Examples:
+    For example:
 
         vaekit sample runs/digits-1 -n 64 --out samples.png
         vaekit sample runs/digits-1 -n 1000 --out samples.npy
@@ -119,8 +117,6 @@ def sample(
 
     Parameters
     ----------
-    run
-        The run folder.
     n
         How many.
     out
@@ -137,10 +133,6 @@ def sample(
         Write the mean of p(x|z) in place of a draw from it.
     seed
         Of the draw.
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.sampling import sample_command
 
@@ -148,48 +140,38 @@ def sample(
 
 
 def reconstruct(
-    run: Path,
-    data: str | None = None,
+    run: Run,
+    data: Data = None,
     /,
     *,
     out: Out,
     n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
-    weights: Weights | None = None,
+    weights: Weights = None,
     json: Json = False,
 ) -> None:
     """Encode rows and decode them again: the mean of q(z|x), then the mean of p(x|z).
 
-    Examples:
+    For example:
 
         vaekit reconstruct runs/digits-1 --out pairs.png
         vaekit reconstruct runs/digits-1 other.npy --out reconstructions.npy
 
     Parameters
     ----------
-    run
-        The run folder.
-    data
-        Data to use, by name or path; by default the run's test rows.
     out
         File to write: .png (originals over reconstructions), .npy, .npz or .csv.
     n
         How many rows; by default 16 for a picture, and all for a file of numbers.
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.verbs import reconstruct_command
 
     reconstruct_command(run, data, out, n, weights, json)
 
 
-def encode(
-    run: Path, data: str | None = None, /, *, out: Out, weights: Weights | None = None, json: Json = False
-) -> None:
+def encode(run: Run, data: Data = None, /, *, out: Out, weights: Weights = None, json: Json = False) -> None:
     """Write the code of each row: mean and standard deviation of q(z|x), and the label where there is one.
 
-    Examples:
+    For example:
 
         vaekit encode runs/digits-1 --out codes.npz
         vaekit encode runs/digits-1 other.csv --out codes.csv
@@ -197,17 +179,9 @@ def encode(
 
     Parameters
     ----------
-    run
-        The run folder.
-    data
-        Data to use, by name or path; by default the run's test rows.
     out
         File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or .parquet
         (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.codes import encode_command
 
@@ -215,36 +189,30 @@ def encode(
 
 
 def decode(
-    run: Path,
+    run: Run,
     latents: Path,
     /,
     *,
     out: Out,
     label: str | None = None,
-    weights: Weights | None = None,
+    weights: Weights = None,
     json: Json = False,
 ) -> None:
     """Write the mean of p(x|z) for each z in a file.
 
-    Examples:
+    For example:
 
         vaekit decode runs/digits-1 codes.npz --out decoded.png
         vaekit decode runs/labels-1 codes.npz --label 7 --out sevens.png
 
     Parameters
     ----------
-    run
-        The run folder.
     latents
         z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ...).
     out
         File to write: .png, .npy, .npz or .csv.
     label
         What a model trained with data.context=label is told; by default the label that the file has for each z.
-    weights
-        Weights to use.
-    json
-        Print one JSON object.
     """
     from vaekit.apps.verbs import decode_command
 

@@ -13,13 +13,14 @@ import pyarrow
 import torch
 from pyarrow import csv, parquet
 
+from vaekit.apps.asked import open_on_device
 from vaekit.apps.output import ARRAYS, check_out, progress, say_done, write_array
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError
 from vaekit.models import Model
 from vaekit.models.blocks import BLOCK, in_blocks
 from vaekit.models.codes import centre
-from vaekit.runs import Opened, open_rows, open_run
+from vaekit.runs import Opened, open_rows
 from vaekit.world import World
 
 AT_A_TIME = 4 * BLOCK  # rows read and shown to the model
@@ -47,15 +48,6 @@ def encode_command(folder: Path, data: str | None, out: Path, weights: str | Non
     world.wait()
     if world.leads:
         say_done(as_json, out, len(rows), f"q(z|x), {sum(map(math.prod, opened.latent_shapes))} latents")
-
-
-def open_on_device(folder: Path, weights: str | None) -> tuple[Opened, torch.device]:
-    """A run and the device that its model is now on."""
-    opened = open_run(folder, weights)
-    use_gpu = torch.cuda.is_available() and opened.run.train.device != "cpu"
-    device = torch.device(f"cuda:{World.join().local}" if use_gpu else "cpu")
-    opened.model.to(device).requires_grad_(False)
-    return opened, device
 
 
 def read_latents(path: Path, size: int) -> np.ndarray:

@@ -24,8 +24,8 @@ def main(tokens: list[str] | None = None) -> None:
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
-    except KeyboardInterrupt:
-        code = _complain("interrupted", 130)
+    except KeyboardInterrupt as interrupt:
+        code = _complain(str(interrupt) or "interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaekit.apps.codes import AT_A_TIME, open_on_device
+from vaekit.apps.asked import alone, at_least, open_on_device
+from vaekit.apps.codes import AT_A_TIME
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done
 from vaekit.apps.telling import context_for
-from vaekit.apps.verbs import alone, at_least, write_x
+from vaekit.apps.verbs import write_x
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 from vaekit.report.pictures import told_in_words

@@ -6,19 +6,16 @@ and under `all` it is listed with the reason.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 
-from vaekit.apps.codes import open_on_device
+from vaekit.apps.asked import Asked, alone
 from vaekit.apps.output import print_json, progress
 from vaekit.apps.sampling import SAMPLERS
-from vaekit.apps.tables import cross_tables, facts_of, numbers_table, print_facts, print_kl, print_warnings
-from vaekit.apps.verbs import alone, at_least, check_samples
+from vaekit.apps.tables import cross_tables, numbers_table, print_facts, print_kl, print_warnings
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError, VaekitError
 from vaekit.evaluation import (
@@ -39,7 +36,7 @@ from vaekit.evaluation import (
     sample_quality,
 )
 from vaekit.models.noise import Purpose, new_generator
-from vaekit.runs import Opened, open_rows, reopen, sampling
+from vaekit.runs import sampling
 
 ANNEALING = Annealing()
 ANNEALED_ROWS = 100  # of AIS, and simulated for BDMC
@@ -50,27 +47,6 @@ Estimates = dict[str, Estimate]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A run, the rows to measure on, and how."""
-
-    opened: Opened
-    held: Rows | StreamedRows
-    split: str | None  # of the run's own data; None for other data
-    samples: int
-    seed: int
-
-    @cached_property
-    def train(self) -> Rows | StreamedRows:
-        """The rows that the model was trained on."""
-        return reopen(self.opened).train.to(self.held.device)
-
-    @property
-    def told_labels(self) -> bool:
-        context = self.opened.schema.context
-        return context is not None and context.kind == "label"
-
-
-@dataclass(frozen=True)
 class Section:
     """What a suite found. about: how, in one line."""
 
@@ -78,26 +54,9 @@ class Section:
     about: str = ""
 
 
-def suite_command(
-    folder: Path,
-    suite: str,
-    samples: int,
-    data: str | None,
-    split: str,
-    rows: int | None,
-    weights: str | None,
-    seed: int,
-    as_json: bool,
-) -> None:
+def suite_command(asked: Asked, suite: str, as_json: bool) -> None:
     alone(f"evaluate --suite {suite}")
-    check_samples(samples)
-    at_least(1, rows=rows)
-    at_least(0, seed=seed)
-    opened, device = open_on_device(folder, weights)
-    held = (open_rows(opened, data) if data else getattr(reopen(opened), split)).to(device)
-    held = held if rows is None else held.take(rows)
-    asked = Asked(opened, held, None if data else split, samples, seed)
-    facts = facts_of(folder, opened, data, split, len(held), samples, seed)
+    facts = asked.facts
     console = Console(highlight=False, quiet=as_json)
     found: dict[str, Estimates] = {}
     refused: dict[str, str] = {}
@@ -123,8 +82,8 @@ def likelihood(asked: Asked) -> Section:
     """Bounds on ln p(x) from below at several K, by annealing, and how far the latter may be off."""
     model, held = asked.opened.model, asked.held
     counts = tuple(sorted({10**power for power in range(7) if 10**power < asked.samples} | {asked.samples}))
-    with progress("importance-weighted bound", len(held)) as advance:
-        curve = bound_curve(model, held, counts, seed=asked.seed, progress=advance)
+    with asked.keeping("curve") as keep, progress("importance-weighted bound", len(held)) as advance:
+        curve = bound_curve(model, held, counts, seed=asked.seed, progress=advance, keep=keep)
     found = {f"bound_{point.samples}": point.bound for point in curve}
     found |= {f"effective_samples_of_{point.samples}": point.effective_samples for point in curve if point.samples > 1}
     few, context = _spread(held, ANNEALED_ROWS, asked.seed)
@@ -172,7 +131,7 @@ def samples(asked: Asked) -> Section:
     with progress("features to compare in", None):
         features = choose_features(asked.train, seed)
     sources: dict[str, Callable[[], torch.Tensor]] = {}
-    if asked.split != "train" and len(asked.train) >= n:
+    if not asked.on_training_rows and len(asked.train) >= n:
         noise = new_generator(seed, Purpose.BINARISE, device=device)
         sources["training_rows"] = lambda: asked.train.batch(asked.train.some(n), noise)
     for name, sampler in SAMPLERS.items():
@@ -208,7 +167,7 @@ def representation_of(asked: Asked) -> Section:
             "codes of a model trained with data.context=label are made from the label, so to read it off them says "
             "nothing: train a model without it"
         )
-    if asked.split == "train":
+    if asked.on_training_rows:
         raise ConfigError(
             "probes are fitted to the training rows, so these cannot test them: use --split valid or test"
         )

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,25 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from vaekit.evaluation import Estimate
-from vaekit.runs import Opened
 
 LISTED = 64  # KL of dimensions, the largest
 NAMED = 3  # estimates that one warning names
-
-
-def facts_of(
-    folder: Path, opened: Opened, data: str | None, split: str, rows: int, samples: int, seed: int
-) -> dict[str, Any]:
-    """What was measured on, as JSON has it beside the estimates."""
-    return {
-        "run": str(folder),
-        "data": data or f"{opened.schema.name}, {split} rows",
-        "protocol": opened.schema.protocol,
-        "rows": rows,
-        "samples": samples,
-        "seed": seed,
-        "weights": opened.weights,
-    }
 
 
 def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool = True) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from vaekit.apps.codes import AT_A_TIME, open_on_device, read_latents
+from vaekit.apps.asked import Asked, alone, at_least, check_samples, open_on_device
+from vaekit.apps.codes import AT_A_TIME, read_latents
 from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done, write_array
-from vaekit.apps.tables import facts_of, numbers_table, print_facts, print_kl, print_warnings
+from vaekit.apps.tables import numbers_table, print_facts, print_kl, print_warnings
 from vaekit.apps.telling import context_of_latents
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
@@ -19,48 +20,28 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture, write_report
 from vaekit.report.pictures import reconstructed_at
-from vaekit.runs import Opened, open_rows, reopen
+from vaekit.runs import Opened, open_rows
 from vaekit.world import World
 
-MOST_SAMPLES = 1_000_000  # K; their weights for a block of 100 rows take 800 MB
 
-
-def evaluate_command(
-    folder: Path,
-    samples: int,
-    data: str | None,
-    split: str,
-    rows: int | None,
-    weights: str | None,
-    seed: int,
-    as_json: bool,
-) -> None:
-    check_samples(samples)
-    at_least(1, rows=rows)
-    at_least(0, seed=seed)
-    opened, device = open_on_device(folder, weights)
-    world = World.join()
-    dataset = None if data else reopen(opened)
-    held = (open_rows(opened, data) if dataset is None else getattr(dataset, split)).to(device)
-    held = held if rows is None else held.take(rows)
-    with progress("evaluating", len(held) // world.size) as advance:
-        estimates = evaluate(opened.model, held, samples, seed=seed, progress=advance, world=world)
-    likelihood = opened.model.likelihood
-    if dataset is not None and isinstance(likelihood, Conditional):
-        train = dataset.train.to(device)
-        few = train.batch(train.some(10_000), new_generator(seed, Purpose.BINARISE, 1, device=device))
-        estimates["baseline"] = baseline(likelihood, few, held, seed, world)
-    kl = kl_per_dimension(opened.model, held, world=world)
+def evaluate_command(asked: Asked, as_json: bool) -> None:
+    model, held, seed, world = asked.opened.model, asked.held, asked.seed, World.join()
+    with asked.keeping("evaluation") as keep, progress("evaluating", len(held) // world.size) as advance:
+        estimates = evaluate(model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep)
+    if asked.data is None and isinstance(model.likelihood, Conditional):
+        noise = new_generator(seed, Purpose.BINARISE, 1, device=asked.device)
+        few = asked.train.batch(asked.train.some(10_000), noise)
+        estimates["baseline"] = baseline(model.likelihood, few, held, seed, world)
+    kl = kl_per_dimension(model, held, world=world)
     if not world.leads:
         return None
-    facts = facts_of(folder, opened, data, split, len(held), samples, seed)
     if as_json:
         nothing = Estimate(None, 0.0, len(held), "nats", "the KL of single dimensions has no closed form").as_dict()
         by_dimension = nothing if kl is None else [estimate.as_dict() for estimate in kl]
         plain = {name: estimate.as_dict() for name, estimate in estimates.items()}
-        return print_json({**plain, "kl_per_dimension": by_dimension, **facts})
+        return print_json({**plain, "kl_per_dimension": by_dimension, **asked.facts})
     console = Console(highlight=False)
-    print_facts(console, facts)
+    print_facts(console, asked.facts)
     console.print(numbers_table(estimates))
     if kl is not None:
         print_kl(console, kl)
@@ -140,24 +121,3 @@ def write_x(out: Path, opened: Opened, x: np.ndarray, caption: str = "") -> None
         (captioned(picture, caption) if caption else picture).save(out)
     else:
         write_array(out, {"x": opened.schema.to_stored(x)}, opened.schema.columns)
-
-
-def alone(verb: str) -> None:
-    """Refuse several processes."""
-    size = World.join().size
-    if size > 1:
-        raise ConfigError(f"`vaekit {verb}` works in one process, and torchrun has started {size}: leave torchrun out")
-
-
-def check_samples(samples: int) -> None:
-    """Refuse a K that is no number of samples, or that no memory holds the weights of."""
-    at_least(1, samples=samples)
-    if samples > MOST_SAMPLES:
-        raise ConfigError(f"--samples is {samples}: it should be at most {MOST_SAMPLES}")
-
-
-def at_least(least: int, **numbers: int | None) -> None:
-    """Refuse options, by name, that are smaller."""
-    for name, number in numbers.items():
-        if number is not None and number < least:
-            raise ConfigError(f"--{name} is {number}: it should be at least {least}")

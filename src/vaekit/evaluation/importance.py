@@ -2,13 +2,23 @@
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.evaluation.blocks import Blocks, Data
-from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
+from vaekit.evaluation.checks import (
+    NO_DENSITY,
+    Progress,
+    check_finite,
+    checked,
+    draw_of_first,
+    joined,
+    kept,
+    score_warning,
+)
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
@@ -35,6 +45,7 @@ def bound_curve(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
+    keep: Path | None = None,
 ) -> tuple[BoundAt, ...]:
     """The importance-weighted bound on ln p(x) at several numbers of samples K, all from the same draws.
 
@@ -46,7 +57,7 @@ def bound_curve(
         model: a VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
         samples: every K, in any order; the cost is that of the largest.
-        seed, context, progress, world: see `evaluate`.
+        seed, context, progress, world, keep: see `evaluate`.
 
     Returns:
         A point for each K, in the order asked for; of a posterior that is a point, each without values.
@@ -64,7 +75,7 @@ def bound_curve(
         log_w, *_ = weigh(model, x, part, generator, max(samples))
         return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
 
-    found = blocks.map(checked(model, bounds_of, progress))
+    found = blocks.map(checked(model, kept(bounds_of, keep), progress))
     draw = draw_of_first(model, blocks)
     if not draw.has_bound:
         nats, share = (Estimate(None, 0.0, len(data), unit, NO_DENSITY) for unit in ("nats", "of K"))

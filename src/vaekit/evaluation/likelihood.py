@@ -5,6 +5,7 @@ Everything is computed in `Blocks` of rows, each with noise of its own keyed by 
 
 import copy
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from vaekit.evaluation.checks import (
     checked,
     draw_of_first,
     joined,
+    kept,
     score_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
@@ -41,6 +43,7 @@ def evaluate(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
+    keep: Path | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
 
@@ -63,6 +66,8 @@ def evaluate(
         context: (rows, width), if the model takes one and the data does not bring it.
         progress: called with the number of rows done since the last call.
         world: processes that divide the rows; each gets the same result, whatever their number.
+        keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped.
+            It must be of this model and data, and of these samples and this seed.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -75,7 +80,7 @@ def evaluate(
         log_w, log_px, rate = weigh(model, x, part, generator, samples)
         return log_px, rate, weighted_bound(log_w, samples), effective_samples(log_w, samples)
 
-    log_px, rate, bound, ess = blocks.map(checked(model, bounds_of, progress))
+    log_px, rate, bound, ess = blocks.map(checked(model, kept(bounds_of, keep), progress))
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
     score = score_warning(draw.px)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.models.counts import log_rising
+from vaekit.models.distributions import Unchecked
 from vaekit.models.families import OverLevels, Shape, parameters, soft_bound
 from vaekit.models.starts import climbed, shares_of_levels
 from vaekit.spec import spec
@@ -63,16 +64,12 @@ class BetaBinomial(OverLevels):
         return climbed(score, torch.cat([mean.logit(), concentration.log()]), ROUNDS)
 
 
-class BetaBinomialByMean(Distribution):
+class BetaBinomialByMean(Unchecked):
     """Of `count` draws, by the logit of their mean share and ln (alpha + beta), (*batch) each."""
 
     def __init__(self, logits: Tensor, log_concentration: Tensor, count: int):
         self.logits, self.log_concentration, self.count = logits, log_concentration, count
-        super().__init__(logits.shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(logits.shape)
 
     @property
     def support(self) -> constraints.Constraint:

@@ -6,6 +6,7 @@ widths of the layers are multiples of 8; a product with at most 8 columns of oth
 row in memory, which its place decides.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 import torch
@@ -42,18 +43,35 @@ def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Te
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
-@torch.no_grad()
-def simulated_in_blocks(
-    block: Callable[[Tensor | None], tuple[Tensor, ...]], n: int, context: Tensor | None
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The first n rows of x, and of the latents, of blocks that are drawn one after the other, each for its context."""
-    if n < 0:
-        raise ValueError(f"n is {n}: the number of rows to draw should be at least 0")
-    if context is not None and len(context) != n:
-        raise ValueError(f"the context has {len(context)} rows, and {n} are to be drawn: give one for each of them")
-    found = []
-    for rows in blocks_of(n):
-        drawn = block(None if context is None else filled(context[rows]))
-        found += [[part[: rows.stop - rows.start] for part in drawn]]
-    x, *latents = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return x, tuple(latents)
+class Generative(ABC):
+    """A model that draws new rows. Abstract."""
+
+    @abstractmethod
+    def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
+        """BLOCK rows of x, and of each group of the latents that they come from: see `simulate`."""
+
+    def generate(
+        self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
+    ) -> Tensor:
+        """x (n, *data) from the model: see `simulate`."""
+        return self.simulate(n, generator=generator, mean=mean, context=context)[0]
+
+    @torch.no_grad()
+    def simulate(
+        self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x (n, *data) and the latents (z_1, ..., z_L) that it comes from, (n, *event) each: z from the prior, then a
+        draw of p(x|z), or its mean if `mean`.
+
+        In blocks of one fixed shape, noise included: the first rows of many are those of few, to the last bit.
+        """
+        if n < 0:
+            raise ValueError(f"n is {n}: the number of rows to draw should be at least 0")
+        if context is not None and len(context) != n:
+            raise ValueError(f"the context has {len(context)} rows, and {n} are to be drawn: give one for each of them")
+        found = []
+        for rows in blocks_of(n):
+            drawn = self.new_block(None if context is None else filled(context[rows]), generator, mean)
+            found += [[part[: rows.stop - rows.start] for part in drawn]]
+        x, *latents = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return x, tuple(latents)

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from vaekit.models.codes import CodeSpace, Factorised, gumbel
 from vaekit.models.conditional import Conditional
 from vaekit.models.discrete import DiscreteHead
+from vaekit.models.distributions import Unchecked
 from vaekit.models.families import Shape
 from vaekit.spec import spec
 
@@ -149,7 +150,7 @@ class CausalBlock(nn.Module):
         return h + self.layers(self.between(h))
 
 
-class Autoregressive(Distribution):
+class Autoregressive(Unchecked):
     """p(z) of `AutoregressivePrior`.
 
     like: a tensor on its device, of its type.
@@ -161,11 +162,7 @@ class Autoregressive(Distribution):
     def __init__(self, network: AutoregressivePrior, space: CodeSpace, like: Tensor, told: Tensor | None = None):
         self.network, self.space, self.like, self.told = network, space, like, told
         size = space.z_of(torch.zeros(space.positions, dtype=torch.int64, device=like.device)).shape
-        super().__init__(torch.Size() if told is None else told.shape[:-1], size, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(torch.Size() if told is None else told.shape[:-1], size)
 
     @property
     def noise_shape(self) -> torch.Size:

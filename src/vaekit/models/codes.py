@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
+from vaekit.models.distributions import Unchecked
+
 MOST_ENUMERATED = 4096  # values of z that are worth decoding for each row
 
 
@@ -35,6 +37,10 @@ class CodeSpace(Protocol):
         """(..., positions, classes), of which each row sums to one; linear in z where z may be relaxed."""
         ...
 
+    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
+        """E[z^power], (..., size), of independent codes with these probabilities, (..., positions, classes)."""
+        ...
+
 
 def one_hot(codes: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     """(..., classes). torch's own looks at the codes' values, so a program could not hold it."""
@@ -54,6 +60,9 @@ class OneHot:
     def one_hot(self, z: Tensor) -> Tensor:
         return z.unflatten(-1, (self.positions, self.classes))
 
+    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
+        return probs.flatten(-2)
+
 
 @dataclass(frozen=True)
 class Binary:
@@ -68,6 +77,9 @@ class Binary:
     def one_hot(self, z: Tensor) -> Tensor:
         return torch.stack([1 - z, z], -1)
 
+    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
+        return probs[..., 1]
+
 
 @dataclass(frozen=True)
 class Relaxation:
@@ -80,7 +92,7 @@ class Relaxation:
     straight_through: bool
 
 
-class Factorised(Distribution):
+class Factorised(Unchecked):
     """Codes that are independent of one another: ln p(z) = sum over positions of ln p(code).
 
     With a relaxation, samples are smooth, and `log_prob` is the same sum made linear in z: no density of the smooth z.
@@ -96,15 +108,11 @@ class Factorised(Distribution):
         self.log_probs = logits.log_softmax(-1)
         self.space, self.even, self.relaxation = space, even, relaxation
         size = space.z_of(torch.zeros(space.positions, dtype=torch.int64, device=logits.device)).shape
-        super().__init__(logits.shape[:-2], size, validate_args=False)
+        super().__init__(logits.shape[:-2], size)
 
     @property
     def has_rsample(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.relaxation is not None
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
 
     @property
     def support(self) -> constraints.Constraint:
@@ -112,12 +120,11 @@ class Factorised(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """Of z written with one-hot vectors or with 0 and 1: the probabilities."""
-        return self._as_z(self.log_probs.exp())
+        return self.space.moment(self.log_probs.exp())
 
     @property
     def variance(self) -> Tensor:
-        return self.mean * (1 - self.mean)
+        return self.space.moment(self.log_probs.exp(), 2) - self.mean.square()
 
     @property
     def mode(self) -> Tensor:
@@ -142,7 +149,7 @@ class Factorised(Distribution):
         hard = self.space.z_of(perturbed.argmax(-1)).to(self.log_probs.dtype)
         if self.relaxation is None or not torch.is_grad_enabled():
             return hard
-        smooth = self._as_z((perturbed / self.relaxation.temperature).softmax(-1))
+        smooth = self.space.moment((perturbed / self.relaxation.temperature).softmax(-1))
         return hard + (smooth - smooth.detach()) if self.relaxation.straight_through else smooth
 
     def every(self) -> Tensor:
@@ -157,13 +164,6 @@ class Factorised(Distribution):
     def expand(self, batch_shape, _instance=None) -> "Factorised":
         shape = (*batch_shape, *self.log_probs.shape[-2:])
         return Factorised(self.log_probs.expand(shape), self.space, self.even, self.relaxation)
-
-    def _as_z(self, weights: Tensor) -> Tensor:
-        if isinstance(self.space, Binary):
-            return weights[..., 1]
-        if isinstance(self.space, OneHot):
-            return weights.flatten(-2)
-        raise NotImplementedError("code vectors have no mean that is one of them")
 
 
 def centre(q: Distribution) -> Tensor:
@@ -189,7 +189,7 @@ def gumbel(uniform: Tensor) -> Tensor:
     return -(-uniform.clamp_min(tiny).log()).clamp_min(tiny).log()
 
 
-class Quantised(Distribution):
+class Quantised(Unchecked):
     """All mass on one z for each row: ln q(z|x) = 0 there.
 
     Args:
@@ -202,11 +202,7 @@ class Quantised(Distribution):
 
     def __init__(self, z: Tensor, space: CodeSpace, penalties: Mapping[str, Tensor] | None = None):
         self.z, self.space, self.penalties = z, space, penalties or {}
-        super().__init__(z.shape[:-1], z.shape[-1:], validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(z.shape[:-1], z.shape[-1:])
 
     @property
     def support(self) -> constraints.Constraint:

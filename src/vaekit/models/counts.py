@@ -9,6 +9,7 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
+from vaekit.models.distributions import Unchecked
 from vaekit.models.families import Head, Shape, floating, parameters, soft_bound
 from vaekit.models.starts import climbed
 from vaekit.spec import spec
@@ -120,16 +121,12 @@ class ZeroInflated(Head):
         return climbed(lambda raw: self(raw).log_prob(seen).mean(), raw, ROUNDS)
 
 
-class NegativeBinomialByMean(Distribution):
+class NegativeBinomialByMean(Unchecked):
     """By its mean m and inverse dispersion r, (*batch) each; right up to large r, where lgamma would cancel."""
 
     def __init__(self, mean: Tensor, inverse_dispersion: Tensor):
         self._mean, self.inverse_dispersion = mean, inverse_dispersion
-        super().__init__(mean.shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(mean.shape)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -156,16 +153,12 @@ class NegativeBinomialByMean(Distribution):
             return torch.poisson(td.Gamma(r, r / mean, validate_args=False).sample())
 
 
-class ZeroInflatedNegativeBinomial(Distribution):
+class ZeroInflatedNegativeBinomial(Unchecked):
     """0 with probability pi, else a draw of the counts: by the counts and the logit of pi, (*batch)."""
 
     def __init__(self, counts: NegativeBinomialByMean, zero_logits: Tensor):
         self.counts, self.zero_logits = counts, zero_logits
-        super().__init__(zero_logits.shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(zero_logits.shape)
 
     @property
     def support(self) -> constraints.Constraint:

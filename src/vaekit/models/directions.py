@@ -12,8 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 from torch.distributions.kl import register_kl
+
+from vaekit.models.distributions import Unchecked
 
 PIECES = 48
 REACH = 12.0  # of the pieces around the mode, in widths of the density
@@ -41,14 +43,14 @@ def log_area(size: int) -> float:
     return math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2)
 
 
-class AroundMean(Distribution):
+class AroundMean(Unchecked):
     """By the mean direction, (*batch, d), and the concentration, (*batch). Abstract."""
 
     has_rsample = True
 
     def __init__(self, loc: Tensor, concentration: Tensor):
         self.loc, self.concentration = loc, concentration
-        super().__init__(concentration.shape, loc.shape[-1:], validate_args=False)
+        super().__init__(concentration.shape, loc.shape[-1:])
         nodes, weights = _legendre(concentration)
         with torch.no_grad():
             mode, width = self.bulk()
@@ -68,10 +70,6 @@ class AroundMean(Distribution):
     @abstractmethod
     def bulk(self) -> tuple[Tensor, Tensor]:
         """The mode of the angle, and the width of its density there, (*batch)."""
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
 
     @property
     def support(self) -> constraints.Constraint:
@@ -188,18 +186,14 @@ class PowerSpherical(AroundMean):
         return 2 * square.sqrt().atan(), curve.rsqrt()
 
 
-class UniformDirection(Distribution):
+class UniformDirection(Unchecked):
     """Uniform over the unit sphere in R^d, by a vector of zeros (*batch, d) that says its size."""
 
     has_rsample = True
 
     def __init__(self, zeros: Tensor):
         self.zeros = zeros
-        super().__init__(zeros.shape[:-1], zeros.shape[-1:], validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(zeros.shape[:-1], zeros.shape[-1:])
 
     @property
     def support(self) -> constraints.Constraint:

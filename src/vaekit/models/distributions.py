@@ -1,5 +1,7 @@
 """Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,17 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
+
+
+class Unchecked(Distribution):
+    """A distribution that leaves it to its maker that its arguments are right. Abstract."""
+
+    def __init__(self, batch_shape: Sequence[int], event_shape: Sequence[int] = ()):
+        super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
+        return {}
 
 
 class Bernoulli(td.Bernoulli):
@@ -116,7 +129,7 @@ class ContinuousBernoulli(Distribution):
         return log_normaliser(mirrored) - mirrored * _mean(mirrored)
 
 
-class Categorical(Distribution):
+class Categorical(Unchecked):
     """Categorical over the levels 0, ..., C-1, whose mean and variance are those of the level.
 
     Unlike torch's, the logits may hold the levels in any dimension (`dim`, negative), so that those of an image need
@@ -126,11 +139,7 @@ class Categorical(Distribution):
     def __init__(self, logits: Tensor, dim: int = -1):
         self.log_probs = logits.log_softmax(dim)
         self.dim = dim
-        super().__init__(_without(logits.shape, dim), validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(_without(logits.shape, dim))
 
     @property
     def support(self) -> constraints.Constraint:
@@ -247,7 +256,7 @@ def _kl_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> 
     return (ours - theirs) * _mean(ours) - log_normaliser(ours) + log_normaliser(theirs)
 
 
-class Delta(Distribution):
+class Delta(Unchecked):
     """All mass on one point, loc (..., size): what an encoder without noise gives.
 
     It has no density. `log_prob` is that of a mass: 0 at the point, minus infinity elsewhere; so ln p(z) - ln q(z) is
@@ -258,11 +267,7 @@ class Delta(Distribution):
 
     def __init__(self, loc: Tensor):
         self.loc = loc
-        super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {"loc": constraints.real_vector}
+        super().__init__(loc.shape[:-1], loc.shape[-1:])
 
     @property
     def support(self) -> constraints.Constraint:

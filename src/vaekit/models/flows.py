@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
+from vaekit.models.distributions import Unchecked
 from vaekit.models.families import independent
 
 Kind = Literal["autoregressive", "coupling", "spline"]
@@ -30,7 +31,7 @@ def zuko() -> ModuleType:
     return imported
 
 
-class Transformed(Distribution):
+class Transformed(Unchecked):
     """Base noise e ~ N(0, I) of R^size through an invertible map: ln p(z) = ln N(e; 0, I) - ln |det dz/de|.
 
     Its mean and variance are those of 256 draws, the same each time.
@@ -42,11 +43,7 @@ class Transformed(Distribution):
 
     def __init__(self, to_noise: Any, base: Distribution):
         self.to_noise, self.base = to_noise, base
-        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(base.batch_shape, base.event_shape)
 
     @property
     def support(self) -> constraints.Constraint:

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from vaekit.models.distributions import Unchecked
 from vaekit.spec import spec
 
 LogJoint = Callable[[Tensor], Tensor]
@@ -61,7 +62,7 @@ class Leapfrog(nn.Module):
         return Refined(q, log_joint, self.log_step_sizes.exp(), self.logit_beta.sigmoid(), self.steps)
 
 
-class Refined(Distribution):
+class Refined(Unchecked):
     """z_K of `Hamiltonian`. Only its own draws can be scored, and it has no mean in closed form.
 
     q: of z_0.  log_joint: z (samples, batch, *event) -> (samples, batch).  step_sizes: (*event).  beta: beta_0, ().
@@ -76,11 +77,7 @@ class Refined(Distribution):
                 f"{tuple(step_sizes.shape)}: they must be the same"
             )
         self.q, self.log_joint, self.step_sizes, self.beta, self.steps = q, log_joint, step_sizes, beta, steps
-        super().__init__(q.batch_shape, q.event_shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(q.batch_shape, q.event_shape)
 
     @property
     def support(self) -> constraints.Constraint:

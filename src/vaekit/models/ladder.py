@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.blocks import BLOCK, simulated_in_blocks
+from vaekit.models.blocks import BLOCK, Generative
 from vaekit.models.conditional import Conditional
 from vaekit.models.drawing import Latent, draw_latent, without_score
 from vaekit.models.noise import draw_from
@@ -50,7 +50,7 @@ class Rung(Protocol):
         ...
 
 
-class Ladder(nn.Module):
+class Ladder(Generative, nn.Module):
     """A variational autoencoder with several groups of latents.
 
     Args:
@@ -153,38 +153,15 @@ class Ladder(nn.Module):
             state = rung.merge(state, z)
         return call_part(self.likelihood, "likelihood", state, context=None).log_prob(x) + log_p
 
-    def generate(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        mean: bool = False,
-        context: Tensor | None = None,
-    ) -> Tensor:
-        """x (n, *data) from the model: see `simulate`."""
-        return self.simulate(n, generator=generator, mean=mean, context=context)[0]
-
-    def simulate(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        mean: bool = False,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x (n, *data) and the latents that it comes from, (n, *event) each; see `VAE.simulate`."""
-
-        def block(context: Tensor | None) -> tuple[Tensor, ...]:
-            p = call_part(self.prior, "prior", context=context)
-            latents = [draw_from(p, () if p.batch_shape else (BLOCK,), generator)]
-            state = _started(self.start, latents[0], context)
-            for rung in self._groups():
-                latents.append(draw_from(rung.prior(state), (), generator))
-                state = rung.merge(state, latents[-1])
-            px = call_part(self.likelihood, "likelihood", state, context=None)
-            return px.mean if mean else draw_from(px, (), generator), *latents
-
-        return simulated_in_blocks(block, n, context)
+    def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
+        p = call_part(self.prior, "prior", context=context)
+        latents = [draw_from(p, () if p.batch_shape else (BLOCK,), generator)]
+        state = _started(self.start, latents[0], context)
+        for rung in self._groups():
+            latents.append(draw_from(rung.prior(state), (), generator))
+            state = rung.merge(state, latents[-1])
+        px = call_part(self.likelihood, "likelihood", state, context=None)
+        return px.mean if mean else draw_from(px, (), generator), *latents
 
     def _groups(self) -> Iterable[Rung]:
         return cast(Iterable[Rung], self.rungs)

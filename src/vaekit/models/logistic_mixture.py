@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.models.distributions import Unchecked
 from vaekit.models.families import OverLevels, Shape, independent, soft_bound, unpack
 from vaekit.models.starts import shares_of_levels
 from vaekit.spec import spec
@@ -95,7 +96,7 @@ class LogisticMixture(OverLevels):
         return packed.movedim(1, 0).flatten()
 
 
-class DiscretisedLogistics(Distribution):
+class DiscretisedLogistics(Unchecked):
     """Of values (*batch), whose last `event_dims` dimensions are one event; see `LogisticMixture`.
 
     The log-density of a value of colours is that given the channels before it, which share its component: they add up
@@ -116,11 +117,7 @@ class DiscretisedLogistics(Distribution):
         self.log_weights = logits.log_softmax(-event_dims - 1)
         self.loc, self.log_scale, self.mix = loc, log_scale, mix
         self.levels, self.dim = levels, -event_dims - 1
-        super().__init__(loc.select(self.dim, 0).shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(loc.select(self.dim, 0).shape)
 
     @property
     def support(self) -> constraints.Constraint:

@@ -77,13 +77,13 @@ class Conv:
 
 @spec
 class ResNet:
-    """`Conv` with residual blocks after each stage (He et al., 2016, arXiv 1603.05027).
+    """`Conv` with residual blocks, after each stage inwards, before each upwards (He et al., 2016, arXiv 1603.05027).
 
     A block is two convolutions, an activation before each, added to what it was given.
 
     Args:
         channels, hidden, activation: see `Conv`.
-        blocks: residual blocks after each stage.
+        blocks: residual blocks at each stage.
     """
 
     channels: Annotated[Widths, Field(min_length=1)] = (32, 64)
@@ -184,31 +184,62 @@ class ConvDecoder(nn.Module):
     def __init__(self, in_features: int, features: int, image: Shape, net: Conv | ResNet, blocks: int):
         super().__init__()
         convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
-        self.sizes = stage_sizes(image, len(net.channels))[::-1]
+        first, *sizes = stage_sizes(image, len(net.channels))[::-1]
         inwards = net.channels[::-1]
-        self.first = (inwards[0], *self.sizes[0])
+        self.first = (inwards[0], *first)
         self.bottom = nn.Sequential(
             Linear(in_features, net.hidden), act(), Linear(net.hidden, math.prod(self.first)), act()
         )
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                *(Residual(convolution, fan_in, net.activation) for _ in range(blocks)),
-                convolution(fan_in, fan_out, 3, padding=1),
-                act(),
-            )
-            for fan_in, fan_out in itertools.pairwise(inwards)
-        )
-        self.outermost = nn.Sequential(*(Residual(convolution, inwards[-1], net.activation) for _ in range(blocks)))
-        self.last = convolution(inwards[-1], features // math.prod(image[1:]), 3, padding=1, bias=False)
+        widths = itertools.pairwise((*inwards, features // math.prod(image[1:])))
+        stages: list[nn.Module] = []
+        for left, (fan_in, fan_out), size in zip(range(len(sizes))[::-1], widths, sizes, strict=True):
+            stages += [Residual(convolution, fan_in, net.activation) for _ in range(blocks)]
+            stages += [Upwards(convolution, fan_in, fan_out, size, bias=left > 0)]
+            stages += [act()] if left else []
+        self.stages = nn.Sequential(*stages)
         self.output_bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, z: Tensor) -> Tensor:
         lead = z.shape[:-1]
-        h = self.bottom(z.reshape(math.prod(lead), z.shape[-1])).unflatten(-1, self.first)
-        for stage, size in zip(self.stages, self.sizes[1:-1], strict=True):
-            h = stage(F.interpolate(h, size=size))
-        h = self.last(self.outermost(F.interpolate(h, size=self.sizes[-1])))
-        return (h.flatten(1) + self.output_bias).reshape(*lead, len(self.output_bias))
+        first = self.bottom(z.reshape(math.prod(lead), z.shape[-1])).unflatten(-1, self.first)
+        raw = self.stages(channels_last(first))
+        return (raw.flatten(1) + self.output_bias).reshape(*lead, len(self.output_bias))
+
+
+class Upwards(nn.Module):
+    """To twice the size: each value repeated, then a convolution; cut to `size`, which may be one less.
+
+    Both at once are a transposed convolution of stride 2, whose kernel sums what meets the copies of one value. It
+    takes two thirds of the time, and half with the way back.
+    """
+
+    def __init__(
+        self,
+        convolution: type[nn.Conv1d] | type[nn.Conv2d],
+        fan_in: int,
+        fan_out: int,
+        size: Shape,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.convolution = convolution(fan_in, fan_out, 3, bias=bias)
+        self.size, self.dims = size, len(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.convolution.weight.transpose(0, 1).flip(*range(2, 2 + self.dims))
+        for dim in range(2, 2 + self.dims):
+            none = torch.zeros_like(kernel.narrow(dim, 0, 1))
+            kernel = torch.cat([kernel, none], dim) + torch.cat([none, kernel], dim)
+        transposed = F.conv_transpose1d if self.dims == 1 else F.conv_transpose2d
+        y = transposed(x, channels_last(kernel), self.convolution.bias, stride=2, padding=1)
+        for dim, side in enumerate(self.size, 2):
+            y = y.narrow(dim, 0, side)
+        return y
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """An image as convolutions take it fastest; what follows keeps to that."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 class Residual(nn.Module):

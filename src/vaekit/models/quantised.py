@@ -142,6 +142,10 @@ class Codebooks(nn.Module, QuantisedHead):
     def one_hot(self, z: Tensor) -> Tensor:
         return one_hot(self.codes_of(z), self.classes, z.dtype)
 
+    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
+        by_level = probs.unflatten(-2, (self.latent, self.settings.depth))
+        return torch.einsum("...lc,lcd->...ld", by_level, self.vectors**power).flatten(-3)
+
     @torch.no_grad()
     def start_from(self, raw: Tensor, generator: torch.Generator) -> None:
         """Set the code vectors to some of the encoder's, from its raw numbers (n, features)."""
@@ -281,6 +285,10 @@ class Grid:
 
     def one_hot(self, z: Tensor) -> Tensor:
         return one_hot(self.codes_of(z), self.classes, z.dtype)
+
+    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
+        points = Grid(1, self.levels).z_of(torch.arange(self.classes, device=probs.device).unsqueeze(-1))
+        return (probs @ points.to(probs.dtype) ** power).flatten(-2)
 
     def _steps(self, bounded: Tensor) -> Tensor:
         levels, _ = self._numbers(bounded)

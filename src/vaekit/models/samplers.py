@@ -16,7 +16,7 @@ from torch.distributions import Distribution, constraints
 
 from vaekit.errors import ConfigError
 from vaekit.models.codes import Quantised
-from vaekit.models.distributions import in_words, support_of
+from vaekit.models.distributions import Unchecked, in_words, support_of
 from vaekit.models.families import independent
 from vaekit.models.fitting import fit_network, seeded
 from vaekit.models.flows import FlowNetwork, Kind, Transformed, Transforms, Widths, zuko
@@ -28,7 +28,7 @@ from vaekit.spec import by_kind, spec
 Posterior = Callable[[Tensor], Distribution]
 
 
-class AggregatedPosterior(Distribution):
+class AggregatedPosterior(Unchecked):
     """q(z) = (1/N) sum_n q(z|x_n) over training rows: a row at random, then z from its posterior. No density.
 
     posterior: q(z|x) of a batch.
@@ -38,11 +38,7 @@ class AggregatedPosterior(Distribution):
 
     def __init__(self, posterior: Posterior, take: Callable[[Tensor], Tensor], rows: int):
         self.posterior, self.take, self.rows = posterior, take, rows
-        super().__init__(Size(), posterior(take(torch.zeros(1, dtype=torch.int64))).event_shape, validate_args=False)
-
-    @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:
-        return {}
+        super().__init__(Size(), posterior(take(torch.zeros(1, dtype=torch.int64))).event_shape)
 
     def sample(self, sample_shape=()) -> Tensor:
         shape = Size(sample_shape)

@@ -5,7 +5,6 @@ import math
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -14,7 +13,17 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.context import with_context
 from vaekit.models.families import Gaussian, Head, Shape
 from vaekit.models.ladder import Ladder
-from vaekit.models.networks import Activation, Linear, Residual, Width, Widths, non_linearity, stage_sizes
+from vaekit.models.networks import (
+    Activation,
+    Linear,
+    Residual,
+    Upwards,
+    Width,
+    Widths,
+    channels_last,
+    non_linearity,
+    stage_sizes,
+)
 from vaekit.models.precision import run_network
 from vaekit.models.priors import Prior
 from vaekit.spec import spec
@@ -92,7 +101,7 @@ class Spatial:
         for number in range(innermost, -1, -1):
             channels = self.channels[number]
             if number < innermost:
-                rising.append(Upwards(self.channels[number + 1], channels, sizes[number + 1]))
+                rising.append(Upwards(nn.Conv2d, self.channels[number + 1], channels, sizes[number + 1]))
             for _ in range(self.groups[number]):
                 rising = [self.stage(channels)]
                 groups.append((channels, rising))
@@ -170,25 +179,14 @@ class SpatialRung(nn.Module):
         return nn.Sequential(non_linearity(net.activation), nn.Conv2d(channels, 2 * net.depth, 3, padding=1))
 
 
-class Upwards(nn.Module):
-    """From one resolution to the next."""
-
-    def __init__(self, channels: int, out: int, size: Shape):
-        super().__init__()
-        self.size, self.convolution = size, nn.Conv2d(channels, out, 3, padding=1)
-
-    def forward(self, state: Tensor) -> Tensor:
-        return self.convolution(F.interpolate(state, size=self.size))
-
-
 class ToPixels(nn.Module):
     """From the last state, (..., channels, height, width), to the raw numbers of p(x|z), each pixel with its bias."""
 
     def __init__(self, net: Spatial, features: int, image: Shape):
         super().__init__()
-        self.size, act = image[1:], non_linearity(net.activation)
-        last = nn.Conv2d(net.channels[0], features // math.prod(self.size), 3, padding=1, bias=False)
-        self.layers = Leading(nn.Sequential(act, nn.Upsample(size=self.size), last, nn.Flatten()), 3)
+        size, act = image[1:], non_linearity(net.activation)
+        last = Upwards(nn.Conv2d, net.channels[0], features // math.prod(size), size, bias=False)
+        self.layers = Leading(nn.Sequential(act, last, nn.Flatten()), 3)
         self.output_bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, state: Tensor) -> Tensor:
@@ -204,7 +202,7 @@ class Leading(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: -self.dims]
-        y = self.network(x.reshape(math.prod(lead), *x.shape[-self.dims :]))
+        y = channels_last(self.network(x.reshape(math.prod(lead), *x.shape[-self.dims :])))
         return y.reshape(*lead, *y.shape[1:])
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.blocks import BLOCK, simulated_in_blocks
+from vaekit.models.blocks import BLOCK, Generative
 from vaekit.models.conditional import Conditional
 from vaekit.models.drawing import Latent, PerSample, draw_latent, every_latent
 from vaekit.models.noise import draw_from
@@ -117,7 +117,7 @@ class Model(Protocol):
     ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
 
 
-class VAE(nn.Module):
+class VAE(Generative, nn.Module):
     """A variational autoencoder with one group of latents.
 
     Args:
@@ -216,38 +216,11 @@ class VAE(nn.Module):
         p = call_part(self.prior, "prior", context=context)
         return self.decode(latents, context).log_prob(x) + p.log_prob(latents[0])
 
-    def generate(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        mean: bool = False,
-        context: Tensor | None = None,
-    ) -> Tensor:
-        """x (n, *data) from the model: see `simulate`."""
-        return self.simulate(n, generator=generator, mean=mean, context=context)[0]
-
-    def simulate(
-        self,
-        n: int,
-        *,
-        generator: torch.Generator | None = None,
-        mean: bool = False,
-        context: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x (n, *data) and the latents (z,) that it comes from, z (n, *event): z from the prior, then a draw of
-        p(x|z), or its mean if `mean`.
-
-        In blocks of one fixed shape, noise included: the first rows of many are those of few, to the last bit.
-        """
-
-        def block(context: Tensor | None) -> tuple[Tensor, ...]:
-            p = call_part(self.prior, "prior", context=context)
-            z = draw_from(p, () if p.batch_shape else (BLOCK,), generator)
-            px = self.decode((z,), context)
-            return px.mean if mean else draw_from(px, (), generator), z
-
-        return simulated_in_blocks(block, n, context)
+    def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
+        p = call_part(self.prior, "prior", context=context)
+        z = draw_from(p, () if p.batch_shape else (BLOCK,), generator)
+        px = self.decode((z,), context)
+        return px.mean if mean else draw_from(px, (), generator), z
 
 
 def check_samples(samples: int) -> None:

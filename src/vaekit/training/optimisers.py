@@ -45,7 +45,7 @@ class Updates:
         for parameter in self.parameters:
             if parameter.grad is not None:
                 trained += [parameter]
-                gradients += [parameter.grad]
+                gradients += [_laid_out_as(parameter, parameter.grad)]
                 states += [self.state.get(parameter) or self._start(parameter)]
         means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", self.second, "step"))
         (beta1, beta2), eps = chosen.betas, chosen.eps
@@ -87,3 +87,9 @@ class Updates:
             self.second: torch.zeros_like(parameter),
         }
         return self.state[parameter]
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with its numbers in memory as the parameter's are: on a CPU the fused rules read both alike, and
+    take no notice of strides. (What autograd accumulates is so; what a program returns need not be.)"""
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)

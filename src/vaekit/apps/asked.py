@@ -1,0 +1,141 @@
+"""What a verb was asked, checked before anything else is done."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaekit.data import Dataset, Rows, StreamedRows
+from vaekit.errors import ConfigError
+from vaekit.runs import Opened, open_rows, open_run, reopen
+from vaekit.world import World
+
+MOST_SAMPLES = 1_000_000  # K; their weights for a block of 100 rows take 800 MB
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `vaekit evaluate` was asked: of which run, on which rows, and how."""
+
+    folder: Path
+    samples: int
+    data: str | None  # other than the run's own
+    split: str  # of the run's own
+    rows: int | None
+    weights: str | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_samples(self.samples)
+        at_least(1, rows=self.rows)
+        at_least(0, seed=self.seed)
+
+    @property
+    def opened(self) -> Opened:
+        return self._placed[0]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The run's own data."""
+        return reopen(self.opened)
+
+    @cached_property
+    def held(self) -> Rows | StreamedRows:
+        """The rows to measure on."""
+        rows = open_rows(self.opened, self.data) if self.data else getattr(self.dataset, self.split)
+        rows = rows.to(self.device)
+        return rows if self.rows is None else rows.take(self.rows)
+
+    @cached_property
+    def train(self) -> Rows | StreamedRows:
+        """The rows that the model was trained on."""
+        return self.dataset.train.to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return self._placed[1]
+
+    @cached_property
+    def _placed(self) -> tuple[Opened, torch.device]:
+        return open_on_device(self.folder, self.weights)
+
+    @property
+    def on_training_rows(self) -> bool:
+        return self.data is None and self.split == "train"
+
+    @property
+    def told_labels(self) -> bool:
+        context = self.opened.schema.context
+        return context is not None and context.kind == "label"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was measured on, as JSON has it beside the estimates."""
+        schema = self.opened.schema
+        return {
+            "run": str(self.folder),
+            "data": self.data or f"{schema.name}, {self.split} rows",
+            "protocol": schema.protocol,
+            "rows": len(self.held),
+            "samples": self.samples,
+            "seed": self.seed,
+            "weights": self.opened.weights,
+        }
+
+    @contextmanager
+    def keeping(self, what: str) -> Iterator[Path | None]:
+        """A folder in the run's for what is done of something, from which the same command goes on if it was stopped.
+
+        It is gone in the end. None for other data than the run's own, which may change, and where nothing can be
+        written.
+        """
+        if self.data is not None or not os.access(self.folder, os.W_OK):
+            yield None
+            return
+        facts = {name: value for name, value in self.facts.items() if name != "run"}
+        known = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        folder = self.folder / f"{what}-{known[:12]}"
+        try:
+            yield folder
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
+        if World.join().leads:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_on_device(folder: Path, weights: str | None) -> tuple[Opened, torch.device]:
+    """A run and the device that its model is now on."""
+    opened = open_run(folder, weights)
+    use_gpu = torch.cuda.is_available() and opened.run.train.device != "cpu"
+    device = torch.device(f"cuda:{World.join().local}" if use_gpu else "cpu")
+    opened.model.to(device).requires_grad_(False)
+    return opened, device
+
+
+def alone(verb: str) -> None:
+    """Refuse several processes."""
+    size = World.join().size
+    if size > 1:
+        raise ConfigError(f"`vaekit {verb}` works in one process, and torchrun has started {size}: leave torchrun out")
+
+
+def check_samples(samples: int) -> None:
+    """Refuse a K that is no number of samples, or that no memory holds the weights of."""
+    at_least(1, samples=samples)
+    if samples > MOST_SAMPLES:
+        raise ConfigError(f"--samples is {samples}: it should be at most {MOST_SAMPLES}")
+
+
+def at_least(least: int, **numbers: int | None) -> None:
+    """Refuse options, by name, that are smaller."""
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            raise ConfigError(f"--{name} is {number}: it should be at least {least}")

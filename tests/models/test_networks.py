@@ -1,0 +1,26 @@
+"""Parts of networks against what they stand for."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vaekit.models.networks import Upwards
+from vaekit.models.noise import new_generator
+
+
+@pytest.mark.parametrize("size", [(8,), (7,), (8, 12), (7, 12), (7, 11)], ids=str)
+def test_upwards_is_repeated_values_and_a_convolution(size: tuple[int, ...]) -> None:
+    convolution = nn.Conv1d if len(size) == 1 else nn.Conv2d
+    upwards = Upwards(convolution, 5, 3, size).double()
+    x = torch.randn(2, 5, *(-(-side // 2) for side in size), dtype=torch.float64, generator=new_generator(0))
+    x.requires_grad_()
+    by_hand = getattr(F, f"conv{len(size)}d")(
+        F.interpolate(x, scale_factor=2), upwards.convolution.weight, upwards.convolution.bias, padding=1
+    )
+    by_hand = by_hand[(..., *(slice(side) for side in size))]
+    weights = torch.randn(by_hand.shape, dtype=torch.float64, generator=new_generator(1))
+    torch.testing.assert_close(upwards(x), by_hand)
+    inputs = [x, *upwards.parameters()]
+    expected = torch.autograd.grad((weights * by_hand).sum(), inputs)
+    torch.testing.assert_close(torch.autograd.grad((weights * upwards(x)).sum(), inputs), expected)
