@@ -24,7 +24,7 @@ from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
 from vaekit.world import World
 
-AT_ONCE_ON_CPU, AT_ONCE = 2_000_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 8 MB in single precision
+AT_ONCE_ON_CPU, AT_ONCE = 500_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 2 MB in single precision
 
 
 @dataclass(frozen=True)
