@@ -9,10 +9,12 @@ from vaekit.models.networks import Upwards
 from vaekit.models.noise import new_generator
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("size", [(8,), (7,), (8, 12), (7, 12), (7, 11)], ids=str)
-def test_upwards_is_repeated_values_and_a_convolution(size: tuple[int, ...]) -> None:
+def test_upwards_is_repeated_values_and_a_convolution(size: tuple[int, ...], bias: bool, channels: int) -> None:
     convolution = nn.Conv1d if len(size) == 1 else nn.Conv2d
-    upwards = Upwards(convolution, 5, 3, size).double()
+    upwards = Upwards(convolution, 5, channels, size, bias).double()
     x = torch.randn(2, 5, *(-(-side // 2) for side in size), dtype=torch.float64, generator=new_generator(0))
     x.requires_grad_()
     by_hand = getattr(F, f"conv{len(size)}d")(

@@ -209,8 +209,9 @@ class ConvDecoder(nn.Module):
 class Upwards(nn.Module):
     """To twice the size: each value repeated, then a convolution; cut to `size`, which may be one less.
 
-    Both at once are a transposed convolution of stride 2, whose kernel sums what meets the copies of one value. It
-    takes two thirds of the time, and half with the way back.
+    Both at once are a transposed convolution of stride 2, whose kernel sums what meets the copies of one value: two
+    thirds of the time, and half with the way back. To an image of one channel, the four pixels of a value are faster as
+    four channels.
     """
 
     def __init__(
@@ -223,18 +224,38 @@ class Upwards(nn.Module):
     ):
         super().__init__()
         self.convolution = convolution(fan_in, fan_out, 3, bias=bias)
-        self.size, self.dims = size, len(size)
+        self.size = size
+        self.by_pixels = fan_out == 1 and len(size) == 2 and not bias
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.convolution.weight.transpose(0, 1).flip(*range(2, 2 + self.dims))
-        for dim in range(2, 2 + self.dims):
-            none = torch.zeros_like(kernel.narrow(dim, 0, 1))
-            kernel = torch.cat([kernel, none], dim) + torch.cat([none, kernel], dim)
-        transposed = F.conv_transpose1d if self.dims == 1 else F.conv_transpose2d
-        y = transposed(x, channels_last(kernel), self.convolution.bias, stride=2, padding=1)
+        weight, bias = self.convolution.weight, self.convolution.bias
+        if self.by_pixels:
+            y = F.pixel_shuffle(F.conv2d(x, channels_last(_of_pixels(weight)), padding=1), 2)
+        else:
+            transposed = F.conv_transpose1d if len(self.size) == 1 else F.conv_transpose2d
+            y = transposed(x, channels_last(_of_copies(weight)), bias, stride=2, padding=1)
         for dim, side in enumerate(self.size, 2):
             y = y.narrow(dim, 0, side)
         return y
+
+
+def _of_copies(weight: Tensor) -> Tensor:
+    """(in, out, 4, ...): a value's part in what is around its copies, from a kernel (out, in, 3, ...)."""
+    kernel = weight.transpose(0, 1).flip(*range(2, weight.dim()))
+    for dim in range(2, weight.dim()):
+        none = torch.zeros_like(kernel.narrow(dim, 0, 1))
+        kernel = torch.cat([kernel, none], dim) + torch.cat([none, kernel], dim)
+    return kernel
+
+
+def _of_pixels(weight: Tensor) -> Tensor:
+    """(4, in, 3, 3): of a value's four pixels in turn, from a kernel (1, in, 3, 3) over pixels."""
+    for dim in (3, 2):
+        before, here, after = weight.split(1, dim)
+        none = torch.zeros_like(here)
+        even, odd = torch.cat([before, here + after, none], dim), torch.cat([none, before + here, after], dim)
+        weight = torch.cat([even, odd])
+    return weight
 
 
 def channels_last(x: Tensor) -> Tensor:
