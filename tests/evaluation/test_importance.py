@@ -103,6 +103,13 @@ def test_what_is_kept_of_a_stopped_evaluation_is_not_done_again(measure, tmp_pat
     assert measure(wrong, x, samples, keep=tmp_path) != measure(wrong, x, samples), "it was read, not computed"
 
 
+def test_an_evaluation_that_cannot_be_kept_is_done_all_the_same(tmp_path):
+    truth, file = story(1), tmp_path / "no folder"
+    file.touch()
+    x = rows_of(truth, 20)
+    assert evaluate(truth.vae(), x, 5, keep=file) == evaluate(truth.vae(), x, 5)
+
+
 def test_bad_numbers_of_samples_are_refused():
     truth = story(1)
     for rows, samples in ((0, (1,)), (3, ()), (3, (5, 0))):

@@ -1,6 +1,7 @@
 """What is refused, and what is warned of, before a number goes out."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,14 @@ def kept(compute: PerBlock, folder: Path | None) -> PerBlock:
 
     def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         path = folder / f"{first}.npz"
-        if path.exists():
-            with np.load(path) as arrays:
-                return tuple(torch.from_numpy(arrays[name]).to(x.device) for name in arrays)
+        with suppress(OSError), np.load(path) as arrays:
+            return tuple(torch.from_numpy(arrays[name]).to(x.device) for name in arrays)
         found = compute(x, context, generator, first)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(".part.npz")
-        np.savez(whole, *(part.cpu().numpy() for part in found))
-        whole.replace(path)
+        with suppress(OSError):  # of a full disk, say, which costs no more than going on later
+            folder.mkdir(parents=True, exist_ok=True)
+            whole = path.with_suffix(".part.npz")
+            np.savez(whole, *(part.cpu().numpy() for part in found))
+            whole.replace(path)
         return found
 
     return of_block
