@@ -11,6 +11,7 @@ trained runs and their estimates are kept there, and what was begun there goes o
 import argparse
 import json
 import math
+import shutil
 import statistics
 import tempfile
 import time
@@ -58,7 +59,7 @@ class Measured:
     steps: int
     best_epoch: int
     training: float  # seconds, validation after each epoch included
-    evaluation: float  # seconds
+    evaluation: float | None  # seconds; None if it was done in parts
     protocol: str
 
 
@@ -90,17 +91,18 @@ def trained(name: str, seed: int, folder: Path) -> Opened:
     return open_run(folder)
 
 
-def evaluated(opened: Opened, data: Dataset, samples: int, seed: int) -> tuple[dict[str, Estimate], float]:
+def evaluated(opened: Opened, data: Dataset, samples: int, seed: int) -> tuple[dict[str, Estimate], float | None]:
     """The estimates on the test rows, and the seconds they took; from the run's folder where they were made before."""
     kept = opened.folder.path / f"estimates-{samples}.json"
     if not kept.exists():
         print(f"{opened.folder.path.name}: evaluating {len(data.test):,} rows, K = {samples}", flush=True)
-        began = time.perf_counter()
         blocks = opened.folder.path / f"blocks-{samples}"
+        begun, began = blocks.exists(), time.perf_counter()
         found = evaluate(opened.model, data.test, samples, seed=seed, keep=blocks)
-        seconds = time.perf_counter() - began
+        seconds = None if begun else time.perf_counter() - began
         estimates = {name: estimate.as_dict() for name, estimate in found.items()}
         kept.write_text(json.dumps({"seconds": seconds, "estimates": estimates}, indent=1))
+        shutil.rmtree(blocks)
     made = json.loads(kept.read_text())
     return {name: Estimate(**estimate) for name, estimate in made["estimates"].items()}, made["seconds"]
 
@@ -118,7 +120,8 @@ def rows_table(runs: Sequence[Measured]) -> str:
     for run in runs:
         estimates = [show(run.estimates[name]) for name in names]
         epochs = f"{run.best_epoch} of {run.epochs}"
-        rows += [[run.seed, *estimates, epochs, f"{run.training:.1f}", f"{run.evaluation:.1f}"]]
+        time_taken = "in parts" if run.evaluation is None else f"{run.evaluation:.1f}"
+        rows += [[run.seed, *estimates, epochs, f"{run.training:.1f}", time_taken]]
     return table(header, rows)
 
 
@@ -201,7 +204,7 @@ def merge(page: str, parts: dict[str, str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=[promise.name for promise in PROMISES], help="measure this one alone")
-    parser.add_argument("--seeds", type=int, nargs="+", help="by default 0, 1, 2 for digits and 0 for mnist")
+    parser.add_argument("--seeds", type=int, nargs="+", help="by default those of each promise")
     parser.add_argument("--runs", type=Path, metavar="FOLDER", help="keep runs here, and go on with those")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page there as well")
     args = parser.parse_args()

@@ -72,8 +72,8 @@ def conv(bench: Bench) -> Section:
         found = training_rates(bench, {n: w.ask for n, w in workers.items()}, "conv", CONV_BATCH)
     introduction = paragraph(f"""
         `kind: conv` with channels (32, 64) and hidden 256 for encoder and decoder, batches of {CONV_BATCH}; pythae has
-        the same torch modules, JAX the same layers with channels last, step by step, because on a CPU XLA runs
-        convolutions inside of a scan many times slower. No limit is computed for convolutions.
+        the same layers, upsampling and convolution apart, JAX the same with channels last, step by step, because on a
+        CPU XLA runs convolutions inside of a scan many times slower. No limit is computed for convolutions.
         {checked} {told}
     """)
     shown = comparison(found, "samples/s", {"times pythae": PYTHAE, "times JAX": JAX})

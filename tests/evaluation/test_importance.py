@@ -97,10 +97,14 @@ def test_what_is_kept_of_a_stopped_evaluation_is_not_done_again(measure, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         measure(model, x, samples, keep=tmp_path, progress=stop)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npz", "100.npz"]
+    first, second = (tmp_path / f"{rows}.npz" for rows in (0, 100))
+    assert sorted(tmp_path.iterdir()) == [first, second]
     assert measure(model, x, samples, keep=tmp_path) == measure(model, x, samples)
     wrong = truth.vae(Stretched(truth, 3.0))
-    assert measure(wrong, x, samples, keep=tmp_path) != measure(wrong, x, samples), "it was read, not computed"
+    assert measure(wrong, x, samples, keep=str(tmp_path)) != measure(wrong, x, samples), "it was read, not computed"
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:-40])
+    assert measure(model, x, samples, keep=tmp_path) == measure(model, x, samples), "what is damaged is done again"
 
 
 def test_an_evaluation_that_cannot_be_kept_is_done_all_the_same(tmp_path):

@@ -10,7 +10,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import baseline
 from vaekit.models import Likelihood
 from vaekit.runs import Job, fit, make_run, open_rows, open_run, override, preset, reopen
-from vaekit.runs.build import build_model, check_memory, default_likelihood, open_data
+from vaekit.runs.build import _numbers_per_sample, build_model, check_memory, default_likelihood, open_data
 
 
 def digits(*settings: str):
@@ -95,6 +95,13 @@ def test_the_memory_that_is_allowed_can_be_set():
         check_memory(run, data.schema)
 
 
+def test_what_a_convolutional_decoder_gives_out_counts_as_memory():
+    encoder, decoder = (f"model.{part}={{kind: conv, channels: [4], hidden: 8}}" for part in ("encoder", "decoder"))
+    run, data = open_data(digits(encoder, decoder))
+    raw = 17 * 64  # of all layers the most by far
+    assert raw < _numbers_per_sample(build_model(run, data.schema), data.schema) < 2 * raw
+
+
 def test_convolutions_of_a_table_are_refused(tmp_path):
     np.savez(tmp_path / "t.npz", X=np.random.default_rng(0).normal(size=(40, 5)))
     run = make_run(override({}, [f"data.source={tmp_path / 't.npz'}", "model.encoder=conv"]))
@@ -109,7 +116,7 @@ def test_the_bias_start_decodes_to_the_best_model_without_latents(settings, enco
     job = Job.start(digits(*settings, f"model.decoder={encoder}", f"model.encoder={encoder}"))
     network = job.model.likelihood.network
     with torch.no_grad():
-        (network.last.weight if encoder == "conv" else network.layers[-1].weight).zero_()
+        (network.stages[-1].convolution.weight if encoder == "conv" else network.layers[-1].weight).zero_()
     x = job.data.valid.batch(slice(0, 50))
     few = job.data.train.batch(slice(0, len(job.data.train)), torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from vaekit import __version__
 from vaekit.data import Dataset, Rows, StreamedRows
 from vaekit.errors import ConfigError
 from vaekit.runs import Opened, open_rows, open_run, reopen
@@ -90,24 +91,28 @@ class Asked:
             "weights": self.opened.weights,
         }
 
-    @contextmanager
-    def keeping(self, what: str) -> Iterator[Path | None]:
+    def kept(self, what: str) -> Path | None:
         """A folder in the run's for what is done of something, from which the same command goes on if it was stopped.
 
-        It is gone in the end. None for other data than the run's own, which may change, and where nothing can be
-        written.
+        None for other data than the run's own, which may change, and where nothing can be written.
         """
         if self.data is not None or not os.access(self.folder, os.W_OK):
-            yield None
-            return
-        facts = {name: value for name, value in self.facts.items() if name != "run"}
+            return None
+        facts = {**self.facts, "run": "", "version": __version__}
         known = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        folder = self.folder / f"{what}-{known[:12]}"
+        return self.folder / f"{what}-{known[:12]}"
+
+    @contextmanager
+    def keeping(self, what: str) -> Iterator[Path | None]:
+        """`kept` until what is done within is finished."""
+        folder = self.kept(what)
         try:
             yield folder
         except KeyboardInterrupt:
+            if folder is None:
+                raise
             raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
-        if World.join().leads:
+        if folder is not None and World.join().leads:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -67,8 +67,6 @@ def train(
         Folder for the run; by default the next free one under runs/.
     resume
         Go on with the run in this folder, as if it had never stopped.
-    json
-        Print one JSON object at the end, and nothing else, on stdout.
     """
     from vaekit.apps.training import train_command
 

@@ -10,7 +10,9 @@ Data = Annotated[str | None, Parameter(help="Data to use, by name or path; by de
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 WEIGHTS = "Weights to use; by default those that the run's settings name."
 Weights = Annotated[Literal["best", "last"] | None, Parameter(help=WEIGHTS)]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print one JSON object, and nothing else, on stdout.")
+]
 Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "all"]
 
 
@@ -56,7 +58,7 @@ def evaluate(
     """
     from vaekit.apps.asked import Asked
 
-    asked = Asked(run, samples, data, split, rows, weights, seed)
+    asked = Asked(run, samples, data or None, split, rows, weights, seed)
     if suite is not None:
         from vaekit.apps.suites import suite_command
 

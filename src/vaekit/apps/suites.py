@@ -56,6 +56,11 @@ class Section:
 
 def suite_command(asked: Asked, suite: str, as_json: bool) -> None:
     alone(f"evaluate --suite {suite}")
+    with asked.keeping("curve"):
+        _measure(asked, suite, as_json)
+
+
+def _measure(asked: Asked, suite: str, as_json: bool) -> None:
     facts = asked.facts
     console = Console(highlight=False, quiet=as_json)
     found: dict[str, Estimates] = {}
@@ -82,8 +87,8 @@ def likelihood(asked: Asked) -> Section:
     """Bounds on ln p(x) from below at several K, by annealing, and how far the latter may be off."""
     model, held = asked.opened.model, asked.held
     counts = tuple(sorted({10**power for power in range(7) if 10**power < asked.samples} | {asked.samples}))
-    with asked.keeping("curve") as keep, progress("importance-weighted bound", len(held)) as advance:
-        curve = bound_curve(model, held, counts, seed=asked.seed, progress=advance, keep=keep)
+    with progress("importance-weighted bound", len(held)) as advance:
+        curve = bound_curve(model, held, counts, seed=asked.seed, progress=advance, keep=asked.kept("curve"))
     found = {f"bound_{point.samples}": point.bound for point in curve}
     found |= {f"effective_samples_of_{point.samples}": point.effective_samples for point in curve if point.samples > 1}
     few, context = _spread(held, ANNEALED_ROWS, asked.seed)

@@ -26,13 +26,14 @@ from vaekit.world import World
 
 def evaluate_command(asked: Asked, as_json: bool) -> None:
     model, held, seed, world = asked.opened.model, asked.held, asked.seed, World.join()
-    with asked.keeping("evaluation") as keep, progress("evaluating", len(held) // world.size) as advance:
-        estimates = evaluate(model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep)
-    if asked.data is None and isinstance(model.likelihood, Conditional):
-        noise = new_generator(seed, Purpose.BINARISE, 1, device=asked.device)
-        few = asked.train.batch(asked.train.some(10_000), noise)
-        estimates["baseline"] = baseline(model.likelihood, few, held, seed, world)
-    kl = kl_per_dimension(model, held, world=world)
+    with asked.keeping("evaluation") as keep:
+        with progress("evaluating", len(held) // world.size) as advance:
+            estimates = evaluate(model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep)
+        if asked.data is None and isinstance(model.likelihood, Conditional):
+            noise = new_generator(seed, Purpose.BINARISE, 1, device=asked.device)
+            few = asked.train.batch(asked.train.some(10_000), noise)
+            estimates["baseline"] = baseline(model.likelihood, few, held, seed, world)
+        kl = kl_per_dimension(model, held, world=world)
     if not world.leads:
         return None
     if as_json:

@@ -5,9 +5,12 @@ no more than a block is in memory.
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -75,6 +78,28 @@ class Blocks:
                 parts = compute(x, context, generator, number * BLOCK)
                 found += [parts if mine else tuple(part[:0] for part in parts)]
         return tuple(self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
+
+
+def kept(compute: PerBlock, folder: str | Path | None) -> PerBlock:
+    """`compute`, with its results read from a folder where that holds them, and else written there if possible."""
+    if folder is None:
+        return compute
+    place = Path(folder)
+
+    def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        path = place / f"{first}.npz"
+        damaged = (EOFError, ValueError, BadZipFile)
+        with suppress(OSError, *damaged), path.open("rb") as file, np.load(file) as arrays:
+            return tuple(torch.from_numpy(arrays[name]).to(x.device) for name in arrays)
+        found = compute(x, context, generator, first)
+        with suppress(OSError):  # of a full disk, say, which costs no more than going on later
+            place.mkdir(parents=True, exist_ok=True)
+            whole = place / f"{first}.{os.getpid()}.part.npz"
+            np.savez(whole, *(part.cpu().numpy() for part in found))
+            whole.replace(path)
+        return found
+
+    return of_block
 
 
 @contextmanager

@@ -1,10 +1,7 @@
 """What is refused, and what is warned of, before a number goes out."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -28,26 +25,6 @@ def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBl
         found = compute(x, context, generator, first)
         if progress is not None:
             progress(len(x))
-        return found
-
-    return of_block
-
-
-def kept(compute: PerBlock, folder: Path | None) -> PerBlock:
-    """`compute`, with its results read from a folder where that holds them, and else written there."""
-    if folder is None:
-        return compute
-
-    def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        path = folder / f"{first}.npz"
-        with suppress(OSError), np.load(path) as arrays:
-            return tuple(torch.from_numpy(arrays[name]).to(x.device) for name in arrays)
-        found = compute(x, context, generator, first)
-        with suppress(OSError):  # of a full disk, say, which costs no more than going on later
-            folder.mkdir(parents=True, exist_ok=True)
-            whole = path.with_suffix(".part.npz")
-            np.savez(whole, *(part.cpu().numpy() for part in found))
-            whole.replace(path)
         return found
 
     return of_block

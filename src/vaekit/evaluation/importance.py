@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vaekit.evaluation.blocks import Blocks, Data
+from vaekit.evaluation.blocks import Blocks, Data, kept
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
@@ -16,7 +16,6 @@ from vaekit.evaluation.checks import (
     checked,
     draw_of_first,
     joined,
-    kept,
     score_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
@@ -45,7 +44,7 @@ def bound_curve(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
-    keep: Path | None = None,
+    keep: str | Path | None = None,
 ) -> tuple[BoundAt, ...]:
     """The importance-weighted bound on ln p(x) at several numbers of samples K, all from the same draws.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from vaekit.evaluation.blocks import Blocks, Data, evaluating
+from vaekit.evaluation.blocks import Blocks, Data, evaluating, kept
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     NOT_A_LIKELIHOOD,
@@ -20,7 +20,6 @@ from vaekit.evaluation.checks import (
     checked,
     draw_of_first,
     joined,
-    kept,
     score_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
@@ -43,7 +42,7 @@ def evaluate(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
-    keep: Path | None = None,
+    keep: str | Path | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
 
@@ -66,8 +65,8 @@ def evaluate(
         context: (rows, width), if the model takes one and the data does not bring it.
         progress: called with the number of rows done since the last call.
         world: processes that divide the rows; each gets the same result, whatever their number.
-        keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped.
-            It must be of this model and data, and of these samples and this seed.
+        keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped;
+            for nothing but this call, with the same model, data, samples and seed.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.

@@ -124,7 +124,7 @@ class Factorised(Unchecked):
 
     @property
     def variance(self) -> Tensor:
-        return self.space.moment(self.log_probs.exp(), 2) - self.mean.square()
+        return (self.space.moment(self.log_probs.exp(), 2) - self.mean.square()).clamp_min(0)
 
     @property
     def mode(self) -> Tensor:

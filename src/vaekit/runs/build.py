@@ -32,6 +32,7 @@ from vaekit.models.codes import check_enumerable
 from vaekit.models.context import with_context
 from vaekit.models.discrete import DiscreteHead
 from vaekit.models.families import OverLevels, Shape
+from vaekit.models.networks import Upwards
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.models.quantised import Codebooks
@@ -283,7 +284,7 @@ def _check_enumerable(run: Run, posterior: nn.Module) -> None:
 def _numbers_per_sample(model: VAE | Ladder, schema: Schema) -> int:
     """How many numbers the layers of a model give out for one row and one z, z and its density included."""
     counts: list[int] = []
-    layers = [layer for layer in model.modules() if not list(layer.children())]
+    layers = [layer for layer in model.modules() if not list(layer.children()) or isinstance(layer, Upwards)]
 
     def count(module: nn.Module, given: object, out: object) -> None:
         if isinstance(out, torch.Tensor):
