@@ -9,15 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.evaluation.blocks import Blocks, Data, kept
-from vaekit.evaluation.checks import (
-    NO_DENSITY,
-    Progress,
-    check_finite,
-    checked,
-    draw_of_first,
-    joined,
-    score_warning,
-)
+from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
