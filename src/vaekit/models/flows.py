@@ -58,7 +58,8 @@ class Transformed(Unchecked):
         return z, self.base.log_prob(noise) - log_slope
 
     def log_prob(self, value: Tensor) -> Tensor:
-        noise, log_slope = self.to_noise.call_and_ladj(value)
+        lead = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)  # zuko's couplings do not broadcast
+        noise, log_slope = self.to_noise.call_and_ladj(value.expand(*lead, -1))
         return self.base.log_prob(noise) + log_slope
 
     def rsample(self, sample_shape=()) -> Tensor:

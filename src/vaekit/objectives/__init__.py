@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from vaekit.objectives.bound_check import BoundReading, bound_check
 from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradient_check import GradientReading, gradient_check
@@ -28,6 +29,7 @@ Objective = Annotated[Elbo | Iwae | Regularised | Switch, Field(discriminator="k
 
 __all__ = [
     "Adversary",
+    "BoundReading",
     "Constant",
     "Cosine",
     "Critic",
@@ -57,5 +59,6 @@ __all__ = [
     "Terms",
     "TotalCorrelation",
     "Warmup",
+    "bound_check",
     "gradient_check",
 ]

@@ -22,6 +22,7 @@ LADDER: Mapping[str, Elbo] = {
     "stick the landing": Elbo(kl="sampled", gradient=StickTheLanding()),
     "pathwise, closed KL": Elbo(kl="closed"),
     "pathwise, sampled KL": Elbo(kl="sampled"),
+    "score, running mean": Elbo(kl="sampled", gradient=Score()),
     "score, leave one out of 8": Elbo(kl="sampled", samples=8, gradient=Score()),
     "score, no baseline": Elbo(kl="sampled", gradient=Score(baseline=False)),
     "detached": Elbo(kl="sampled", gradient=Detached()),
@@ -114,15 +115,18 @@ class PosteriorPerRow(nn.Module):
 def gradient_estimates(
     objective: Bound, story: LinearGaussian, x: Tensor, loc: Tensor, log_scale: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """One estimate for each row of x of the gradient to (loc, log_scale), (rows, 2 L)."""
+    """One estimate for each row of x of the gradient to (loc, log_scale), (rows, 2 L); a first batch settles a running
+    mean."""
     estimator, ctx = objective.gradient, StepContext()
     estimates: list[Tensor] = []
-    for some in x.split(_ROWS_AT_ONCE):
+    parts = x.split(_ROWS_AT_ONCE)
+    for some in (parts[0], *parts):
         posterior = PosteriorPerRow(loc.expand(len(some), -1), log_scale.expand(len(some), -1))
         with torch.enable_grad():
             draw = story.vae(posterior).draw(
                 some, objective.samples, generator=generator, path=estimator.path, score=estimator.score
             )
             value = objective(draw, ctx).value.sum()
+        ctx.signal_mean.settle()
         estimates.append(torch.cat(torch.autograd.grad(value, (posterior.loc, posterior.log_scale)), -1))
-    return torch.cat(estimates)
+    return torch.cat(estimates[1:])
