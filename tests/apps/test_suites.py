@@ -175,9 +175,14 @@ def test_models_that_are_told_labels(cli, cli_json, told):
 
 
 def test_samples_say_what_their_model_was_told(cli_json, told, tmp_path):
-    command = f"sample {told} -n 3 --out {tmp_path / 'x.npy'}"
+    command = f"sample {told} -n 3 --mean --out {tmp_path / 'x.npy'}"
     assert cli_json(command)["what"].endswith("every label in turn")
-    assert cli_json(f"{command} --label 3")["what"].endswith("label 3")
+    drawn = []
+    for label in (3, 3, 7):
+        assert cli_json(f"{command} --label {label}")["what"].endswith(f"label {label}")
+        drawn += [np.load(tmp_path / "x.npy")]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.allclose(drawn[0], drawn[2])
 
 
 def test_other_data_without_labels(cli, cli_json, trained, tmp_path):

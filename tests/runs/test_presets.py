@@ -1,13 +1,22 @@
 """Every preset trains on its data, or on the bundled digits where its data is not here."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 
 from vaekit.runs import Job, make_run, override, preset, presets
 
 TINY = ["limit.train=40", "limit.valid=10", "train.epochs=2", "train.batch_size=20"]
+
+
+def players(job: Job) -> Iterator[tuple[str, nn.Parameter]]:
+    """The weights of the model, and those of its opponent if there is one."""
+    yield from job.state.step.model.named_parameters()
+    if job.state.step.opponent is not None:
+        yield from job.state.step.opponent.named_parameters(prefix="opponent")
 
 
 @pytest.mark.parametrize("name", presets())
@@ -22,7 +31,7 @@ def test_a_preset_trains_and_every_weight_gets_a_gradient(name):
     metrics = {}
     for event in job.events():
         if event.kind == "step":
-            gradients = {label: weight.grad for label, weight in job.state.step.model.named_parameters()}
+            gradients = {label: weight.grad for label, weight in players(job)}
         metrics |= event.metrics
     assert torch.tensor(list(metrics.values())).isfinite().all()
     for label, gradient in gradients.items():

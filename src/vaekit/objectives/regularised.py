@@ -45,7 +45,7 @@ class Regularised:
         kinds = [penalty.kind for penalty in self.penalties]
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"the penalties are {', '.join(kinds)}: each may stand there once")
-        if sum(isinstance(penalty, _WITH_CRITIC) for penalty in self.penalties) > 1:
+        if len(self._critics()) > 1:
             raise ValueError(f"the penalties are {', '.join(kinds)}: one second player at a time")
         if self.penalties and not self.gradient.path:
             raise ValueError(
@@ -69,7 +69,11 @@ class Regularised:
     @property
     def critic(self) -> Critic | None:
         """The second player's settings, where there is one."""
-        return next((penalty.critic for penalty in self.penalties if isinstance(penalty, _WITH_CRITIC)), None)
+        return next(iter(self._critics()), None)
+
+    def _critics(self) -> list[Critic]:
+        found = (getattr(penalty, "critic", None) for penalty in self.penalties)
+        return [critic for critic in found if critic is not None]
 
     def build(self, latent: int, shape: Shape) -> nn.Module | None:
         """The second player, for z of so many dimensions and x of this shape; None without one."""
@@ -85,6 +89,3 @@ class Regularised:
             parts[penalty.kind] = cost.value.detach()
             opponent = cost.opponent if opponent is None else opponent
         return Terms(value, parts, opponent)
-
-
-_WITH_CRITIC = (Factor, Adversary, FeatureGan)
