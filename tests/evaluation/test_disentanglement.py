@@ -58,10 +58,18 @@ def test_codes_of_other_rows_score_by_chance(factors):
     assert found["mig"] < 0.02
     assert abs(found["sap"]) < 0.05
     assert found["disentanglement"] < 0.05
+    assert found["completeness"] < 0.05
     assert found["informativeness"] == pytest.approx(np.mean([1 / size for size in SIZES]), abs=0.04)
     # a majority that is found by chance is worth little on other batches
     assert found["factor_vae"] == pytest.approx(1 / 3, abs=0.06)
-    assert found["modularity"] < 0.95
+
+
+def test_the_modularity_of_noise_is_what_its_counted_information_makes_it(factors):
+    """In expectation, information is counted in proportion to the values of a factor less one where there is none."""
+    *others, most = sorted(size - 1 for size in SIZES)
+    chance = 1 - sum(size**2 for size in others) / (len(others) * most**2)
+    noise = np.random.default_rng(0).normal(size=(len(factors), 60))
+    assert modularity(noise, factors).value == pytest.approx(chance, abs=0.08)
 
 
 def test_order_scale_and_sign_of_the_codes_change_nothing(factors):

@@ -9,7 +9,19 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from unions import examples, members, name, over_real
-from vaekit.models import VAE, Conditional, Conv, Flow, Gaussian, Likelihood, Mlp, Network, Prior, Standard
+from vaekit.models import (
+    VAE,
+    Conditional,
+    Conv,
+    Flow,
+    Gaussian,
+    Likelihood,
+    Mlp,
+    Network,
+    Prior,
+    ResNet,
+    Standard,
+)
 from vaekit.models.families import Head
 from vaekit.models.networks import Linear
 from vaekit.models.noise import draw_from, new_generator
@@ -18,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Row i alone and row i in a batch take other code paths in matrix products: equal to rounding, in float64.
 ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
-IMAGES = [(1, 1, 1), (1, 5, 7), (1, 28, 28), (3, 4, 6)]
+IMAGES = [(1, 1, 1), (1, 5, 7), (1, 28, 28), (3, 4, 6), (1, 7), (2, 9), (1, 64), (9,)]  # sequences and rows, too
 EVENTS = [(1,), (7,), (1, 5, 7), (3, 2, 2)]
 UNIONS = [Likelihood, Network, Prior]
 
@@ -155,8 +167,8 @@ def test_draws_and_densities_are_finite_at_extreme_raw_numbers(head: Head, size:
 @pytest.mark.parametrize("lead", [(), (0,), (4,), (2, 3), (2, 1, 3)], ids=str)
 @pytest.mark.parametrize("image", IMAGES, ids=str)
 def test_a_network_maps_any_leading_dimensions(network: Any, image: tuple[int, ...], lead: tuple[int, ...]) -> None:
-    for in_shape, out_shape in ((image, (6,)), ((3,), image)):
-        features = 2 * math.prod(out_shape)
+    for in_shape, out_shape in ((image, None), ((3,), image)):
+        features = 2 * math.prod(out_shape or (6,))
         built = network.build(in_shape, features, out_shape).double()
         x = torch.randn(*lead, *in_shape, dtype=torch.float64)
         out = built(x)
@@ -169,7 +181,7 @@ def test_a_network_maps_any_leading_dimensions(network: Any, image: tuple[int, .
 
 @every_network
 def test_a_network_adds_its_output_bias_last(network: Any) -> None:
-    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7))):
+    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7)), ((2, 9), (6,)), ((3,), (2, 9))):
         built = network.build(in_shape, math.prod(out_shape), out_shape)
         x = torch.randn(2, *in_shape)
         before = built(x)
@@ -181,7 +193,7 @@ def test_a_network_adds_its_output_bias_last(network: Any) -> None:
 
 @every_network
 def test_every_parameter_of_a_network_has_a_gradient_and_it_saves_and_loads(network: Any) -> None:
-    for in_shape, out_shape in (((3, 5, 7), (6,)), ((3,), (3, 5, 7))):
+    for in_shape, out_shape in (((3, 5, 7), (6,)), ((3,), (3, 5, 7)), ((2, 9), (6,)), ((3,), (2, 9))):
         features = math.prod(out_shape)
         built, other = (network.build(in_shape, features, out_shape).double() for _ in range(2))
         x = torch.randn(4, *in_shape, dtype=torch.float64)
@@ -192,7 +204,7 @@ def test_every_parameter_of_a_network_has_a_gradient_and_it_saves_and_loads(netw
 
 @every_network
 def test_a_row_alone_is_mapped_as_in_a_batch(network: Any) -> None:
-    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7))):
+    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7)), ((2, 9), (6,)), ((3,), (2, 9))):
         built = network.build(in_shape, math.prod(out_shape), out_shape).double()
         x = torch.randn(4, *in_shape, dtype=torch.float64)
         for i in range(4):
@@ -213,10 +225,17 @@ def test_an_mlp_without_widths_is_linear() -> None:
 
 
 def test_a_convolution_refuses_what_is_no_image() -> None:
-    with pytest.raises(ValueError, match=r"needs an image.*use kind: mlp"):
-        Conv().build((8,), 4)
-    with pytest.raises(ValueError, match=r"not shape \(64,\)"):
-        Conv().build((8,), 64, (64,))
+    with pytest.raises(ValueError, match=r"needs an image.*not shape \(2, 3, 4, 5\): use kind: mlp"):
+        Conv().build((2, 3, 4, 5), 4)
+
+
+@pytest.mark.parametrize("network", [Conv((4, 6), hidden=8), ResNet((4, 6), blocks=1, hidden=8)], ids=name)
+def test_a_row_is_convolved_as_a_sequence_of_one_channel(network: Any) -> None:
+    row, sequence = network.build((9,), 5), network.build((1, 9), 5)
+    x = torch.randn(3, 9)
+    torch.testing.assert_close(copied(sequence, row)(x), sequence(x[:, None]))
+    (first, *_) = [part for part in row.modules() if isinstance(part, nn.Conv1d)]
+    assert first.weight.shape == (4, 1, 3)
 
 
 def test_the_bias_of_a_convolutional_decoder_is_one_for_each_pixel() -> None:

@@ -102,11 +102,19 @@ def test_what_a_convolutional_decoder_gives_out_counts_as_memory():
     assert raw < _numbers_per_sample(build_model(run, data.schema), data.schema) < 2 * raw
 
 
-def test_convolutions_of_a_table_are_refused(tmp_path):
-    np.savez(tmp_path / "t.npz", X=np.random.default_rng(0).normal(size=(40, 5)))
-    run = make_run(override({}, [f"data.source={tmp_path / 't.npz'}", "model.encoder=conv"]))
-    with pytest.raises(ConfigError, match="needs an image"):
-        fit(run)
+@pytest.mark.parametrize(
+    "network", ["{kind: conv, channels: [8, 8], hidden: 32}", "{kind: resnet, channels: [8, 8], hidden: 32}"]
+)
+def test_a_table_of_series_is_convolved_along_its_columns(tmp_path, network):
+    generator = np.random.default_rng(0)
+    phase = generator.uniform(0, 2 * np.pi, (400, 1))
+    np.save(tmp_path / "series.npy", np.sin(np.arange(24) / 4 + phase) + 0.1 * generator.normal(size=(400, 24)))
+    settings = [f"data.source={tmp_path / 'series.npy'}", f"model.encoder={network}", f"model.decoder={network}"]
+    settings += ["model.latent=2", "train.epochs=20", "train.batch_size=20", f"run_dir={tmp_path / 'run'}"]
+    model = fit(make_run(override({}, settings)))
+    assert any(isinstance(part, torch.nn.Conv1d) for part in model.posterior.modules())
+    elbos = [line["valid_elbo"] for line in open_run(tmp_path / "run").folder.history()]
+    assert elbos[-1] > elbos[0] + 10
 
 
 @pytest.mark.parametrize("encoder", ["mlp", "conv"])

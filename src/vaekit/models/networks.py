@@ -56,8 +56,9 @@ class Mlp:
 class Conv:
     """Convolutions: strided downwards from an image, resize and convolution upwards to one (no checkerboard).
 
-    Over images (channels, height, width) and sequences (channels, length) of any size; each stage halves the size,
-    rounding up, and the way up retraces the same sizes. Upwards, each pixel has a bias of its own.
+    Over images (channels, height, width) and sequences (channels, length) of any size, and along the columns of a table
+    in their order, as in a table of series; each stage halves the size, rounding up, and the way up retraces the same
+    sizes. Upwards, each pixel has a bias of its own.
 
     Args:
         channels: of each stage, from the image inwards.
@@ -71,7 +72,7 @@ class Conv:
     kind: Literal["conv"] = "conv"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "ConvEncoder | ConvDecoder":
-        """An encoder if the input is an image or a sequence, else a decoder to `out_shape`."""
+        """A decoder to `out_shape` from a vector, else an encoder."""
         return _convolutional(self, 0, in_shape, features, out_shape)
 
 
@@ -93,7 +94,7 @@ class ResNet:
     kind: Literal["resnet"] = "resnet"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "ConvEncoder | ConvDecoder":
-        """An encoder if the input is an image or a sequence, else a decoder to `out_shape`."""
+        """A decoder to `out_shape` from a vector, else an encoder."""
         return _convolutional(self, self.blocks, in_shape, features, out_shape)
 
 
@@ -142,15 +143,16 @@ class MlpNetwork(nn.Module):
 def _convolutional(
     net: Conv | ResNet, blocks: int, in_shape: Shape, features: int, out_shape: Shape | None
 ) -> "ConvEncoder | ConvDecoder":
-    inwards = len(in_shape) > 1
-    image = in_shape if inwards else out_shape
-    if image is None or len(image) not in _CONVOLUTIONS:
+    inwards = len(in_shape) > 1 or out_shape is None
+    shape = in_shape if inwards or out_shape is None else out_shape
+    image = shape if len(shape) > 1 else (1, *shape)
+    if len(image) not in _CONVOLUTIONS:
         raise ValueError(
-            "a convolutional network needs an image (channels, height, width) or a sequence (channels, length), not "
-            f"shape {image or in_shape}: use kind: mlp"
+            "a convolutional network needs an image (channels, height, width), a sequence (channels, length) or a row "
+            f"of values, not shape {shape}: use kind: mlp"
         )
     if inwards:
-        return ConvEncoder(in_shape, features, net, blocks)
+        return ConvEncoder(in_shape, image, features, net, blocks)
     return ConvDecoder(math.prod(in_shape), features, image, net, blocks)
 
 
@@ -158,9 +160,10 @@ _CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d]] = {2: nn.Conv1d, 3: nn.Con
 
 
 class ConvEncoder(nn.Module):
-    def __init__(self, image: Shape, features: int, net: Conv | ResNet, blocks: int):
+    def __init__(self, in_shape: Shape, image: Shape, features: int, net: Conv | ResNet, blocks: int):
         super().__init__()
-        self.dims, convolution, act = len(image), _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
+        self.in_dims, self.image = len(in_shape), image
+        convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise((image[0], *net.channels)):
             layers += [convolution(fan_in, fan_out, 3, stride=2, padding=1)]
@@ -175,8 +178,8 @@ class ConvEncoder(nn.Module):
         return self.top[-1].bias  # pyright: ignore[reportReturnType]
 
     def forward(self, x: Tensor) -> Tensor:
-        lead = x.shape[: -self.dims]
-        raw = self.top(self.stages(x.reshape(math.prod(lead), *x.shape[-self.dims :])))
+        lead = x.shape[: -self.in_dims]
+        raw = self.top(self.stages(x.reshape(math.prod(lead), *self.image)))
         return raw.reshape(*lead, raw.shape[-1])
 
 

@@ -62,11 +62,11 @@ class TotalCorrelation(Penalty):
         sampling: how ln q(z) is had from a batch of n out of N rows. "stratified": the row that z came from counts
             1/N, the others share (N - 1)/N; unbiased for q(z), and exact where the batch is all rows. (It is the mean
             over all roles of the rows in the paper's stratified sampling.) "weighted": every row counts 1/(N n), the
-            paper's equation 4.
+            paper's equation 3.
 
     Not a bound on ln p(x). Estimates of ln q(z) from a batch are biased, the more the fewer its rows.
 
-    Source: Chen, Li, Grosse and Duvenaud, 2018, arXiv 1802.04942, equations 2 and 4, appendix C.
+    Source: Chen, Li, Grosse and Duvenaud, 2018, arXiv 1802.04942, equations 2 to 4, appendix C.
     """
 
     weight: NotNegative = 5.0
