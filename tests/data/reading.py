@@ -1,13 +1,43 @@
-"""Reading a path as a data set, and being refused it in one sentence."""
+"""Small files of every kind; reading a path as a data set, and being refused it in one sentence."""
 
+import io
+import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vaekit.data import DataSpec, Limit, prepare
 from vaekit.data.source import Source
 from vaekit.data.sources import load_source
 from vaekit.errors import DataError, VaekitError
+
+TABLE = np.random.default_rng(0).normal(size=(20, 3))
+IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5), dtype=np.uint8)
+CSV = "a,b\n" + "".join(f"{i},{i * i}\n" for i in range(10))
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def idx(array: np.ndarray, shape: tuple[int, ...] | None = None) -> bytes:
+    shape = array.shape if shape is None else shape
+    return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape) + array.tobytes()
+
+
+def write(folder: Path, name: str, content: bytes | str) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
 
 
 def load(path: Path, **settings) -> Source:

@@ -1,0 +1,14 @@
+"""A table and images to prepare, and being refused them."""
+
+import numpy as np
+import pytest
+
+from vaekit.errors import VaekitError
+
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(50, 3)) * [1, 10, 0.1] + [0, 5, -3]
+GREY = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)
+
+
+def refused(error: type[VaekitError], *parts: str):
+    return pytest.raises(error, match="".join(f"(?=.*{part})" for part in parts))
