@@ -1,8 +1,13 @@
 """What the README and the docs show runs as shown."""
 
+import json
 import math
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +62,33 @@ def test_every_file_is_named_in_the_architecture():
     assert not [file for file in files if not file.stem.startswith("_") and f"`{file.stem}`" not in text]
 
 
-def test_the_diff_in_contributing_fits_and_what_it_adds_is_a_prior():
+@pytest.fixture(scope="module")
+def with_the_diff(tmp_path_factory) -> Path:
+    """A copy of the sources with the diff in CONTRIBUTING.md applied."""
+    copy = tmp_path_factory.mktemp("contributed")
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (diff,) = re.findall(r"```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-    _, new, changed = re.split(r"^--- .*\n", diff, flags=re.MULTILINE)
-    added = "".join(line[1:] for line in new.splitlines(keepends=True)[2:])
+    subprocess.run(["git", "apply", "-p1", "-"], input=diff, cwd=copy, text=True, check=True)
+    return copy
+
+
+def test_what_the_diff_in_contributing_adds_is_a_prior(with_the_diff):
+    added = (with_the_diff / "src" / "vaekit" / "models" / "laplace_prior.py").read_text()
     names: dict[str, Any] = {"__name__": "vaekit.models.laplace_prior"}
     exec(compile(added, "CONTRIBUTING.md", "exec"), names)
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     expected = -(2**0.5 * z.abs() + math.log(2) / 2).sum(-1)
     torch.testing.assert_close(names["Laplacian"]().build(3)().log_prob(z), expected)
-    file, *hunks = re.split(r"^@@.*\n", changed, flags=re.MULTILINE)
-    text = (ROOT / file.split()[1].removeprefix("b/")).read_text()
-    for hunk in hunks:
-        before = "".join(line[1:] for line in hunk.splitlines(keepends=True) if line[0] != "+")
-        assert before in text, before
+
+
+def test_one_file_and_one_line_are_enough_to_train_save_and_load(with_the_diff, tmp_path):
+    def vaekit(words: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(with_the_diff / "src"), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "vaekit", *words.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    vaekit(f"train digits model.prior=laplace --run-dir run{FAST}")
+    assert "kind: laplace" in (tmp_path / "run" / "run.yaml").read_text()
+    assert json.loads(vaekit("evaluate run --samples 2 --json"))["log_likelihood"]["value"] < 0
