@@ -91,7 +91,8 @@ def _dots(readings: Sequence[GradientReading], mu: bool) -> Figure:
     for i, place in enumerate(places):
         here = [reading for reading in readings if reading.place == place]
         values = [reading.variance_mu if mu else reading.variance_log_sigma for reading in here]
-        rows = [names.index(reading.name) for reading in here]
+        beside = 0.24 * (i - (len(places) - 1) / 2)  # so that no mark hides another
+        rows = [names.index(reading.name) + beside for reading in here]
         handles += axes.plot(values, rows, linestyle="", marker=MARKERS[i], color=COLOURS[i], markersize=7)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(numticks=7))
