@@ -143,17 +143,20 @@ class MlpNetwork(nn.Module):
 def _convolutional(
     net: Conv | ResNet, blocks: int, in_shape: Shape, features: int, out_shape: Shape | None
 ) -> "ConvEncoder | ConvDecoder":
-    inwards = len(in_shape) > 1 or out_shape is None
-    shape = in_shape if inwards or out_shape is None else out_shape
+    if out_shape is None or len(in_shape) > 1:
+        return ConvEncoder(in_shape, _as_image(in_shape), features, net, blocks)
+    return ConvDecoder(math.prod(in_shape), features, _as_image(out_shape), net, blocks)
+
+
+def _as_image(shape: Shape) -> Shape:
+    """The shape with its channels: a row of values is a sequence of one."""
     image = shape if len(shape) > 1 else (1, *shape)
     if len(image) not in _CONVOLUTIONS:
         raise ValueError(
             "a convolutional network needs an image (channels, height, width), a sequence (channels, length) or a row "
             f"of values, not shape {shape}: use kind: mlp"
         )
-    if inwards:
-        return ConvEncoder(in_shape, image, features, net, blocks)
-    return ConvDecoder(math.prod(in_shape), features, image, net, blocks)
+    return image
 
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d]] = {2: nn.Conv1d, 3: nn.Conv2d}  # by dimensions of the image

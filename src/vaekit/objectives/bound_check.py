@@ -40,9 +40,7 @@ class BoundReading:
     exact: float  # length of the bound's gradient
     bias: float  # length of (mean estimate - exact gradient), sampling error included
     expected_bias: float  # the same from the formula above
-    largest_z: (
-        float  # largest |mean estimate - exact - expected bias| in standard errors (of both), over the coordinates
-    )
+    largest_z: float  # largest |mean estimate - exact - expected bias| in standard errors of both, over coordinates
     variance: float  # of the estimate by all K samples, averaged over the coordinates
 
 
@@ -77,7 +75,7 @@ def bound_check(
     for k in samples:
         to_log_scale, score, uncertain = _expected(too_wide, k, new_generator(seed, 2, k))
         exact, without_score = (
-            torch.cat([torch.zeros(LATENTS), torch.full((LATENTS,), slope)]).double() for slope in (to_log_scale, score)
+            torch.tensor([0.0] * LATENTS + [slope] * LATENTS, dtype=torch.float64) for slope in (to_log_scale, score)
         )
         for i, (name, gradient) in enumerate(estimators.items()):
             objective = Iwae(samples=k, gradient=gradient)
