@@ -28,6 +28,12 @@ from vaekit.runs import Job
 TEST_ROWS, DRAWS = 1000, 20
 GRADIENT_EPOCH, GRADIENT_ROWS, GRADIENT_DRAWS = 10, 100, 1000
 SETTLING = 300  # draws
+ESTIMATORS: dict[str, tuple[Gradient, int]] = {  # and the z of each row that an estimate takes
+    "pathwise": (Pathwise(), 1),
+    "score": (Score(), 2),
+    "score by one sample": (Score(), 1),
+    "detached": (Detached(), 1),
+}
 
 
 @dataclass(frozen=True)
@@ -88,25 +94,28 @@ def directions(job: Job, seed: int) -> dict[str, Direction]:
     reference = torch.stack(list(gradients(job.model, x, Pathwise(), GRADIENT_DRAWS // 5, seed, 200))).mean(0)
     unit = reference / reference.norm()
     found = {}
-    for i, gradient in enumerate((Pathwise(), Score(), Detached())):
+    for i, (name, (gradient, samples)) in enumerate(ESTIMATORS.items()):
         total, squares, along = torch.zeros_like(unit), 0.0, []
-        for estimate in gradients(job.model, x, gradient, GRADIENT_DRAWS, seed, 201 + i):
+        for estimate in gradients(job.model, x, gradient, GRADIENT_DRAWS, seed, 201 + i, samples):
             total += estimate
             squares += estimate.square().sum().item()
             along += [(estimate @ unit).item()]
         mean, error = mean_and_error(along)
         noise = squares / GRADIENT_DRAWS - (total / GRADIENT_DRAWS).square().sum().item()
-        found[gradient.kind] = Direction(mean, error, math.sqrt(noise))
+        found[name] = Direction(mean, error, math.sqrt(noise))
     return found
 
 
-def gradients(model: VAE, x: Tensor, gradient: Gradient, count: int, seed: int, stream: int) -> Iterator[Tensor]:
-    """Estimates of the encoder's gradient, each from one z for each row."""
-    objective, ctx = Elbo(kl="sampled", gradient=gradient), StepContext()
+def gradients(
+    model: VAE, x: Tensor, gradient: Gradient, count: int, seed: int, stream: int, samples: int = 1
+) -> Iterator[Tensor]:
+    """Estimates of the encoder's gradient, each from so many z for each row."""
+    objective, ctx = Elbo(kl="sampled", samples=samples, gradient=gradient), StepContext()
     weights, generator = list(model.posterior.parameters()), new_generator(seed, stream)
     for number in range(-SETTLING, count):  # the running baseline of Score settles before the first that counts
-        draw = model.draw(x, generator=generator, path=gradient.path, score=gradient.score)
+        draw = model.draw(x, samples, generator=generator, path=gradient.path, score=gradient.score)
         value = objective(draw, ctx).value.mean()
+        ctx.signal_mean.settle()
         if number >= 0:
             yield torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)])
 

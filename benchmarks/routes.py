@@ -37,11 +37,11 @@ class Setting:
         self.noise = [torch.randn(1, batch, self.job.run.model.latent, generator=torch.Generator().manual_seed(0))]
         self.scale = 1 / batch
         self.engine = Programs(self.job.state, Train(batch_size=batch, compile="off"))
-        self.engine(self.x, self.noise, self.scale, True)
+        self.engine(self.x, None, self.noise, self.scale, True)
         (self.traced,) = self.engine.traced.values()
 
     def inputs(self) -> list[Tensor]:
-        return self.engine._inputs(self.x, self.noise)
+        return self.engine._inputs((self.x, None, *self.noise))
 
     def program(self, run: Callable[..., Sequence[Tensor]]) -> Call:
         inputs = self.inputs()

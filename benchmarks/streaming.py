@@ -106,7 +106,7 @@ def section(one: dict[str, float], two: dict[str, float], size: float) -> str:
         ["opening, in memory", f"{two['opening']:.0f} s", ""],
     ]
     what = f"{ROWS:,} images of 28x28 bytes, {size:.1f} GB as .npy, in the file cache; binarised dynamically"
-    facts = provenance([0], Set=what, Model=f"the MLP of the preset mnist, batches of {BATCH}")
+    facts = provenance([0], Set=what, Model=f"40 latents, an MLP of two layers of 512 each way, batches of {BATCH}")
     return f"{facts}\n\n{table(['', 'measured', 'required'], rows)}"
 
 

@@ -5,6 +5,7 @@ and under `all` it is listed with the reason.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -56,7 +57,7 @@ class Section:
 
 def suite_command(asked: Asked, suite: str, as_json: bool) -> None:
     alone(f"evaluate --suite {suite}")
-    with asked.keeping("curve"):
+    with asked.keeping("curve") if suite in ("likelihood", "all") else nullcontext():
         _measure(asked, suite, as_json)
 
 

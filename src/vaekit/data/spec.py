@@ -32,7 +32,7 @@ class DataSpec:
         divides by their standard deviation; "auto" takes what the support and the likelihood call for.
     binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test;
         "threshold" cuts at one half.
-    missing: whether NaN cells are refused or masked.
+    missing: NaN cells are refused; "mask" is reserved for leaving them out, which this version cannot.
     valid_from: which part of the source gives up its rows for validation. A source without a test set is one
         pool, from which validation and test are both drawn, so the choice makes no difference there.
     valid_fraction: share of that part that becomes the validation rows.

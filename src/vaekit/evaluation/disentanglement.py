@@ -103,7 +103,7 @@ def modularity(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     knows most of. It asks whether a dimension knows of one factor only, not whether it knows much of it.
 
     Dimensions that carry nothing count, too: an estimate of no information is larger for a factor of many values, so
-    noise scores about 0.5 rather than 0. Counted as `mutual_information_gap`; None for one factor.
+    noise scores well above 0 (0.64 on `sprites`). Counted as `mutual_information_gap`; None for one factor.
     Source: Ridgeway and Mozer, 2018, arXiv 1802.05312, section 2.
     """
     if factors.shape[1] < 2:

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from vaekit.models.codes import Binary, CodeSpace, Factorised, OneHot, Relaxation
 from vaekit.models.families import Head, Shape
-from vaekit.spec import spec
+from vaekit.spec import by_kind, spec
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -35,7 +35,7 @@ class Anneal:
         return self.start * (self.end / self.start) ** done
 
 
-Temperature = Positive | Anneal
+Temperature = Positive | Annotated[Anneal, by_kind]
 
 
 class DiscreteHead(Head):

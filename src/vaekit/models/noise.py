@@ -1,9 +1,9 @@
 """The one door for randomness.
 
-Every sample in vaekit is base noise (standard normal or uniform) pushed through a map that the distribution
+A sample of any posterior is base noise (standard normal or uniform) pushed through a map that the distribution
 determines. The noise comes from an explicit generator, or is handed in as tensors, so a result depends on nothing
-that ran before. A distribution without a map here (somebody else's flow, say) samples by its own code, with torch's
-global generator seeded from ours for that moment and put back after.
+that ran before. A distribution without a map here (a mixture, counts, heavy tails, somebody else's flow) samples by its
+own code, with torch's global generator seeded from ours for that moment and put back after.
 """
 
 from collections.abc import Callable

@@ -27,7 +27,7 @@ class Draw:
     """One pass through a model: all that objectives and evaluation need."""
 
     x: Tensor  # (batch, *data), in the support of the likelihood
-    mask: Tensor | None
+    mask: Tensor | None  # of cells to leave out; reserved, None so far
     context: Tensor | None
     latents: tuple[Latent, ...]
     px: Distribution
