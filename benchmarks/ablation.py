@@ -210,13 +210,13 @@ All train the tutorial's model on the same 500 images for 50 epochs, and differ 
     {" ".join(SAME)}
 
 that is, no early stopping, the last weights, one precision on every machine, and an output bias that starts at the mean
-image. Without that start the
-loss falls from 544 to about 205 nats in a few steps, faster than a running mean of signals follows.
+image. Without that start the loss falls from 544 to about 205 nats in a few steps, faster than a running mean of
+signals follows.
 
 - **pathwise** (`--preset tutorial`): z = mu + sigma eps, and gradients flow through z.
-- **score** (`--preset tutorial-score`): two z are drawn for each image, without a gradient; the encoder's is the signal
-  ln p(x, z) - ln q(z|x) of each, less that of the other, times the gradient of ln q(z|x). It is right on average, and
-  noisy.
+- **score** (`--preset tutorial-score`): four z are drawn for each image, without a gradient; the encoder's is the
+  signal ln p(x, z) - ln q(z|x) of each, less the mean of the others', times the gradient of ln q(z|x). It is right on
+  average, and noisy.
 - **score by one sample** (`objective.samples=1` besides): the signal less a running mean of past signals. Right on
   average as well; but one baseline for all images leaves so much noise that training may blow up.
 - **detached** (`--preset tutorial-detached`): z is drawn without a gradient, and nothing is put in its place, as when

@@ -30,7 +30,7 @@ GRADIENT_EPOCH, GRADIENT_ROWS, GRADIENT_DRAWS = 10, 100, 1000
 SETTLING = 300  # draws
 ESTIMATORS: dict[str, tuple[Gradient, int]] = {  # and the z of each row that an estimate takes
     "pathwise": (Pathwise(), 1),
-    "score": (Score(), 2),
+    "score": (Score(), 4),
     "score by one sample": (Score(), 1),
     "detached": (Detached(), 1),
 }
