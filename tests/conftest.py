@@ -36,6 +36,16 @@ def seeded() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def single_precision() -> Iterator[None]:
+    """`train.precision=auto` is fp32 here on every machine, so that tests can compare closely what should be equal."""
+    from vaekit import products
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "bf16_gain", lambda: 0.0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """For modules of many small tensor operations: beside other workers, more threads only wait for one another."""

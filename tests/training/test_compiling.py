@@ -56,7 +56,7 @@ def test_networks_in_bf16_leave_everything_else_in_single_precision():
     assert all(value.dtype == torch.float32 for value in sums.values())
     assert all(p.grad.dtype == torch.float32 for p in half.state.step.parameters())
     exact = start([*MLP, "train.precision=fp32"])
-    wanted = gradients([*MLP], lambda state: Programs(state, Train(batch_size=20)))
+    wanted = gradients([*MLP, "train.precision=fp32"], lambda state: Programs(state, Train(batch_size=20)))
     found = gradients([*MLP, "train.precision=bf16"], lambda state: Programs(state, Train(batch_size=20)))
     assert not exact.state.step.bf16
     check_close(found, wanted, rtol=0.05)

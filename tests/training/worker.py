@@ -60,6 +60,7 @@ def train(job: Job, settings: dict) -> dict:
 
 def gradient(job: Job, settings: dict) -> dict:
     """The gradient of the first step, in single precision."""
+    job.state.advance(precision="fp32")
     update = Updater(job.state, job.data.train, job.run.train, job.run.seed, steps=1)
     update._gradients(torch.arange(job.run.train.batch_size))
     return {name: whole(p.grad).clone() for name, p in job.state.step.model.named_parameters()}
