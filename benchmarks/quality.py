@@ -200,7 +200,7 @@ def part(promise: Promise, runs: Sequence[Measured]) -> tuple[str, bool]:
     judged, passed = verdicts(promise, runs)
     rows, mean, full = runs[0].estimates["elbo"].n, statistics.fmean, as_promised(promise, runs)
     which = "" if promise.worst_at is None else f", of the seed that is worst with K = {promise.worst_at}"
-    warnings = {e.warning for run in runs for e in run.estimates.values() if e.warning}
+    warnings = {e.warning for run in full for e in run.estimates.values() if e.warning}
     facts = provenance(
         dict.fromkeys(run.seed for run in runs),
         Protocol=runs[0].protocol,
