@@ -13,11 +13,13 @@ _NEEDED: dict[str, dict[str, Any]] = {
 }
 
 
-def members(union: Any) -> list[type]:
-    """The classes that a union lists; a union of one is that class."""
+def members(union: Any) -> list[Any]:
+    """What a union lists, those of the unions in it too; a union of one is that class."""
     if get_origin(union) is Annotated:
-        union = get_args(union)[0]
-    return list(get_args(union)) if get_origin(union) in (Union, UnionType) else [union]
+        return members(get_args(union)[0])
+    if get_origin(union) in (Union, UnionType):
+        return [member for part in get_args(union) for member in members(part)]
+    return [union]
 
 
 def examples(union: Any) -> list[Any]:

@@ -1,13 +1,13 @@
 """Settings: YAML <-> tree <-> path=value, and what each mistake is told."""
 
 from importlib.resources import files
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from unions import members
 from vaekit.errors import ConfigError
 from vaekit.runs import Run, make_run, override, override_in_order, parse_yaml, preset, presets, read_yaml, to_yaml
 
@@ -50,25 +50,16 @@ def test_a_bare_name_stands_for_every_choice_wherever_it_is_one():
     while waiting:
         spec = waiting.pop()
         for hint in get_type_hints(spec, include_extras=True).values():
-            inside = [choice for choice in parts_of(hint) if hasattr(choice, "__pydantic_fields__")]
+            inside = [choice for choice in members(hint) if hasattr(choice, "__pydantic_fields__")]
             waiting += [choice for choice in inside if choice not in seen]
             seen |= set(inside)
             for choice in inside:
                 kind = choice.__pydantic_fields__.get("kind")
                 needed = any(field.is_required() for field in choice.__pydantic_fields__.values())
-                if kind is not None and not needed and len(parts_of(hint)) > 1:
+                if kind is not None and not needed and len(members(hint)) > 1:
                     found.append(kind.default)
                     assert isinstance(TypeAdapter(hint).validate_python(kind.default), choice)
     assert {"anneal", "warmup", "hamiltonian", "spatial", "vamp", "student_t"} <= set(found)
-
-
-def parts_of(hint: Any) -> list[Any]:
-    """What a type may be, through unions and annotations but not into containers."""
-    if get_origin(hint) is Annotated:
-        return parts_of(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType):
-        return [part for member in get_args(hint) for part in parts_of(member)]
-    return [hint]
 
 
 @pytest.mark.parametrize(
