@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.errors import ModelFileError
+from vaekit.files import sync_folder
 
 FORMAT_VERSION = 1
 MANIFEST = "MANIFEST.json"
@@ -165,12 +166,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder last."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

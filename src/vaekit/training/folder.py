@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from vaekit.errors import ConfigError, ModelFileError, VaekitError
-from vaekit.training.checkpoints import FORMAT_VERSION, Checkpoints, sync_folder
+from vaekit.files import write_whole
+from vaekit.training.checkpoints import FORMAT_VERSION, Checkpoints
 
 
 class RunFolder:
@@ -44,20 +44,7 @@ class RunFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file: written aside, synced, renamed, so that a reader sees the old one or the new one."""
-        target = self.path / name
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False
-        ) as aside:
-            try:
-                aside.write(content)
-                aside.flush()
-                os.fsync(aside.fileno())
-                os.chmod(aside.name, 0o644)
-                os.replace(aside.name, target)
-            except BaseException:
-                Path(aside.name).unlink(missing_ok=True)
-                raise
-        sync_folder(target.parent)
+        write_whole(self.path / name, content)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self.write(name, (json.dumps({"format_version": FORMAT_VERSION, **value}, indent=2) + "\n").encode())
