@@ -4,6 +4,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 BINS = 20  # of each code dimension
+NO_INFORMATION = 1e-12  # nats: less is rounding
+STILL = 8  # units of rounding: a dimension that varies by less is constant
 Codes = Float[np.ndarray, "n d"]
 Factors = Int[np.ndarray, "rows f"]
 Table = Float[np.ndarray, "d f"]
@@ -12,6 +14,13 @@ Table = Float[np.ndarray, "d f"]
 def mutual_information(codes: Codes, factors: Factors) -> Table:
     """I(z_i; v_k) in nats, (d, f), counted with each z_i in 20 bins of equal width between its extremes."""
     return information(joint_counts(binned(codes), factors, np.zeros(len(codes), np.int64), 1)[0])
+
+
+def settled(codes: Codes) -> Codes:
+    """Codes in double precision, with dimensions that vary by no more than the rounding of their type made constant."""
+    rounding = np.finfo(codes.dtype).eps if codes.dtype.kind == "f" else 0.0
+    still = np.ptp(codes, 0) <= STILL * rounding * np.abs(codes).max(0)
+    return np.where(still, codes[0], codes).astype(np.float64)
 
 
 def binned(codes: Codes) -> np.ndarray:
@@ -33,9 +42,10 @@ def joint_counts(bins: np.ndarray, factors: Factors, part: np.ndarray, parts: in
 
 
 def information(joint: Float[np.ndarray, "d f b v"]) -> Table:
-    """I(bin; value) = H(bin) + H(value) - H(bin, value), in nats, from counts."""
+    """I(bin; value) = H(bin) + H(value) - H(bin, value), in nats, from counts; 0 where it is but rounding."""
     p = joint / joint.sum((2, 3), keepdims=True)
-    return entropy(p.sum(3)) + entropy(p.sum(2)) - entropy(p.reshape(*p.shape[:2], -1))
+    found = entropy(p.sum(3)) + entropy(p.sum(2)) - entropy(p.reshape(*p.shape[:2], -1))
+    return np.where(found < NO_INFORMATION, 0.0, found)
 
 
 def entropy(p: np.ndarray) -> np.ndarray:

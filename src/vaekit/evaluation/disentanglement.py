@@ -4,12 +4,12 @@ Five published scores, on the same codes. All are 1 at best, except SAP. They di
 matter more to them than methods do (Locatello et al., 2019, arXiv 1811.12359): compare medians over several runs.
 
 Codes are (n, d) numbers, factors are (n, f) integers; each row is one data point. Every score but that of FactorVAE is
-the same whatever the order, scale and sign of the dimensions of the codes.
+the same whatever the order, scale and sign of the dimensions of the codes. A dimension that varies by no more than the
+rounding of its numbers is constant to all of them.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from torch import Tensor
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Blocks
-from vaekit.evaluation.counting import Codes, Factors, Table, binned, entropy, information, joint_counts
+from vaekit.evaluation.boosting import boosted_trees
+from vaekit.evaluation.counting import Codes, Factors, Table, binned, entropy, information, joint_counts, settled
 from vaekit.evaluation.estimate import Estimate
 from vaekit.models.vae import Model
 from vaekit.world import World
@@ -28,9 +29,9 @@ POINTS = 10_000  # rows used for mutual information
 FITTED_POINTS = 15_000  # rows used where something is fitted to four fifths of them and tested on the rest
 PARTS = 20  # left out in turn for the error of what is counted
 FOLDS = 5  # of what is fitted
-TREES = 20
 VOTES, TESTS, BATCH = 10_000, 5_000, 64  # of the FactorVAE score
-DEAD = 0.05  # variance of a dimension that the FactorVAE score leaves out
+ROUNDING = 1e-12  # of a relative variance
+DEAD = 0.05  # standard deviation of a dimension below which the FactorVAE score leaves it out
 
 
 def disentanglement_scores(
@@ -60,7 +61,7 @@ def posterior_means(
         return (torch.cat(means, 1),)
 
     (means,) = Blocks(model, rows, seed, context, world).map(means_of)
-    return means.double().cpu().numpy()
+    return means.cpu().numpy()
 
 
 def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estimate]:
@@ -71,7 +72,7 @@ def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estima
     >>> scores_of(factors * [-1.0, 3.0], factors)["mig"].value
     1.0
     """
-    _check(codes, factors)
+    codes = _checked(codes, factors)
     return {
         "mig": mutual_information_gap(codes, factors, seed),
         "modularity": modularity(codes, factors, seed),
@@ -102,8 +103,9 @@ def modularity(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     """Mean over dimensions z_i of 1 - sum_{k not a} I(z_i; v_k)^2 / (I(z_i; v_a)^2 (f - 1)), with a the factor that z_i
     knows most of. It asks whether a dimension knows of one factor only, not whether it knows much of it.
 
-    Dimensions that carry nothing count, too: an estimate of no information is larger for a factor of many values, so
-    noise scores well above 0 (0.64 on `sprites`). Counted as `mutual_information_gap`; None for one factor.
+    A constant dimension counts as 0, since it stands for no factor. One of noise scores well above that (0.64 on
+    `sprites`), for an estimate of no information is larger for a factor of many values. Counted as
+    `mutual_information_gap`; None for one factor.
     Source: Ridgeway and Mozer, 2018, arXiv 1802.05312, section 2.
     """
     if factors.shape[1] < 2:
@@ -123,10 +125,13 @@ def separated_predictability(codes: Codes, factors: Factors, seed: int = 0) -> E
 
     A prediction is by thresholds on z_i (a tree with as many leaves as the factor has values, fitted to balanced
     classes), its score the balanced accuracy on held-out rows; so the best possible SAP is the mean of 1 - 1/values.
-    On at most 15,000 rows, five-fold; the error is a jackknife over the folds. Source: Kumar et al., 2018, arXiv
-    1711.00848, section 3. Others put a linear support vector machine in the place of thresholds, with lower scores.
+    With one dimension, the gap is to chance. On at most 15,000 rows, five-fold; the error is a jackknife over folds.
+    Source: Kumar et al., 2018, arXiv 1711.00848, section 3. Others put a linear support vector machine in the place of
+    thresholds, with lower scores.
     """
     from sklearn.tree import DecisionTreeClassifier  # slow to import
+
+    codes = _checked(codes, factors)
 
     def gaps(train: np.ndarray, test: np.ndarray) -> tuple[float]:
         scores = np.zeros((codes.shape[1], factors.shape[1]))
@@ -136,44 +141,39 @@ def separated_predictability(codes: Codes, factors: Factors, seed: int = 0) -> E
             tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=seed)
             right = tree.fit(z[train], v[train]).predict(z[test]) == v[test]
             scores[dim, factor] = np.mean([right[v[test] == value].mean() for value in np.unique(v[test])])
+        chance = [1 / len(np.unique(v)) for v in factors[test].T]
         ranked = np.sort(scores, 0)
-        return (float((ranked[-1] - (ranked[-2] if len(ranked) > 1 else 0)).mean()),)
+        return (float((ranked[-1] - (ranked[-2] if len(ranked) > 1 else chance)).mean()),)
 
-    return _fitted(gaps, codes, factors, seed)[0]
+    return _fitted(gaps, len(codes), seed)[0]
 
 
 def dci(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estimate]:
-    """Disentanglement, completeness and informativeness, of what a forest of trees needs to predict each factor.
+    """Disentanglement, completeness and informativeness, of what boosted trees need to predict each factor.
 
-    With R_ik the forest's importance (mean decrease of impurity) of z_i for v_k:
+    With R_ik the trees' importance of z_i for v_k (see `boosted_trees`):
     disentanglement = sum_i w_i (1 - H(R_i. / sum_k R_ik) / ln f), weighted by w_i = sum_k R_ik / sum R: does a
         dimension serve one factor only?
     completeness = the mean over k of 1 - H(R_.k / sum_i R_ik) / ln d: is a factor served by one dimension only?
     informativeness = the mean accuracy with which the factors of held-out rows are predicted.
 
     On at most 15,000 rows, five-fold; the errors are jackknives over the folds. Where there is one factor, or one
-    dimension of z, what compares them is None. Source: Eastwood and Williams, 2018, "A framework for the quantitative
-    evaluation of disentangled representations", section 2. The forest's splits are at random points (extremely
-    randomised trees: Geurts et al., 2006), which is several times faster than theirs, and more than that than the
-    boosted trees of other protocols; the forest used moves the scores.
-    """
-    from sklearn.ensemble import ExtraTreesClassifier  # slow to import
+    dimension of z, what compares them is None.
 
-    # every dimension may serve every split: a forest that is offered a few at random must use useless ones
-    settings: dict[str, Any] = {"max_features": None, "min_samples_leaf": 2, "n_estimators": TREES}
+    Source: Eastwood and Williams, 2018, "A framework for the quantitative evaluation of disentangled representations",
+    section 2, with boosted trees in place of their forest, as in Locatello et al., 2019, arXiv 1811.12359. Other models
+    give other scores; all fall with noise in the codes, as trees spend splits on it, and more so with few rows.
+    """
 
     def scores(train: np.ndarray, test: np.ndarray) -> tuple[float, float, float]:
-        importance, accuracy = [], []
-        for v in factors.T:
-            forest = ExtraTreesClassifier(random_state=seed, **settings)
-            accuracy += [forest.fit(codes[train], v[train]).score(codes[test], v[test])]
-            importance += [forest.feature_importances_]
-        table = np.stack(importance, 1)
+        found = [boosted_trees(codes[train], v[train], codes[test]) for v in factors.T]
+        table = np.stack([importance for importance, _ in found], 1)
+        accuracy = [np.mean(said == v) for (_, said), v in zip(found, factors[test].T, strict=True)]
         share = table.sum(1) / max(table.sum(), 1e-300)
         return float((share * _purity(table)).sum()), float(_purity(table.T).mean()), float(np.mean(accuracy))
 
-    names = ("disentanglement", "completeness", "informativeness")
-    found: dict[str, Estimate] = dict(zip(names, _fitted(scores, codes, factors, seed), strict=True))
+    codes, names = _checked(codes, factors), ("disentanglement", "completeness", "informativeness")
+    found: dict[str, Estimate] = dict(zip(names, _fitted(scores, len(codes), seed), strict=True))
     for name, size, what in (("disentanglement", factors.shape[1], "factors"), ("completeness", codes.shape[1], "z")):
         if size < 2:
             found[name] = Estimate(None, 0.0, len(codes), "of 1", f"{name} compares {what}, and there is only one")
@@ -186,22 +186,32 @@ def factor_vae_score(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     A batch is 64 rows drawn from those with one value of one factor, both at random; the dimension is that of the least
     variance, relative to its variance over all rows. 10,000 batches say which factor each dimension stands for, by
     majority; the score is the accuracy on 5,000 others, and its error that of so many. Chance is about 1/f. Dimensions
-    whose variance is below 0.05, in units where the prior's is 1, are left out, so here the scale of the codes matters.
-    Source: Kim and Mnih, 2018, arXiv 1802.05983, section 4.
+    whose standard deviation is below 0.05, in units where the prior's is 1, are left out, so the scale of codes matters
+    here. None where there is one factor, no such dimension, or a factor of which no two rows share a value.
+
+    Source: Kim and Mnih, 2018, arXiv 1802.05983, section 4; the numbers of batches and the threshold are those of
+    disentanglement_lib (Locatello et al., 2019), whose `factor_vae.py` compares the square root of the variance with
+    `prune_dims.threshold = 0.05`.
     """
-    variance = codes.var(0)
-    alive = variance >= DEAD
-    if not alive.any():
-        why = f"the variance of every dimension is below {DEAD}: the model encodes nothing"
+    codes, why = _checked(codes, factors), ""
+    spread, groups = codes.std(0, ddof=1), [_groups(v) for v in factors.T]
+    alive = spread >= DEAD
+    if len(groups) < 2:
+        why = "the FactorVAE score compares factors, and there is only one"
+    elif not alive.any():
+        why = f"the standard deviation of every dimension is below {DEAD}: the model encodes nothing"
+    elif not all(groups):
+        why = "no two rows share a value of a factor, so it cannot be held fixed: give more rows"
+    if why:
         return Estimate(None, 0.0, TESTS, "of 1", why)
     rng = np.random.default_rng([seed, 1])
-    kept, dims = codes[:, alive] / np.sqrt(variance[alive]), int(alive.sum())
-    groups = [_groups(v) for v in factors.T]
+    kept, dims = codes[:, alive] / spread[alive], int(alive.sum())
     fixed = rng.integers(factors.shape[1], size=VOTES + TESTS)
     still = np.empty(len(fixed), np.int64)
     for number, factor in enumerate(fixed):
         rows = groups[factor][rng.integers(len(groups[factor]))]
-        still[number] = kept[rows[rng.integers(len(rows), size=BATCH)]].var(0).argmin()
+        variance = kept[rows[rng.integers(len(rows), size=BATCH)]].var(0)
+        still[number] = np.where(variance < ROUNDING, 0.0, variance).argmin()
     votes = np.zeros((dims, factors.shape[1]))
     np.add.at(votes, (still[:VOTES], fixed[:VOTES]), 1)
     score = float((votes.argmax(1)[still[VOTES:]] == fixed[VOTES:]).mean())
@@ -210,9 +220,8 @@ def factor_vae_score(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
 
 def _counted(score: Callable[[Table, np.ndarray], float], codes: Codes, factors: Factors, seed: int) -> Estimate:
     """A score of the mutual information and the factors' entropies, on some rows; its error from leaving out parts."""
-    _check(codes, factors)
     rows = _some(len(codes), POINTS, seed)
-    codes, factors = codes[rows], factors[rows]
+    codes, factors = _checked(codes, factors)[rows], factors[rows]
     parts = min(PARTS, len(codes))
     counts = joint_counts(binned(codes), factors, np.arange(len(codes)) % parts, parts)
     whole = counts.sum(0)
@@ -225,12 +234,9 @@ def _counted(score: Callable[[Table, np.ndarray], float], codes: Codes, factors:
     return Estimate(of(whole), _jackknife(left_out), len(codes), "of 1")
 
 
-def _fitted(
-    scores: Callable[[np.ndarray, np.ndarray], tuple[float, ...]], codes: Codes, factors: Factors, seed: int
-) -> list[Estimate]:
-    """Scores of what is fitted to all folds but one and tested on that one, each a mean over the folds."""
-    _check(codes, factors)
-    rows = _some(len(codes), FITTED_POINTS, seed)
+def _fitted(scores: Callable[[np.ndarray, np.ndarray], tuple[float, ...]], n: int, seed: int) -> list[Estimate]:
+    """Scores of what is fitted to all folds of n rows but one and tested on that one, each a mean over the folds."""
+    rows = _some(n, FITTED_POINTS, seed)
     folds = np.array_split(rows, min(FOLDS, len(rows)))
     found = [scores(np.concatenate(folds[:i] + folds[i + 1 :]), test) for i, test in enumerate(folds)]
     return [Estimate(float(np.mean(of)), _jackknife(of), len(rows), "of 1") for of in zip(*found, strict=True)]
@@ -246,7 +252,8 @@ def _some(n: int, most: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 0]).permutation(n)[:most]
 
 
-def _check(codes: Codes, factors: Factors) -> None:
+def _checked(codes: Codes, factors: Factors) -> Codes:
+    """The codes as the scores take them (see `settled`), after what makes no sense is refused."""
     if len(codes) != len(factors) or len(codes) < 2 or codes.shape[1] == 0 or factors.shape[1] == 0:
         raise DataError(
             f"codes of shape {codes.shape} and factors of shape {factors.shape}: both need the same rows, at least "
@@ -260,14 +267,12 @@ def _check(codes: Codes, factors: Factors) -> None:
             f"factor {still[0]} (counted from 0) has one value in all {len(factors)} rows: leave its column out, or "
             "give rows in which it varies"
         )
+    return settled(codes)
 
 
 def _groups(v: np.ndarray) -> list[np.ndarray]:
     """The rows, by number, that share a value of a factor, for each value that at least two rows have."""
-    groups = [rows for value in np.unique(v) if len(rows := np.flatnonzero(v == value)) > 1]
-    if not groups:
-        raise DataError("no two rows share a value of a factor, so none can be held fixed: give more rows")
-    return groups
+    return [rows for value in np.unique(v) if len(rows := np.flatnonzero(v == value)) > 1]
 
 
 def _purity(table: np.ndarray) -> np.ndarray:
