@@ -1,6 +1,8 @@
 """NumPy's own files. Sizes in a header are checked against the file before anything is allocated; no pickles."""
 
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,17 +12,29 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from vaekit.data.idx import refuse_bomb
-from vaekit.data.raw import LABEL_NAMES, Raw, are_classes, find_name, nearest
+from vaekit.data.bounds import MOST_DIMENSIONS, refuse_bomb, size_of
+from vaekit.data.raw import LABEL_NAMES, Raw, are_classes, find_name, listing, nearest
 from vaekit.errors import DataError
 
+# What zipfile and its decompressors raise over a damaged, encrypted or oddly packed archive.
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+    struct.error,
+)
 VALUE_NAMES = ("X", "x", "data", "images", "X_train", "x_train")
 
 
 def read_npy(path: Path) -> Raw:
     """The one array of a .npy file; raises DataError where it is damaged, or holds objects."""
+    size = size_of(path)
     with path.open("rb") as file:
-        return Raw(_read_array(file, path.stat().st_size, f"{path}"))
+        return Raw(_read_array(file, size, f"{path}"))
 
 
 def read_npz(path: Path, label: str | None) -> Raw:
@@ -40,16 +54,17 @@ def npz_bytes(path: Path) -> int:
 
 
 def _unpacked_bytes(path: Path, member: zipfile.ZipInfo) -> int:
-    refuse_bomb(path, min(member.compress_size, path.stat().st_size), member.file_size)
+    refuse_bomb(path, min(member.compress_size, size_of(path)), member.file_size)
     return member.file_size
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    size_of(path)
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:  # the last: encrypted, or packed oddly
+    except DAMAGED as error:
         raise DataError(
             f"{path} is truncated or damaged ({error}); expected a whole NumPy archive (.npz): save it anew."
         ) from None
@@ -67,7 +82,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
     if label is not None and label not in members:
         raise DataError(
             f"data.label names the array {label!r}, which {path} does not have{nearest(label, members)}; "
-            f"its arrays are {', '.join(members)}."
+            f"its arrays are {listing(list(members))}."
         )
     label_names = LABEL_NAMES + tuple(f"{name}_train" for name in LABEL_NAMES)
     labels_in = label or find_name(members, label_names)
@@ -76,7 +91,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
         others = [name for name in members if name != labels_in and not name.endswith("_test")]
         if len(others) != 1:
             raise DataError(
-                f"{path} holds the arrays {', '.join(members) or '(none)'}, and which one is the data is not "
+                f"{path} holds the arrays {listing(list(members)) or '(none)'}, and which one is the data is not "
                 "clear: name it X, its labels y, and a test set X_test and y_test."
             )
         values_in = others[0]
@@ -100,7 +115,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
-        if name == member.filename or "/" in name or "\\" in name or name in members:
+        if not name or name == member.filename or "/" in name or "\\" in name or name in members:
             raise DataError(
                 f"{path}: its member {member.filename!r} is not an array, or there twice; "
                 "a NumPy archive as numpy.savez writes it is needed."
@@ -144,6 +159,10 @@ def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], boo
         raise DataError(
             f"{what} holds Python objects, which can run code when they are read and are never opened; "
             "convert with .astype(numpy.float32) before saving."
+        )
+    if len(shape) > MOST_DIMENSIONS:
+        raise DataError(
+            f"{what} has {len(shape)} dimensions, and at most {MOST_DIMENSIONS} are read: save it with fewer."
         )
     claimed = math.prod(shape) * dtype.itemsize
     held = size - file.tell()

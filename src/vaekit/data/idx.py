@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vaekit.data.bounds import refuse_bomb, size_of
 from vaekit.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-_SUSPECT_RATIO = 200
-_SUSPECT_BYTES = 1 << 30
 
 
 def is_idx(head: bytes) -> bool:
@@ -39,6 +37,7 @@ def idx_bytes(path: Path) -> int:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BufferedIOBase, bool]]:
     """The file's content, and whether it is zipped."""
+    size_of(path)
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
@@ -66,7 +65,7 @@ def _read_header(file: BufferedIOBase, path: Path, zipped: bool) -> tuple[tuple[
     shape = tuple(int(size) for size in sizes)
     dtype = np.dtype(TYPES[head[2]])
     claimed = math.prod(shape) * dtype.itemsize
-    stored = path.stat().st_size
+    stored = size_of(path)
     # The claim is judged before it is believed: gzip can shrink at most 1032 times.
     if claimed > stored * (1032 if zipped else 1):
         raise DataError(
@@ -82,12 +81,3 @@ def _exactly(file: BufferedIOBase, count: int, path: Path) -> bytes:
     if len(data) < count:
         raise DataError(f"{path} is truncated: its header asks for {count} bytes, of which {len(data)} came.")
     return data
-
-
-def refuse_bomb(path: Path, stored: int, unpacked: int) -> None:
-    """Raise DataError where a small file says that it unpacks to an enormous array."""
-    if unpacked > _SUSPECT_BYTES and unpacked > _SUSPECT_RATIO * stored:
-        raise DataError(
-            f"{path} would unpack to {unpacked / 1e9:.1f} GB, {unpacked // max(stored, 1)} times its size, which "
-            f"is refused above {_SUSPECT_RATIO} times; if the data is real, save it uncompressed."
-        )

@@ -1,11 +1,13 @@
 """Whether data is read whole or streamed: decided by its size in memory, before any of it is read."""
 
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
 from vaekit.data.arrays import npz_bytes, read_header
+from vaekit.data.bounds import check_streamed, size_of
 from vaekit.data.idx import idx_bytes
 from vaekit.data.named import NAMED
 from vaekit.data.picture_folder import picture_store
@@ -35,7 +37,7 @@ def open_source(spec: DataSpec, limit: Limit) -> Source | Store:
     try:
         return _open(path, spec, limit)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
 
 
 def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
@@ -44,7 +46,7 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
     always = spec.stream == "always"
     if kind == PICTURES:
         store = picture_store(path, spec, sizes)
-        return store if always or len(store) * store.row_bytes > most else store.whole()
+        return _streamable(store, sizes) if always or len(store) * store.row_bytes > most else store.whole()
     size = _BYTES[kind](path)
     if not always and size <= most:
         return load_source(spec)
@@ -53,7 +55,7 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
     if kind in (PARQUET, PARTS):
         from vaekit.data.parquet import parquet_store  # pyarrow takes a while to import
 
-        return parquet_store(path, spec, sizes)
+        return _streamable(parquet_store(path, spec, sizes), sizes)
     if always:
         raise ConfigError(
             f"data.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
@@ -65,9 +67,15 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
     )
 
 
+def _streamable(store: Store, sizes: Sizes) -> Store:
+    check_streamed(store.name, len(store), math.prod(store.shape), sizes.held)
+    return store
+
+
 def _npy_bytes(path: Path) -> int:
+    size = size_of(path)
     with path.open("rb") as file:
-        shape, _, dtype = read_header(file, path.stat().st_size, f"{path}")
+        shape, _, dtype = read_header(file, size, f"{path}")
     return int(np.prod(shape, dtype=object)) * min(dtype.itemsize, 8)
 
 
@@ -76,7 +84,7 @@ def _csv_bytes(path: Path) -> int:
     with path.open("rb") as file:
         head = file.read(_SAMPLE)
     cells = sum(head.count(mark) for mark in (b",", b";", b"\t", b"\n"))
-    return round(8 * cells / len(head) * path.stat().st_size)
+    return round(8 * cells / len(head) * size_of(path))
 
 
 def _parquet_bytes(path: Path) -> int:

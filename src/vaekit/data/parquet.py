@@ -10,7 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vaekit.data.raw import LABEL_NAMES, are_classes, check_drop, check_left, encode_labels, find_name, listing, nearest
+from vaekit.data.bounds import size_of
+from vaekit.data.raw import (
+    LABEL_NAMES,
+    are_classes,
+    check_distinct,
+    check_drop,
+    check_left,
+    encode_labels,
+    find_name,
+    listing,
+    nearest,
+)
 from vaekit.data.spec import DataSpec
 from vaekit.data.stores import Sizes, Store
 from vaekit.data.table import is_numeric, refuse_text, to_labels
@@ -39,16 +50,16 @@ def parquet_store(path: Path, spec: DataSpec, sizes: Sizes | None = None) -> Sto
     starts = np.cumsum([0, *(facts[place][1][group] for place, group in groups)])
     if starts[-1] == 0:
         raise DataError(f"{path} holds columns but no rows; at least three rows are needed.")
-    label = spec.label
-    if label is None and (name := find_name((name for name in columns if name not in spec.drop), LABEL_NAMES)):
+    label, dropped = spec.label, set(spec.drop)
+    if label is None and (name := find_name((name for name in columns if name not in dropped), LABEL_NAMES)):
         label = name if are_classes(_labels(paths, name)) else None
-    kept = [name for name in columns if name != label and name not in spec.drop]
+    kept = [name for name in columns if name != label and name not in dropped]
     check_left(kept, str(path))
-    if not all(is_numeric(schema.field(name).type) for name in kept):
+    if text := [name for name in kept if not is_numeric(schema.field(name).type)]:
         first = paths[groups[0][0]]
-        with _whole(first), _open(first) as file:
-            head = next(file.iter_batches(100, columns=kept, use_threads=False))
-        refuse_text(head, path)
+        with _whole(first), _open(first, text[:1]) as file:
+            head = next(file.iter_batches(100, columns=text[:1], use_threads=False))
+        refuse_text(head, path, text)
     dtype = np.result_type(*(_dtype(schema.field(name).type) for name in kept))
     labels, classes = None, None
     if label is not None:
@@ -76,6 +87,8 @@ def _whole(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises over a damaged file into one DataError."""
     try:
         yield
+    except MemoryError:  # of which Arrow's is one
+        raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         why = str(error).strip().splitlines()[0][:200].rstrip(".") if str(error).strip() else type(error).__name__
         raise DataError(
@@ -83,11 +96,18 @@ def _whole(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    if path.stat().st_size == 0:
+def _open(path: Path, repeated: Sequence[str] = ()) -> pq.ParquetFile:
+    """repeated: columns of text, of which a text that many rows share is held once."""
+    if size_of(path) == 0:
         raise DataError(f"{path} is empty (0 bytes); expected a Parquet file (.parquet).")
     with _whole(path):
-        return pq.ParquetFile(path, memory_map=False, pre_buffer=False, page_checksum_verification=True)
+        return pq.ParquetFile(
+            path,
+            memory_map=False,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            read_dictionary=list(repeated),
+        )
 
 
 def _facts(path: Path) -> tuple[pa.Schema, list[int]]:
@@ -110,10 +130,10 @@ def _read(paths: list[Path], groups: list[tuple[int, int]], kept: list[str], dty
 def _labels(paths: Sequence[Path], name: str) -> np.ndarray:
     columns = []
     for path in paths:
-        with _whole(path), _open(path) as file:
+        with _whole(path), _open(path, [name]) as file:
             columns += file.read(columns=[name], use_threads=False)[name].chunks
     with _whole(paths[0]):
-        return to_labels(pa.chunked_array(columns))
+        return to_labels(pa.chunked_array(columns), f"{paths[0]}: the label")
 
 
 def _dtype(kind: pa.DataType) -> np.dtype:
@@ -126,9 +146,7 @@ def _dtype(kind: pa.DataType) -> np.dtype:
 
 
 def _same_columns(first: pa.Schema, other: pa.Schema, first_path: Path, path: Path) -> None:
-    twice = next((name for place, name in enumerate(other.names) if name in other.names[:place]), None)
-    if twice is not None:
-        raise DataError(f"{path} has two columns named {twice!r}; names must differ: rename one of them.")
+    check_distinct(other.names, str(path))
     if other.names != first.names:
         odd = sorted(set(first.names) ^ set(other.names)) or other.names
         raise DataError(

@@ -1,10 +1,13 @@
 """One picture: what its header says, and its pixels as grey levels or as red, green and blue."""
 
+import errno
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from vaekit.data.bounds import why_not
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_PIXELS = 50_000_000
@@ -13,6 +16,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "MPO")
 _SHORT = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # 16 bits, which Pillow also gives as 32
 _GREY = ("1", "L", "LA", *_SHORT)
 _COLOUR = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+_BYTES_PER_PIXEL = 24  # that decoding takes at most: several copies, of four bytes each
+_BYTES_TAKEN = 32_000_000  # whatever the size
 _ORIENTATION = 0x0112  # of EXIF; from 5 on, width and height change places
 
 
@@ -33,11 +38,9 @@ def look(path: Path) -> tuple[tuple[int, int], bool]:
                 turned = image.getexif().get(_ORIENTATION, 1) >= 5
                 height, width = (image.width, image.height) if turned else (image.height, image.width)
                 return (height, width), _is_grey(image)
-        except BadPicture:
-            raise
         # The decoders read an unknown file: what a broken one raises cannot be listed.
         except Exception as error:
-            raise BadPicture(_why(error)) from None
+            raise _verdict(error, 0) from None
 
 
 def pixels(path: Path, grey: bool, size: tuple[int, int]) -> np.ndarray:
@@ -47,13 +50,7 @@ def pixels(path: Path, grey: bool, size: tuple[int, int]) -> np.ndarray:
     of `size` (height, width), the largest part of that aspect is cut from its centre and resized.
     Raises BadPicture where the file is truncated or damaged.
     """
-    try:
-        with _open(path) as image:
-            shown = _flatten(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB")
-    except BadPicture:
-        raise
-    except Exception as error:
-        raise BadPicture(_why(error)) from None
+    shown = _decode(path, grey)
     height, width = size
     if (shown.height, shown.width) != size:
         part = min(shown.height / height, shown.width / width)
@@ -66,8 +63,22 @@ def pixels(path: Path, grey: bool, size: tuple[int, int]) -> np.ndarray:
     return values[None] if grey else np.ascontiguousarray(np.moveaxis(values, 2, 0))
 
 
+def _decode(path: Path, grey: bool) -> Image.Image:
+    """A whole picture in grey or in colour."""
+    pixels = 0
+    try:
+        with _open(path) as image:
+            pixels = image.width * image.height
+            return _flatten(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB")
+    except Exception as error:
+        caught = error.with_traceback(None)  # which would keep alive what was decoded so far
+    raise _verdict(caught, pixels)
+
+
 def _open(path: Path) -> Image.Image:
     """The picture before it is decoded: Pillow reads the header, and the pixels only when they are asked for."""
+    if why := why_not(path):
+        raise BadPicture(why)
     try:
         image = Image.open(path, formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -101,8 +112,19 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode == "P" else image
 
 
-def _why(error: Exception) -> str:
+def _verdict(error: Exception, pixels: int) -> Exception:
+    """What to raise for what was raised over a file, by a decoder or while it was opened.
+
+    Raises:
+        MemoryError: what a whole picture of so many pixels takes cannot be had, so nothing is known of the file.
+    """
+    if isinstance(error, BadPicture):
+        return error
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ELOOP):
+        return error
+    # Decoders call a file damaged where they are refused memory, and a damaged file may ask for any amount of it.
+    bytearray(_BYTES_TAKEN + _BYTES_PER_PIXEL * pixels)
     if isinstance(error, Image.UnidentifiedImageError):
-        return "is not a picture of a kind that is read"
+        return BadPicture("is not a picture of a kind that is read")
     text = str(error).strip().splitlines()
-    return f"is truncated or damaged ({text[0][:120].rstrip('.') if text else type(error).__name__})"
+    return BadPicture(f"is truncated or damaged ({text[0][:120].rstrip('.') if text else type(error).__name__})")

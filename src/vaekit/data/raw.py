@@ -1,6 +1,7 @@
 """What a reader hands over, and how it becomes rows: layout of the values, labels as numbers."""
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -102,14 +103,19 @@ def find_name(names: Iterable[str], wanted: Sequence[str]) -> str | None:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A parenthesis that names the likeliest of `names`, or nothing."""
-    close = difflib.get_close_matches(name, list(names), n=1)
+    names = list(names)[:1000]  # a comparison takes long, and longer for long names
+    close = difflib.get_close_matches(name, names, n=1) if len(name) <= 200 else []
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 def listing(names: Sequence[str], most: int = 12) -> str:
     """Names for an error message: all of them, or the first few and how many more."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(_short, names[:most])) + more
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:77]}..."
 
 
 def name_columns(width: int, drop: Sequence[str], what: str) -> tuple[list[int], tuple[str, ...]]:
@@ -118,7 +124,8 @@ def name_columns(width: int, drop: Sequence[str], what: str) -> tuple[list[int],
     """
     columns = unnamed(range(width))
     check_drop(drop, columns, what)
-    kept = [place for place, name in enumerate(columns) if name not in drop]
+    dropped = set(drop)
+    kept = [place for place, name in enumerate(columns) if name not in dropped]
     check_left(kept, what)
     return kept, tuple(columns[place] for place in kept)
 
@@ -128,10 +135,20 @@ def unnamed(columns: Sequence[object]) -> tuple[str, ...]:
     return tuple(f"column {place}" for place in range(len(columns)))
 
 
+def check_distinct(names: Sequence[str], what: str) -> None:
+    """Raise DataError where two columns have one name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{what} has two columns named {name!r}; names must differ: rename one of them.")
+        seen.add(name)
+
+
 def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:
     """Raise DataError where a column that is to be dropped is not there."""
+    known = set(columns)
     for name in drop:
-        if name not in columns:
+        if name not in known:
             raise DataError(
                 f"data.drop names the column {name!r}, which {what} does not have{nearest(name, columns)}; "
                 f"its columns are {listing(columns)}."
@@ -146,5 +163,5 @@ def check_left(columns: Sequence[object], what: str) -> None:
 
 def drop_setting(columns: Sequence[str]) -> str:
     """The setting that leaves these columns out, as it would be typed."""
-    quoted = ", ".join(f'"{name}"' for name in columns)
-    return f"data.drop=[{quoted}]"
+    quoted = [json.dumps(name, ensure_ascii=False) for name in columns]
+    return f"data.drop=[{listing(quoted, 50)}]"

@@ -1,12 +1,14 @@
 """From a path to arrays. A file is known by its content; a name that says otherwise is an error."""
 
 import gzip
+import os
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaekit.data.arrays import read_npy, read_npz
+from vaekit.data.arrays import DAMAGED, read_npy, read_npz
+from vaekit.data.bounds import size_of
 from vaekit.data.idx import is_idx, read_idx
 from vaekit.data.pictures import SUFFIXES
 from vaekit.data.raw import Raw
@@ -59,19 +61,16 @@ def read(path: Path, label: str | None = None, drop: Sequence[str] = ()) -> Raw:
             return read_csv(path, label, drop)
         return _read_idx_with_labels(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except MemoryError:
-        raise DataError(f"{path} does not fit into memory ({path.stat().st_size / 1e9:.2f} GB on disk).") from None
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
 
 
 def kind_of(path: Path) -> str:
     """Which of READABLE is at `path`, by its content; DataError where that is none, or is not what its name says."""
     if path.is_dir():
         return _kind_of_folder(path)
-    if not path.is_file():
-        raise DataError(f"{path} is neither a file nor the name of a data set: give the path of a file.")
+    size = size_of(path)
     named = IDX if path.name.endswith("-ubyte") else _BY_SUFFIX.get(path.suffix.lower())
-    if path.stat().st_size == 0:
+    if size == 0:
         raise DataError(f"{path} is empty (0 bytes); expected {_article(named or _readable())}.")
     found = _kind_of_content(path)
     if named is not None and found != named:
@@ -116,7 +115,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             return NPZ if any(name.endswith(".npy") for name in archive.namelist()) else "zip archive"
-    except zipfile.BadZipFile:
+    except DAMAGED:
         return NPZ  # the reader says what is wrong with it
 
 
@@ -131,7 +130,7 @@ def _kind_of_gzip(path: Path) -> str:
 def _read_idx_with_labels(path: Path) -> Raw:
     """Images, and the labels in the file that MNIST's naming puts beside them."""
     beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
-    labels = read_idx(beside) if beside != path and beside.is_file() else None
+    labels = read_idx(beside) if beside != path and os.path.lexists(beside) else None
     return Raw(read_idx(path), labels)
 
 

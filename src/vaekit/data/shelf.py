@@ -47,7 +47,7 @@ class _State:
         self.store, self.most = store, most
         self.changed = threading.Condition()
         self.rows: dict[int, np.ndarray] = {}  # by chunk, the one that was used last at the end
-        self.errors: dict[int, DataError] = {}
+        self.errors: dict[int, DataError | MemoryError] = {}
         self.reading: set[int] = set()
         self.held = self.peak = 0  # bytes, those being read included
         self.windows: list[Sequence[int]] = []
@@ -113,7 +113,7 @@ class _State:
         """Read a chunk that has been reserved; what goes wrong is kept for the one who asks for it."""
         try:
             self._read(chunk)
-        except DataError as error:
+        except (DataError, MemoryError) as error:
             with self.changed:
                 self.errors[chunk] = error
 
@@ -146,7 +146,7 @@ class _State:
         try:
             rows = self.store.read(chunk)
             return rows
-        except DataError:
+        except (DataError, MemoryError):
             raise
         # In the thread nobody would see it: whatever it is becomes an error of the data.
         except Exception as error:

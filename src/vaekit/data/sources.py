@@ -64,9 +64,7 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
 
             return parquet_store(path, spec).whole()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except MemoryError:
-        raise DataError(f"{path} does not fit into memory: leave data.stream=never out.") from None
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
     raw = read(path, spec.label, spec.drop)
     values = to_rows(raw.values, f"{path}: the data")
     test_rows = 0

@@ -1,5 +1,6 @@
 """Data on disk, in chunks of consecutive rows, of which few are in memory at a time."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from vaekit.data.arrays import read_header
+from vaekit.data.bounds import check_streamed, size_of
 from vaekit.data.raw import name_columns, to_rows
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec, Limit
@@ -99,10 +101,12 @@ def npy_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
     Raises DataError where the header is damaged or does not fit the file, the array is no table or images, or it is
     laid out column by column; ConfigError where columns of images are to be dropped.
     """
+    size = size_of(path)
     with path.open("rb") as file:
-        stored, fortran, dtype = read_header(file, path.stat().st_size, f"{path}")
+        stored, fortran, dtype = read_header(file, size, f"{path}")
         offset = file.tell()
     rows = stored[0] if stored else 0
+    check_streamed(path.name, rows, math.prod(stored[1:]), sizes.held)
     sample = to_rows(np.zeros((min(rows, 1), *stored[1:]), dtype), f"{path}: the data")
     if fortran and len(stored) > 1:
         raise DataError(

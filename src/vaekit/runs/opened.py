@@ -70,7 +70,8 @@ def read_run(home: RunFolder) -> tuple[Run, Schema]:
 
 
 def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
-    return ModelFileError(f"{home.path} does not describe a model that this version can build: {error}")
+    why = "; ".join(str(error).splitlines())
+    return ModelFileError(f"{home.path} does not describe a model that this version can build: {why}")
 
 
 def load(run_folder: str | Path, weights: str | None = None) -> VAE | Ladder:

@@ -1,0 +1,84 @@
+"""What is asked of a file of data before any of it is read: that it is a file, and that it fits."""
+
+import stat
+from pathlib import Path
+
+from vaekit.errors import DataError
+
+MOST_DIMENSIONS = 32
+LONGEST_LINE = 1 << 24  # characters of a line of text
+MOST_COLUMNS = 100_000  # of text
+
+_SUSPECT_RATIO = 200
+_SUSPECT_BYTES = 1 << 30
+_BYTES_PER_ROW = 24  # what shuffling and splitting take for each row, beside its values
+_LABEL_BYTES = 1_000_000_000
+
+
+def size_of(path: Path) -> int:
+    """How many bytes a file of data has. A symbolic link is followed.
+
+    Raises:
+        DataError: it is no file of data, for one of the reasons that `why_not` gives.
+        OSError: it is not there.
+    """
+    if why := why_not(path):
+        raise DataError(f"{path} {why}.")
+    return path.stat().st_size
+
+
+def why_not(path: Path) -> str:
+    """Why what is at a path is not opened as data, or nothing: it is a device, a FIFO or the like, or a sparse file,
+    of which hardly anything is on disk.
+
+    Raises:
+        OSError: nothing is there.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        return "is neither a file nor the name of a data set: give the path of a file"
+    # some file systems do not say what is on disk, and give 0
+    on_disk = getattr(facts, "st_blocks", 0) * 512
+    if on_disk and facts.st_size > _SUSPECT_BYTES and facts.st_size > _SUSPECT_RATIO * on_disk:
+        return (
+            f"has {facts.st_size / 1e9:.1f} GB, of which {on_disk / 1e6:.3g} MB are on disk, and the rest is a hole "
+            "that reads as zeros: write it anew, with the data"
+        )
+    return ""
+
+
+def refuse_bomb(path: Path, stored: int, unpacked: int) -> None:
+    """Raise DataError where a small file says that it unpacks to an enormous array."""
+    if unpacked > _SUSPECT_BYTES and unpacked > _SUSPECT_RATIO * stored:
+        raise DataError(
+            f"{path} would unpack to {unpacked / 1e9:.1f} GB, {unpacked // max(stored, 1)} times its size, which "
+            f"is refused above {_SUSPECT_RATIO} times; if the data is real, save it uncompressed."
+        )
+
+
+def check_streamed(name: str, rows: int, row_numbers: int, held: int) -> None:
+    """Raise DataError where streaming would still need more memory than it may hold: for one row, or for the order of
+    all rows.
+
+    row_numbers: how many numbers a row has. held: bytes that streaming may hold, a quarter of limit.data_gb.
+    """
+    largest = max(held, _SUSPECT_BYTES // 4)
+    if 16 * row_numbers > largest:
+        raise DataError(
+            f"{name} has {row_numbers:,} numbers in each row, and streaming takes at most {largest // 16:,}, as "
+            "limit.data_gb says: make the rows smaller, or raise limit.data_gb."
+        )
+    if _BYTES_PER_ROW * rows > 4 * largest:
+        raise DataError(
+            f"{name} has {rows:,} rows, and streaming takes at most {4 * largest // _BYTES_PER_ROW:,}, as "
+            "limit.data_gb says: give fewer rows, or raise limit.data_gb."
+        )
+
+
+def check_labels(what: str, rows: int, longest: int) -> None:
+    """Raise DataError where labels of text, the longest of so many characters, take too much memory."""
+    if 4 * rows * longest > _LABEL_BYTES:
+        raise DataError(
+            f"{what} has texts of up to {longest:,} characters in {rows:,} rows, which are no names of classes: leave "
+            "it out of the data, or write short labels."
+        )
