@@ -25,6 +25,10 @@ class ConfigError(VaekitError):
     one_line = False  # one for each setting that is wrong
 
 
+class SpecError(ConfigError, ValueError):
+    """A part was given a setting that it does not take."""
+
+
 class DataError(VaekitError):
     """The data cannot be found, read or modelled as asked."""
 

@@ -1,7 +1,7 @@
 """Settings: YAML <-> tree <-> path=value, and what each mistake is told."""
 
 from importlib.resources import files
-from typing import get_type_hints
+from typing import get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from unions import members
 from vaekit.errors import ConfigError
+from vaekit.mistakes import all_paths, members_of, settings_of
 from vaekit.runs import Run, make_run, override, override_in_order, parse_yaml, preset, presets, read_yaml, to_yaml
 
 
@@ -80,6 +81,52 @@ def test_settings_that_drop_nothing_stand_in_any_order():
     assert tree == {"model": {"encoder": {"widths": [7], "kind": "mlp"}}, "seed": 2}
 
 
+def lists(tree, place):
+    """The paths of all settings below a place that are lists, with the kinds that they need, and their types."""
+    for name, hint in settings_of(tree).items():
+        for member in members_of(hint):
+            kind = getattr(member, "kind", None)
+            yield from lists(member, [*place, (name, kind)])
+            if get_origin(member) is tuple:
+                yield [*place, (name, None)], member
+
+
+@pytest.mark.parametrize("place", [place for place, _ in lists(Run, [])], ids=lambda place: place[-1][0])
+def test_a_single_value_stands_for_a_list_of_it_wherever_there_is_one(place):
+    path, assignments = "", []
+    for name, kind in place:
+        path = f"{path}.{name}".strip(".")
+        assignments += [f"{path}.kind={kind}"] if kind else []
+    value = {"drop": "a", "context": "label", "penalties": "dip"}.get(place[-1][0], "2")
+    listed = f"[{value}, {value}]" if place[-1][0] == "image_size" else f"[{value}]"
+
+    def outcome(value):
+        try:
+            return make_run(override({}, [*assignments, f"{path}={value}"]))
+        except ConfigError as error:  # that of a ladder whose groups do not match, say: the same for both
+            return str(error).partition(" is ")[0]
+
+    if place[-1][0] == "betas":  # two unlike numbers, which must be written out
+        assert "should be a list" in outcome(0.5)
+    else:
+        assert outcome(value) == outcome(listed)
+
+
+@pytest.mark.parametrize("word", ["latent=2", "epochs=3", "lr=0.1", "batch_size=7", "beta=0.5", "encoder.widths=[3]"])
+def test_the_end_of_a_path_stands_for_it_where_only_one_ends_so(word):
+    end, _, value = word.partition("=")
+    (whole,) = [path for path in all_paths(Run) if path.endswith(f".{end}") and path.count(".") == 1 + end.count(".")]
+    assert make_run(override({}, [word])) == make_run(override({}, [f"{whole}={value}"]))
+
+
+def test_the_end_of_a_path_is_looked_for_in_the_tree_as_it_stands():
+    assert make_run(override({}, ["model.prior=vamp", "components=5"])).model.prior.components == 5
+    with pytest.raises(ConfigError, match="unknown setting 'components'"):
+        make_run(override({}, ["components=5"]))
+    with pytest.raises(ConfigError, match=r"'model.kind=ladder' comes after 'latent=8' and drops it"):
+        override_in_order({}, ["latent=8", "model.kind=ladder"])
+
+
 def test_numbers_as_people_write_them():
     run = make_run(override({}, ["train.lr=1e-3", "seed=7", "train.patience=null"]))
     assert (run.train.lr, run.seed, run.train.patience) == (1e-3, 7, None)
@@ -88,13 +135,26 @@ def test_numbers_as_people_write_them():
 @pytest.mark.parametrize(
     ("assignment", "parts"),
     [
-        ("model.encoder.hidden=9", ["unknown setting 'model.encoder.hidden'", "of model.encoder.kind=conv or resnet"]),
+        (
+            "model.encoder.hidden=9",
+            ["did you mean 'model.encoder.widths'?", "of model.encoder.kind=conv or resnet"],
+        ),
         ("model.prior=null", ["model.prior is None", "settings with a kind, as in model.prior.kind=..."]),
         ("objective.beta=-1", ["greater than or equal to 0, or settings with a kind, as in objective.beta.kind=..."]),
         ("name=a/b", ["name is 'a/b'", "without slashes"]),
         ("train.device=gpu", ["train.device is 'gpu'", "one of auto, cpu"]),
         ("train.epoch=3", ["unknown setting 'train.epoch'", "did you mean 'train.epochs'"]),
-        ("epochs=3", ["unknown setting 'epochs'", "did you mean 'train.epochs'"]),
+        ("epoch=3", ["unknown setting 'epoch'", "did you mean 'train.epochs'"]),
+        ("hidden_dim=3", ["did you mean 'model.encoder.widths'"]),
+        ("learning_rate=3", ["did you mean 'train.lr'"]),
+        ("gpu=1", ["did you mean 'train.device=cuda'"]),
+        ("widths=[3]", ["'widths' may be model.encoder.widths or model.decoder.widths", "in full"]),
+        ("train.lr=[0.1,0.01]", ["train.lr is [0.1, 0.01]", "valid number", "start a run for each"]),
+        ("model.latent=[2,4]", ["model.latent is [2, 4]", "valid integer", "start a run for each"]),
+        (
+            "objective.gradient=[score,pathwise]",
+            ["is ['score', 'pathwise']", "start a run for each"],
+        ),
         ("modle.latent=3", ["unknown setting 'modle'", "did you mean 'model'"]),
         ("model.encoder.width=[3]", ["'model.encoder.width'", "did you mean 'model.encoder.widths'"]),
         ("objective.beta.ovr=0.1", ["'objective.beta.ovr'", "did you mean 'objective.beta.over'"]),

@@ -1,11 +1,14 @@
 """The command line: one verb for each job. Nothing here imports torch before a verb needs it."""
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from vaekit import __version__
 from vaekit.apps.cli_use import Json, decode, encode, evaluate, reconstruct, report, sample
+
+Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
 EPILOGUE = """\
 Example, from nothing to a report:
@@ -14,7 +17,8 @@ Example, from nothing to a report:
     vaekit evaluate runs/digits-1
     vaekit report runs/digits-1
 
-Settings are paths, as in `vaekit train digits train.epochs=20 model.latent=8`; `vaekit presets NAME` shows them all.
+Settings are paths, as in `vaekit train digits train.epochs=20 model.latent=8`, or their last names alone where only one
+path ends so, as in `vaekit train digits --epochs 20 --latent 8`; `vaekit presets NAME` shows them all.
 
 Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diverged, 130 and 143 interrupted.
 Add --debug to any command for the traceback of an error.
@@ -35,7 +39,7 @@ for place, verb in enumerate((evaluate, report, sample, reconstruct, encode, dec
 
 @app.command(sort_key=0)
 def train(
-    *arguments: str,
+    *arguments: Words,
     preset: str | None = None,
     config: Path | None = None,
     run_dir: Path | None = None,
@@ -51,6 +55,7 @@ def train(
         vaekit train digits
         vaekit train mnist --preset mnist-conv seed=1
         vaekit train table.csv model.latent=4 train.epochs=100 --run-dir runs/mine
+        vaekit train digits --latent 2 --epochs 10
         vaekit train --preset tutorial objective.gradient=score
         vaekit train --resume runs/digits-1
         torchrun --nproc-per-node 2 -m vaekit train mnist --run-dir runs/mnist
@@ -58,7 +63,7 @@ def train(
     Parameters
     ----------
     arguments
-        DATA, and settings as path=value.
+        DATA, and settings: path=value, --path value, or the last name of a path alone where only one ends so.
     preset
         Start from these settings (see `vaekit presets`).
     config
@@ -93,7 +98,7 @@ def presets(name: str | None = None, /, *, json: Json = False) -> None:
 
 
 @app.command(sort_key=8)
-def data(data: str | None = None, /, *settings: str, json: Json = False) -> None:
+def data(data: str | None = None, /, *settings: Words, json: Json = False) -> None:
     """List the data sets that are known by name, or describe one, or a file.
 
     For example:
@@ -106,7 +111,7 @@ def data(data: str | None = None, /, *settings: str, json: Json = False) -> None
     data
         A name or a path.
     settings
-        Settings as path=value, as for `vaekit train`.
+        Settings, as for `vaekit train`.
     """
     from vaekit.apps.listings import data_command
 

@@ -15,14 +15,28 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from vaekit.apps.output import next_steps, print_json
 from vaekit.data import names
 from vaekit.errors import ConfigError
+from vaekit.mistakes import short
 from vaekit.models import Model
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruction_picture, sample_picture
-from vaekit.runs import Job, Run, make_run, override_in_order, preset, presets, read_yaml, stop_signals, with_source
+from vaekit.runs import (
+    Job,
+    Run,
+    check_known,
+    make_run,
+    override_in_order,
+    preset,
+    presets,
+    read_yaml,
+    stop_signals,
+    with_source,
+)
 from vaekit.training import Event, RunFolder
 from vaekit.world import World
 
 SETTING = re.compile(r"^[A-Za-z_]\w*(\.\w+)*=")
+OPTIONS = ("--preset", "--config", "--run-dir", "--resume", "--json", "--help", "--debug")
+DASHED = re.compile(r"^--([A-Za-z_][\w-]*(\.[\w-]+)*)(=.*)?$", re.DOTALL)
 
 
 def train_command(
@@ -79,11 +93,25 @@ def _place(run: Run, run_dir: Path | None, world: World) -> str:
 
 
 def split_words(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """DATA and the settings among the words of a command line."""
-    settings = [word for word in arguments if SETTING.match(word) and not Path(word).exists()]
-    data = [word for word in arguments if word not in settings]
+    """DATA and the settings among the words of a command line: path=value, --path=value or --path value."""
+    data, settings, words = [], [], iter(arguments)
+    for word in words:
+        if dashed := DASHED.match(word):
+            name, value = dashed[1].replace("-", "_"), dashed[3] or next(words, None)
+            check_known(name, f"--{dashed[1]}", OPTIONS)
+            if value is None or DASHED.match(value):
+                raise ConfigError(f"--{dashed[1]} has no value: write --{dashed[1]} VALUE, or {name}=VALUE")
+            settings += [f"{name}{value}" if dashed[3] else f"{name}={value}"]
+        elif SETTING.match(word) and not os.path.exists(word):
+            settings += [word]
+        else:
+            data += [word]
+    for word in data:
+        if word.startswith("-") and not os.path.exists(word):
+            raise ConfigError(f"there is no option {short(word)}; settings are written path=value or --path value")
     if len(data) > 1:
-        raise ConfigError(f"one DATA at a time, not {len(data)}: {', '.join(data)}; settings are written path=value")
+        shown = ", ".join(short(word) for word in data[:4])
+        raise ConfigError(f"one DATA at a time, not {len(data)}: {shown}; settings are written path=value")
     return (data[0] if data else None), settings
 
 
@@ -94,15 +122,20 @@ def _read_run(arguments: Sequence[str], preset_name: str | None, config: Path | 
     if preset_name:
         tree = preset(preset_name)
     elif config:
-        tree = {"name": config.stem, **read_yaml(config)}
+        tree = {"name": _name_of(config), **read_yaml(config)}
     elif data in presets():
         tree = preset(data)
     else:
-        tree = {"name": Path(data).stem} if data else {}
+        tree = {"name": _name_of(data)} if data else {}
     if data:
-        place = str(Path(data).resolve()) if Path(data).exists() and data not in names() else data
+        place = str(Path(data).resolve()) if os.path.exists(data) and data not in names() else data
         tree = with_source(tree, place)
     return make_run(override_in_order(tree, settings))
+
+
+def _name_of(path: str | Path) -> str:
+    """A run's name by the file that it begins with."""
+    return Path(os.path.abspath(path)).stem.strip(".")[:100] or "run"
 
 
 def _free_folder(name: str) -> Path:

@@ -2,17 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from vaekit.spec import spec
+from vaekit.spec import Several, Square, Text, spec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
-
-
-def _as_tuple(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
 
 
 @spec
@@ -45,10 +41,10 @@ class DataSpec:
         limit.data_gb says ("auto").
     """
 
-    source: str | None = None
-    label: str | None = None
-    drop: tuple[str, ...] = ()
-    context: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    source: Text | None = None
+    label: Text | None = None
+    drop: Several[Text] = ()
+    context: Several[Text] = ()
     support: Literal["auto", "binary", "levels", "unit", "real", "count"] = "auto"
     levels: Annotated[int, Field(ge=2)] | None = None
     scale: Literal["auto", "none", "unit", "standard"] = "auto"
@@ -58,7 +54,7 @@ class DataSpec:
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
-    image_size: tuple[Pixels, Pixels] | None = None
+    image_size: Square[Pixels] | None = None
     bad_files: Literal["refuse", "skip"] = "refuse"
     stream: Literal["auto", "always", "never"] = "auto"
 

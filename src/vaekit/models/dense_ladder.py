@@ -14,9 +14,9 @@ from vaekit.models.ladder import Ladder
 from vaekit.models.networks import Activation, Linear, Mlp, Widths, hidden_layers, non_linearity
 from vaekit.models.precision import run_network
 from vaekit.models.priors import Prior
-from vaekit.spec import spec
+from vaekit.spec import Several, spec
 
-Sizes = Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=2, max_length=64)]
+Sizes = Annotated[Several[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=2, max_length=64)]
 
 
 @spec

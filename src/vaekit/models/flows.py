@@ -12,10 +12,11 @@ from torch.distributions import Distribution, constraints
 
 from vaekit.models.distributions import Unchecked
 from vaekit.models.families import independent
+from vaekit.spec import Several
 
 Kind = Literal["autoregressive", "coupling", "spline"]
 Transforms = Annotated[int, Field(ge=1, le=64)]
-Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=16)]
+Widths = Annotated[Several[Annotated[int, Field(ge=1, le=4096)]], Field(max_length=16)]
 MOMENT_DRAWS = 256
 
 

@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vaekit import products
-from vaekit.spec import by_kind, spec
+from vaekit.spec import Several, by_kind, spec
 
 Shape = tuple[int, ...]
 Width = Annotated[int, Field(ge=1, le=65536)]
-Widths = Annotated[tuple[Width, ...], Field(max_length=64)]
+Widths = Annotated[Several[Width], Field(max_length=64)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "softplus"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {

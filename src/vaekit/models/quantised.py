@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from vaekit.models.codes import CodeSpace, Quantised, one_hot
 from vaekit.models.discrete import DiscreteHead
 from vaekit.models.families import Shape
-from vaekit.spec import spec
+from vaekit.spec import Several, spec
 from vaekit.world import World
 
 RELOCATED = 32  # codes at most, after one batch
@@ -241,7 +241,7 @@ class FsqPosterior(QuantisedHead):
     tensor([[ 0.,  1., -1., -1.]])
     """
 
-    levels: Annotated[tuple[Annotated[int, Field(ge=2, le=1024)], ...], Field(min_length=1, max_length=64)] = (8, 5, 5)
+    levels: Annotated[Several[Annotated[int, Field(ge=2, le=1024)]], Field(min_length=1, max_length=64)] = (8, 5, 5)
     kind: Literal["fsq"] = "fsq"
 
     def __post_init__(self) -> None:

@@ -26,9 +26,9 @@ from vaekit.models.networks import (
 )
 from vaekit.models.precision import run_network
 from vaekit.models.priors import Prior
-from vaekit.spec import spec
+from vaekit.spec import Several, spec
 
-Counts = Annotated[tuple[Annotated[int, Field(ge=0, le=64)], ...], Field(min_length=1)]
+Counts = Annotated[Several[Annotated[int, Field(ge=0, le=64)]], Field(min_length=1)]
 
 
 @spec

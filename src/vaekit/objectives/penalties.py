@@ -16,7 +16,7 @@ from vaekit.models.drawing import Latent
 from vaekit.models.noise import draw_from, noise_map
 from vaekit.models.vae import VAE, Draw
 from vaekit.objectives.terms import PerRow, StepContext
-from vaekit.spec import spec
+from vaekit.spec import Several, spec
 
 NotNegative = Annotated[float, Field(ge=0)]
 Shape = tuple[int, ...]
@@ -173,7 +173,7 @@ class Mmd(Penalty):
 
     weight: NotNegative = 100.0
     kernel: Literal["imq", "rbf"] = "imq"
-    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+    scales: Annotated[Several[Annotated[float, Field(gt=0)]], Field(min_length=1)] = (0.1, 0.2, 0.5, 1, 2, 5, 10)
     kind: Literal["mmd"] = "mmd"
 
     needs_noise = True

@@ -11,7 +11,7 @@ from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Gradient
 from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, Shape, TotalCorrelation
 from vaekit.objectives.terms import StepContext, Terms
-from vaekit.spec import by_kind, spec
+from vaekit.spec import Several, by_kind, spec
 
 Regulariser = Annotated[
     TotalCorrelation | Dip | Mmd | DecoderWeights | DecoderSlope | Factor | Adversary | FeatureGan,
@@ -38,7 +38,7 @@ class Regularised:
     """
 
     elbo: Elbo = Elbo()
-    penalties: tuple[Regulariser, ...] = ()
+    penalties: Several[Regulariser] = ()
     kind: Literal["regularised"] = "regularised"
 
     def __post_init__(self) -> None:

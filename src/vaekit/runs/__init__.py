@@ -1,6 +1,7 @@
 """Run, the one typed tree of settings, and what needs it: train, fit, load."""
 
 from vaekit.runs.config import (
+    check_known,
     make_run,
     override,
     override_in_order,
@@ -23,6 +24,7 @@ __all__ = [
     "Opened",
     "Run",
     "Sampling",
+    "check_known",
     "fit",
     "load",
     "make_run",

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vaekit.data import DataSpec, Limit
 from vaekit.models import Dense, Gaussian, Groups, Hamiltonian, Likelihood, Mlp, Network, Posterior, Prior, Standard
 from vaekit.objectives import Elbo, Objective
-from vaekit.spec import by_kind, spec
+from vaekit.spec import Text, by_kind, in_words, spec
 from vaekit.training.spec import Train
 
 
@@ -26,7 +26,7 @@ class ModelSpec:
         bias_start: start the decoder's output bias at the best fit to the data without z.
     """
 
-    latent: Annotated[int, Field(ge=1)] = 16
+    latent: Annotated[int, Field(ge=1, le=65536)] = 16
     encoder: Network = Mlp()
     decoder: Network = Mlp()
     posterior: Posterior = Gaussian()
@@ -69,6 +69,7 @@ class LadderSpec:
 Choice = Annotated[ModelSpec | LadderSpec, Field(discriminator="kind"), by_kind]
 
 
+@in_words
 class Run(BaseModel):
     """All settings of one run. Frozen; unknown keys are refused.
 
@@ -82,12 +83,12 @@ class Run(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    name: Annotated[str, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$", max_length=200)] = "run"
-    about: str = ""
+    name: Annotated[Text, Field(pattern=r"^[^/\\]*[^/\\.][^/\\]*$", max_length=200)] = "run"
+    about: Text = ""
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataSpec = DataSpec()
     model: Choice = ModelSpec()
     objective: Objective = Elbo()
     train: Train = Train()
     limit: Limit = Limit()
-    run_dir: str | None = None
+    run_dir: Text | None = None

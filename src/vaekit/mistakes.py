@@ -1,0 +1,220 @@
+"""From what pydantic finds wrong with a spec or a tree of settings to at most two helpful lines."""
+
+import difflib
+import functools
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+MOST_EXPLAINED = 50  # of the mistakes of one tree; the others are only counted
+_RULE = re.compile("it (?:should|must) be(.*)")
+_IN_WORDS = {
+    "name": "a folder's name, without slashes",
+    "device": "one of auto, cpu, mps, cuda and cuda:0, cuda:1",
+}
+_ELSEWHERE = {  # the words of other programs
+    "latent": ("latent_dim", "latent_dims", "latent_size", "latents", "n_latent", "z_dim", "zdim", "z_size", "dim_z"),
+    "encoder.widths": ("hidden", "hidden_dim", "hidden_dims", "hidden_size", "hidden_sizes", "hidden_units", "layers"),
+    "epochs": ("epoch", "n_epochs", "num_epochs", "max_epochs", "nb_epochs", "n_epoch", "iterations", "steps"),
+    "lr": ("learning_rate", "learningrate", "lrate", "step_size"),
+    "batch_size": ("batch", "bs", "batchsize", "minibatch"),
+    "optimiser": ("optimizer", "optim"),
+    "device=cuda": ("gpu", "gpus", "cuda", "accelerator"),
+    "device=cpu": ("cpu", "no_cuda", "no_gpu"),
+    "patience": ("early_stopping", "early_stop"),
+    "clip": ("grad_clip", "clip_grad", "max_norm", "gradient_clip", "clip_norm"),
+    "beta": ("kl_weight", "kld_weight", "kl_coef", "warmup", "beta_kl"),
+    "likelihood": ("loss", "recon_loss", "reconstruction_loss", "output_distribution", "distribution"),
+    "objective": ("loss_function", "criterion", "bound"),
+    "source": ("dataset", "data_path", "data_dir", "input", "file"),
+    "valid_fraction": ("val_split", "valid_split", "validation_split", "val_fraction"),
+    "test_fraction": ("test_split", "test_size"),
+    "binarise": ("binarize", "binary"),
+    "activation": ("nonlinearity", "act"),
+    "run_dir": ("out", "output", "out_dir", "output_dir", "save_dir", "log_dir", "checkpoint_dir"),
+}
+_MEANT = {word: setting for setting, words in _ELSEWHERE.items() for word in words}
+
+
+def explain(error: ValidationError, root: Any) -> str:
+    """What is wrong, in at most two lines.
+
+    root: the spec or tree that was to be made, of which paths are spoken.
+    """
+    errors = error.errors(include_url=False)
+    by_path: dict[str, list[str]] = {}
+    for found in errors[:MOST_EXPLAINED]:
+        path, known, kinds = _locate([str(key) for key in found["loc"]], root)
+        by_path.setdefault(path, []).append(_explain(found, path, known, kinds, root))
+    deepest = {p: lines for p, lines in by_path.items() if not any(q.startswith(f"{p}.") for q in by_path)}
+    # the alternatives of a union that all refuse one value share a line
+    lines = [
+        texts[0] + "".join(f", or{rule.group(1)}" for rule in map(_RULE.search, texts[1:]) if rule)
+        for texts in deepest.values()
+    ]
+    more = len(lines) - 1 + max(0, len(errors) - MOST_EXPLAINED)
+    if len(lines) < 3 and more == len(lines) - 1:
+        return "\n".join(lines)
+    others = ", ".join(f"'{short(path)}'" for path in list(deepest)[1:4])
+    return f"{lines[0]}\nand {more:,} more mistakes, first in {others}"
+
+
+def short(text: str, most: int = 60) -> str:
+    """A text of the user's in one short line."""
+    plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: most + 1])
+    return plain if len(plain) <= most else f"{plain[: most - 3]}..."
+
+
+def show(value: object) -> str:
+    """A value of the user's in one short line."""
+    return short(repr(value[:100] if isinstance(value, str) else value))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at a known name that is like this one; empty where there is none."""
+    near = difflib.get_close_matches(name[:100], list(known), 1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def settings_of(member: Any) -> Mapping[str, Any]:
+    """Names and types of the settings of a spec or a tree; none for a plain type."""
+    if isinstance(member, type) and (issubclass(member, BaseModel) or is_dataclass(member)):
+        return _settings(member)
+    return {}
+
+
+@functools.cache
+def _settings(member: Any) -> Mapping[str, Any]:
+    if issubclass(member, BaseModel):
+        return {name: info.annotation for name, info in member.model_fields.items()}
+    hints = typing.get_type_hints(member)
+    return {f.name: hints[f.name] for f in fields(member)}
+
+
+def members_of(hint: Any) -> list[Any]:
+    """The alternatives of a union, or the one type itself."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return members_of(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [m for arg in typing.get_args(hint) for m in members_of(arg) if m is not type(None)]
+    return [hint]
+
+
+@functools.cache
+def all_paths(root: Any) -> frozenset[str]:
+    """The dotted paths of all settings of a tree or spec, whichever kinds are chosen."""
+    return frozenset(
+        path
+        for name, hint in settings_of(root).items()
+        for path in (name, *(f"{name}.{inner}" for m in members_of(hint) if settings_of(m) for inner in all_paths(m)))
+    )
+
+
+def where_is(path: str, root: Any) -> str:
+    """A hint at the setting that was probably meant by a path from the top of a tree."""
+    return _nearest_setting(path, settings_of(root), {}, root)
+
+
+def _explain(error: Any, path: str, known: Mapping[str, Any], kinds: Mapping[str, str], root: Any) -> str:
+    kind, ctx, value, given = error["type"], error.get("ctx", {}), error["input"], show(error["input"])
+    where = short(path, 200)
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown setting '{where}'{_nearest_setting(path, known, kinds, root)}"
+    if kind == "unexpected_positional_argument":
+        return f"{given} is one argument too many"
+    if kind == "multiple_argument_values":
+        return f"{where} is given twice"
+    if kind == "union_tag_invalid":
+        tag, tags = ctx["tag"], [tag.strip(" '") for tag in ctx["expected_tags"].split(",")]
+        return f"{where}.kind is '{short(tag)}'{nearest(tag, tags)}; it must be one of {', '.join(tags)}"
+    if kind in ("missing", "missing_argument"):
+        return f"{where} is missing: set {where}=..."
+    if kind == "value_error":
+        return f"{where}: {ctx['error']}" if where else str(ctx["error"])
+    grid = "; to try several values, start a run for each" if isinstance(value, list | tuple) else ""
+    if kind in ("union_tag_not_found", "model_attributes_type"):
+        return f"{where} is {given}: it should be settings with a kind, as in {where}.kind=...{grid}"
+    if kind in ("dataclass_type", "model_type"):
+        return f"{where} is {given}: it should be settings, as in {where}.name=value{grid}"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {ctx['min_length']}" if kind == "too_short" else f"at most {ctx['max_length']}"
+        return f"{where} is {given}: it should have {bound} {'characters' if isinstance(value, str) else 'items'}"
+    if kind == "tuple_type":
+        return f"{where} is {given}: it should be a list, as in [2, 3] or [a, b]"
+    last = path.rpartition(".")[2]
+    if kind == "string_pattern_mismatch" and last in _IN_WORDS:
+        return f"{where} is {given}: it should be {_IN_WORDS[last]}"
+    rule = _rule(error)
+    if not rule.startswith("Input should be "):
+        return f"{where} is {given}: {rule[0].lower()}{rule[1:]}"
+    return f"{where} is {given}: it should be {rule.removeprefix('Input should be ')}{grid}"
+
+
+def _rule(error: Any) -> str:
+    return error["msg"].split(", unable to parse")[0]
+
+
+def _locate(keys: Sequence[str], root: Any) -> tuple[str, Mapping[str, Any], dict[str, str]]:
+    """The dotted path of an error without the names of union members, the settings known beside its end, with their
+    types, and the kinds that have other settings there."""
+    path: list[str] = []
+    known: Mapping[str, Any] = {}
+    kinds: dict[str, str] = {}
+    current: list[Any] = [root]
+    for key in keys:
+        settings = {name: hint for member in current for name, hint in settings_of(member).items()}
+        chosen = [m for m in current if key in (settings_of(m) and getattr(m, "kind", ""), getattr(m, "__name__", ""))]
+        if chosen and len(current) > 1:
+            kinds = {}
+            for other in (member for member in current if member not in chosen and getattr(member, "kind", "")):
+                for name in settings_of(other):
+                    kinds[name] = f"{kinds[name]} or {other.kind}" if name in kinds else other.kind
+            current = chosen
+        elif key in settings:
+            path, known, kinds, current = [*path, key], settings, {}, members_of(settings[key])
+        elif all(settings_of(member) for member in current):
+            path, known, current = [*path, key], settings, []
+    return ".".join(path), {name: known[name] for name in known if name != "kind" or len(known) > 1}, kinds
+
+
+def _nearest_setting(path: str, known: Mapping[str, Any], kinds: Mapping[str, str], root: Any) -> str:
+    """Where the setting stands that was probably meant: under the name that it has here, beside it under a like name,
+    below, with another kind, or elsewhere in the tree."""
+    parent, _, last = path.rpartition(".")
+    last = last[:100].replace("-", "_")
+    before = f"{parent}." if parent else ""
+    meant, found, value = _MEANT.get(last.lower(), "").partition("=")
+    stands = _path_to(meant, parent, known, root) if meant else ""
+    if last in kinds:
+        here = f"did you mean '{stands}'? " if stands.rpartition(".")[2] in known else ""
+        return f": {here}{last} is a setting of {before}kind={kinds[last]}"
+    if stands:
+        return f": did you mean '{stands}{found}{value}'?"
+    if near := difflib.get_close_matches(last, known, 1):
+        return f": did you mean '{before}{near[0]}'?"
+    if inside := _path_to(last, parent, known, root):
+        return f": did you mean '{inside}'?"
+    return f": known here are {', '.join(known)}" if known else ""
+
+
+def _path_to(name: str, parent: str, known: Mapping[str, Any], root: Any) -> str:
+    """The path of a setting by the end of it: beside or below `parent`, or else anywhere; the shortest."""
+    last = name.rpartition(".")[2]
+    if last in known:
+        return f"{parent}.{last}" if parent else last
+    below = {
+        f"{first}.{path}"
+        for first, hint in known.items()
+        for m in members_of(hint)
+        if settings_of(m)
+        for path in all_paths(m)
+    }
+    for paths, before in ((below, f"{parent}." if parent else ""), (all_paths(root), "")):
+        if ends := sorted((p for p in paths if f".{p}".endswith(f".{name}")), key=lambda p: (p.count("."), p)):
+            return before + ends[0]
+    return ""
