@@ -89,6 +89,11 @@ def test_a_model_beyond_memory_is_refused_at_once(latent, monkeypatch):
         check_memory(run, data.schema)
 
 
+def test_a_model_whose_weights_cannot_be_counted_is_refused_at_once():
+    with pytest.raises(ConfigError, match="more weights than can be counted"):
+        Job.start(digits("model.latent=100000000", "model.posterior=full_gaussian", "model.encoder.widths=[65536]"))
+
+
 def test_the_memory_that_is_allowed_can_be_set():
     run, data = open_data(digits("limit.memory_gb=0.0001"))
     with pytest.raises(ConfigError, match=r"raise limit\.memory_gb"):

@@ -68,6 +68,7 @@ def test_hostile_settings_are_refused_at_once_in_two_lines_at_most(tmp_path, tex
         "x" * 100_000,
         "model.latent=1.0e+18",
         "model.latent=" + "9" * 40,
+        "model.encoder.widths=[100000]",
         "name='\ud800'",
         "\ud800=3",
         "data.source=\ud800.csv",

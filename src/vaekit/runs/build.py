@@ -167,8 +167,16 @@ def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None) ->
     """
     rows, numbers = min(run.train.batch_size, run.limit.train or run.train.batch_size) * run.objective.samples, 0
     if model is None:
-        with torch.device("meta"):
-            weights = sum(p.numel() for p in _assemble(run, schema).parameters())
+        try:
+            with torch.device("meta"):
+                weights = sum(p.numel() for p in _assemble(run, schema).parameters())
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise ConfigError(
+                f"this model ({run.model.summary}) has a layer with more weights than can be counted: make model.latent "
+                "or the networks smaller"
+            ) from None
     else:
         weights = sum(p.numel() for p in model.parameters())
         numbers = _numbers_per_sample(model, schema)

@@ -26,7 +26,7 @@ class ModelSpec:
         bias_start: start the decoder's output bias at the best fit to the data without z.
     """
 
-    latent: Annotated[int, Field(ge=1, le=65536)] = 16
+    latent: Annotated[int, Field(ge=1, le=100_000_000)] = 16
     encoder: Network = Mlp()
     decoder: Network = Mlp()
     posterior: Posterior = Gaussian()
