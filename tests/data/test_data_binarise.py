@@ -1,4 +1,4 @@
-"""Binarisation: the published protocol to the bit, and dynamic draws with the right probabilities."""
+"""Binarisation: test rows drawn once, by NumPy's generator and seed, and dynamic draws with the right probabilities."""
 
 import os
 
@@ -23,7 +23,7 @@ def everything(rows: Rows) -> np.ndarray:
     return rows.batch(slice(None)).numpy()
 
 
-def test_the_test_set_is_the_published_one(tmp_path):
+def test_the_test_set_is_drawn_once_from_the_seed_alone(tmp_path):
     expected = np.random.RandomState(777).binomial(1, TEST / 255.0)[:, None]
     for limit in (Limit(), Limit(train=5, valid=2)):
         for seed in (0, 1):
