@@ -96,9 +96,48 @@ def naive(real, made, k):
     return {
         "precision": np.mean([any(gap[i][j] <= of_real[i] for i in rows) for j in columns]),
         "recall": np.mean([any(gap[i][j] <= of_made[j] for j in columns) for i in rows]),
-        "density": np.sum([gap[i][j] <= of_real[i] for i in rows for j in columns]) / (k * len(y)),
-        "coverage": np.mean([min(gap[i]) <= of_real[i] for i in rows]),
+        "density": np.sum([gap[i][j] < of_real[i] for i in rows for j in columns]) / (k * len(y)),
+        "coverage": np.mean([min(gap[i]) < of_real[i] for i in rows]),
     }
+
+
+def test_ties_count_as_in_the_sources():
+    """Twenty rows at each of three places, k = 20: radii of real rows are 1, 1 and 4, of generated ones 1, 1 and 7.
+
+    <= for precision and recall (Kynkaanniemi et al., 2019, equation 1), < for density and coverage (as `prdc` has it).
+    """
+    real, made = torch.tensor([[0.0], [1.0], [5.0]] * 20), torch.tensor([[1.0], [2.0], [9.0]] * 20)
+    found = prdc(real, made, 20)
+    assert found["precision"].value == 1  # 9 is at the edge of 5's balls
+    assert found["recall"].value == 1  # 0 is at the edge of 1's
+    # strictly inside: 1 in those of 1, 2 in those of 5, 9 in none
+    assert found["density"].value == pytest.approx(2 / 3)
+    assert found["coverage"].value == pytest.approx(2 / 3)
+
+
+def test_density_of_binary_rows_leaves_ties_out():
+    """It was 2.9 for rows of one law while ties counted; counted here by whole distances."""
+    generator = torch.Generator().manual_seed(0)
+    real, made = (torch.bernoulli(torch.full((300, 12), 0.3), generator=generator) for _ in range(2))
+    found, k = prdc(real, made), 5
+    gap, within = (np.abs(real.numpy()[:, None] - rows.numpy()[None]).sum(2) for rows in (made, real))
+    np.fill_diagonal(within, 99)
+    radius = np.sort(within, 1)[:, k - 1]
+    inside = gap < radius[:, None]
+    assert found["density"].value == pytest.approx(inside.sum() / k / len(made))
+    assert found["coverage"].value == pytest.approx(inside.any(1).mean())
+    assert found["precision"].value == pytest.approx((gap <= radius[:, None]).any(0).mean())
+    assert found["density"].value < 1.2
+
+
+def test_ties_of_fractions_are_not_decided_by_rounding():
+    """Rows of few distinct values, which matrix products would set apart by their last bits."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(4, 40, generator=generator, dtype=torch.float64)
+    real, made = (values[torch.randint(4, (200,), generator=generator)] for _ in range(2))
+    found = prdc(real, made)
+    assert found["precision"].value == found["recall"].value == 1
+    assert found["density"].value == found["coverage"].value == 0  # every ball is a point, with nothing inside
 
 
 def test_neighbourhoods_of_samples_of_one_mode_are_precise_and_do_not_cover():
