@@ -104,11 +104,38 @@ def test_exact_posteriors_of_a_model_add_up_to_its_prior():
 def test_information_is_at_most_the_log_of_the_rows_and_a_warning_says_when_it_is_near():
     known = LinearGaussian(story().loadings, story().offset, 1e-3)
     found = aggregate_posterior(known.vae(ExactDiagonal(known)), sampled(known, 150), rows=120)
-    assert math.log(120) - 0.3 < values(found)["mutual_information"] <= math.log(120)
+    assert math.log(120) - 0.3 < values(found)["mutual_information"] <= math.log(120) + 1e-12
     assert found["mutual_information"].n == 120
     for name in ("mutual_information", "marginal_kl", "total_correlation"):
         assert "use more rows" in found[name].warning
     assert found["dimension_wise_kl"].warning == found["rate"].warning == ""
+
+
+@pytest.mark.parametrize(("latent", "noise", "shift"), [(2, 0.8, 0.0), (3, 0.4, 0.7)])
+def test_stated_errors_are_those_of_repeated_draws(latent, noise, shift):
+    """Of 120 data sets of 60 rows each, with q(z) = p(z), where all is quadratic in the rows, and away from it.
+
+    The ratio of the stated to the true error has a standard error of .065 and a bias of .08 at most: failure rate 1e-2.
+    """
+    torch.manual_seed(5)
+    known = story(latent)
+    known = LinearGaussian(known.loadings, known.offset, noise)
+    model = known.vae(ExactDiagonal(known))
+    found = [aggregate_posterior(model, sampled(known, 60) + shift, seed=seed) for seed in range(120)]
+    for name in NAMES:
+        spread = np.std([each[name].value for each in found], ddof=1)
+        stated = math.sqrt(np.mean([each[name].stderr ** 2 for each in found]))
+        assert 0.75 < stated / spread < 1.25, (name, stated / spread)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 119])
+def test_few_rows_have_parts_that_add_up_and_an_error_where_groups_can_be_left_out(rows):
+    known = story()
+    found = aggregate_posterior(known.vae(ExactDiagonal(known)), sampled(known, rows))
+    value = values(found)
+    assert value["rate"] == pytest.approx(value["mutual_information"] + value["marginal_kl"], abs=1e-12)
+    assert value["marginal_kl"] == pytest.approx(value["total_correlation"] + value["dimension_wise_kl"], abs=1e-12)
+    assert math.isnan(found["marginal_kl"].stderr) == (rows < 3)
 
 
 def test_a_posterior_that_does_not_factorise_has_two_parts_only():

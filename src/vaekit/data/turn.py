@@ -12,8 +12,8 @@ from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 
 # The test set is drawn once, from NumPy's legacy generator with the seed of VampPrior's code (jmtomczak/vae_vampprior,
-# utils/load_data.py), and with the same probabilities. That draws its validation set, the last 10,000 training images,
-# first and from the same generator, so its draws are others: on MNIST a fifth of the grey pixels differ (.2005 of them).
+# utils/load_data.py), and with the same probabilities. That code draws its validation set, the last 10,000 training
+# images, first and from the same generator, so its draws are others: a fifth of MNIST's grey pixels differ.
 _TEST_SEED = 777
 _VALID_SEED = _TEST_SEED + 1
 
