@@ -6,7 +6,7 @@ from scipy import stats
 from torch import Tensor
 
 from vaekit.models import Laplace, NegativeBinomial, Poisson, StudentT, ZeroInflated
-from vaekit.models.counts import NegativeBinomialByMean, log_rising
+from vaekit.models.counts import NegativeBinomialByMean
 from vaekit.models.noise import draw_from, new_generator
 
 
@@ -17,7 +17,7 @@ def double(*values: float) -> Tensor:
 @pytest.mark.parametrize("mean", [0.1, 3.0, 40.0])
 @pytest.mark.parametrize("r", [0.2, 5.0, 99.0, 101.0, 3000.0])
 def test_a_negative_binomial_is_scipys_and_sums_to_one(mean: float, r: float) -> None:
-    p = NegativeBinomialByMean(double(mean), double(r))
+    p = NegativeBinomialByMean(double(mean).log(), double(r).log())
     x = torch.arange(20_000, dtype=torch.float64)[:, None]
     found = p.log_prob(x)[:, 0]
     expected = torch.from_numpy(stats.nbinom.logpmf(x[:400, 0].numpy(), r, r / (r + mean)))
@@ -32,7 +32,7 @@ def test_a_negative_binomial_of_large_r_is_a_poisson_in_value_and_gradient_even_
     for dtype, tolerance in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
         mean = torch.tensor([0.5, 7.0, 30.0], dtype=dtype, requires_grad=True)
         x = torch.tensor([1.0, 4.0, 33.0], dtype=dtype)
-        ours = NegativeBinomialByMean(mean, torch.full_like(mean, 1e9)).log_prob(x)
+        ours = NegativeBinomialByMean(mean.log(), torch.full_like(mean, 20.7)).log_prob(x)
         theirs = torch.distributions.Poisson(mean).log_prob(x)
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
         slopes = [torch.autograd.grad(value.sum(), mean, retain_graph=True)[0] for value in (ours, theirs)]
@@ -59,12 +59,6 @@ def test_the_start_of_zero_inflated_counts_finds_what_they_were_drawn_with() -> 
     raw = double(2.0, 0.7, -0.5)
     x = draw_from(ZeroInflated()(raw[None], (1,)), (2000,), new_generator(3))[:, 0]
     torch.testing.assert_close(ZeroInflated().start(x), raw, rtol=0, atol=0.25)
-
-
-def test_the_series_meets_the_exact_form_where_they_change_over() -> None:
-    x = double(0, 1, 10, 1000)
-    below, above = (log_rising(x, double(r).expand(4)) for r in (100.0, 100.0 + 1e-9))
-    torch.testing.assert_close(below, above, rtol=1e-8, atol=1e-7)
 
 
 ZERO = (ZeroInflated(), double(1.2, 0.3, -0.4))

@@ -32,9 +32,9 @@ def test_soft_bound_is_finite_monotone_and_odd(one: float, other: float) -> None
     torch.testing.assert_close(bounded(-one), -bounded(one), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("ratio", [2, 3])
-def test_soft_bound_is_narrower_by_its_ratio(ratio: float) -> None:
-    raw = torch.tensor([-1e6, -20 / ratio - 1, -5.0, 0.1, 20 / ratio, 30.0], dtype=torch.float64)
+@pytest.mark.parametrize("ratio", [0.5, 2, 3])
+def test_soft_bound_is_narrower_or_wider_by_its_ratio(ratio: float) -> None:
+    raw = torch.tensor([-1e6, -20 / ratio - 1, -5.0, 0.1, 20 / ratio, 50.0], dtype=torch.float64)
     torch.testing.assert_close(soft_bound(raw, ratio), soft_bound(ratio * raw) / ratio, rtol=1e-15, atol=0)
     torch.testing.assert_close(soft_bound(raw, ratio)[2:5], raw[2:5], rtol=1e-15, atol=0)
     assert 20 / ratio < soft_bound(raw, ratio)[5] < 20 / ratio + 2

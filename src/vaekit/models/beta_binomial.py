@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from vaekit.models.counts import log_rising
-from vaekit.models.distributions import Unchecked
+from vaekit.models.distributions import Mass
 from vaekit.models.families import OverLevels, Shape, parameters, soft_bound
+from vaekit.models.gamma import gamma_rest, log_factorial, wide
 from vaekit.models.starts import climbed, shares_of_levels
 from vaekit.spec import spec
 
@@ -23,7 +23,7 @@ class BetaBinomial(OverLevels):
     """Beta-binomial over the levels 0, ..., levels-1: binomial draws of levels - 1, whose chance is a beta's draw.
 
     The network gives the logit of the mean share p and the logarithm of the concentration c = alpha + beta, each
-    bounded softly within about ±10; alpha = p c, beta = (1 - p) c. As c grows it becomes the binomial.
+    bounded softly within about ±20; alpha = p c, beta = (1 - p) c. As c grows it becomes the binomial.
 
     Source: Townsend, Bird and Barber, 2019, arXiv 1901.04866 (8-bit MNIST).
 
@@ -42,7 +42,7 @@ class BetaBinomial(OverLevels):
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         logits, log_concentration = parameters(raw, 2, event_shape)
-        return {"logits": soft_bound(logits, 2), "log_concentration": soft_bound(log_concentration, 2)}
+        return {"logits": soft_bound(logits), "log_concentration": soft_bound(log_concentration)}
 
     def start(self, x: Tensor) -> Tensor:
         """The best by the shares of the levels, uphill from where the first two moments put it."""
@@ -56,7 +56,7 @@ class BetaBinomial(OverLevels):
 
         def score(raw: Tensor) -> Tensor:
             """The mean log-likelihood but for a constant, with ln Gamma(x + a) / Gamma(a) as a sum of ln (a + i)."""
-            logits, log_c = (soft_bound(part, 2) for part in raw.chunk(2))
+            logits, log_c = (soft_bound(part) for part in raw.chunk(2))
             a, b = (log_c + F.logsigmoid(logits)).exp(), (log_c + F.logsigmoid(-logits)).exp()
             rising = above * (a + draws).log() + (1 - above).flip(0) * (b + draws).log()
             return (rising - (a + b + draws).log()).sum()
@@ -64,12 +64,12 @@ class BetaBinomial(OverLevels):
         return climbed(score, torch.cat([mean.logit(), concentration.log()]), ROUNDS)
 
 
-class BetaBinomialByMean(Unchecked):
+class BetaBinomialByMean(Mass):
     """Of `count` draws, by the logit of their mean share and ln (alpha + beta), (*batch) each."""
 
     def __init__(self, logits: Tensor, log_concentration: Tensor, count: int):
         self.logits, self.log_concentration, self.count = logits, log_concentration, count
-        super().__init__(logits.shape)
+        super().__init__(logits)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -84,14 +84,18 @@ class BetaBinomialByMean(Unchecked):
         c = self.log_concentration.exp()
         return self.mean * (-self.logits).sigmoid() * (c + self.count) / (c + 1)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """ln C(n, x) + ln B(x + alpha, n - x + beta) - ln B(alpha, beta), the binomial's part taken out of the B's."""
-        x, n = value.to(self.logits.dtype), self.count
-        log_p, log_rest = F.logsigmoid(self.logits), F.logsigmoid(-self.logits)
-        c = self.log_concentration
-        ways = math.lgamma(n + 1) - torch.lgamma(x + 1) - torch.lgamma(n - x + 1)
-        rising = log_rising(x, (c + log_p).exp()) + log_rising(n - x, (c + log_rest).exp())
-        return ways + x * log_p + (n - x) * log_rest + rising - log_rising(x.new_tensor(float(n)), c.exp())
+    def log_mass(self, value: Tensor) -> Tensor:
+        """ln C(n, x) + ln B(x + alpha, n - x + beta) - ln B(alpha, beta), with the large terms of the Gammas taken
+        together: they leave the binomial's mass at the share p, and terms that are small where c is large."""
+        x, n, logits = wide(value), float(self.count), wide(self.logits)  # once, so that gradients add up wide, too
+        log_p, log_rest = F.logsigmoid(logits), F.logsigmoid(-logits)
+        c, p, rest = wide(self.log_concentration).exp(), log_p.exp(), log_rest.exp()
+        ways = math.lgamma(n + 1) - log_factorial(x) - log_factorial(n - x)
+        off = (x - n * p) / (n + c)  # of the share p, once x is known
+        seen, others = x + c * p, n - x + c * rest
+        large = ways + x * log_p + (n - x) * log_rest + seen * (off / p).log1p() + others * (-off / rest).log1p()
+        rests = gamma_rest(seen) - gamma_rest(c * p) + gamma_rest(others) - gamma_rest(c * rest)
+        return large + rests - gamma_rest(n + c) + gamma_rest(c)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The smallest level whose cumulative probability is at least this."""

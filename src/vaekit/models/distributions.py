@@ -1,5 +1,6 @@
 """Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,6 +21,31 @@ class Unchecked(Distribution):
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
         return {}
+
+
+class Mass(Unchecked):
+    """A distribution over integers whose log-mass is a small difference of large numbers, which it computes in double
+    precision. Abstract; made of one of its parameters, (*batch)."""
+
+    def __init__(self, like: Tensor):
+        self.dtype = like.dtype
+        super().__init__(like.shape)
+
+    @abstractmethod
+    def log_mass(self, value: Tensor) -> Tensor:
+        """ln of the probability of each value, in double precision where the device has it."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_mass(value).to(self.dtype)
+
+
+class Summed(td.Independent):
+    """torch's Independent, which adds up the values of a `Mass` before they are rounded to single precision."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if not isinstance(self.base_dist, Mass) or self.reinterpreted_batch_ndims == 0:
+            return super().log_prob(value)
+        return self.base_dist.log_mass(value).flatten(-self.reinterpreted_batch_ndims).sum(-1).to(self.base_dist.dtype)
 
 
 class Bernoulli(td.Bernoulli):

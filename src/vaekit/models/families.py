@@ -33,11 +33,10 @@ def soft_bound(raw: Tensor, ratio: float = 1.0) -> Tensor:
 
     A ratio of 2 is for the logarithm of a standard deviation, where 1 is for that of a variance.
     """
-    if ratio != 1:
-        return soft_bound(ratio * raw) / ratio
-    inner = raw.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
-    beyond = ((raw - inner).abs() / _TAIL).clamp_max(torch.finfo(raw.dtype).max)
-    return inner + _TAIL * raw.sign() * torch.log1p(beyond)
+    inner = raw.clamp(-LOG_VARIANCE_BOUND / ratio, LOG_VARIANCE_BOUND / ratio)
+    tail = _TAIL / ratio
+    beyond = ((raw - inner).abs() / tail).clamp_max(torch.finfo(raw.dtype).max)
+    return inner + tail * raw.sign() * torch.log1p(beyond)
 
 
 def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> Tensor:
@@ -60,7 +59,7 @@ def parameters(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tens
 
 def independent(base: Distribution, event_dims: int) -> Distribution:
     """Read the last `event_dims` batch dimensions of base as one event: their log-densities are summed."""
-    return td.Independent(base, event_dims, validate_args=False)
+    return own.Summed(base, event_dims, validate_args=False)
 
 
 class Head(ABC):

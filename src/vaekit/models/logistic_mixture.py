@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from vaekit.models.distributions import Unchecked
-from vaekit.models.families import OverLevels, Shape, independent, soft_bound, unpack
+from vaekit.models.distributions import Mass
+from vaekit.models.families import LOG_VARIANCE_BOUND, OverLevels, Shape, independent, soft_bound, unpack
+from vaekit.models.gamma import wide
 from vaekit.models.starts import shares_of_levels
 from vaekit.spec import spec
 
@@ -24,8 +25,9 @@ class LogisticMixture(OverLevels):
     beyond the lowest and the highest one given to them: a probability mass for every setting of the numbers.
 
     The network gives, for each value, `components` weights, means and log-scales, where levels run from -1 to 1. The
-    log-scales are bounded softly within about ±7. The three channels of an image of colours share their weights; the
-    means of green and blue move by learned multiples of the true red, and red and green.
+    log-scales are bounded softly: within ±10, or more widely where that is not 4 below half of a level. The three
+    channels of an image of colours share their weights; the means of green and blue move by learned multiples of the
+    true red, and red and green.
 
     Source: Salimans et al., 2017, arXiv 1701.05517, equations 2 and 3; the soft bound: Hazami, Mama and Thurairatnam,
     2022, arXiv 2203.13751.
@@ -53,12 +55,16 @@ class LogisticMixture(OverLevels):
             packed = unpack(raw, 3 * self.components, event_shape)
             dim = -1 - (1 if event_shape is None else len(event_shape))
             logits, loc, log_scale = packed.unflatten(dim, (3, self.components)).unbind(dim - 1)
-            return {"logits": logits, "loc": loc, "log_scale": soft_bound(log_scale, 3)}
+            return {"logits": logits, "loc": loc, "log_scale": self._bounded(log_scale)}
         assert event_shape is not None
         packed = unpack(raw, self.components * (1 + 3 * COLOURS), (1, *event_shape[1:]))
         packed = packed.squeeze(-3).unflatten(-3, (1 + 3 * COLOURS, self.components)).movedim(-4, -3)
         logits, loc, log_scale, mix = packed.split([1, COLOURS, COLOURS, COLOURS], -3)
-        return {"logits": logits, "loc": loc, "log_scale": soft_bound(log_scale, 3), "mix": mix.tanh()}
+        return {"logits": logits, "loc": loc, "log_scale": self._bounded(log_scale), "mix": mix.tanh()}
+
+    def _bounded(self, log_scale: Tensor) -> Tensor:
+        """As far down as a component that is all but one level."""
+        return soft_bound(log_scale, LOG_VARIANCE_BOUND / max(10.0, 4 + math.log(self.levels - 1)))
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         dims = 1 if event_shape is None else len(event_shape)
@@ -96,7 +102,7 @@ class LogisticMixture(OverLevels):
         return packed.movedim(1, 0).flatten()
 
 
-class DiscretisedLogistics(Unchecked):
+class DiscretisedLogistics(Mass):
     """Of values (*batch), whose last `event_dims` dimensions are one event; see `LogisticMixture`.
 
     The log-density of a value of colours is that given the channels before it, which share its component: they add up
@@ -117,7 +123,7 @@ class DiscretisedLogistics(Unchecked):
         self.log_weights = logits.log_softmax(-event_dims - 1)
         self.loc, self.log_scale, self.mix = loc, log_scale, mix
         self.levels, self.dim = levels, -event_dims - 1
-        super().__init__(loc.select(self.dim, 0).shape)
+        super().__init__(loc.select(self.dim, 0))
 
     @property
     def support(self) -> constraints.Constraint:
@@ -130,19 +136,20 @@ class DiscretisedLogistics(Unchecked):
         channels = event[0] + self.log_weights.shape[self.dim + 1]
         return Size((*lead, channels, *event[1:]))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_mass(self, value: Tensor) -> Tensor:
         each = self.of_components(value.unsqueeze(self.dim))
         if self.mix is None:
-            return (each + self.log_weights).logsumexp(self.dim)
-        up_to = (each.cumsum(-3) + self.log_weights).logsumexp(self.dim)  # of the channels up to each
+            return wide((each + self.log_weights).logsumexp(self.dim))
+        up_to = wide((each.cumsum(-3) + self.log_weights).logsumexp(self.dim))  # of the channels up to each
         return torch.cat([up_to[..., :1, :, :], up_to.diff(dim=-3)], -3)
 
     def of_components(self, value: Tensor) -> Tensor:
         """ln of each component's probability of a value, which has a dimension of size 1 for them."""
         half = 1 / (self.levels - 1)
-        x = value.to(self.loc.dtype) * (2 * half) - 1
+        x = wide(value) * (2 * half) - 1
         inverse = (-self.log_scale).exp()
-        middle = (x - self._means(x)) * inverse
+        # a small scale magnifies what single precision would lose of the difference
+        middle = (x - self._means(x)).to(inverse.dtype) * inverse
         up, down = F.logsigmoid(middle + half * inverse), F.logsigmoid(half * inverse - middle)
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)): nothing cancels
         within = up + down + torch.log(-torch.expm1(-2 * half * inverse))
