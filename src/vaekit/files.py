@@ -114,12 +114,51 @@ def read_regular(path: str | os.PathLike[str], most: int, *, follow: bool = Fals
     return content
 
 
-def parse_json(content: bytes | str) -> Any:
-    """The value of a JSON text, as ValueError whatever is wrong with it: depth and length of numbers included."""
+def inside(folder: str | os.PathLike[str], name: str) -> Path:
+    """The path of `name` in a folder, without a symbolic link on the way: a folder from elsewhere cannot send its
+    reader, or its writer, to files outside it.
+
+    Args:
+        folder: may itself be a symbolic link.
+        name: relative to it, with slashes; it need not exist.
+
+    Raises:
+        NotRegular: a part of the name is a symbolic link, or what should be a folder is something else.
+        OSError: the way cannot be followed.
+    """
+    path, parts = Path(folder), name.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise NotRegular(errno.EINVAL, f"'{name}' is not a name in a folder")
+    for place, part in enumerate(parts, 1):
+        path = path / part
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            return Path(folder, name)
+        last = place == len(parts)
+        if stat.S_ISLNK(mode) or not (last or stat.S_ISDIR(mode)):
+            what = "it" if last else part
+            raise NotRegular(errno.EINVAL, f"{what} is {_kind(mode)}, not a {'file' if last else 'folder'}")
+    return path
+
+
+def parse_json(content: bytes | str, *, unique: bool = False) -> Any:
+    """The value of a JSON text, as ValueError whatever is wrong with it: depth and length of numbers included.
+
+    unique: refuse a key that stands twice, of which one would silently be dropped.
+    """
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_once if unique else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:place]))
+        raise ValueError(f"the key '{twice[:100]}' stands twice")
+    return found
 
 
 def sync_folder(path: Path) -> None:
@@ -155,5 +194,6 @@ def _kind(mode: int) -> str:
         stat.S_ISFIFO: "a FIFO",
         stat.S_ISLNK: "a symbolic link",
         stat.S_ISSOCK: "a socket",
+        stat.S_ISREG: "a file",
     }
     return next((name for test, name in kinds.items() if test(mode)), "a device")

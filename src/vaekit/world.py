@@ -84,6 +84,13 @@ class World:
         dist.broadcast_object_list(box)
         return box[0]
 
+    def tell(self, value: Any) -> list[Any]:
+        """The values of all processes, at every process, in the order of ranks: any plain objects."""
+        found = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(found, value)
+        return found
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:
@@ -98,7 +105,7 @@ def lost_a_process(error: BaseException) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """torch has an error of its own for GPUs, and a text for CPUs."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _leave() -> None:

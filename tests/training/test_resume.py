@@ -137,7 +137,7 @@ def test_another_model_is_refused(tmp_path):
     cut(Job.start(make("mlp", tmp_path)), 5)
     settings = tmp_path / "run" / "run.yaml"
     settings.write_text(settings.read_text().replace("latent: 3", "latent: 4"))
-    with pytest.raises(ModelFileError, match=r"of another model: model\.posterior.* is \(6, 16\), not \(8, 16\)"):
+    with pytest.raises(ModelFileError, match=r"of another model: model\.likelihood.* is \(16, 3\) .*, and \(16, 4\)"):
         Job.resume(tmp_path / "run")
 
 

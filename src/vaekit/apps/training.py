@@ -1,10 +1,12 @@
 """`vaekit train`: settings from the words of the command line, a progress bar, lines, pictures, a clean stop."""
 
+import io
 import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,15 +53,18 @@ def train_command(
     job = _resume(arguments, preset_name, config, run_dir, resume) if resume else None
     if job is None:
         run = _read_run(arguments, preset_name, config)
-        place = _place(run, run_dir, world)
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (Path(place) / "run.yaml").exists()
-        job = Job.resume(place) if restarted else Job.start(run.model_copy(update={"run_dir": place}))
+        place = _place(run, run_dir)
+        again = place and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+        if place and again and (Path(place) / "run.yaml").exists():
+            job = Job.resume(place)
+        else:
+            job = Job.start(run.model_copy(update={"run_dir": place}), above=Path("runs"))
     folder = Path(job.run.run_dir or "")
     console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
     _introduce(console, job)
     with stop_signals(job) as received:
         last, ended = _follow(console, job)
-    status = RunFolder(folder).read("STATUS").strip() if world.leads else ""
+    status = RunFolder(folder).status() if world.leads else ""
     if received and not ended:
         console.print(
             f"Interrupted. To go on: [bold]vaekit train --resume {shlex.quote(str(folder))}[/]", soft_wrap=True
@@ -84,12 +89,12 @@ def _resume(
     return Job.resume(resume)
 
 
-def _place(run: Run, run_dir: Path | None, world: World) -> str:
-    """The run's folder, the same at every process and after every restart."""
+def _place(run: Run, run_dir: Path | None) -> str | None:
+    """The run's folder, the same at every process and after every restart; None for the next free one."""
     given = run_dir or run.run_dir
     if given is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
         raise ConfigError("torchrun is to restart this run when it fails: give --run-dir, so that a restart finds it")
-    return world.agree(str(given or _free_folder(run.name)))
+    return None if given is None else str(given)
 
 
 def split_words(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -138,13 +143,6 @@ def _name_of(path: str | Path) -> str:
     return Path(os.path.abspath(path)).stem.strip(".")[:100] or "run"
 
 
-def _free_folder(name: str) -> Path:
-    number = 1
-    while (path := Path("runs") / f"{name}-{number}").exists():
-        number += 1
-    return path
-
-
 def _introduce(console: Console, job: Job) -> None:
     run, schema = job.run, job.data.schema
     weights = sum(p.numel() for p in job.model.parameters())
@@ -179,9 +177,9 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
     )
     last: dict[str, Any] = {}
     ended = False
-    with bar:
+    with bar, closing(job.events()) as events:
         task = bar.add_task("training", total=None)
-        for event in job.events():
+        for event in events:
             if event.kind == "start":
                 bar.update(task, total=event.steps, completed=event.step)
                 if event.step:
@@ -219,20 +217,25 @@ def _pictures(console: Console, job: Job, epoch: int) -> None:
     if job.folder is None or job.run.train.parallel == "fsdp":
         return
     try:
-        _draw(job, job.folder.path / "samples", epoch)
+        _draw(job, job.folder, epoch)
     except OSError as error:
         console.print(f"[yellow]note:[/] the pictures of epoch {epoch} could not be written ({error.strerror})")
 
 
-def _draw(job: Job, folder: Path, epoch: int) -> None:
+def _draw(job: Job, folder: RunFolder, epoch: int) -> None:
     device = next(job.model.parameters()).device
     index = slice(0, min(16, len(job.data.valid)))
     x, told = job.data.valid.batch(index), job.data.valid.context_of(index)
     model = cast(Model, job.state.model.eval())
-    reconstruction_picture(model, x, job.data.schema, told).save(folder / f"epoch-{epoch:04d}-reconstructions.png")
     generator = new_generator(job.run.seed, Purpose.GENERATE, device=device)
-    picture = sample_picture(model, job.data.schema, 64, generator, mean=True)
-    picture.save(folder / f"epoch-{epoch:04d}-samples.png")
+    pictures = {
+        "reconstructions": reconstruction_picture(model, x, job.data.schema, told),
+        "samples": sample_picture(model, job.data.schema, 64, generator, mean=True),
+    }
+    for name, picture in pictures.items():
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        folder.write(f"samples/epoch-{epoch:04d}-{name}.png", content.getvalue())
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaekit.data import Dataset, Rows, Schema
-from vaekit.errors import ConfigError, DataError, ModelFileError
+from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, kl_per_dimension
 from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
@@ -93,16 +93,12 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
     except (DataError, ConfigError) as error:
         held_out = None
         missing += [f"Estimates, reconstructions and the latent map are left out, for want of the data: {error}"]
-    try:
-        history = tuple(opened.folder.history())
-    except (ModelFileError, ValueError):
-        history = ()
-        missing += ["There is no readable metrics.jsonl, so there are no curves."]
-    try:
-        environment = opened.folder.read_json("environment.json")
-    except (ModelFileError, ValueError):
-        environment = {}
-        missing += ["There is no readable environment.json, so it is not known what the run ran on."]
+    history = tuple(opened.folder.history())
+    if not history:
+        missing += ["There is no line in metrics.jsonl, so there are no curves."]
+    environment = opened.folder.environment()
+    if not environment:
+        missing += ["There is no environment.json, so it is not known what the run ran on."]
     image, shapes = opened.schema.kind == "image", opened.latent_shapes
     shown = SAMPLES if image else TABLE_ROWS
     with evaluating(opened.model):
@@ -113,8 +109,8 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         run=opened.run,
         schema=opened.schema,
         weights=opened.weights,
-        status=_status(opened),
-        environment={key: value for key, value in environment.items() if key != "format_version"},
+        status=opened.folder.status(),
+        environment=environment,
         history=history,
         config=to_yaml(opened.run),
         measure=kind,
@@ -186,10 +182,3 @@ def _manifold(opened: Opened) -> np.ndarray:
 def manifold_axis() -> Tensor:
     """The values of z1, and of z2, that the manifold is decoded at."""
     return Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, MANIFOLD_SIDE))
-
-
-def _status(opened: Opened) -> str:
-    try:
-        return opened.folder.read("STATUS").strip()
-    except ModelFileError:
-        return "unknown"

@@ -50,7 +50,7 @@ def write_report(
     page = Path(runs[0]) / "report.html" if out is None else Path(out)
     page = page / "report.html" if page.is_dir() else page
     try:
-        (page.parent / page.stem).mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
         facts = label_apart([gather(one, samples) for one in opened])
         return _write(page, facts, sections)
     except OSError as error:

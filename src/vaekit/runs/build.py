@@ -42,6 +42,7 @@ from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
 ROWS_TO_START_FROM = 10_000
 BYTES_PER_WEIGHT = 32  # single precision: weight, gradient, two moments; of the last good state 3; the best weight
+BYTES_PER_WEIGHT_READ = 12  # single precision: a file's bytes, the tensors in it, the weight
 BYTES_PER_ACTIVATION = 8  # single precision, forward and backward
 
 
@@ -160,34 +161,47 @@ def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
             codebooks.start_from(raw, new_generator(run.seed, Purpose.WEIGHTS, 2))
 
 
-def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None) -> None:
+def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None, training: bool = True) -> None:
     """Refuse a model whose weights, moments and activations cannot fit, before they are allocated.
 
-    model: the untrained model. Without it, only what the weights take is known; with it, activations count, too.
+    Args:
+        model: the untrained model. Without it, only what the weights take is known; with it, activations count, too.
+        training: whether the model is to be trained; else it is only to be used, a row at a time at least, and the
+            run's own limit, which is for training, is not asked.
     """
     rows, numbers = min(run.train.batch_size, run.limit.train or run.train.batch_size) * run.objective.samples, 0
     if model is None:
-        try:
-            with torch.device("meta"):
-                weights = sum(p.numel() for p in _assemble(run, schema).parameters())
-        except RuntimeError as error:
-            if "overflow" not in str(error):
-                raise
-            raise ConfigError(
-                f"this model ({run.model.summary}) has a layer with more weights than can be counted: make model.latent "
-                "or the networks smaller"
-            ) from None
+        weights = _count_weights(run, schema)
     else:
         weights = sum(p.numel() for p in model.parameters())
         numbers = _numbers_per_sample(model, schema)
-    needed = (weights * BYTES_PER_WEIGHT + rows * numbers * BYTES_PER_ACTIVATION) / 1e9
-    allowed = run.limit.memory_gb or _physical_memory_gb() / 2
+    if not training:
+        rows, numbers = 1, math.prod(schema.shape)
+    each = BYTES_PER_WEIGHT if training else BYTES_PER_WEIGHT_READ
+    needed = (weights * each + rows * numbers * BYTES_PER_ACTIVATION) / 1e9
+    allowed = (run.limit.memory_gb if training else None) or _physical_memory_gb() / 2
     if needed > allowed:
+        model_is = f"{weights:,} weights, {run.model.summary}"
+        if not training:
+            raise ConfigError(f"it needs about {needed:.1f} GB ({model_is}), and {allowed:.1f} GB is allowed here")
         raise ConfigError(
-            f"this model needs about {needed:.1f} GB to train ({weights:,} weights, {run.model.summary}, {rows} "
-            f"samples of z at a time), and {allowed:.1f} GB is allowed: make model.latent or the networks smaller, "
-            "lower train.batch_size, or raise limit.memory_gb"
+            f"this model needs about {needed:.1f} GB to train ({model_is}, {rows} samples of z at a time), and "
+            f"{allowed:.1f} GB is allowed: make model.latent or the networks smaller, lower train.batch_size, or raise "
+            "limit.memory_gb"
         )
+
+
+def _count_weights(run: Run, schema: Schema) -> int:
+    """How many numbers a model keeps, without making it."""
+    try:
+        with torch.device("meta"):
+            model = _assemble(run, schema)
+    except (RuntimeError, OverflowError, MemoryError):  # of sizes that no computer counts to
+        raise ConfigError(
+            f"this model ({run.model.summary}) has a layer with more weights than can be counted: make model.latent or "
+            "the networks smaller"
+        ) from None
+    return sum(values.numel() for values in (*model.parameters(), *model.buffers()))
 
 
 def choose_device(name: str, local: int = 0) -> torch.device:

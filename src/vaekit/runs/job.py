@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from vaekit.data import Dataset
-from vaekit.errors import ModelFileError, VaekitError
+from vaekit.data import Dataset, Schema
+from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.models import VAE, Ladder
 from vaekit.runs.build import (
     build_model,
@@ -22,9 +22,9 @@ from vaekit.runs.build import (
 )
 from vaekit.runs.config import to_yaml
 from vaekit.runs.keeper import Keeper
-from vaekit.runs.opened import read_run, same_data
+from vaekit.runs.opened import read_run, rebuilt, same_data
 from vaekit.runs.tree import Run
-from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack
+from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
 from vaekit.world import World
 
 
@@ -40,23 +40,37 @@ class Job:
     notice: str = ""
 
     @classmethod
-    def start(cls, run: Run) -> "Job":
-        """Open the data, build the model, make the folder. Everything that can be refused is refused here."""
+    def start(cls, run: Run, above: Path | None = None) -> "Job":
+        """Open the data, build the model, make the folder. Everything that can be refused is refused here.
+
+        above: where `run.run_dir` is not set, the folder in which the next free one of NAME-1, NAME-2, ... is taken.
+        """
         world = World.join()
         device = choose_device(run.train.device, world.local)
         run, data = open_data(run)
+        check_same_at_all(world, run, data.schema)
         check_memory(run, data.schema)
         model = build_model(run, data.schema)
         check_memory(run, data.schema, model)
         check_objective(run, model, data)
         folder = None
-        if run.run_dir and world.leads:
+        if world.leads and run.run_dir:
             folder = RunFolder.create(run.run_dir)
-            folder.write_json("environment.json", environment() | {"device": str(device), "processes": world.size})
-            folder.write("data.json", data.schema.to_json().encode())
-            folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
-        start_from_data(model, data, run)
-        return cls._assemble(run, data, model.to(device), folder, world)
+        elif world.leads and above:
+            folder = RunFolder.create_next(above, run.name)
+        if above and not run.run_dir:
+            run = run.model_copy(update={"run_dir": world.agree(folder and str(folder.path))})
+        try:
+            if folder:
+                folder.write_json("environment.json", environment() | {"device": str(device), "processes": world.size})
+                folder.write("data.json", data.schema.to_json().encode())
+                folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
+            start_from_data(model, data, run)
+            return cls._assemble(run, data, model.to(device), folder, world)
+        except BaseException as error:
+            if folder:
+                folder.end(f"failed before step 1: {str(error) or type(error).__name__}")
+            raise
 
     @classmethod
     def resume(cls, run_folder: str | Path) -> "Job":
@@ -74,10 +88,11 @@ class Job:
         run, schema = read_run(folder)
         run = run.model_copy(update={"run_dir": str(run_folder)})
         device = choose_device(run.train.device, world.local)
+        model = rebuilt(folder, run, schema, training=True)
         data = same_data(run, schema, folder)
-        model = build_model(run, schema)
+        check_same_at_all(world, run, data.schema)
         begun = folder.checkpoints.any()
-        if not begun and (folder.path / "metrics.jsonl").exists():
+        if not begun and folder.history():
             raise ModelFileError(
                 f"{folder.path} has a history but no checkpoint, so it cannot go on: put its checkpoints back, or "
                 "start a new run"
@@ -85,7 +100,10 @@ class Job:
         if not begun:
             start_from_data(model, data, run)
         job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
-        return replace(job, notice=unpack(folder.checkpoints.newest(), job.state)) if begun else job
+        if not begun:
+            return job
+        checkpoint = folder.checkpoints.newest(wanted(job.state))
+        return replace(job, notice=unpack(checkpoint, job.state, run.train.batch_size))
 
     @classmethod
     def _assemble(cls, run: Run, data: Dataset, model: VAE | Ladder, folder: RunFolder | None, world: World) -> "Job":
@@ -111,6 +129,8 @@ class Job:
             raise VaekitError("this job has trained already: start a new one, or use Job.resume on its folder")
         run, keeper = self.run, Keeper(self.folder, self.state, self.run)
         with self.folder.lock() if self.folder else nullcontext():
+            if self.folder:
+                self.folder.checkpoints.tidy(wanted(self.state))
             try:
                 yield from keeper.follow(
                     train_model(self.state, self.data.train, self.data.valid, run.train, run.seed), self.notice
@@ -143,6 +163,19 @@ def fit(run: Run) -> VAE | Ladder:
     if received:
         raise KeyboardInterrupt
     return job.model.eval()
+
+
+def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
+    """Refuse, at every process, a job whose processes do not work on the same data with the same settings."""
+    anywhere = run.model_copy(update={"data": replace(run.data, source=None)})  # which may be another path there
+    fingerprints, settings = zip(*world.tell((schema.fingerprint, to_yaml(anywhere))), strict=True)
+    for what, found, error in (("data", fingerprints, DataError), ("settings", settings, ConfigError)):
+        other = next((rank for rank in range(world.size) if found[rank] != found[0]), None)
+        if other is not None:
+            known = f" (fingerprints {found[0][:12]} and {found[other][:12]})" if what == "data" else ""
+            raise error(
+                f"processes 0 and {other} of this job have different {what}{known}: give every process the same"
+            )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import nn
 from vaekit.errors import VaekitError
 from vaekit.runs.tree import Run
 from vaekit.training import Event, RunFolder, State, pack
+from vaekit.world import is_out_of_memory
 
 SAVE_SECONDS = 60
 ASK_EVERY = 20  # steps between the questions of several processes whether it is time to save
@@ -23,13 +24,14 @@ class Keeper:
         self.folder, self.state, self.run = folder, state, run
         self.world = state.step.world
         self.saved, self.failed = time.monotonic(), 0
+        self.begun = False  # the folder agrees with the state, so that it may be saved there
         self.apart = False  # an error may have left the other processes elsewhere
 
     def follow(self, events: Iterator[Event], notice: str = "") -> Generator[Event, None, None]:
         """The events, with notices of what went wrong in keeping them; ends with a last checkpoint."""
-        notice = self._begin() or notice
         status, finished = "", False
         try:
+            notice = self._begin() or notice
             for event in events:
                 for text in (notice, self._log()):
                     if text:
@@ -41,7 +43,7 @@ class Keeper:
         except BaseException as error:
             self.apart = self.state.twin is not None
             if not isinstance(error, GeneratorExit | KeyboardInterrupt):
-                status = f"failed at step {self.state.at.step}: {error}"
+                status = f"failed at step {self.state.at.step}: {str(error) or type(error).__name__}"
             raise
         finally:
             self._end(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
@@ -58,18 +60,24 @@ class Keeper:
                 ) from None
             self.state.unlogged = [line for line in self.state.unlogged if line["epoch"] not in written]
             self._write_status("running")
+        self.begun = True
         first = self.folder is not None and not self.folder.checkpoints.any()
         return self._save() if self.world.agree(first) else ""
 
     def _end(self, status: str) -> None:
         """The last lines, checkpoint and status; an error where the end of a run could not be kept."""
-        told = self._log()
+        told, finished = "", status == "finished"
         try:
-            if self.state.settled and not self.apart and self.failed < MOST_FAILED_SAVES:
-                told = self._save() or told
+            if self.begun:
+                told = self._log()
+                if self.state.settled and not self.apart and self.failed < MOST_FAILED_SAVES:
+                    told = self._save() or told
+        except BaseException as error:
+            told = str(error) or type(error).__name__
+            raise
         finally:
-            self._write_status(status)
-        if told and status == "finished":
+            self._write_status(f"failed: training is finished, but {told}" if told and finished else status)
+        if told and finished:
             raise VaekitError(f"training is finished, but {told}")
         if told:
             warnings.warn(told, stacklevel=2)
@@ -115,15 +123,16 @@ class Keeper:
         self.saved = time.monotonic()
         if self.run.run_dir is None:
             return ""
-        files = pack(self.state)
-        if self.folder is None:
-            return ""
         step = self.state.at.step
         try:
-            warning = self.folder.checkpoints.save(step, files)
-        except OSError as error:
+            files = pack(self.state)
+            warning = self.folder.checkpoints.save(step, files) if self.folder else ""
+        except (OSError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, OSError) and (self.world.size > 1 or not is_out_of_memory(error)):
+                raise
             self.failed += 1
-            why = f"cannot write a checkpoint of step {step} into {self.folder.path} ({error.strerror or error})"
+            reason = (error.strerror or error) if isinstance(error, OSError) else "out of memory"
+            why = f"cannot write a checkpoint of step {step} into {self.run.run_dir} ({reason})"
             if self.failed >= MOST_FAILED_SAVES:
                 raise VaekitError(f"{why}, {self.failed} times in a row: make room, then use --resume") from None
             return f"{why}; the one before is kept"
@@ -133,7 +142,7 @@ class Keeper:
     def _write_status(self, status: str) -> None:
         if self.folder:
             try:
-                self.folder.write("STATUS", f"{status}\n".encode())
+                self.folder.write_status(status)
             except OSError as error:
                 warnings.warn(f"cannot write {self.folder.path / 'STATUS'} ({error.strerror})", stacklevel=2)
 

@@ -10,10 +10,10 @@ from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like
 from vaekit.errors import ConfigError, DataError, ModelFileError
 from vaekit.models import VAE, Ladder
 from vaekit.models.families import Shape
-from vaekit.runs.build import build_model, open_data
+from vaekit.runs.build import build_model, check_likelihood, check_memory, open_data
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.tree import Run
-from vaekit.training import Checkpoint, RunFolder, read_weights
+from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,10 @@ def open_run(folder: str | Path, weights: str | None = None) -> Opened:
     """
     home = RunFolder(folder)
     run, schema = read_run(home)
-    try:
-        model = build_model(run, schema)
-    except ConfigError as error:
-        raise _cannot_build(home, error) from None
-    tensors, metadata = _read_weights(home, weights or run.train.weights, asked=weights is not None)
-    _check_match(home, model.state_dict(), tensors)
+    model = rebuilt(home, run, schema, training=False)
+    tensors, metadata = _read_weights(home, model, weights or run.train.weights, asked=weights is not None)
+    if found := check_alike(tensors, model.state_dict()):
+        raise ModelFileError(f"the weights in {home.path} are of another model: {found}")
     model.load_state_dict(tensors)
     return Opened(run, schema, model.eval(), home, metadata)
 
@@ -62,11 +60,29 @@ def read_run(home: RunFolder) -> tuple[Run, Schema]:
         run = make_run(parse_yaml(home.read("run.yaml"), str(home.path / "run.yaml")))
     except ConfigError as error:
         raise _cannot_build(home, error) from None
-    text = home.read("data.json")
+    where, text = home.path / "data.json", home.read("data.json")
+    refuse_newer(text.encode(), where)
     try:
         return run, Schema.from_json(text)
     except ModelFileError as error:
-        raise ModelFileError(f"{home.path / 'data.json'}: {error}; train again, or give another run") from None
+        raise ModelFileError(f"{where}: {error}; train again, or give another run") from None
+
+
+def rebuilt(home: RunFolder, run: Run, schema: Schema, training: bool) -> VAE | Ladder:
+    """The untrained model of a run folder, if it fits in memory: what a folder asks for may be anything.
+
+    training: whether it has to fit with all that training keeps beside it.
+
+    Raises:
+        ModelFileError: it does not fit, or its settings do not go with its data.
+    """
+    try:
+        if run.model.likelihood is not None:
+            check_likelihood(run.model.likelihood, schema)
+        check_memory(run, schema, training=training)
+        return build_model(run, schema)
+    except ConfigError as error:
+        raise _cannot_build(home, error) from None
 
 
 def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
@@ -79,23 +95,16 @@ def load(run_folder: str | Path, weights: str | None = None) -> VAE | Ladder:
     return open_run(run_folder, weights).model
 
 
-def _read_weights(home: RunFolder, wanted: str, asked: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_weights(
+    home: RunFolder, model: VAE | Ladder, which: str, asked: bool
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A run that stopped before its first validation has no best weights: then the last stand in, unless asked for."""
-    checkpoint: Checkpoint = home.checkpoints.newest(trained=True)
-    if wanted == "best" and not asked and "best.safetensors" not in checkpoint.files:
-        wanted = "last"
-    tensors, metadata = read_weights(checkpoint, wanted)
-    return tensors, {"weights": wanted, **metadata}
-
-
-def _check_match(home: RunFolder, model: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    for name in sorted(model.keys() | tensors.keys()):
-        ours, theirs = (t[name].shape if name in t else None for t in (model, tensors))
-        if ours != theirs:
-            raise ModelFileError(
-                f"the weights in {home.path} are of another model: {name} is {theirs and tuple(theirs)} there, and "
-                f"{ours and tuple(ours)} by run.yaml"
-            )
+    limits = weights_wanted(model.state_dict())
+    checkpoint = home.checkpoints.newest({f"{which}.safetensors": limits[f"{which}.safetensors"]}, trained=True)
+    if which == "best" and not asked and not checkpoint.files:
+        return _read_weights(home, model, "last", asked)
+    tensors, metadata = read_weights(checkpoint, which)
+    return tensors, {"weights": which, **metadata}
 
 
 def reopen(opened: Opened) -> Dataset:
@@ -114,12 +123,18 @@ def same_data(run: Run, schema: Schema, folder: RunFolder) -> Dataset:
     except DataError as error:
         what = f"the data of {folder.path} cannot be opened, so give other data by name"
         raise DataError(f"{what}: {error}") from None
+    except ConfigError as error:
+        raise ModelFileError(f"the settings of {folder.path} do not go with its data: {error}") from None
     if data.schema.fingerprint != schema.fingerprint:
         raise DataError(
             f"{run.data.source} has changed since {folder.path} was trained: its fingerprint is "
             f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or give "
             "other data by name"
         )
+    for fact in ("kind", "shape", "support", "stored"):
+        theirs, ours = getattr(schema, fact), getattr(data.schema, fact)
+        if theirs != ours:
+            raise ModelFileError(f"{folder.path / 'data.json'} has {fact} {theirs}, and the data {ours}: train again")
     return data
 
 

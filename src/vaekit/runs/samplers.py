@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, ModelFileError
 from vaekit.evaluation import evaluating
+from vaekit.files import parse_json
 from vaekit.models import VAE, Ladder
 from vaekit.models.blocks import BLOCK
 from vaekit.models.fitting import seeded
@@ -32,7 +31,15 @@ from vaekit.models.samplers import (
     check_temperature,
 )
 from vaekit.runs.opened import Opened, reopen
-from vaekit.training import FORMAT_VERSION
+from vaekit.training import (
+    FORMAT_VERSION,
+    NewerFormat,
+    check_alike,
+    most_bytes,
+    pack_tensors,
+    refuse_newer,
+    unpack_tensors,
+)
 
 CODES = 20_000  # that a density is fitted to, about
 FOLDER = "samplers"
@@ -136,24 +143,28 @@ def _fitted(opened: Opened, sampler: Fitted) -> tuple[nn.Module, dict[str, Any]]
 def _read(opened: Opened, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
     """The sampler that was fitted before to just this; None if there is none, or its files are damaged."""
     folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
+    where = folder.path / f"{name}.json"
+    with seeded(new_generator(0)):  # its first weights, which are replaced, cost the caller's generator nothing
+        fitted = sampler.build(size).requires_grad_(False)
     try:
-        kept = folder.read_json(f"{name}.json")
-        content = (folder.path / f"{name}.safetensors").read_bytes()
-        if kept != _about(facts, content):
-            return None
-        with seeded(new_generator(0)):  # its first weights, which are replaced, cost the caller's generator nothing
-            fitted = sampler.build(size).requires_grad_(False)
-        fitted.load_state_dict(load(content))
-        return fitted
-    except (OSError, ValueError, RuntimeError, SafetensorError, ModelFileError):
+        about = folder.read_bytes(f"{name}.json")
+        refuse_newer(about, where)
+        content = folder.read_bytes(f"{name}.safetensors", most_bytes(fitted.state_dict()))
+        tensors, _ = unpack_tensors(content, folder.path / f"{name}.safetensors")
+    except NewerFormat:
+        raise
+    except (FileNotFoundError, ModelFileError):
         return None
+    if parse_json(about) != _about(facts, content) or check_alike(tensors, fitted.state_dict()):
+        return None
+    fitted.load_state_dict(tensors)
+    return fitted
 
 
 def _keep(opened: Opened, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
     folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
-    content = save({key: value.detach().contiguous() for key, value in fitted.state_dict().items()})
+    content = pack_tensors(fitted.state_dict(), {})
     try:
-        (folder.path / FOLDER).mkdir(exist_ok=True)
         folder.write(f"{name}.safetensors", content)
         folder.write(f"{name}.json", (json.dumps(_about(facts, content), indent=2) + "\n").encode())
     except OSError as error:

@@ -1,25 +1,35 @@
 """From built parts to weights: the loop, the step, the state, the run folder and its checkpoints."""
 
-from vaekit.training.checkpoints import FORMAT_VERSION, Checkpoint, Checkpoints
+from vaekit.training.checkpoints import Checkpoint, Checkpoints
 from vaekit.training.folder import RunFolder, environment
 from vaekit.training.loop import Event, train_model
-from vaekit.training.saving import pack, read_weights, unpack
+from vaekit.training.run_files import FORMAT_VERSION, NewerFormat, refuse_newer
+from vaekit.training.saving import pack, read_weights, unpack, wanted, weights_wanted
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import Step
+from vaekit.training.tensors import check_alike, most_bytes, pack_tensors, unpack_tensors
 
 __all__ = [
     "FORMAT_VERSION",
     "Checkpoint",
     "Checkpoints",
     "Event",
+    "NewerFormat",
     "RunFolder",
     "State",
     "Step",
     "Train",
+    "check_alike",
     "environment",
+    "most_bytes",
     "pack",
+    "pack_tensors",
     "read_weights",
+    "refuse_newer",
     "train_model",
     "unpack",
+    "unpack_tensors",
+    "wanted",
+    "weights_wanted",
 ]

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `checkpoints/NUMBER-step-STEP`. Its files are written under a temporary name and synced, then
 `MANIFEST.json` with their sizes and SHA-256, and last the folder is renamed: it is there whole or not at all. Reading
-takes the newest whose manifest agrees, and says which it passed over.
+takes the newest whose manifest agrees, and says which it passed over. Only the files that are wanted are read: weights
+can be used where the rest of a checkpoint is gone.
 """
 
 import errno
@@ -19,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.errors import ModelFileError
-from vaekit.files import sync_folder
+from vaekit.files import NotRegular, TooLarge, inside, parse_json, read_regular, sync_folder
+from vaekit.training.run_files import FORMAT_VERSION, MOST_BYTES, Manifest, check_format, parsed
 
-FORMAT_VERSION = 1
 MANIFEST = "MANIFEST.json"
 KEPT = 2
-_NAME = re.compile(r"^(\d{6,})-step-\d+$")
+_NAME = re.compile(r"^(\d{6,12})-step-\d{1,15}$")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose files are all as they were written."""
+    """A checkpoint of which the files that were wanted are as they were written."""
 
     path: Path
     files: Mapping[str, bytes]
@@ -47,6 +48,7 @@ class Checkpoints:
         Raises:
             OSError: it could not be written; those that were there still are.
         """
+        self._check()
         needed, free = 2 * sum(map(len, files.values())), shutil.disk_usage(self.path).free
         if needed > free:
             raise OSError(errno.ENOSPC, f"it needs {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB of disk are free")
@@ -71,27 +73,30 @@ class Checkpoints:
             shutil.rmtree(path, ignore_errors=True)
         return warning
 
-    def newest(self, trained: bool = False) -> Checkpoint:
+    def newest(self, wanted: Mapping[str, int] | None = None, trained: bool = False) -> Checkpoint:
         """The newest checkpoint that is whole; warns of each newer one that is not.
 
-        trained: pass over the one that a run begins with.
+        Args:
+            wanted: the files to read where a checkpoint has them, and how many bytes each may have; None reads all.
+            trained: pass over the one that a run begins with.
 
         Raises:
-            ModelFileError: there is none.
+            ModelFileError: there is none, or one is of a newer format.
         """
+        self._check()
         problems, found_here = [], self._found()
         for _, path in found_here:
             if trained and path.name.endswith("-step-0"):
                 problems += [f"{path.name} is of before training"]
                 continue
-            found, problem = _verify(path)
+            found, problem = self._verify(path, wanted)
             if found is not None:
                 for text in problems:
                     warnings.warn(f"{text}; the checkpoint before it, {path.name}, is used", stacklevel=2)
                 return found
             problems += [problem]
         if self._found() != found_here:  # a trainer at work has replaced what was being read
-            return self.newest(trained)
+            return self.newest(wanted, trained)
         raise ModelFileError(
             f"{self.path} holds no checkpoint that can be used: {'; '.join(problems) or 'there is none'}; "
             "train again, or give another run"
@@ -99,16 +104,21 @@ class Checkpoints:
 
     def any(self) -> bool:
         """Whether there is a checkpoint, whole or not."""
+        self._check()
         return bool(self._found())
 
-    def tidy(self) -> None:
+    def tidy(self, wanted: Mapping[str, int] | None = None) -> None:
         """Remove what saves that never ended left behind, and put damaged checkpoints aside, as `damaged-NAME`, so that
-        none of the good ones is dropped for them. Only the holder of the run's lock may ask for it."""
+        none of the good ones is dropped for them. Only the holder of the run's lock may ask for it.
+
+        wanted: see `newest`.
+        """
+        self._check()
         self.path.mkdir(exist_ok=True)
         for path in self.path.glob("step-*.tmp-*"):
             shutil.rmtree(path, ignore_errors=True)
         for _, path in self._found():
-            if _verify(path)[0] is None:
+            if self._verify(path, wanted)[0] is None:
                 aside = path.with_name(f"damaged-{path.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 path.rename(aside)
@@ -118,6 +128,43 @@ class Checkpoints:
         named = [(match, path) for path in self.path.glob("*-step-*") if (match := _NAME.match(path.name))]
         return sorted(((int(match[1]), path) for match, path in named), reverse=True)
 
+    def _verify(self, path: Path, wanted: Mapping[str, int] | None) -> tuple[Checkpoint | None, str]:
+        """The checkpoint, or the first thing that is wrong with it."""
+        try:
+            listed = _read_manifest(self._file(path, MANIFEST))
+        except OSError as error:
+            return None, f"{path / MANIFEST} cannot be read ({error.strerror})"
+        except ValueError:
+            return None, f"{path / MANIFEST} is damaged"
+        contents = {}
+        for name, facts in listed.files.items():
+            most = facts.bytes if wanted is None else wanted.get(name)
+            if most is None:
+                continue
+            if facts.bytes > most:
+                return None, f"{path / name} has {facts.bytes:,} bytes, and those of this run at most {most:,}"
+            try:
+                content = contents[name] = read_regular(self._file(path, name), facts.bytes)
+            except TooLarge as error:
+                return None, f"{path / name} is damaged: {error.strerror}"
+            except OSError as error:
+                return None, f"{path / name} cannot be read ({error.strerror})"
+            if len(content) != facts.bytes:
+                return None, f"{path / name} is damaged: it has {len(content)} bytes, not {facts.bytes}"
+            if _hash(content) != facts.sha256:
+                return None, f"{path / name} is damaged: its SHA-256 is not the one in {MANIFEST}"
+        return Checkpoint(path, contents), ""
+
+    def _check(self) -> None:
+        """Refuse to look for checkpoints outside the run's folder."""
+        try:
+            inside(self.path.parent, self.path.name)
+        except NotRegular as error:
+            raise ModelFileError(f"{self.path} is not a folder of checkpoints: {error.strerror}") from None
+
+    def _file(self, path: Path, name: str) -> Path:
+        return inside(self.path, f"{path.name}/{name}")
+
 
 def _manifest(step: int, files: Mapping[str, bytes]) -> str:
     listed = {name: {"bytes": len(content), "sha256": _hash(content)} for name, content in sorted(files.items())}
@@ -125,32 +172,20 @@ def _manifest(step: int, files: Mapping[str, bytes]) -> str:
     return _dump({**body, "sha256": _hash(_dump(body).encode())})
 
 
-def _verify(path: Path) -> tuple[Checkpoint | None, str]:
-    """The checkpoint, or the first thing that is wrong with it."""
+def _read_manifest(path: Path) -> Manifest:
+    """A manifest that agrees with its own hash; ValueError for one that does not, ModelFileError for a newer one."""
+    content = read_regular(path, MOST_BYTES[MANIFEST])
+    found = parse_json(content)
+    if not isinstance(found, dict):
+        raise ValueError("not a mapping")
+    check_format(found.get("format_version"), path)
+    claimed = found.pop("sha256", None)
+    if claimed != _hash(_dump(found).encode()) or content != _dump({**found, "sha256": claimed}).encode():
+        raise ValueError("changed since it was written")
     try:
-        text = (path / MANIFEST).read_text()
-        manifest: dict[str, Any] = json.loads(text)
-        claimed = manifest.pop("sha256")
-        if claimed != _hash(_dump(manifest).encode()) or text != _dump({**manifest, "sha256": claimed}):
-            return None, f"{path / MANIFEST} is damaged"
-        if manifest["format_version"] != FORMAT_VERSION:
-            return None, f"{path / MANIFEST} has format {manifest['format_version']}, and this version reads 1"
-        listed: dict[str, dict[str, Any]] = manifest["files"]
-    except OSError as error:
-        return None, f"{path / MANIFEST} cannot be read ({error.strerror})"
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None, f"{path / MANIFEST} is damaged"
-    contents = {}
-    for name, facts in listed.items():
-        try:
-            content = contents[name] = (path / name).read_bytes()
-        except OSError as error:
-            return None, f"{path / name} cannot be read ({error.strerror})"
-        if len(content) != facts["bytes"]:
-            return None, f"{path / name} is damaged: it has {len(content)} bytes, not {facts['bytes']}"
-        if _hash(content) != facts["sha256"]:
-            return None, f"{path / name} is damaged: its SHA-256 is not the one in {MANIFEST}"
-    return Checkpoint(path, contents), ""
+        return parsed(Manifest, content, path)
+    except ModelFileError as error:
+        raise ValueError(str(error)) from None
 
 
 def _dump(value: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from vaekit.training.spec import Adamax, AdamW, Optimiser
 # Of a moment: far below what can move a weight, and above what takes a processor many times longer. Squares decay more
 # slowly, and are kept for longer, so that the root of one is never cleared beside a moment that counts.
 NEGLIGIBLE, NEGLIGIBLE_SQUARE = 1e-30, 1e-36
+MOMENTS = 3  # tensors that are kept of a parameter, each of its size at most
 
 
 class Updates:
@@ -79,6 +80,16 @@ class Updates:
         for state in self.state.values():
             for name, least in (("exp_avg", NEGLIGIBLE), (self.second, NEGLIGIBLE_SQUARE)):
                 state[name].mul_(state[name].abs() > least)
+
+    def kept(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Names, shapes and types of what is kept of a parameter, without numbers."""
+        like = {"dtype": parameter.dtype, "device": "meta"}
+        shape = tuple(parameter.shape)
+        return {
+            "step": torch.empty((), dtype=torch.float32, device="meta"),
+            "exp_avg": torch.empty(shape, **like),
+            self.second: torch.empty(shape, **like),
+        }
 
     def _start(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         self.state[parameter] = {

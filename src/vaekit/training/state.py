@@ -4,19 +4,22 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.objectives import Regularised
-from vaekit.training.optimisers import Updates
+from vaekit.training.optimisers import MOMENTS, Updates
 from vaekit.training.parallel import placed_like, shard, whole
+from vaekit.training.run_files import Above0, Finite, Whole
 from vaekit.training.spec import Adam, Train
 from vaekit.training.step import Step
+from vaekit.training.tensors import check_alike, most_bytes
 
 Tensors = dict[str, Tensor]
 
@@ -32,23 +35,30 @@ class Progress:
     epoch. seconds: spent in this epoch; total_seconds: in all.
     """
 
-    step: int = 0
-    epoch: int = 0
-    steps: int | None = None
-    micro_batch: int | None = None
-    lr_factor: float = 1.0
+    step: Whole = 0
+    epoch: Whole = 0
+    steps: Above0 | None = None
+    micro_batch: Above0 | None = None
+    lr_factor: Annotated[float, Field(ge=0, le=1)] = 1.0
     precision: Literal["fp32", "bf16"] | None = None
     compiled: bool | None = None
     kernels: Mapping[str, str] = field(default_factory=dict)
-    rollbacks: int = 0
-    skipped: int = 0
-    in_a_row: int = 0
-    best_epoch: int = 0
-    best_elbo: float | None = None
+    rollbacks: Whole = 0
+    skipped: Whole = 0
+    in_a_row: Whole = 0
+    best_epoch: Whole = 0
+    best_elbo: Finite | None = None
     sums: Mapping[str, float] = field(default_factory=dict)
-    rows: int = 0
-    seconds: float = 0.0
-    total_seconds: float = 0.0
+    rows: Whole = 0
+    seconds: Annotated[Finite, Field(ge=0)] = 0.0
+    total_seconds: Annotated[Finite, Field(ge=0)] = 0.0
+
+    def is_possible(self, rows: int, batch_size: int) -> bool:
+        """Whether training on so many rows in batches can stand here; the steps of an epoch are done in order."""
+        done = self.step - self.epoch * math.ceil(rows / batch_size)
+        ends = self.steps is not None and self.step == self.steps  # a time budget may end within an epoch
+        stands = (done == 0 or ends) if self.rows == 0 else done > 0 and self.rows == min(done * batch_size, rows)
+        return stands and (self.best_elbo is None) == (self.best_epoch == 0) and self.best_epoch <= self.epoch
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class State:
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
-        self.unlogged: list[dict[str, float]] = []  # metrics of epochs that no file holds yet
+        self.unlogged: list[dict[str, float | None]] = []  # metrics of epochs that no file holds yet
         self.settled = True
         self.over = False  # the weights are those handed on, and no longer those in training
         self.asked_to_stop = False  # at this process
@@ -138,12 +148,7 @@ class State:
 
     def capture(self) -> Snapshot:
         """A copy of the state, but for the best weights, which stay what they are when training goes back."""
-        tensors = {f"model.{name}": value for name, value in self.step.model.state_dict().items()}
-        if self.step.opponent is not None:
-            tensors |= {f"opponent.{name}": value for name, value in self.step.opponent.state_dict().items()}
-        tensors |= {f"signal.{name}": value for name, value in self.step.signal_mean.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors = self._tensors()
         for player in self.players:
             for name, parameter in player.module.named_parameters():
                 for key, value in player.updates.state.get(parameter, {}).items():
@@ -154,39 +159,48 @@ class State:
         """Stand where the snapshot was taken.
 
         Raises:
-            ModelFileError: it is of another model or another optimiser.
+            ModelFileError: it is of another model or another optimiser; the state is then as it was.
         """
-        tensors = dict(snapshot.tensors)
-        self._load(self.step.model, "model.", tensors)
-        if self.step.opponent is not None:
-            self._load(self.step.opponent, "opponent.", tensors)
-        self._load(self.step.signal_mean, "signal.", tensors)
-        if self.average is not None:
-            self._load(self.average, "average.", tensors)
+        self.check(snapshot.tensors)
+        with torch.no_grad():
+            for name, ours in self._tensors().items():
+                ours.copy_(placed_like(snapshot.tensors[name], ours))
         for player in self.players:
             player.updates.state.clear()
             for name, parameter in player.module.named_parameters():
-                prefix = f"{player.prefix}{name}."
-                found = {key: tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-                if found:
-                    state = {key.removeprefix(prefix): placed_like(value, parameter) for key, value in found.items()}
+                places = {key: f"{player.prefix}{name}.{key}" for key in player.updates.kept(parameter)}
+                if set(places.values()) <= snapshot.tensors.keys():
+                    state = {key: placed_like(snapshot.tensors[place], parameter) for key, place in places.items()}
                     player.updates.state[parameter] = state
-        if tensors:
-            raise ModelFileError(f"the checkpoint holds {min(tensors)}, which this run's settings have no place for")
         self.step.forget()
         self.clear_gradients()
         self.at = snapshot.progress
         products.remember(self.at.kernels)
         self.settled = True
 
-    def _load(self, module: nn.Module, prefix: str, tensors: Tensors) -> None:
-        with torch.no_grad():
-            for name, ours in module.state_dict().items():
-                theirs = tensors.pop(prefix + name, None)
-                if theirs is None or theirs.shape != ours.shape:
-                    found = "is missing" if theirs is None else f"is {tuple(theirs.shape)}, not {tuple(ours.shape)}"
-                    raise ModelFileError(f"the checkpoint is of another model: {prefix}{name} {found}")
-                ours.copy_(placed_like(theirs, ours))
+    def check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Refuse tensors that are not a state of these parts, as ModelFileError."""
+        expected = self._tensors()
+        for player in self.players:
+            for name, parameter in player.module.named_parameters():
+                kept = {f"{player.prefix}{name}.{key}": like for key, like in player.updates.kept(parameter).items()}
+                if kept.keys() & tensors.keys():  # of one that has never been updated there is nothing
+                    expected |= kept
+        if found := check_alike(tensors, expected):
+            raise ModelFileError(f"the checkpoint is of another model: {found}")
+
+    def most_bytes(self) -> int:
+        """How many bytes this state can have in a file, with the state to go back to."""
+        return most_bytes(self._tensors(), 2 * (1 + MOMENTS))
+
+    def _tensors(self) -> Tensors:
+        """What training changes, where it lies, but for the optimisers' part."""
+        modules = {"model.": self.step.model, "signal.": self.step.signal_mean}
+        if self.step.opponent is not None:
+            modules["opponent."] = self.step.opponent
+        if self.average is not None:
+            modules["average."] = self.average
+        return {prefix + name: value for prefix, part in modules.items() for name, value in part.state_dict().items()}
 
     def mark_good(self) -> None:
         """Keep this state to go back to, unless a weight is not finite."""
