@@ -139,8 +139,30 @@ class Schema:
     def from_json(cls, text: str) -> "Schema":
         """The inverse of `to_json`; a text that is not a schema of this version raises ModelFileError."""
         try:
-            return TypeAdapter(cls).validate_json(text)
+            found = TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the text"
             raise ModelFileError(f"not a data schema that this version reads: {where}: {first['msg']}") from None
+        if wrong := found.inconsistency():
+            raise ModelFileError(f"not a data schema that this version reads: {wrong}")
+        return found
+
+    def inconsistency(self) -> str:
+        """Which facts cannot be together, in a few words; empty where all can."""
+        axes, width = (1 if self.kind == "table" else 3), self.shape[0] if self.shape else 0
+        if len(self.shape) != axes or min(self.shape) < 1:
+            return f"shape is {self.shape}, of rows of kind {self.kind}"
+        if (self.loc is None) != (self.scale is None) or any(
+            len(s) not in (1, width) for s in (self.loc, self.scale) if s
+        ):
+            return f"loc and scale are not one number, or one for each of {width} columns"
+        if 0 in (self.scale or ()) or 0 in (self.context.scale if self.context else ()):
+            return "a scale is 0"
+        if self.columns is not None and (self.kind, len(self.columns)) != ("table", width):
+            return f"there are {len(self.columns)} names of columns, and {width} columns"
+        if self.context and len({len(self.context.names), len(self.context.loc), len(self.context.scale)}) > 1:
+            return "context has not as many names as numbers"
+        if len(self.fingerprint) > 200:
+            return "fingerprint is no SHA-256"
+        return ""

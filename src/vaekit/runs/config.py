@@ -14,6 +14,7 @@ from vaekit.files import read_regular
 from vaekit.mistakes import all_paths, explain, members_of, nearest, settings_of, short, show, where_is
 from vaekit.runs.plain_yaml import MOST_BYTES, MOST_DEPTH, parse_plain
 from vaekit.runs.tree import Run
+from vaekit.training.run_files import FORMAT_VERSION
 
 Tree = dict[str, Any]
 _DROPPED: Any = object()
@@ -55,7 +56,12 @@ def parse_yaml(text: str, name: str) -> Tree:
         raise ConfigError(f"{name} is not YAML that settings can be read from: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{name} holds {type(tree).__name__}, not settings: write `key: value` lines")
-    tree.pop("format_version", None)
+    version = tree.pop("format_version", FORMAT_VERSION)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ConfigError(
+            f"{name} is of format {version}, and this version of vaekit reads up to {FORMAT_VERSION}: use the version "
+            "of vaekit that wrote it, or a newer one"
+        )
     return tree
 
 
@@ -179,7 +185,7 @@ def make_run(tree: Mapping[str, Any]) -> Run:
 
 def to_yaml(run: Run) -> str:
     """Every setting of the run, defaults written out."""
-    tree = {"format_version": 1, **run.model_dump(mode="json", exclude={"run_dir"})}
+    tree = {"format_version": FORMAT_VERSION, **run.model_dump(mode="json", exclude={"run_dir"})}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 
