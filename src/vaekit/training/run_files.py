@@ -83,7 +83,7 @@ class Epoch(_File):
     __pydantic_extra__: dict[str, Finite | None]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     epoch: Above0
-    step: Whole
+    step: Whole = 0
 
 
 class Circumstances(_File):
