@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,9 +46,7 @@ def written(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     if found is not None and not stat.S_ISREG(found):
         raise NotRegular(errno.EINVAL, f"it is {_kind(found)}, not a file")
     sweep(target.parent)
-    # the name of the target is cut, so that even one of 255 bytes leaves room
-    stem = os.fsdecode(os.fsencode(target.name)[:200])
-    aside = target.parent / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    aside = temporary(target)
     try:
         with open(aside, "xb") as file:
             yield file
@@ -68,13 +67,34 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
+def temporary(path: Path) -> Path:
+    """A fresh name beside `path` for what is to replace it; `sweep` knows by it whose it is."""
+    # the name is cut, so that even one of 255 bytes leaves room
+    stem = os.fsdecode(os.fsencode(path.name)[:200])
+    return path.parent / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that writers which no longer live have left in a folder."""
+    """Remove the temporary files and folders that writers which no longer live have left in a folder."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if (match := _TEMPORARY.match(entry.name)) and not _alive(int(match[1])):
                 with suppress(OSError):
-                    os.unlink(entry.path)
+                    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+
+
+def is_within(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether a path is another, or lies in it, by whatever links and spellings: told by the files themselves."""
+    try:
+        wanted = os.stat(other)
+    except OSError:
+        return False
+    real = Path(os.path.realpath(path))
+    for place in (real, *real.parents):
+        with suppress(OSError):
+            if os.path.samestat(os.stat(place), wanted):
+                return True
+    return False
 
 
 def read_regular(path: str | os.PathLike[str], most: int, *, follow: bool = False) -> bytes:

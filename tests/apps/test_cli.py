@@ -164,7 +164,7 @@ def test_a_table_goes_all_the_way(cli, cli_json, tmp_path):
     assert (tmp_path / "z.csv").read_text().startswith('"z0","z1","label"\n')
     assert cli(f"report {run} --samples 2")[0] == 0
     for verb in ("sample", "reconstruct"):
-        code, _, err = cli(f"{verb} {run} --out {tmp_path / 'picture.png'}")
+        code, _, err = cli(f"{verb} {run} --force --out {tmp_path / 'picture.png'}")
         assert code == 0, err
 
 

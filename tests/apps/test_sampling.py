@@ -34,15 +34,15 @@ def test_rows_from_each_source_say_which(cli, cli_json, run, tmp_path, source):
     assert told["weights"]["weights"] == "best"
     assert source in told["what"]
     first = np.load(out)
-    assert cli(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out}")[0] == 0
+    assert cli(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out} --force")[0] == 0
     assert np.array_equal(np.load(out), first)
-    code, printed, _ = cli(f"sample {run} --from {source} -n 20 --out {out} --mean")
+    code, printed, _ = cli(f"sample {run} --from {source} -n 20 --out {out} --mean --force")
     assert (code, "means of p(x|z), z from" in printed, "temperature 1, seed 0" in printed) == (0, True, True)
     assert not np.array_equal(np.load(out), first)
 
 
 def test_what_was_fitted_stays_with_the_run_and_other_weights_have_their_own(cli_json, run, tmp_path):
-    command = f"sample {run} --from mixture -n 4 --out {tmp_path / 'x.npy'}"
+    command = f"sample {run} --from mixture -n 4 --force --out {tmp_path / 'x.npy'}"
     assert [cli_json(command)["fitted"]["fitted"] for _ in range(2)] == ["now", "before"]
     assert {path.name for path in (run / "samplers").iterdir()} == {"mixture.json", "mixture.safetensors"}
     newest = max((run / "checkpoints").iterdir())
@@ -50,7 +50,7 @@ def test_what_was_fitted_stays_with_the_run_and_other_weights_have_their_own(cli
     same = all(tensors[0][name].equal(tensors[1][name]) for name in tensors[0])
     assert cli_json(f"{command} --weights last")["fitted"]["fitted"] == ("before" if same else "now")
     assert json.loads((run / "samplers" / "mixture.json").read_text())["sampler"]["components"] == 10
-    assert cli_json(f"sample {run} -n 4 --out {tmp_path / 'x.npy'}")["fitted"] is None
+    assert cli_json(f"sample {run} -n 4 --force --out {tmp_path / 'x.npy'}")["fitted"] is None
 
 
 def test_a_picture_has_its_source_below_it(cli, trained, tmp_path):

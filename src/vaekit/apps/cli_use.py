@@ -8,6 +8,7 @@ from cyclopts import Parameter
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[str | None, Parameter(help="Data to use, by name or path; by default the run's test rows.")]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+Force = Annotated[bool, Parameter(negative="", help="Replace the file that --out names, if it exists.")]
 WEIGHTS = "Weights to use; by default those that the run's settings name."
 Weights = Annotated[Literal["best", "last"] | None, Parameter(help=WEIGHTS)]
 Json = Annotated[
@@ -72,6 +73,7 @@ def report(
     *runs: Path,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Write one HTML page with curves, pictures and numbers of a run, or of several side by side.
@@ -92,7 +94,7 @@ def report(
     """
     from vaekit.apps.verbs import report_command
 
-    report_command(runs, out, samples, json)
+    report_command(runs, out, samples, json, force)
 
 
 def sample(
@@ -107,6 +109,7 @@ def sample(
     mean: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
     weights: Weights = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Draw new rows from the model: z from the prior or another source, then x from p(x|z).
@@ -138,7 +141,7 @@ def sample(
     """
     from vaekit.apps.sampling import sample_command
 
-    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json)
+    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json, force)
 
 
 def reconstruct(
@@ -149,6 +152,7 @@ def reconstruct(
     out: Out,
     n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
     weights: Weights = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Encode rows and decode them again: the mean of q(z|x), then the mean of p(x|z).
@@ -167,10 +171,12 @@ def reconstruct(
     """
     from vaekit.apps.verbs import reconstruct_command
 
-    reconstruct_command(run, data, out, n, weights, json)
+    reconstruct_command(run, data, out, n, weights, json, force)
 
 
-def encode(run: Run, data: Data = None, /, *, out: Out, weights: Weights = None, json: Json = False) -> None:
+def encode(
+    run: Run, data: Data = None, /, *, out: Out, weights: Weights = None, force: Force = False, json: Json = False
+) -> None:
     """Write the code of each row: mean and standard deviation of q(z|x), and the label where there is one.
 
     For example:
@@ -187,7 +193,7 @@ def encode(run: Run, data: Data = None, /, *, out: Out, weights: Weights = None,
     """
     from vaekit.apps.codes import encode_command
 
-    encode_command(run, data, out, weights, json)
+    encode_command(run, data, out, weights, json, force)
 
 
 def decode(
@@ -198,6 +204,7 @@ def decode(
     out: Out,
     label: str | None = None,
     weights: Weights = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Write the mean of p(x|z) for each z in a file.
@@ -210,7 +217,7 @@ def decode(
     Parameters
     ----------
     latents
-        z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ...).
+        z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ..., in any order).
     out
         File to write: .png, .npy, .npz or .csv.
     label
@@ -218,4 +225,4 @@ def decode(
     """
     from vaekit.apps.verbs import decode_command
 
-    decode_command(run, latents, out, label, weights, json)
+    decode_command(run, latents, out, label, weights, json, force)

@@ -1,67 +1,67 @@
-"""The entry point: run a command, turn what goes wrong into one line and an exit code."""
+"""The entry point: it imports next to nothing before signals have their meaning, so Ctrl-C is quiet from the start.
+
+SIGINT, SIGTERM and SIGHUP end any command with one line and exit code 128 + number; `vaekit train` saves first. What
+was being written is then the old file. A signal that whoever started the process had ignored (as nohup does) stays so.
+"""
 
 import os
+import signal
 import sys
-import traceback
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-from cyclopts import CycloptsError
-from rich.console import Console
-
-from vaekit.apps.cli import app
-from vaekit.errors import VaekitError
+SIGNALS = tuple(number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)))
 
 
 def main(tokens: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    arguments = sys.argv[1:] if tokens is None else tokens
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    warnings.showwarning = _warn
+    with interruptible() as received:
+        from vaekit.apps.running import run
+
+        code = run(sys.argv[1:] if tokens is None else tokens, received)
+        if tokens is None:  # the process is ours: a signal while Python takes it down needs no words
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN if received else signal.SIG_DFL)
+        sys.exit(code)
+
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Within, the first signal raises KeyboardInterrupt and is listed; a second one, or one in the middle of an import,
+    which Python may swallow, ends the process at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received or _importing(frame):
+            os.write(2, f"vaekit: {in_words(number)}\n".encode())
+            os._exit(128 + number)
+        received.append(number)
+        raise KeyboardInterrupt(in_words(number))
+
+    before = {}
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
-        code = 0
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    except KeyboardInterrupt as interrupt:
-        code = _complain(str(interrupt) or "interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except CycloptsError as error:
-        code = _complain(f"{' '.join(str(error).split())} See `vaekit --help`.", 2)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        if "torch" in sys.modules:
-            from vaekit.world import lost_a_process
-
-            if lost_a_process(error):
-                error = VaekitError(
-                    "another process of this job has stopped or died, so this one ends: see its messages"
-                )
-            if isinstance(error, sys.modules["torch"].OutOfMemoryError):
-                error = VaekitError("out of memory: make train.batch_size, objective.samples or the networks smaller")
-        expected = isinstance(error, VaekitError | OSError)
-        note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
-        code = _complain(f"{text}{note}", error.exit_code if isinstance(error, VaekitError) else 1)
-    sys.exit(code)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, receive)
+    except ValueError:  # not the main thread, to which no signal comes
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is receive:
+                signal.signal(number, handler)
 
 
-def _complain(text: str, code: int) -> int:
-    rank = os.environ.get("RANK", "0")
-    who = "vaekit" if rank == "0" else f"vaekit (process {rank})"
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]{who}:[/] {_escape(text)}")
-    return code
+def in_words(number: int) -> str:
+    """What a signal did, in words."""
+    return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 
 
-def _warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-    """Our own warnings in one line; those of libraries are for developers."""
-    if category is UserWarning and os.environ.get("RANK", "0") == "0":
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]note:[/] {_escape(str(message))}")
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

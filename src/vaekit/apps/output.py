@@ -1,4 +1,4 @@
-"""What commands print and write: JSON, next steps, arrays and pictures in files."""
+"""What commands print: JSON, next steps, what was written, progress. What they write in files is in `writing`."""
 
 import json
 import math
@@ -8,19 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from vaekit.errors import ConfigError
-
-ARRAYS = (".npy", ".npz", ".csv")
-
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout; numbers that are not finite become null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False))
+    print(json.dumps(_finite(value), indent=2))
 
 
 def next_steps(console: Console, run: Path) -> None:
@@ -38,51 +33,11 @@ def next_steps(console: Console, run: Path) -> None:
         console.print(f"  {escape(command.ljust(width))}  [dim]{what}[/]", soft_wrap=True)
 
 
-def check_out(out: Path, endings: tuple[str, ...]) -> None:
-    """Refuse a file that cannot be written, before any work is done."""
-    if out.suffix.lower() not in endings:
-        raise ConfigError(f"--out is {out}: its ending must be one of {', '.join(endings)}")
-    if out.is_dir():
-        raise ConfigError(f"--out is {out}, which is a folder: name a file in it")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out is {out}: there is no folder {out.parent}; make it first")
-
-
-def write_array(out: Path, columns: Mapping[str, np.ndarray], names: tuple[str, ...] | None = None) -> None:
-    """Write arrays by the ending of `out`: the first alone as .npy, all by name as .npz, side by side as .csv.
-
-    In a CSV file an array (rows, size) named z takes the columns z0, z1, ..., or `names` if given.
-    """
-    first = next(iter(columns.values()))
-    suffix = out.suffix.lower()
-    if suffix == ".npy":
-        np.save(out, first)
-    elif suffix == ".npz":
-        np.savez_compressed(out, allow_pickle=False, **columns)
-    else:
-        _write_csv(out, columns, names)
-
-
-def _write_csv(out: Path, columns: Mapping[str, np.ndarray], names: tuple[str, ...] | None) -> None:
-    import pyarrow
-    from pyarrow import csv
-
-    table: dict[str, np.ndarray] = {}
-    for name, values in columns.items():
-        flat = values.reshape(len(values), -1)
-        single = values.ndim == 1
-        titles = [name] if single else [f"{name}{i}" for i in range(flat.shape[1])]
-        if names is not None and not single and len(names) == flat.shape[1]:
-            titles = list(names)
-        table |= dict(zip(titles, flat.T, strict=True))
-    csv.write_csv(pyarrow.table({name: np.ascontiguousarray(values) for name, values in table.items()}), out)
-
-
 def say_done(as_json: bool, out: Path, n: int, what: str) -> None:
     """One line, or one JSON object, that names the file that was written."""
     if as_json:
         return print_json({"out": str(out), "rows": n, "what": what})
-    Console(highlight=False).print(f"Wrote [bold]{out}[/]: {n} rows, {what}", soft_wrap=True)
+    Console(highlight=False).print(f"Wrote [bold]{escape(str(out))}[/]: {n} rows, {escape(what)}", soft_wrap=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """`vaekit sample`: new rows from a trained model, from whichever source of z, with words that say which."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import torch
 
 from vaekit.apps.asked import alone, at_least, open_on_device
 from vaekit.apps.codes import AT_A_TIME
-from vaekit.apps.output import ARRAYS, check_out, print_json, progress, say_done
+from vaekit.apps.output import print_json, progress, say_done
 from vaekit.apps.telling import context_for
-from vaekit.apps.verbs import write_x
+from vaekit.apps.verbs import check_pictured, write_x
+from vaekit.apps.writing import ARRAYS, check_apart, check_out
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 from vaekit.report.pictures import told_in_words
@@ -31,25 +33,30 @@ def sample_command(
     seed: int,
     weights: str | None,
     as_json: bool,
+    force: bool = False,
 ) -> None:
     alone("sample")
     at_least(1, number=n)
     at_least(0, seed=seed)
-    check_out(out, (".png", *ARRAYS))
+    check_out(out, (".png", *ARRAYS), force)
     opened, device = open_on_device(folder, weights)
+    check_apart(out, opened.folder.path, opened.run.data.source)
+    check_pictured(out, n, opened.schema)
     chosen = sampling(opened, SAMPLERS[source], temperature)
     generator = new_generator(seed, Purpose.GENERATE, device=device)
-    told = context_for(opened, label, n)
-    blocks: list[np.ndarray] = []
-    with progress("sampling", n) as advance, torch.no_grad():
-        for start in range(0, n, AT_A_TIME):
-            count = min(AT_A_TIME, n - start)
-            part = None if told is None else told[start : start + count].to(device)
-            blocks += [chosen.model.generate(count, generator=generator, mean=mean, context=part).cpu().numpy()]
-            advance(count)
     what = f"{'means' if mean else 'draws'} of p(x|z), z from {chosen.source}, temperature {temperature:g}, seed {seed}"
     what += told_in_words(opened.schema) if label is None else f", label {label}"
-    write_x(out, opened, np.concatenate(blocks), what)
+
+    def drawn(advance: Callable[[int], object]) -> Iterator[np.ndarray]:
+        for start in range(0, n, AT_A_TIME):
+            rows = range(start, min(start + AT_A_TIME, n))
+            told = context_for(opened, label, rows)
+            told = None if told is None else told.to(device)
+            yield chosen.model.generate(len(rows), generator=generator, mean=mean, context=told).cpu().numpy()
+            advance(len(rows))
+
+    with progress("sampling", n) as advance, torch.no_grad():
+        write_x(out, opened, drawn(advance), n, what)
     if not as_json:
         return say_done(False, out, n, what)
     settings = {

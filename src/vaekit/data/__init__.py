@@ -1,5 +1,6 @@
 """From a name or a path to arrays: sources, readers, and the schema (shape, support, scaling, split, fingerprint)."""
 
+from vaekit.data.codes import Codes, read_codes
 from vaekit.data.dataset import Dataset, prepare, read_like
 from vaekit.data.named import names, where
 from vaekit.data.rows import Rows
@@ -9,6 +10,7 @@ from vaekit.data.streamed import StreamedRows
 
 __all__ = [
     "Binary",
+    "Codes",
     "Count",
     "DataSpec",
     "Dataset",
@@ -22,6 +24,7 @@ __all__ = [
     "Unit",
     "names",
     "prepare",
+    "read_codes",
     "read_like",
     "where",
 ]

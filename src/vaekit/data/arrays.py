@@ -5,7 +5,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -53,6 +53,25 @@ def npz_bytes(path: Path) -> int:
         return sum(_unpacked_bytes(path, member) for member in archive.infolist())
 
 
+def npz_names(path: Path) -> tuple[str, ...]:
+    """The names of the arrays of a .npz file; raises DataError where it is damaged."""
+    with _opened(path) as archive:
+        return tuple(_members(archive, path))
+
+
+def read_named(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those arrays of a .npz file that have one of these names; raises DataError where it is damaged."""
+    with _opened(path) as archive:
+        members = _members(archive, path)
+        return {name: _read_member(archive, path, name, members[name]) for name in names if name in members}
+
+
+def _read_member(archive: zipfile.ZipFile, path: Path, name: str, member: zipfile.ZipInfo) -> np.ndarray:
+    size = _unpacked_bytes(path, member)
+    with archive.open(member) as file:
+        return _read_array(file, size, f"{path}: the array {name!r}")
+
+
 def _unpacked_bytes(path: Path, member: zipfile.ZipInfo) -> int:
     refuse_bomb(path, min(member.compress_size, size_of(path)), member.file_size)
     return member.file_size
@@ -74,10 +93,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
     members = _members(archive, path)
 
     def read(name: str) -> np.ndarray:
-        member = members[name]
-        size = _unpacked_bytes(path, member)
-        with archive.open(member) as file:
-            return _read_array(file, size, f"{path}: the array {name!r}")
+        return _read_member(archive, path, name, members[name])
 
     if label is not None and label not in members:
         raise DataError(

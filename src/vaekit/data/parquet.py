@@ -71,6 +71,12 @@ def parquet_store(path: Path, spec: DataSpec, sizes: Sizes | None = None) -> Sto
     return store
 
 
+def column_names(path: Path) -> tuple[str, ...]:
+    """The names of the columns of a .parquet file, or of the first of a folder of them."""
+    paths = sorted(file for file in path.iterdir() if file.suffix.lower() == ".parquet") if path.is_dir() else [path]
+    return tuple(_facts(paths[0])[0].names)
+
+
 def parquet_bytes(path: Path) -> int:
     """What the numbers of a .parquet file, or of a folder of them, would take in memory at most."""
     paths = [path]

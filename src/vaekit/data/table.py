@@ -59,6 +59,11 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     return Raw(values, labels, columns=tuple(kept))
 
 
+def column_names(path: Path) -> tuple[str, ...]:
+    """The names of the columns of a CSV file, by their numbers where there is no header."""
+    return tuple(_columns(path, _delimiter(path))[0])
+
+
 def _lines(path: Path) -> Iterator[str]:
     """The lines of a file, as `csv.reader` takes them: text in UTF-8, with their ends, each of bounded length."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:

@@ -14,6 +14,7 @@ from vaekit.models import Model
 from vaekit.models.codes import centre, centre_in_words
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
+MOST_NUMBERS = 10_000_000  # of all rows in a picture
 READABLE = 48  # pixels of a tile's longer side, at least
 _SPREAD = 3.0  # standard deviations on either side of the mean that the grey scale of standardised images covers
 
@@ -117,6 +118,17 @@ def told_in_words(schema: Schema) -> str:
         if schema.context.kind == "label"
         else f", at the mean of {', '.join(schema.context.names)}"
     )
+
+
+def most_pictured(schema: Schema) -> int:
+    """Rows that one picture can show: what is computed and drawn of them takes some 100 MB."""
+    numbers = math.prod(schema.shape)
+    if schema.kind != "image":
+        return max(1, MOST_NUMBERS // numbers)
+    channels, height, width = schema.shape
+    scale = math.ceil(READABLE / max(height, width))
+    drawn = (height * scale + 3) * (width * scale + 3) * min(channels, 3)
+    return max(1, min(MOST_NUMBERS // numbers, 10 * MOST_NUMBERS // drawn))
 
 
 def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:

@@ -1,0 +1,99 @@
+"""Run a command; turn what goes wrong into one line and an exit code."""
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+from rich.console import Console
+from rich.text import Text
+
+from vaekit.apps.cli import app
+from vaekit.apps.main import in_words
+from vaekit.apps.streams import ReaderLeft, standard_streams
+from vaekit.errors import ConfigError, VaekitError
+
+SMALLER = "make train.batch_size, objective.samples or the networks smaller, or end what else takes memory"
+
+
+def run(arguments: Sequence[str], received: Sequence[int] = ()) -> int:
+    """The exit code of a command line. received: signals, as they come."""
+    with standard_streams() as (out, _):
+        code = _run(arguments, received)
+        out.flush()
+        if out.failed and not isinstance(out.failed, BrokenPipeError) and code == 0:
+            code = _complain(f"cannot write to standard output: {out.failed.strerror}", 1)
+        return code
+
+
+def _run(arguments: Sequence[str], received: Sequence[int]) -> int:
+    debug = "--debug" in arguments
+    before, warnings.showwarning = warnings.showwarning, _warn
+    try:
+        _check_folder()
+        app(
+            [argument for argument in arguments if argument != "--debug"],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+        return 0
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+    except ReaderLeft:
+        return 0
+    except KeyboardInterrupt as interrupt:
+        number = received[0] if received else 2
+        return _complain(str(interrupt) or in_words(number), 128 + number)
+    except CycloptsError as error:
+        return _complain(f"{' '.join(str(error).split())} See `vaekit --help`.", 2)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if received:  # some libraries make an error of their own of an interrupt
+            return _complain(in_words(received[0]), 128 + received[0])
+        return _explain(error, debug)
+    finally:
+        warnings.showwarning = before
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the folder that this command was started in has been removed: cd into another") from None
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    if isinstance(error, MemoryError):
+        error = VaekitError(f"out of memory: {SMALLER}")
+    if "torch" in sys.modules:
+        from vaekit.world import is_out_of_memory, lost_a_process
+
+        if lost_a_process(error):
+            error = VaekitError("another process of this job has stopped or died, so this one ends: see its messages")
+        elif is_out_of_memory(error):
+            error = VaekitError(f"out of memory: {SMALLER}")
+    expected = isinstance(error, VaekitError | OSError)
+    note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
+    text = str(error) if expected else f"{type(error).__name__}: {error}"
+    return _complain(f"{text}{note}", error.exit_code if isinstance(error, VaekitError) else 1)
+
+
+def _complain(text: str, code: int) -> int:
+    rank = os.environ.get("RANK", "0")
+    _say("vaekit" if rank == "0" else f"vaekit (process {rank})", "bold red", text)
+    return code
+
+
+def _warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+    """Our own warnings in one line; those of libraries are for developers."""
+    if category is UserWarning and os.environ.get("RANK", "0") == "0":
+        _say("note", "yellow", str(message))
+
+
+def _say(who: str, style: str, text: str) -> None:
+    line = Text.assemble((f"{who}:", style), " ", text)
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line)

@@ -1,0 +1,76 @@
+"""The standard streams, as a command needs them: whatever their encoding, and whether or not anybody reads them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+PLAIN = str.maketrans({"±": "+/-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x", "…": "...", "‖": "||"})
+
+
+class ReaderLeft(BaseException):
+    """Whoever read stdout, `head` for example, has closed it: there is nobody to go on for."""
+
+
+class Stream:
+    """A text stream that never fails for an encoding, a full disk or a reader that left.
+
+    Characters that its encoding lacks are written in ASCII. What cannot be written is lost, and `failed` says why; on
+    stdout, a reader that left raises ReaderLeft.
+    """
+
+    def __init__(self, stream: Any, leaves: bool):
+        self.stream, self.leaves = stream, leaves
+        self.failed: OSError | None = None
+
+    def write(self, text: str) -> int:
+        encoding = self.stream.encoding or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.translate(PLAIN).encode(encoding, "replace").decode(encoding)
+        with self._forgiving():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._forgiving():
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.failed = error
+            with suppress(OSError):  # what is still buffered would fail again, the next time and when Python ends
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.stream.fileno())
+                os.close(nowhere)
+            if self.leaves and isinstance(error, BrokenPipeError):
+                raise ReaderLeft from None
+
+
+@contextmanager
+def standard_streams() -> Iterator[tuple[Stream, Stream]]:
+    """Within, sys.stdout and sys.stderr are `Stream`s; one that was closed before the process began writes nowhere."""
+    before = sys.stdout, sys.stderr
+    for descriptor in range(3):  # else the next file that is opened would be taken for a standard stream
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    out, err = (stream or open(os.devnull, "w") for stream in before)  # noqa: SIM115
+    streams = Stream(out, leaves=True), Stream(err, leaves=False)
+    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
+    try:
+        yield streams
+    finally:
+        with suppress(ReaderLeft):
+            for stream in streams:
+                stream.flush()
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,190 @@
+"""The files that verbs write: whole or the old one, a block of rows at a time, and never over what a verb reads."""
+
+import math
+import os
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from vaekit.data import names
+from vaekit.errors import ConfigError, VaekitError
+from vaekit.files import is_within, written
+from vaekit.memory import in_gb
+
+ARRAYS = (".npy", ".npz", ".csv")
+PARQUET = ".parquet"
+CHARACTERS = 2  # that a number takes in a CSV file, at least
+Columns = Mapping[str, np.ndarray]
+
+
+def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
+    """Refuse a file that cannot be written, or that is there already, before any work is done."""
+    if out.suffix.lower() not in endings:
+        raise ConfigError(f"--out is {out}: name a file whose ending is one of {', '.join(endings)}")
+    try:
+        found = out.stat().st_mode
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        raise ConfigError(f"--out is {out}: {error.strerror}; give another name") from None
+    if found is not None and stat.S_ISDIR(found):
+        raise ConfigError(f"--out is {out}, which is a folder: name a file in it")
+    if found is not None and not stat.S_ISREG(found):
+        raise ConfigError(f"--out is {out}, which is a device, a FIFO or a socket: name a file")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out is {out}: there is no folder {out.parent}; make it first")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out is {out}: the folder {out.parent} cannot be written to; name another")
+    if found is not None and not force:
+        raise ConfigError(f"--out is {out}, which exists: add --force to replace it, or give another name")
+
+
+def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None:
+    """Refuse a file that would take the place of what is read, by whatever link or spelling: the data of a run, other
+    inputs, or what lies in them; and a file among those that a run folder consists of."""
+    for source in inputs:
+        if source is not None and source not in names() and is_within(out, os.path.expanduser(source)):
+            raise ConfigError(f"--out is {out}, which is the data {source} or lies in it: give another name")
+    if is_within(out.parent, run_folder) and not out.parent.samefile(run_folder):
+        raise ConfigError(f"--out is {out}, among the files that {run_folder} consists of: give another name")
+
+
+def write_rows(out: Path, blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None = None) -> None:
+    """Write blocks of rows by the ending of `out`, one after another, so that memory holds one at a time.
+
+    Args:
+        out: .npy takes the first array of each block, .npz all by name, .csv and .parquet all side by side, an array
+            (rows, size) named z as the columns z0, z1, ..., or `titles` if given.
+        blocks: arrays (n, ...) by name, the same in every block.
+        rows: of all blocks together.
+
+    Raises:
+        ConfigError: there is no room for so many rows.
+        VaekitError: it cannot be written; the old file is as it was.
+    """
+    with outgoing(out) as file:
+        _WRITERS[out.suffix.lower()](file, _if_there_is_room(out, blocks, rows), rows, titles)
+
+
+def write_picture(out: Path, picture: Image.Image) -> None:
+    """Write a picture as PNG; see `write_rows`."""
+    with outgoing(out) as file:
+        picture.save(file, "PNG")
+
+
+@contextmanager
+def outgoing(out: Path) -> Iterator[IO[bytes]]:
+    """`written`, for a file that the user named."""
+    try:
+        with written(out) as file:
+            yield file
+    except OSError as error:
+        raise VaekitError(f"cannot write {out}: {error.strerror or error}; what was there is as it was") from None
+
+
+def _if_there_is_room(out: Path, blocks: Iterable[Columns], rows: int) -> Iterator[Columns]:
+    """The blocks, once the first has shown what a row takes, and that the disk holds so many."""
+    checked = False
+    for block in blocks:
+        if not checked:
+            each = sum(_row_bytes(values, out.suffix.lower()) for values in block.values())
+            free = shutil.disk_usage(out.parent).free
+            if rows * each > free:
+                raise ConfigError(
+                    f"--out is {out}: {rows:,} rows take at least {in_gb(rows * each)}, and {in_gb(free)} are free "
+                    f"there: at most {free // each:,} rows fit"
+                )
+            checked = True
+        yield block
+
+
+def _row_bytes(values: np.ndarray, ending: str) -> int:
+    """What a row takes on disk, at least."""
+    numbers = math.prod(values.shape[1:])
+    return numbers * CHARACTERS if ending == ".csv" else 1 if ending == PARQUET else numbers * values.itemsize
+
+
+def _write_npy(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+    for number, block in enumerate(blocks):
+        values = next(iter(block.values()))
+        if number == 0:
+            _write_header(file, values, rows)
+        file.write(np.ascontiguousarray(values).data)
+
+
+def _write_npz(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+    """An archive takes one array after another, so each waits, without a name, until it is complete."""
+    waiting: dict[str, IO[bytes]] = {}
+    with ExitStack() as stack:
+        for block in blocks:
+            for name, values in block.items():
+                if name not in waiting:
+                    waiting[name] = stack.enter_context(TemporaryFile(dir=Path(file.name).parent))
+                    _write_header(waiting[name], values, rows)
+                waiting[name].write(np.ascontiguousarray(values).data)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in waiting.items():
+                array.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    shutil.copyfileobj(array, member)
+
+
+def _write_header(file: IO[bytes], values: np.ndarray, rows: int) -> None:
+    about: dict[str, Any] = {
+        "descr": np.lib.format.dtype_to_descr(values.dtype),
+        "fortran_order": False,
+        "shape": (rows, *values.shape[1:]),
+    }
+    np.lib.format.write_array_header_1_0(file, about)
+
+
+def _write_csv(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+    from pyarrow import csv
+
+    _write_tables(file, blocks, titles, csv.CSVWriter, lambda writer, table: writer.write(table))
+
+
+def _write_parquet(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+    from pyarrow import parquet
+
+    _write_tables(file, blocks, titles, parquet.ParquetWriter, lambda writer, table: writer.write_table(table))
+
+
+def _write_tables(
+    file: IO[bytes],
+    blocks: Iterable[Columns],
+    titles: tuple[str, ...] | None,
+    start: Callable[..., Any],
+    add: Callable[[Any, Any], object],
+) -> None:
+    writer = None
+    for block in blocks:
+        table = _table(block, titles)
+        writer = writer or start(file, table.schema)
+        add(writer, table)
+    if writer is not None:
+        writer.close()
+
+
+def _table(columns: Columns, titles: tuple[str, ...] | None) -> Any:
+    import pyarrow
+
+    plain: dict[str, np.ndarray] = {}
+    for name, values in columns.items():
+        flat = values.reshape(len(values), -1)
+        called = [name] if values.ndim == 1 else [f"{name}{i}" for i in range(flat.shape[1])]
+        if titles is not None and values.ndim > 1 and len(titles) == flat.shape[1]:
+            called = list(titles)
+        plain |= dict(zip(called, flat.T, strict=True))
+    return pyarrow.table({name: np.ascontiguousarray(values) for name, values in plain.items()})
+
+
+_WRITERS = {".npy": _write_npy, ".npz": _write_npz, ".csv": _write_csv, PARQUET: _write_parquet}
