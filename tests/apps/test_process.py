@@ -37,7 +37,7 @@ def test_version():
     assert out.strip() == __import__("vaekit").__version__
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
     words = ["train", "digits", *TINY.split(), "train.epochs=100000", "--run-dir", str(tmp_path / "run")]
     process = subprocess.Popen([*VAEKIT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -97,3 +97,67 @@ def test_plain_text_where_there_is_no_terminal(trained):
     out = subprocess.run([*VAEKIT, "evaluate", str(trained), "--samples", "2"], capture_output=True, env=env)
     assert out.returncode == 0
     assert b"\x1b" not in out.stdout + out.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_first_second_is_one_line(trained, tmp_path, number):
+    """At moments from the first line of vaekit on to the imports and the work of a verb."""
+    (tmp_path / "z.npy").write_bytes(b"old")
+    words = ["encode", str(trained), "--force", "--out", str(tmp_path / "z.npy")]
+    program = f"import vaekit.apps.main as m, os, sys; os.write(1, b'.'); sys.argv[1:] = {words!r}; m.main()"
+    for delay in (0.01, 0.1, 0.4):
+        process = subprocess.Popen(
+            ["env", "--default-signal=INT", sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        process.stdout.read(1)
+        time.sleep(delay)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, err
+        assert err.decode() in ("vaekit: interrupted\n", f"vaekit: ended by {number.name}\n")
+    assert (tmp_path / "z.npy").read_bytes() == b"old"
+
+
+def test_what_nohup_ignores_stays_ignored():
+    program = "import os, vaekit.apps.main as m\nwith m.interruptible():\n    os.kill(os.getpid(), 1)"
+    assert subprocess.run(["env", "--ignore-signal=HUP", sys.executable, "-c", program]).returncode == 0
+
+
+def test_any_encoding_of_the_terminal_will_do(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "été")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    words = [*VAEKIT, "evaluate", str(run), "--samples", "2", "--rows", "20"]
+    out = subprocess.run(words, env={**os.environ, **ascii_only}, capture_output=True)
+    assert out.returncode == 0, out.stderr
+    assert b"+/- s.e." in out.stdout
+
+
+def test_full_and_closed_streams():
+    with open("/dev/full", "wb") as full:
+        out = subprocess.run([*VAEKIT, "presets"], stdout=full, stderr=subprocess.PIPE)
+        assert (out.returncode, b"cannot write to standard output" in out.stderr) == (1, True)
+        out = subprocess.run([*VAEKIT, "presets", "nothing"], stdout=subprocess.PIPE, stderr=full)
+        assert (out.returncode, out.stdout) == (2, b"")
+    for closed in (">&-", "2>&-", ">&- 2>&- <&-"):
+        out = subprocess.run(["sh", "-c", f"{' '.join(VAEKIT)} presets {closed}"], capture_output=True)
+        assert (out.returncode, out.stderr) == (0, b"")
+
+
+def test_a_training_that_nobody_reads_ends_quietly_and_says_so_in_its_folder(tmp_path):
+    words = ["train", "digits", *TINY.split(), "train.epochs=100000", "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen([*VAEKIT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    with process.stderr as errors:
+        assert b"Traceback" not in errors.read()
+    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert (tmp_path / "run" / "STATUS").read_text().startswith("interrupted at step")
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path):
+    (tmp_path / "gone").mkdir()
+    line = f"cd {tmp_path / 'gone'} && rmdir {tmp_path / 'gone'} && {sys.executable} -m vaekit data digits"
+    out = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
+    assert (out.returncode, "has been removed" in out.stderr, "Traceback" in out.stderr) == (2, True, False)

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vaekit.apps.output import next_steps, print_json
+from vaekit.apps.streams import ReaderLeft
 from vaekit.data import names
 from vaekit.errors import ConfigError
 from vaekit.mistakes import short
@@ -61,9 +63,11 @@ def train_command(
             job = Job.start(run.model_copy(update={"run_dir": place}), above=Path("runs"))
     folder = Path(job.run.run_dir or "")
     console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
-    _introduce(console, job)
-    with stop_signals(job) as received:
-        last, ended = _follow(console, job)
+    try:
+        with stop_signals(job) as received:
+            last, ended = _follow(console, job)
+    except ReaderLeft:
+        sys.exit(128 + signal.SIGPIPE)  # saved, and not finished
     status = RunFolder(folder).status() if world.leads else ""
     if received and not ended:
         console.print(
@@ -181,6 +185,7 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
         task = bar.add_task("training", total=None)
         for event in events:
             if event.kind == "start":
+                _introduce(console, job)
                 bar.update(task, total=event.steps, completed=event.step)
                 if event.step:
                     console.print(f"going on from step {event.step} of {event.steps}")

@@ -180,7 +180,8 @@ def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
 
 @contextmanager
 def stop_signals(job: Job) -> Iterator[list[int]]:
-    """Within, the first SIGINT or SIGTERM stops the job cleanly, and is listed; a second SIGINT acts at once."""
+    """Within, the first SIGINT, SIGTERM or SIGHUP stops the job cleanly, and is listed; a second SIGINT acts at once.
+    Where SIGHUP was ignored before, as under nohup, it still is."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -191,7 +192,10 @@ def stop_signals(job: Job) -> Iterator[list[int]]:
         job.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers += [signal.SIGHUP]
+    before = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield received
     finally:
