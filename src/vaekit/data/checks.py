@@ -1,6 +1,6 @@
 """What is true of the stored values: every cell finite, and a support that they keep to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 from vaekit.errors import ConfigError, DataError
 
+_PART = 1 << 24  # bytes
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -26,7 +27,8 @@ def check_cells(source: Source) -> None:
             f"that are NaN or infinite; every cell must be a finite number: fill it in, or leave out "
             f"{_culprits(source, bad)}."
         )
-    if source.values.dtype.itemsize > 4 and (bad := np.abs(source.values) > _LARGEST).any():
+    if source.values.dtype.itemsize > 4 and max(source.values.max(), -source.values.min()) > _LARGEST:
+        bad = np.abs(source.values) > _LARGEST
         index = first(bad)
         raise DataError(
             f"{source.name}: {source.values[index]:.4g} in {source.place(index)} is beyond the range of 32-bit "
@@ -70,7 +72,7 @@ def _culprits(source: Source, bad: np.ndarray) -> str:
 
 def _infer(values: np.ndarray) -> Support:
     image = values.ndim == 4
-    if values.dtype.kind == "b" or bool(np.all((values == 0) | (values == 1))):
+    if values.dtype.kind == "b" or all(np.all((part == 0) | (part == 1)) for part in _parts(values)):
         return Binary()
     low, high = values.min(), values.max()
     if image and values.dtype == np.uint8:
@@ -80,6 +82,12 @@ def _infer(values: np.ndarray) -> Support:
     if image and values.dtype.kind == "f" and low >= 0 and high <= 1:
         return Unit()
     return Real()
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """The values in runs of rows, so that what is computed of each takes little memory."""
+    rows = max(1, _PART * len(values) // max(1, values.nbytes))
+    return (values[start : start + rows] for start in range(0, len(values), rows))
 
 
 def _declared(spec: DataSpec, source: Source) -> Support:

@@ -1,0 +1,253 @@
+"""One hostile input after another, each in a process of its own under bounds, and what a command promises of it.
+
+The parent imports everything once and forks a child for each case, so that hundreds of cases take minutes. A case
+holds where the exit code is one of those that are documented for it, and where `broken` finds nothing: no traceback, at
+most two lines of error, bounded time and memory, the inputs as they were, and nothing written anywhere else.
+"""
+
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 20  # of processor time
+MEMORY = 2_500_000_000  # bytes of resident memory beyond what the imports take
+ADDRESSES = 4_000_000_000  # bytes of address space beyond what the imports take
+NOBODY = 65534
+_HASHED = 4_000_000  # files up to so many bytes are compared by content, larger ones by size and time
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command and the input that it is to survive.
+
+    group: a row of the table that the suite writes. name: of the case within it.
+    words: of the command line; it runs in the folder that `make` has filled.
+    make: puts the input into an empty folder.
+    codes: exit codes that are right.
+    writes: names in the folder that the command may make or change.
+    user: the user id that it runs as; by default the caller's.
+    check: what else must hold once it has ended: gets the folder and stdout, returns what is wrong, or nothing.
+    """
+
+    group: str
+    name: str
+    words: Sequence[str]
+    make: Callable[[Path], object]
+    codes: frozenset[int]
+    writes: frozenset[str] = frozenset()
+    user: int | None = None
+    check: Callable[[Path, str], str] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a case went. problem: what did not hold; empty where all did."""
+
+    group: str
+    name: str
+    words: str
+    problem: str
+    seconds: float
+    megabytes: float
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child that has ended: its exit code (or less than 0, the signal), processor seconds, resident bytes beyond
+    those of its parent, and whether it had to be killed since it was waiting for something."""
+
+    code: int
+    seconds: float
+    resident: int
+    hung: bool
+
+
+def attack(case: Case, scratch: Path) -> Verdict:
+    """Run one case in `scratch`, which is emptied first."""
+    remove(scratch)
+    folder, outside = scratch / "here", scratch / "outside"
+    for path in (folder, outside):
+        path.mkdir(parents=True)
+        path.chmod(0o777)
+    (outside / "victim").write_bytes(b"as it was")
+    case.make(folder)
+    before, before_outside = snapshot(folder), snapshot(outside)
+    out, err = scratch / "stdout", scratch / "stderr"
+    ended = in_child(case.words, folder, out, err, case.user)
+    stderr = err.read_text(errors="replace")
+    problem = _broken(case, ended, stderr)
+    problem = problem or _changes(before, snapshot(folder), case.writes) or _changes(before_outside, snapshot(outside))
+    if not problem and case.check is not None:
+        problem = case.check(folder, out.read_text(errors="replace"))
+    shown = stderr if problem else ""
+    megabytes = ended.resident / 1e6
+    remove(scratch)
+    return Verdict(case.group, case.name, " ".join(case.words), problem, ended.seconds, megabytes, shown[-1500:])
+
+
+def _broken(case: Case, ended: Ended, stderr: str) -> str:
+    lines = stderr.strip().splitlines()
+    if ended.hung:
+        return "it hangs"
+    if ended.code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return f"it takes more than {SECONDS} s"
+    if ended.code < 0:
+        return f"it dies of signal {-ended.code}"
+    if ended.resident > MEMORY:
+        return f"it takes {ended.resident / 1e9:.1f} GB"
+    if "Traceback" in stderr or "fault in vaekit" in stderr:
+        return f"a foreign exception, exit {ended.code}"
+    if ended.code not in case.codes:
+        return f"exit {ended.code}, not {' or '.join(map(str, sorted(case.codes)))}"
+    if ended.code and not lines:
+        return "no word of error"
+    if len(lines) > 2 or len(stderr) > 3000:
+        return f"{len(lines)} lines, {len(stderr)} characters of error"
+    return ""
+
+
+def _changes(before: dict[str, tuple], after: dict[str, tuple], allowed: Iterable[str] = ()) -> str:
+    odd = sorted(
+        path
+        for path in before.keys() | after.keys()
+        if before.get(path) != after.get(path)
+        and not any(path == name or path.startswith(f"{name}/") for name in allowed)
+    )
+    return f"it changes {', '.join(map(ascii, odd[:3]))}" if odd else ""
+
+
+def in_child(
+    words: Sequence[str], folder: Path, out: Path, err: Path, user: int | None = None, start: Callable = lambda: None
+) -> Ended:
+    """Run a command line in a forked child, in `folder`.
+
+    start: called in the child before the command.
+    """
+    began, base = time.monotonic(), _resident(os.getpid())
+    child = os.fork()
+    if child == 0:
+        _become_the_command(words, folder, out, err, user, start)
+    return wait_for(child, began, base)
+
+
+def wait_for(child: int, began: float, base: int) -> Ended:
+    """Wait until a child ends, or hangs and is killed."""
+    wall, hung = began + SECONDS, False
+    while True:
+        found, status, usage = os.wait4(child, os.WNOHANG)
+        if found:
+            break
+        if time.monotonic() > wall:
+            # a busy machine gives it less than a whole processor, what waits for a FIFO none at all
+            hung = _cpu_seconds(child) < 0.05 * (time.monotonic() - began)
+            if hung or time.monotonic() > began + 6 * SECONDS:
+                os.kill(child, signal.SIGKILL)
+            wall += SECONDS
+        time.sleep(0.002)
+    code = os.waitstatus_to_exitcode(status)
+    return Ended(code, usage.ru_utime + usage.ru_stime, max(0, usage.ru_maxrss * 1024 - base), hung)
+
+
+def _become_the_command(
+    words: Sequence[str], folder: Path, out: Path, err: Path, user: int | None, start: Callable
+) -> None:
+    """In the child: bounds, streams, the command, and the end of the process."""
+    code = 99
+    try:
+        os.setsid()
+        os.chdir(folder)
+        for path, descriptor in ((os.devnull, 0), (out, 1), (err, 2)):
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            os.dup2(opened, descriptor)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        os.environ.update(HOME=str(folder), COLUMNS="200")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
+        if user is not None:
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
+        start()
+        from vaekit.apps.main import main
+
+        main(list(words))
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException as error:
+        with suppress(BaseException):
+            print(f"Traceback: {type(error).__name__} leaves main: {error}", file=sys.stderr)
+    finally:
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def warm() -> None:
+    """Import what commands import, so that a child starts with all of it."""
+    import importlib
+
+    import sklearn.datasets
+    import torch
+
+    torch.set_num_threads(1)
+    for name in ("training", "verbs", "codes", "suites", "sampling", "listings", "main"):
+        importlib.import_module(f"vaekit.apps.{name}")
+    for name in ("data.parquet", "data.table", "report.page", "models.flows"):
+        importlib.import_module(f"vaekit.{name}")
+    sklearn.datasets.load_digits()
+
+
+def run(words: Sequence[str], folder: Path) -> None:
+    """Run a command that is to succeed, as the preparation of cases."""
+    out, err = folder / ".stdout", folder / ".stderr"
+    ended = in_child(words, folder, out, err)
+    if ended.code:
+        raise RuntimeError(f"vaekit {' '.join(words)}: exit {ended.code}: {err.read_text()}")
+    out.unlink()
+    err.unlink()
+
+
+def snapshot(folder: Path) -> dict[str, tuple]:
+    """What is in a folder, by path: type and permissions, size, and content, or the time of the last change."""
+    found: dict[str, tuple] = {}
+    for place, folders, files in os.walk(folder):
+        for name in folders + files:
+            path = os.path.join(place, name)
+            facts = os.lstat(path)
+            content: object = None
+            if stat.S_ISREG(facts.st_mode):
+                content = facts.st_mtime_ns
+                if facts.st_size <= _HASHED:
+                    content = hashlib.sha256(Path(path).read_bytes()).digest()
+            elif stat.S_ISLNK(facts.st_mode):
+                content = os.readlink(path)
+            size = facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+            found[os.path.relpath(path, folder)] = (facts.st_mode, size, content)
+    return found
+
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
