@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults streaming bench wheel clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults attack streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -66,6 +66,9 @@ quality: $(STAMP) ## the figures that the presets promise, over seeds; writes do
 faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/reliability.md
 	$(BIN)/python benchmarks/faults.py --write docs/reliability.md
 
+attack: $(STAMP) ## hostile files, settings and run folders, outputs cut off; writes docs/attack.md
+	$(BIN)/python benchmarks/attack.py --write docs/attack.md
+
 streaming: $(STAMP) ## a 4 GB set from disk against memory; writes a table of docs/scaling.md
 	$(BIN)/python benchmarks/streaming.py --write docs/scaling.md
 
@@ -74,6 +77,10 @@ bench: $(STAMP) $(PEERS_STAMP) ## speed against pythae, JAX and the machine's li
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
+
+dist: $(STAMP) ## the sdist, and the wheel that is built from it
+	@rm -rf dist
+	$(BIN)/python -m build
 
 clean:
 	rm -rf $(VENV) $(PEERS) dist build demo

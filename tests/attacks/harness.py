@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECONDS = 20  # of processor time
-MEMORY = 2_500_000_000  # bytes of resident memory beyond what the imports take
+MEMORY = 2_500_000_000  # bytes of resident memory beyond what the imports take; data of limit.data_gb takes up to 2 GB
 ADDRESSES = 4_000_000_000  # bytes of address space beyond what the imports take
 NOBODY = 65534
 _HASHED = 4_000_000  # files up to so many bytes are compared by content, larger ones by size and time
@@ -171,7 +171,7 @@ def _become_the_command(
             os.dup2(opened, descriptor)
         sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        os.environ.update(HOME=str(folder), COLUMNS="200")
+        os.environ.update(HOME=str(folder.parent.parent / "home"), COLUMNS="200")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
