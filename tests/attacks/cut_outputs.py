@@ -104,7 +104,7 @@ def _verdict(output: Output, how: str, cut: Callable[[Path], Ended], home: Path,
         problem = "exit 0, and the old file"
     elif how == "no room on the disk" and ended.code != 1:
         problem = f"exit {ended.code}, not 1"
-    elif how in ("SIGINT", "SIGTERM") and ended.code not in (0, 128 + SIGNALS[how]):
+    elif how in SIGNALS and ended.code not in (0, 128 + SIGNALS[how], -SIGNALS[how]):
         problem = f"exit {ended.code}, not {128 + SIGNALS[how]}"
     elif ended.hung:
         problem = "it hangs"
