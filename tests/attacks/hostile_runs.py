@@ -307,4 +307,4 @@ def _codes(path: str) -> frozenset[int]:
     if path.endswith(("run.yaml", "data.json")):
         return RUN_OR_NOTHING | {3}
     # a page that cannot be written where it belongs is to be written elsewhere, with --out
-    return RUN_OR_NOTHING | {2} if path.endswith("report.html") else RUN_OR_NOTHING
+    return RUN_OR_NOTHING | {2} if path.startswith("run/report") else RUN_OR_NOTHING
