@@ -1,13 +1,16 @@
 """Conditional: something that conditions, and whose call returns a distribution."""
 
+import copy
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.families import Head, Shape, floating
+from vaekit.models.families import Head, LocationScale, Shape, floating
 from vaekit.models.precision import run_network
+from vaekit.models.units import Units
 
 
 class Rescale(nn.Module):
@@ -43,6 +46,7 @@ class Conditional(nn.Module):
         head: turns the raw numbers into a distribution.
         event_shape: shape of one event; by default one flat dimension.
         transform: applied to the input first.
+        units: of the data, for the head of a likelihood: see `LocationScale`.
 
     >>> posterior = Conditional(nn.Linear(8, 6), Gaussian())
     >>> posterior(torch.zeros(5, 8)).event_shape
@@ -55,12 +59,14 @@ class Conditional(nn.Module):
         head: Head,
         event_shape: Shape | None = None,
         transform: nn.Module | None = None,
+        units: Units | None = None,
     ):
         super().__init__()
         self.network = network
         self.head = head.build(event_shape) if event_shape is not None else head
         self.event_shape = event_shape
         self.transform = nn.Identity() if transform is None else transform
+        self.units = units
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
         return self.of(self.raw(self.transform(x), context))
@@ -72,7 +78,9 @@ class Conditional(nn.Module):
 
     def of(self, raw: Tensor) -> Distribution:
         """The distribution that raw numbers stand for."""
-        return self.head(raw, self.event_shape)
+        if self.units is None:
+            return self.head(raw, self.event_shape)
+        return cast(LocationScale, self.head)(raw, self.event_shape, self.units)
 
     def _flat(self, raw: Tensor) -> Tensor:
         if self.event_shape is None or len(self.event_shape) < 2:
@@ -81,10 +89,27 @@ class Conditional(nn.Module):
         is_image = raw.shape[1 - dims :] == self.event_shape[1:] and math.prod(raw.shape[-dims:]) == wanted
         return raw.flatten(-dims) if is_image and raw.shape[-1] != wanted else raw
 
+    def measure(self, x: Tensor) -> None:
+        """Take the units, where there are some, from rows x (n, *event)."""
+        if self.units is not None:
+            self.units.measure(x, cast(LocationScale, self.head))
+
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
         """Set the bias of the network's output to the raw numbers that fit rows x best without an input.
 
         The network must have an `output_bias`, as vaekit's own have.
         """
-        self.network.output_bias.copy_(self.head.start(x))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        self.measure(x)
+        self.network.output_bias.copy_(self._best_raw(x))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    @torch.no_grad()
+    def constant(self, x: Tensor) -> Distribution:
+        """The best distribution that depends on nothing, by rows x; this module stays as it is."""
+        head, units = copy.deepcopy((self.head, self.units))
+        alone = Conditional(nn.Identity(), head, self.event_shape, units=units).double()
+        alone.measure(x)
+        return alone.of(alone._best_raw(x.double()).double())
+
+    def _best_raw(self, x: Tensor) -> Tensor:
+        return self.head.start(x if self.units is None else self.units(x))

@@ -15,7 +15,8 @@ from vaekit.models.gamma import gamma_rest, log_factorial, wide
 from vaekit.models.starts import climbed
 from vaekit.spec import spec
 
-ROUNDS = 60  # of bisection, or uphill
+ROUNDS = 60  # of bisection
+UPHILL = 200  # rounds
 ROWS = 2000  # that a start uphill looks at
 HALF = 0.5  # a count, in a column without any, so that its mean is above 0
 LOG_MEAN = 0.7  # of the soft bound: ln of a mean is itself within ±28, far beyond the counts of single precision
@@ -118,12 +119,11 @@ class ZeroInflated(Head):
     def start(self, x: Tensor) -> Tensor:
         """The best for the first rows, uphill from the negative binomial's best for what half of the zeros leave."""
         x = x[:ROWS].to(torch.float64).flatten(1)
-        some = torch.full_like(x[:1], HALF)  # a row seen besides, so that no column is constant
-        seen = torch.cat([x, some.floor(), some.ceil()])
-        zeros = HALF * (seen == 0).double().mean(0)
-        mean = seen.mean(0) / (1 - zeros)
-        raw = torch.cat([mean.log(), NegativeBinomial().start(x)[x.shape[1] :], zeros.clamp_min(0.01).logit()])
-        return climbed(lambda raw: self(raw).log_prob(seen).mean(), raw, ROUNDS)
+        zeros = HALF * (x == 0).double().mean(0)
+        mean = _mean(x) / (1 - zeros)
+        log_r = NegativeBinomial().start(x)[x.shape[1] :]
+        raw = torch.cat([mean.log(), log_r, zeros.clamp(0.01, 0.99).logit()])
+        return climbed(lambda raw: self(raw).log_prob(x).mean(), raw, UPHILL)
 
 
 class PoissonByMean(Mass):

@@ -11,7 +11,7 @@ dimensions are summed in every log-density.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -24,6 +24,16 @@ from vaekit.models.starts import counts_of_levels
 from vaekit.spec import spec
 
 Shape = tuple[int, ...]
+
+
+@runtime_checkable
+class Scales(Protocol):
+    """Units of data; see `Units`."""
+
+    loc: Tensor
+    scale: Tensor
+
+
 LOG_VARIANCE_BOUND = 20.0
 _TAIL = 0.25
 
@@ -105,12 +115,51 @@ class Head(ABC):
         return independent(base, 1 if event_shape is None else len(event_shape))
 
 
-@spec
-class Gaussian(Head):
-    """Diagonal Gaussian: the network gives mu, and ln sigma^2 too unless `scale` is set.
+class LocationScale(Head):
+    """A family of a location and a scale: by default the network gives both, the scale as ln of its square, bounded
+    softly: the identity within ±20, logarithmic beyond, so that it neither overflows nor loses its gradient. Abstract.
 
-    ln sigma^2 is bounded softly (`soft_bound`): the identity within ±20, logarithmic beyond, so it neither overflows
-    nor loses its gradient.
+    As a likelihood it may be given units (`Units`), in which the numbers then are.
+    """
+
+    accepts: tuple[str, ...] = ("real", "unit", "levels", "count")
+
+    @abstractmethod
+    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The location and scale of each column, (columns,) in double precision, that fit rows x (n, *event) best."""
+
+    def features(self, event_shape: Shape) -> int:
+        return 2 * math.prod(event_shape)
+
+    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        loc, log_square = parameters(raw, 2, event_shape)
+        return {"loc": loc, "scale": (0.5 * soft_bound(log_square)).exp()}
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None, units: Scales | None = None) -> Distribution:
+        found = self.arguments(raw, event_shape)
+        if units is not None:
+            found["loc"] = torch.addcmul(units.loc, units.scale, found["loc"])
+            found["scale"] = self.scale_in(units, found["scale"])
+        return independent(self.family(**found, validate_args=False), 1 if event_shape is None else len(event_shape))
+
+    def scale_in(self, units: Scales, scale: Tensor) -> Tensor:
+        """A scale in these units, in those of x."""
+        return units.scale * scale
+
+    def start(self, x: Tensor) -> Tensor:
+        loc, scale = self.best(x)
+        return torch.cat([loc, raised(scale**2).log()])
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column of x (n, *event), (columns,) in double precision."""
+    x = x.flatten(1).double()
+    return x.mean(0), x.std(0, correction=0)
+
+
+@spec
+class Gaussian(LocationScale):
+    """Diagonal Gaussian: the network gives mu, and ln sigma^2 too unless `scale` is set.
 
     Args:
         scale: sigma as a fixed number, in the units of x; None lets the network give ln sigma^2 for each dimension.
@@ -125,27 +174,31 @@ class Gaussian(Head):
     kind: Literal["gaussian"] = "gaussian"
 
     family = td.Normal
-    accepts = ("real", "unit", "levels", "count")
 
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) * (2 if self.scale is None else 1)
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        if self.scale is not None:
-            (loc,) = parameters(raw, 1, event_shape)
-            return {"loc": loc, "scale": torch.full_like(loc, self.scale)}
-        loc, log_variance = parameters(raw, 2, event_shape)
-        return {"loc": loc, "scale": (0.5 * soft_bound(log_variance)).exp()}
+        if self.scale is None:
+            return super().arguments(raw, event_shape)
+        (loc,) = parameters(raw, 1, event_shape)
+        return {"loc": loc, "scale": torch.full_like(loc, self.scale)}
+
+    def scale_in(self, units: Scales, scale: Tensor) -> Tensor:
+        return scale if self.scale is not None else super().scale_in(units, scale)
+
+    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return moments(x)
 
     def start(self, x: Tensor) -> Tensor:
-        x = floating(x)
-        mean = x.mean(0).flatten()
-        return mean if self.scale is not None else torch.cat([mean, _log_variance(x.var(0, correction=0)).flatten()])
+        return super().start(x) if self.scale is None else self.best(x)[0]
 
 
 @spec
-class CalibratedGaussian(Head):
+class CalibratedGaussian(LocationScale):
     """Gaussian whose sigma is learned but does not depend on z: one shared number, or one for each dimension.
+
+    Sigma moves at a pace of its own, as a running mean of squared residuals: see `LearnedScale`.
 
     Source: Rybkin, Daniilidis and Levine, 2021, arXiv 2006.13202 (sigma-VAE).
 
@@ -161,43 +214,81 @@ class CalibratedGaussian(Head):
     kind: Literal["calibrated_gaussian"] = "calibrated_gaussian"
 
     family = td.Normal
-    accepts = Gaussian.accepts
+
+    def features(self, event_shape: Shape) -> int:
+        return math.prod(event_shape)
 
     def build(self, event_shape: Shape) -> "LearnedScale":
-        return LearnedScale(event_shape if self.per_dimension else ())
+        return LearnedScale(event_shape, self.per_dimension)
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         raise TypeError("CalibratedGaussian has a weight, its scale: call .build(event_shape) and use what it returns")
 
+    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return moments(x)
+
     def start(self, x: Tensor) -> Tensor:
-        return floating(x).mean(0).flatten()
+        return self.best(x)[0]
 
 
-class LearnedScale(nn.Module, Head):
-    """What `CalibratedGaussian` builds: the head with its learned ln sigma^2, of shape () or the event's."""
+PACE = 0.1  # of the running mean of squared residuals, for each step
+LEAST_OF_IMAGE, LEAST_OF_COLUMN = 1e-4, 1e-6  # variance over that of the data, below which none is learned
+
+
+class LearnedScale(nn.Module, LocationScale):
+    """What `CalibratedGaussian` builds: the head with its learned ln sigma^2, of shape () or the event's.
+
+    The objective's slope in ln sigma^2 says what the mean squared residual is: with d values to each sigma it is
+    d/2 (1 - residual / sigma^2), whatever weighs the samples of z. So each step moves sigma^2 by a share of the way to
+    that: the natural gradient, and to first order the optimal sigma of Rybkin et al., equation 5, averaged over about
+    20 batches. A weight under Adam moves by the learning rate a step, and would lag behind.
+
+    least: of ln sigma^2. A pixel that never varies says nothing of its noise, so it gets a share of what the image
+    varies by.
+    """
 
     family = td.Normal
-    accepts = Gaussian.accepts
+    least: Tensor
 
-    def __init__(self, scale_shape: Shape):
+    def __init__(self, event_shape: Shape, per_dimension: bool):
         super().__init__()
+        scale_shape = event_shape if per_dimension else ()
         self.log_variance = nn.Parameter(torch.zeros(scale_shape))
+        self.register_buffer("least", torch.full((), -LOG_VARIANCE_BOUND))
+        self.share = LEAST_OF_COLUMN if len(event_shape) == 1 else LEAST_OF_IMAGE
+        self.values = math.prod(event_shape) // max(1, math.prod(scale_shape))
+
+    def features(self, event_shape: Shape) -> int:
+        return math.prod(event_shape)
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         (loc,) = parameters(raw, 1, event_shape)
         return {"loc": loc, "scale": (0.5 * soft_bound(self.log_variance)).exp().expand_as(loc)}
 
-    def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        return Head.__call__(self, raw, event_shape)
+    def forward(self, raw: Tensor, event_shape: Shape | None = None, units: Scales | None = None) -> Distribution:
+        return LocationScale.__call__(self, raw, event_shape, units)
+
+    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return moments(x)
 
     def start(self, x: Tensor) -> Tensor:
         """As `Head.start`; sets the scale, too, to the one that fits best beside that mean."""
-        shared = self.log_variance.dim() == 0
-        x = floating(x)
+        loc, scale = self.best(x)
+        variance = scale**2 if self.log_variance.dim() else scale.square().mean()
         with torch.no_grad():
-            variance = x.var(0, correction=0)
-            self.log_variance.copy_(_log_variance(variance.mean() if shared else variance))
-        return x.mean(0).flatten()
+            self.log_variance.copy_(raised(variance).log().reshape(self.log_variance.shape))
+            largest = self.log_variance.exp().max() if self.log_variance.dim() else self.log_variance.exp()
+            self.least.copy_((self.share * largest).log())
+        return loc
+
+    @torch.no_grad()
+    def follow_gradient(self) -> None:
+        """One step by the gradient that was left: sigma^2 <- (1 - PACE) sigma^2 + PACE (mean squared residual)."""
+        if self.log_variance.grad is None:
+            return
+        off = -2 * self.log_variance.grad / self.values  # mean squared residual over sigma^2, less 1
+        self.log_variance.add_((PACE * off.clamp_min(-1)).log1p())
+        self.log_variance.copy_(torch.maximum(self.log_variance, self.least))
 
 
 @spec
@@ -306,9 +397,7 @@ def _smoothed_mean(x: Tensor) -> Tensor:
 
 
 def raised(spread: Tensor) -> Tensor:
-    """Spreads or variances, those of dimensions that hardly vary raised to a small share of the largest."""
-    return spread.clamp_min(1e-4 * float(spread.max().clamp_min(1e-8)))
-
-
-def _log_variance(variance: Tensor) -> Tensor:
-    return raised(variance).log()
+    """Variances in units of the data, those of dimensions that hardly vary raised to a small share of the largest;
+    where none varies, to what a decoder that has yet to learn the constants may miss them by."""
+    largest = float(spread.max())
+    return spread.clamp_min(1e-4 * largest if largest > 1e-12 else 1e-2)

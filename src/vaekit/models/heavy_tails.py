@@ -1,6 +1,5 @@
 """Heads for real values with outliers: Laplace and Student's t."""
 
-import math
 from typing import Annotated, Literal
 
 import torch
@@ -8,23 +7,10 @@ from pydantic import Field
 from torch import Tensor
 from torch import distributions as td
 
-from vaekit.models.families import Gaussian, Head, Shape, floating, parameters, raised, soft_bound
+from vaekit.models.families import LocationScale, Shape
 from vaekit.spec import spec
 
 ROUNDS = 500  # of expectation and maximisation
-
-
-class LocationScale(Head):
-    """A family of a location and a scale, both given by the network. Abstract."""
-
-    accepts = Gaussian.accepts
-
-    def features(self, event_shape: Shape) -> int:
-        return 2 * math.prod(event_shape)
-
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        loc, log_square = parameters(raw, 2, event_shape)
-        return {"loc": loc, "scale": (0.5 * soft_bound(log_square)).exp()}
 
 
 @spec
@@ -39,10 +25,10 @@ class Laplace(LocationScale):
 
     family = td.Laplace
 
-    def start(self, x: Tensor) -> Tensor:
-        x = floating(x).flatten(1)
+    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.flatten(1).double()
         median = x.quantile(0.5, dim=0)
-        return torch.cat([median, 2 * raised((x - median).abs().mean(0)).log()])
+        return median, (x - median).abs().mean(0)
 
 
 @spec
@@ -67,12 +53,12 @@ class StudentT(LocationScale):
         found = super().arguments(raw, event_shape)
         return found | {"df": torch.full_like(found["loc"], self.df)}
 
-    def start(self, x: Tensor) -> Tensor:
+    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """By expectation and maximisation, with the t as a Gaussian of unknown precision."""
-        x = floating(x).flatten(1)
-        loc, square = x.quantile(0.5, dim=0), raised(x.var(0, correction=0))
+        x = x.flatten(1).double()
+        loc, square = x.quantile(0.5, dim=0), x.var(0, correction=0)
         for _ in range(ROUNDS):
-            weight = (self.df + 1) / (self.df + (x - loc) ** 2 / square)
+            weight = (self.df + 1) / (self.df + (x - loc) ** 2 / square.clamp_min(torch.finfo(x.dtype).tiny))
             loc = (weight * x).sum(0) / weight.sum(0)
-            square = raised((weight * (x - loc) ** 2).mean(0))
-        return torch.cat([loc, square.log()])
+            square = (weight * (x - loc) ** 2).mean(0)
+        return loc, square.sqrt()

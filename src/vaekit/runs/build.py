@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from vaekit.data import Dataset, Schema, prepare
-from vaekit.data.schema import Count, Levels, Support
+from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
 from vaekit.errors import ConfigError
 from vaekit.models import (
     VAE,
@@ -31,11 +31,12 @@ from vaekit.models import (
 from vaekit.models.codes import check_enumerable
 from vaekit.models.context import with_context
 from vaekit.models.discrete import DiscreteHead
-from vaekit.models.families import OverLevels, Shape
+from vaekit.models.families import LocationScale, OverLevels, Shape
 from vaekit.models.networks import Upwards
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.priors import VampPrior
 from vaekit.models.quantised import Codebooks
+from vaekit.models.units import Units
 from vaekit.objectives import Gradient, Regularised, StepContext, Switch
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 
@@ -142,17 +143,23 @@ def check_objective(run: Run, model: VAE | Ladder, data: Dataset) -> None:
 
 
 def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
-    """Start what is best started from training rows: with `model.bias_start` the decoder's output bias at the best fit
-    without latents, a vamp prior's pseudo-inputs at some rows, and code vectors at what the encoder makes of some."""
+    """Start what is best started from training rows: units of data, with `model.bias_start` the decoder's output bias
+    at the best fit without latents, a vamp prior's pseudo-inputs at some rows, and code vectors at what the encoder
+    makes of some."""
     assert isinstance(model.posterior, Conditional)
+    assert isinstance(model.likelihood, Conditional)
     codebooks = model.posterior.head
-    if not (run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
+    units = model.likelihood.units is not None
+    if not (units or run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
         return
     some = data.train.some(ROWS_TO_START_FROM)
     x = data.train.batch(some, new_generator(run.seed, Purpose.WEIGHTS, 1))
+    if isinstance(model.posterior.transform, Units):
+        model.posterior.transform.measure(x)
     if run.model.bias_start:
-        assert isinstance(model.likelihood, Conditional)
         model.likelihood.start_from(x)
+    else:
+        model.likelihood.measure(x)
     if isinstance(model.prior, VampPrior):
         model.prior.start_from(x, data.train.context_of(some))
     if isinstance(codebooks, Codebooks):
@@ -229,6 +236,8 @@ def _assemble(run: Run, schema: Schema) -> VAE | Ladder:
     transform = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
     if isinstance(support, Count):
         transform = Log1p()
+    if isinstance(support, Real) and schema.loc is None:  # values as they are stored, in any units
+        transform = Units(shape)
     try:
         if isinstance(spec, LadderSpec):
             model = spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
@@ -237,6 +246,9 @@ def _assemble(run: Run, schema: Schema) -> VAE | Ladder:
         _check_enumerable(run, model.posterior)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
+    if isinstance(spec.likelihood, LocationScale) and not isinstance(support, Unit | Binary):
+        assert isinstance(model.likelihood, Conditional)
+        model.likelihood.units = Units(shape)
     return model
 
 

@@ -15,6 +15,10 @@ from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.tree import Run
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 
+# Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
+_LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
+_LATER += ("posterior.transform.scale",)
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -48,6 +52,7 @@ def open_run(folder: str | Path, weights: str | None = None) -> Opened:
     run, schema = read_run(home)
     model = rebuilt(home, run, schema, training=False)
     tensors, metadata = _read_weights(home, model, weights or run.train.weights, asked=weights is not None)
+    tensors = {name: value for name, value in model.state_dict().items() if name in _LATER} | tensors
     if found := check_alike(tensors, model.state_dict()):
         raise ModelFileError(f"the weights in {home.path} are of another model: {found}")
     model.load_state_dict(tensors)

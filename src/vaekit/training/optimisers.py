@@ -4,7 +4,8 @@ The rules are called as functions. Torch's optimiser classes around them import 
 step), and spend on hooks a third of what a small model's update takes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,27 +20,45 @@ NEGLIGIBLE, NEGLIGIBLE_SQUARE = 1e-30, 1e-36
 MOMENTS = 3  # tensors that are kept of a parameter, each of its size at most
 
 
+@runtime_checkable
+class OwnRule(Protocol):
+    """A module whose own parameters move by their gradients, but by a rule of their own."""
+
+    def follow_gradient(self) -> None: ...
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+
+
+def own_rules(module: nn.Module) -> list[OwnRule]:
+    return [part for part in module.modules() if isinstance(part, OwnRule)]
+
+
 class Updates:
     """An optimiser at work.
 
     settings: which rule, and its numbers.
     parameters: what it updates, by their gradients; one without a gradient is left as it is.
+    others: modules that update theirs among these themselves.
     """
 
-    def __init__(self, settings: Optimiser, parameters: Iterable[nn.Parameter]):
-        self.settings = settings
-        self.parameters = list(parameters)
+    def __init__(self, settings: Optimiser, parameters: Iterable[nn.Parameter], others: Iterable[OwnRule] = ()):
+        self.settings, self.others = settings, list(others)
+        theirs = {id(parameter) for part in self.others for parameter in part.parameters(recurse=False)}
+        self.every = list(parameters)
+        self.parameters = [parameter for parameter in self.every if id(parameter) not in theirs]
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
         self.fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self.parameters)
         self.second = "exp_inf" if isinstance(settings, Adamax) else "exp_avg_sq"
 
     def clear_gradients(self) -> None:
-        for parameter in self.parameters:
+        for parameter in self.every:
             parameter.grad = None
 
     @torch.no_grad()
     def __call__(self, lr: float) -> None:
         """One step at this learning rate."""
+        for part in self.others:
+            part.follow_gradient()
         chosen = self.settings
         trained: list[Tensor] = []
         gradients, states = [], []

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.objectives import Regularised
-from vaekit.training.optimisers import MOMENTS, Updates
+from vaekit.training.optimisers import MOMENTS, Updates, own_rules
 from vaekit.training.parallel import placed_like, shard, whole
 from vaekit.training.run_files import Above0, Finite, Whole
 from vaekit.training.spec import Adam, Train
@@ -95,7 +95,11 @@ class State:
         if step.world.size > 1 and settings.parallel == "fsdp":
             self.twin = copy.deepcopy(step.model)
             shard(step, step.world)
-        self.players = [_Player("optimiser.", step.model, Updates(settings.optimiser, step.model.parameters()))]
+        self.players = [
+            _Player(
+                "optimiser.", step.model, Updates(settings.optimiser, step.model.parameters(), own_rules(step.model))
+            )
+        ]
         critic = step.objective.critic if isinstance(step.objective, Regularised) else None
         if step.opponent is not None and critic is not None:
             updates = Updates(Adam(critic.betas), step.opponent.parameters())

@@ -109,7 +109,7 @@ class Updater:
         if self.settings.clip is None and self.settings.skip_above is None:
             return None
         limit = math.inf if self.settings.clip is None else self.settings.clip
-        norm = whole(nn.utils.clip_grad_norm_(self.step.model.parameters(), limit))
+        norm = whole(nn.utils.clip_grad_norm_(self.state.players[0].updates.parameters, limit))
         return None if self.settings.skip_above is None else float(norm)
 
     def _skip(self, norm: float) -> str:
