@@ -2,7 +2,6 @@
 process anew: results must not change with the mood of a clock."""
 
 import json
-import os
 import platform
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
+
+from vaekit.files import parse_json, read_regular, write_whole
+
+MOST_BYTES = 1 << 24  # of a cache; one with more is begun anew
 
 
 class Measured:
@@ -37,9 +40,7 @@ class Measured:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock", timeout=1):
-                fresh = path.with_name(f"{path.name}.{os.getpid()}")
-                fresh.write_text(json.dumps({**_load(path), fact: value}, indent=1, sort_keys=True))
-                fresh.replace(path)
+                write_whole(path, json.dumps({**_load(path), fact: value}, indent=1, sort_keys=True).encode())
         except (OSError, Timeout):
             return
 
@@ -49,7 +50,7 @@ class Measured:
 
 def _load(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(read_regular(path, MOST_BYTES, follow=True))
     except (OSError, ValueError):  # none yet, or damaged
         return {}
     return found if isinstance(found, dict) else {}

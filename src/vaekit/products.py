@@ -48,10 +48,10 @@ def choose(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[str, str]:
     if not has_choice(x, weight):
         return name, "torch"
     kernel = measured.get(name)
-    if kernel not in KERNELS:
+    if not isinstance(kernel, str) or kernel not in KERNELS:
         kernel = _fastest(x, weight, bias)
         measured.put(name, kernel, keep=is_calm())
-    return name, str(kernel)
+    return name, kernel
 
 
 def remember(choices: Mapping[str, str]) -> None:

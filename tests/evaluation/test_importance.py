@@ -1,7 +1,10 @@
 """The importance-weighted bound against closed forms, its curve over K, and the bound that it is not."""
 
 import math
+import os
+import shutil
 
+import numpy as np
 import pytest
 import torch
 from stories import Stretched, rows_of, story
@@ -83,11 +86,18 @@ def test_smaller_bounds_are_averages_over_disjoint_groups():
     assert effective_samples(log_w, 2).item() == pytest.approx(one)
 
 
-@pytest.mark.parametrize("measure", [evaluate, bound_curve])
-def test_what_is_kept_of_a_stopped_evaluation_is_not_done_again(measure, tmp_path):
-    truth = story(1)
-    model, x = truth.vae(), rows_of(truth, 250)
-    samples = 5 if measure is evaluate else (1, 5)
+MEASURES = {"evaluate": (evaluate, 5), "curve": (bound_curve, (1, 5))}
+
+
+@pytest.fixture(params=MEASURES)
+def stopped(request, tmp_path):
+    """An evaluation of 250 rows that was stopped after two blocks of 100: how to go on, what it should come to, and how
+    often a block is then encoded."""
+    measure, samples = MEASURES[request.param]
+    truth, keep = story(1), tmp_path / "kept"
+    model, x, encoded = truth.vae(), rows_of(truth, 250), []
+    encode = model.encode
+    model.encode = lambda x, *context: encoded.append(len(x)) or encode(x, *context)
     done = []
 
     def stop(rows):
@@ -96,15 +106,77 @@ def test_what_is_kept_of_a_stopped_evaluation_is_not_done_again(measure, tmp_pat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure(model, x, samples, keep=tmp_path, progress=stop)
-    first, second = (tmp_path / f"{rows}.npz" for rows in (0, 100))
-    assert sorted(tmp_path.iterdir()) == [first, second]
-    assert measure(model, x, samples, keep=tmp_path) == measure(model, x, samples)
-    wrong = truth.vae(Stretched(truth, 3.0))
-    assert measure(wrong, x, samples, keep=str(tmp_path)) != measure(wrong, x, samples), "it was read, not computed"
-    first.write_bytes(b"")
-    second.write_bytes(second.read_bytes()[:-40])
-    assert measure(model, x, samples, keep=tmp_path) == measure(model, x, samples), "what is damaged is done again"
+        measure(model, x, samples, keep=keep, progress=stop)
+    assert sorted(path.name for path in keep.iterdir()) == ["0.npz", "100.npz"]
+
+    def go_on(keep=keep, samples=samples, seed=0):
+        encoded.clear()
+        return measure(model, x, samples, keep=keep, seed=seed), encoded.count(100)
+
+    return go_on, *go_on(keep=None), keep, model
+
+
+def test_what_is_kept_of_a_stopped_evaluation_is_not_done_again(stopped):
+    go_on, right, whole, *_ = stopped
+    found, encoded = go_on()
+    assert found == right
+    assert encoded == whole - 2
+
+
+def test_what_is_kept_of_other_rows_samples_seeds_or_weights_is_done_again(stopped):
+    go_on, right, whole, _, model = stopped
+    assert go_on(seed=1)[1] == whole
+    assert go_on(samples=6 if isinstance(right, dict) else (1, 6))[1] == whole
+    assert go_on()[0] == right
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    other, encoded = go_on()
+    assert encoded == whole
+    assert other != right
+
+
+def changed(file, numbers=None, rows=None, dtype=None, key=True):
+    with np.load(file) as arrays:
+        parts = {name: arrays[name] for name in arrays.files}
+    for name in [name for name in parts if name != "about"]:
+        value = parts[name] if numbers is None else parts[name] + numbers
+        parts[name] = value[:rows].astype(dtype or value.dtype)
+    if not key:
+        del parts["about"]
+    np.savez(file, **parts)
+
+
+DAMAGE = {
+    "other numbers": lambda file: changed(file, numbers=60.0),
+    "other numbers, and no key": lambda file: changed(file, numbers=60.0, key=False),
+    "fewer rows": lambda file: changed(file, rows=50),
+    "another type": lambda file: changed(file, dtype=np.complex64),
+    "text": lambda file: file.write_bytes(b"text"),
+    "empty": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-40]),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "a FIFO": lambda file: (file.unlink(), os.mkfifo(file)),
+    "a link": lambda file: file.rename(file.parent.parent / "away") and file.symlink_to(file.parent.parent / "away"),
+    "huge": lambda file: os.truncate(file, 10 << 30),
+    "objects": lambda file: np.savez(file, np.array([{}], dtype=object)),
+    "another block": lambda file: shutil.copy(file.with_name("100.npz"), file),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_kept_and_not_whole_is_done_again(stopped, damage):
+    go_on, right, _, keep, _ = stopped
+    DAMAGE[damage](keep / "0.npz")
+    assert go_on()[0] == right
+
+
+def test_nothing_is_kept_behind_a_link(stopped, tmp_path):
+    go_on, right, _, keep, _ = stopped
+    keep.rename(tmp_path / "elsewhere")
+    keep.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "0.npz").unlink()
+    assert go_on()[0] == right
+    assert not (tmp_path / "elsewhere" / "0.npz").exists()
 
 
 def test_an_evaluation_that_cannot_be_kept_is_done_all_the_same(tmp_path):

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import fingerprint
 from vaekit.models import FromAggregated, FromFlow, FromMixture, FromPrior
 from vaekit.models.noise import new_generator
 from vaekit.runs import fit, make_run, open_run, override, preset, reopen, sampling
-from vaekit.runs.samplers import fingerprint, training_codes
+from vaekit.runs.samplers import training_codes
 
 MIXTURE = FromMixture(components=3)
 FLOW = FromFlow(transforms=1, hidden=(8,), steps=10)

@@ -98,7 +98,7 @@ class Asked:
         """
         if self.data is not None or not os.access(self.folder, os.W_OK):
             return None
-        facts = {**self.facts, "run": "", "version": __version__}
+        facts = {**self.facts, "run": "", "version": __version__, "model": str(self.opened.run.model)}
         known = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{what}-{known[:12]}"
 

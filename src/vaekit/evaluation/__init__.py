@@ -1,7 +1,7 @@
 """From weights to numbers with error bars. What trains and what is reported are never the same code."""
 
 from vaekit.evaluation.annealing import Annealed, Annealing, Sandwich, annealed_bound, bidirectional
-from vaekit.evaluation.blocks import evaluating
+from vaekit.evaluation.blocks import evaluating, fingerprint
 from vaekit.evaluation.disentanglement import disentanglement_scores
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.features import Extractor, choose_features, classifier_features, features_of, pca_features
@@ -31,6 +31,7 @@ __all__ = [
     "evaluate",
     "evaluating",
     "features_of",
+    "fingerprint",
     "frechet_distance",
     "kid",
     "kl_per_dimension",

@@ -4,23 +4,27 @@ So a row's result does not depend on how many rows follow it, nor on how many pr
 no more than a block is in memory.
 """
 
+import hashlib
+import io
+import json
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows
+from vaekit.files import inside, parse_json, read_regular, written
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.world import World
 
 BLOCK = 100  # rows
+MOST_KEPT = 1 << 22  # bytes that are read of what was kept of a block
 Data = Tensor | np.ndarray | Rows | StreamedRows
 PerBlock = Callable[[Tensor, Tensor | None, torch.Generator, int], tuple[Tensor, ...]]
 
@@ -80,26 +84,62 @@ class Blocks:
         return tuple(self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
 
 
-def kept(compute: PerBlock, folder: str | Path | None) -> PerBlock:
-    """`compute`, with its results read from a folder where that holds them, and else written there if possible."""
+def kept(compute: PerBlock, folder: str | Path | None, model: Weighted, *asked: object) -> PerBlock:
+    """`compute`, with its results read from a folder where that holds them, and else written there if possible.
+
+    What is read was computed from the same weights, rows and context, and `asked` the same things, and its numbers have
+    the checksum that stands beside them; anything else in the folder is passed over, and computed anew.
+    """
     if folder is None:
         return compute
-    place = Path(folder)
+    place, common = Path(folder), f"{fingerprint(model)} {asked}"
 
     def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        path = place / f"{first}.npz"
-        damaged = (EOFError, ValueError, BadZipFile)
-        with suppress(OSError, *damaged), path.open("rb") as file, np.load(file) as arrays:
-            return tuple(torch.from_numpy(arrays[name]).to(x.device) for name in arrays)
+        key = hashlib.sha256(f"{common} {first} {_hash([x])} {_hash([] if context is None else [context])}".encode())
+        name = f"{place.name}/{first}.npz"
+        found = _read_block(place.parent, name, key.hexdigest(), len(x))
+        if found is not None:
+            return tuple(part.to(x.device) for part in found)
         found = compute(x, context, generator, first)
         with suppress(OSError):  # of a full disk, say, which costs no more than going on later
-            place.mkdir(parents=True, exist_ok=True)
-            whole = place / f"{first}.{os.getpid()}.part.npz"
-            np.savez(whole, *(part.cpu().numpy() for part in found))
-            whole.replace(path)
+            inside(place.parent, place.name).mkdir(parents=True, exist_ok=True)
+            about = {"format_version": 1, "of": key.hexdigest(), "sha256": _hash(found)}
+            with written(inside(place.parent, name)) as file:
+                np.savez(file, *(part.cpu().numpy() for part in found), about=np.array(json.dumps(about)))
         return found
 
     return of_block
+
+
+def fingerprint(model: Weighted) -> str:
+    """SHA-256 over names, types, shapes and bytes of a model's weights."""
+    weights = sorted(model.state_dict().items())
+    return hashlib.sha256(f"{[name for name, _ in weights]} {_hash([w for _, w in weights])}".encode()).hexdigest()
+
+
+def _read_block(above: Path, name: str, key: str, rows: int) -> list[Tensor] | None:
+    """What was kept under a key: numbers for each of so many rows; None if it is not that, whatever it is."""
+    try:
+        content = read_regular(inside(above, name), MOST_KEPT)
+        if sum(part.file_size for part in ZipFile(io.BytesIO(content)).infolist()) > MOST_KEPT:
+            return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = [torch.from_numpy(arrays[part]) for part in arrays.files if part != "about"]
+            about = parse_json(str(arrays["about"]))
+        asked = {"format_version": 1, "of": key, "sha256": _hash(found)}
+        fits = all(part.shape == (rows,) and part.is_floating_point() for part in found)
+        return found if fits and about == asked else None
+    except Exception:  # a damaged archive ends in one of a dozen, and is only a cache
+        return None
+
+
+def _hash(tensors: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{plain.dtype} {tuple(plain.shape)}\n".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager

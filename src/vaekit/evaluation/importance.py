@@ -66,7 +66,7 @@ def bound_curve(
         log_w, *_ = weigh(model, x, part, generator, max(samples))
         return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
 
-    found = blocks.map(checked(model, kept(bounds_of, keep), progress))
+    found = blocks.map(checked(model, kept(bounds_of, keep, model, "curve", samples, seed), progress))
     draw = draw_of_first(model, blocks)
     if not draw.has_bound:
         nats, share = (Estimate(None, 0.0, len(data), unit, NO_DENSITY) for unit in ("nats", "of K"))

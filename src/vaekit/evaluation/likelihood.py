@@ -64,8 +64,8 @@ def evaluate(
         context: (rows, width), if the model takes one and the data does not bring it.
         progress: called with the number of rows done since the last call.
         world: processes that divide the rows; each gets the same result, whatever their number.
-        keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped;
-            for nothing but this call, with the same model, data, samples and seed.
+        keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped.
+            What was kept of other weights, rows, samples or another seed is computed anew.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -78,7 +78,9 @@ def evaluate(
         log_w, log_px, rate = weigh(model, x, part, generator, samples)
         return log_px, rate, weighted_bound(log_w, samples), effective_samples(log_w, samples)
 
-    log_px, rate, bound, ess = blocks.map(checked(model, kept(bounds_of, keep), progress))
+    log_px, rate, bound, ess = blocks.map(
+        checked(model, kept(bounds_of, keep, model, "bounds", samples, seed), progress)
+    )
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
     score = score_warning(draw.px)

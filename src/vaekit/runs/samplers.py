@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, ModelFileError
-from vaekit.evaluation import evaluating
+from vaekit.evaluation import evaluating, fingerprint
 from vaekit.files import parse_json
 from vaekit.models import VAE, Ladder
 from vaekit.models.blocks import BLOCK
@@ -113,16 +113,6 @@ def training_codes(model: VAE | Ladder, rows: Rows | StreamedRows, n: int = CODE
     return torch.cat(found)
 
 
-def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of a model's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        plain = value.detach().cpu().contiguous()
-        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _fitted(opened: Opened, sampler: Fitted) -> tuple[nn.Module, dict[str, Any]]:
     facts = {
         "sampler": asdict(sampler),
@@ -150,12 +140,13 @@ def _read(opened: Opened, sampler: Fitted, size: int, facts: dict[str, Any]) -> 
         about = folder.read_bytes(f"{name}.json")
         refuse_newer(about, where)
         content = folder.read_bytes(f"{name}.safetensors", most_bytes(fitted.state_dict()))
+        kept = parse_json(about)
         tensors, _ = unpack_tensors(content, folder.path / f"{name}.safetensors")
     except NewerFormat:
         raise
-    except (FileNotFoundError, ModelFileError):
+    except (FileNotFoundError, ValueError, ModelFileError):
         return None
-    if parse_json(about) != _about(facts, content) or check_alike(tensors, fitted.state_dict()):
+    if kept != _about(facts, content) or check_alike(tensors, fitted.state_dict()):
         return None
     fitted.load_state_dict(tensors)
     return fitted

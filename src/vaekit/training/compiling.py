@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 import statistics
 import time
 import warnings
@@ -39,10 +40,11 @@ def name_of(program: fx.GraphModule) -> str:
 def pays(program: fx.GraphModule, seconds: float, calls: int) -> tuple[bool, str]:
     """Whether compiling pays for so many more calls of so many seconds each, and the reckoning in words."""
     known = measured.get(name_of(program))
-    known = known if isinstance(known, dict) and {"cost", "gain"} <= set(known) else None
-    cost, gain = (known["cost"], known["gain"]) if known else (COST, GAIN)
+    facts = [known.get(fact) for fact in ("cost", "gain")] if isinstance(known, dict) else []
+    known = [fact for fact in facts if isinstance(fact, float) and math.isfinite(fact)]
+    cost, gain = known if len(known) == 2 else (COST, GAIN)
     saved = calls * seconds * gain
-    how = "as measured before" if known else "by rule of thumb"
+    how = "as measured before" if len(known) == 2 else "by rule of thumb"
     reckoning = f"it would save {saved:.0f} s of {calls * seconds:.0f} s and cost {cost:.0f} s, {how}"
     return gain > LEAST_GAIN and saved > PAYS * cost, reckoning
 

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
+from vaekit.errors import Diverged
 from vaekit.evaluation import bound_rows
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
@@ -66,6 +67,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     yield event("start")
     if not state.good.tensors:
         state.mark_good()
+        _check_start(state)
     while not _waited_enough(state, settings) and (state.at.step < pace.steps(state) or state.at.rows):
         order = train.order(new_generator(seed, Purpose.ORDER, state.at.epoch))
         first = state.at.epoch * batches
@@ -189,6 +191,16 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
     state.mark_good()
     state.settled = True
     return metrics
+
+
+def _check_start(state: State) -> None:
+    """A start from data that a network cannot take, of 1e30 say, leaves nothing to go back to."""
+    name = next((name for name, weight in state.whole_model().named_parameters() if not weight.isfinite().all()), None)
+    if name is not None:
+        raise Diverged(
+            f"the weights are not finite before the first step, first {name}: the data's values are too large to start "
+            "from. Scale them (data.scale=standard), or set model.bias_start=false"
+        )
 
 
 def _check(state: State, metrics: Mapping[str, float]) -> None:

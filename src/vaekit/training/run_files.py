@@ -4,7 +4,7 @@ checked: every file has a largest size, every JSON text a model with types and r
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -128,17 +128,12 @@ def parsed(kind: type[T], content: bytes, where: Path) -> T:
         raise ModelFileError(f"{where} is damaged: {first_mistake(error)}") from None
 
 
-def tree(content: bytes, where: Path) -> Any:
-    """The value of a JSON text; ModelFileError if it is none."""
-    try:
-        return parse_json(content)
-    except ValueError as error:
-        raise ModelFileError(f"{where} is damaged: it is not JSON ({error})") from None
-
-
 def refuse_newer(content: bytes, where: Path) -> None:
-    """Refuse a JSON text that is none, or of a newer format, as ModelFileError."""
-    found = tree(content, where)
+    """Refuse a JSON text of a newer format; what is no JSON is for its reader to refuse."""
+    try:
+        found = parse_json(content)
+    except ValueError:
+        return
     check_format(found.get("format_version") if isinstance(found, Mapping) else None, where)
 
 
