@@ -130,6 +130,33 @@ def vaekit(processes: int, *words: object) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+DIFFERENT = """
+import os, sys
+import numpy as np
+rank = int(os.environ["RANK"])
+folder = os.path.join(sys.argv[1], str(rank))
+os.makedirs(folder)
+os.chdir(folder)
+np.save("x.npy", np.random.default_rng(rank).integers(0, 256, (90, 8, 8), dtype=np.uint8))
+from vaekit.apps.main import main
+try:
+    main(["train", "x.npy", "train.epochs=1", "--run-dir", os.path.join(sys.argv[1], "run")])
+except SystemExit as left:
+    with open("code", "w") as file:
+        file.write(str(left.code))
+    os._exit(0)  # or torchrun would stop the other before it has said why
+"""
+
+
+def test_processes_with_different_data_are_refused_at_each(tmp_path):
+    (tmp_path / "work.py").write_text(DIFFERENT)
+    process = start(2, [str(tmp_path / "work.py"), str(tmp_path)])
+    _, err = process.communicate(timeout=120)
+    assert [(tmp_path / rank / "code").read_text() for rank in "01"] == ["3", "3"], err
+    assert "processes 0 and 1 of this job have different data" in " ".join(err.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_codes_do_not_depend_on_the_number_of_processes(trained, tmp_path):
     np.save(tmp_path / "more.npy", np.random.default_rng(1).integers(0, 256, (1234, 8, 8), dtype=np.uint8))
     tables = []
