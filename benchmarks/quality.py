@@ -27,7 +27,7 @@ from vaekit.evaluation import Estimate, baseline, evaluate
 from vaekit.models import Conditional
 from vaekit.models.noise import new_generator
 from vaekit.models.precision import networks_in_bf16
-from vaekit.runs import Job, Opened, make_run, open_run, preset, reopen
+from vaekit.runs import Job, Opened, open_run, preset, reopen
 
 MINUTES = 5.0
 COLUMNS = ("log_likelihood", "elbo", "bits_per_dim", "rate", "distortion", "active_units")
@@ -109,7 +109,7 @@ def measure(promise: Promise, seed: int, runs: Path, samples: int, half: bool) -
 def trained(name: str, seed: int, folder: Path) -> Opened:
     """The run of a preset in a folder, trained to its end if it has not been."""
     if not (folder / "STATUS").exists():
-        job = Job.start(make_run({**preset(name), "seed": seed, "run_dir": str(folder)}))
+        job = Job.start(preset(name).model_copy(update={"seed": seed, "run_dir": str(folder)}))
     elif (folder / "STATUS").read_text().strip() != "finished":
         job = Job.resume(folder)
     else:

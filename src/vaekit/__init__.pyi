@@ -82,10 +82,14 @@ from .objectives import Warmup as Warmup
 from .runs import LadderSpec as LadderSpec
 from .runs import ModelSpec as ModelSpec
 from .runs import Run as Run
+from .runs import extend as extend
 from .runs import fit as fit
 from .runs import load as load
 from .runs import open_run as open_run
+from .runs import preset as preset
+from .runs import presets as presets
 from .runs import reopen as reopen
+from .runs import run as run
 from .runs import sampling as sampling
 from .runs import train as train
 from .training import Event as Event

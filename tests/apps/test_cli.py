@@ -215,10 +215,36 @@ def test_a_run_goes_on_by_its_folder_alone(cli, trained, tmp_path):
 
 
 def test_resume_takes_no_other_words(cli, trained):
-    for words in ("train.epochs=9", "digits", "--preset digits", "--run-dir elsewhere"):
+    for words in ("train.epochs=9", "digits", "--preset digits", "--from elsewhere", "--run-dir elsewhere"):
         code, _, err = cli(f"train --resume {trained} {words}")
         assert code == 2
         assert f"{words.split()[-1]} would change them" in " ".join(err.split())
+
+
+def test_a_run_is_extended_and_another_begun_from_it_and_both_say_so(cli, cli_json, trained, tmp_path):
+    extended, begun = tmp_path / "extended", tmp_path / "begun"
+    assert cli_json(f"train --extend {trained} --epochs 3 --run-dir {extended}")["epoch"] == 3
+    found = cli_json(f"train --from {trained} {TINY} objective=iwae --run-dir {begun}")
+    assert found["provenance"][0].startswith("initialised from digits (best weights, epoch ")
+    for run, said in ((extended, "extended from 2 to 3 epochs"), (begun, "initialised from digits")):
+        assert cli_json(f"evaluate {run} --samples 2")["provenance"][0].startswith(said)
+        assert said in " ".join(cli(f"evaluate {run} --samples 2")[1].split())
+        assert cli(f"report {run} --samples 2")[0] == 0
+        assert said in (run / "report.html").read_text()
+    code, out, _ = cli(f"train --resume {extended}")
+    assert (code, "extended from 2 to 3 epochs" in out) == (0, True)
+
+
+def test_what_goes_with_no_extension_is_named(cli, trained):
+    for words, part in (
+        ("digits train.epochs=9", "digits would change it"),
+        (f"--resume {trained} train.epochs=9", "--resume would change it"),
+        ("--preset digits train.epochs=9", "--preset digits would change it"),
+        ("train.epochs=2", "has 2 already"),
+        ("train.epochs=3 model.latent=9", "by --from"),
+    ):
+        code, _, err = cli(f"train --extend {trained} {words}")
+        assert (code, part in " ".join(err.split())) == (2, True), err
 
 
 def test_resume_needs_a_run(cli, tmp_path):

@@ -25,7 +25,7 @@ def train_small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
     def trained(name: str, *settings: str) -> Path:
         folder = tmp_path_factory.mktemp("runs") / name
-        tree = override({**preset("digits"), "name": name}, [*SMALL, *settings])
+        tree = override(preset("digits"), [f"name={name}", *SMALL, *settings])
         for _ in Job.start(make_run({**tree, "run_dir": str(folder)})).events():
             pass
         return folder

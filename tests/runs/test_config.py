@@ -20,6 +20,7 @@ def test_presets_are_short_valid_and_survive_a_round_trip(name):
     run = make_run(preset(name))
     assert run.about
     assert make_run(parse_yaml(to_yaml(run), name)) == run
+    assert run.name == name
 
 
 def test_every_default_is_written_out():
@@ -200,7 +201,7 @@ def test_kl_closed_with_stick_the_landing_is_refused():
 
 def test_a_setting_of_one_in_a_list_is_told_how_to_write_the_list():
     with pytest.raises(
-        ConfigError, match=r"penalties is a list, so write it whole, as in .*penalties='\[{kind: factor"
+        ConfigError, match=r"penalties is a list, so write it whole, as in .*penalties='\[{weight: .* kind: factor"
     ):
         override(preset("factor-vae"), ["objective.penalties.weight=3"])
 

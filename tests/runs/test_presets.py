@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit.runs import Job, make_run, override, preset, presets
+from vaekit.runs import Job, make_run, override, preset, presets, to_tree
 
 TINY = ["limit.train=40", "limit.valid=10", "train.epochs=2", "train.batch_size=20"]
 
@@ -21,7 +21,7 @@ def players(job: Job) -> Iterator[tuple[str, nn.Parameter]]:
 
 @pytest.mark.parametrize("name", presets())
 def test_a_preset_trains_and_every_weight_gets_a_gradient(name):
-    tree = preset(name)
+    tree = to_tree(preset(name))
     if tree["data"]["source"] != "digits" and not os.environ.get("VAEKIT_DATA"):
         if tree["model"].get("likelihood") == "beta_binomial":
             tree["model"]["likelihood"] = {"kind": "beta_binomial", "levels": 17}

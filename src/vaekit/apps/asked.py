@@ -85,6 +85,7 @@ class Asked:
             "run": str(self.folder),
             "data": self.data or f"{schema.name}, {self.split} rows",
             "protocol": schema.protocol,
+            "provenance": list(self.opened.run.provenance),
             "rows": len(self.held),
             "samples": self.samples,
             "seed": self.seed,

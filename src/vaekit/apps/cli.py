@@ -44,6 +44,8 @@ def train(
     config: Path | None = None,
     run_dir: Path | None = None,
     resume: Path | None = None,
+    extend: Path | None = None,
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
     json: Json = False,
 ) -> None:
     """Train a model on DATA and keep it in a run folder.
@@ -58,6 +60,8 @@ def train(
         vaekit train digits --latent 2 --epochs 10
         vaekit train --preset tutorial objective.gradient=score
         vaekit train --resume runs/digits-1
+        vaekit train --extend runs/digits-1 train.epochs=100
+        vaekit train --from runs/digits-1 objective=iwae train.lr=1e-4
         torchrun --nproc-per-node 2 -m vaekit train mnist --run-dir runs/mnist
 
     Parameters
@@ -72,10 +76,14 @@ def train(
         Folder for the run; by default the next free one under runs/.
     resume
         Go on with the run in this folder, as if it had never stopped.
+    extend
+        Go on with the run in this folder to more epochs, with train.epochs=N; in the folder, or in a copy at --run-dir.
+    source
+        Start a new run from the settings and the weights of the run in this folder; its model has to stay as it is.
     """
     from vaekit.apps.training import train_command
 
-    train_command(arguments, preset, config, run_dir, resume, json)
+    train_command(arguments, preset, config, run_dir, resume, json, extend, source)
 
 
 @app.command(sort_key=7)

@@ -7,16 +7,17 @@ from rich.console import Console
 from rich.table import Table
 
 from vaekit.apps.output import print_json, table_console
-from vaekit.runs import make_run, override_in_order, preset, presets, to_yaml, with_source
+from vaekit.runs import make_run, preset, presets, to_tree, to_yaml
+from vaekit.runs import run as words_to_run
 
 
 def presets_command(name: str | None, as_json: bool) -> None:
     if name is None:
         known = {key: make_run(tree).about for key, tree in presets().items()}
         return print_json(known) if as_json else _table(("preset", "what it is"), list(known.items()))
-    run = make_run(preset(name))
+    run = preset(name)
     if as_json:
-        return print_json(run.model_dump(mode="json", exclude={"run_dir"}))
+        return print_json(to_tree(run))
     print(to_yaml(run), end="")
 
 
@@ -28,7 +29,7 @@ def data_command(data: str | None, settings: Sequence[str], as_json: bool) -> No
         if as_json:
             return print_json({name: {"about": about, "where": place} for name, about, place in rows})
         _table(("data", "what it is", "where"), rows)
-        return Console().print(
+        return Console(highlight=False).print(
             "\nA path works as well: .npy, .npz, .csv, Parquet, IDX, a folder of pictures or of Parquet files. "
             "`vaekit data NAME` describes one."
         )
@@ -39,8 +40,7 @@ def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     """Read a data set as training would, and say what it is."""
     from vaekit.runs.build import open_data
 
-    tree = preset(data) if data in presets() else {}
-    run, dataset = open_data(make_run(override_in_order(with_source(tree, data), settings)))
+    run, dataset = open_data(words_to_run(data, *settings))
     schema, likelihood = dataset.schema, run.model.likelihood
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}
     facts = {
@@ -61,7 +61,7 @@ def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     for name, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         console.print(f"{name:>22}  {text}", soft_wrap=True, markup=False)
-    console.print(f"\nNext: vaekit train {shlex.quote(data)}", soft_wrap=True, markup=False)
+    console.print(f"\nNext: vaekit train {shlex.join((data, *settings))}", soft_wrap=True, markup=False)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,8 +16,10 @@ NAMED = 3  # estimates that one warning names
 
 def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool = True) -> None:
     samples = f", K = {facts['samples']}" if with_samples else ""
-    console.print(f"[bold]{facts['run']}[/]: {facts['data']}, {facts['rows']} rows{samples}", soft_wrap=True)
-    console.print(f"  {facts['protocol']}; {facts['weights']['weights']} weights", style="dim", soft_wrap=True)
+    run, data = escape(str(facts["run"])), escape(str(facts["data"]))
+    console.print(f"[bold]{run}[/]: {data}, {facts['rows']} rows{samples}", soft_wrap=True)
+    for text in (f"{facts['protocol']}; {facts['weights']['weights']} weights", *facts["provenance"]):
+        console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
 
 
 def numbers_table(estimates: Mapping[str, Estimate], counts: bool = False) -> Table:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import shlex
 import signal
 import sys
@@ -17,30 +16,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from vaekit.apps.output import next_steps, print_json
 from vaekit.apps.streams import ReaderLeft
-from vaekit.data import names
 from vaekit.errors import ConfigError
-from vaekit.mistakes import short
 from vaekit.models import Model
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruction_picture, sample_picture
-from vaekit.runs import (
-    Job,
-    Run,
-    check_known,
-    make_run,
-    override_in_order,
-    preset,
-    presets,
-    read_yaml,
-    stop_signals,
-    with_source,
-)
+from vaekit.runs import Job, Run, extend, run, split_words, stop_signals
 from vaekit.training import Event, RunFolder
 from vaekit.world import World
-
-SETTING = re.compile(r"^[A-Za-z_]\w*(\.\w+)*=")
-OPTIONS = ("--preset", "--config", "--run-dir", "--resume", "--json", "--help", "--debug")
-DASHED = re.compile(r"^--([A-Za-z_][\w-]*(\.[\w-]+)*)(=.*)?$", re.DOTALL)
 
 
 def train_command(
@@ -50,17 +32,20 @@ def train_command(
     run_dir: Path | None,
     resume: Path | None,
     as_json: bool,
+    extended: Path | None = None,
+    source: Path | None = None,
 ) -> None:
     world = World.join()
-    job = _resume(arguments, preset_name, config, run_dir, resume) if resume else None
-    if job is None:
-        run = _read_run(arguments, preset_name, config)
-        place = _place(run, run_dir)
+    if resume or extended:
+        job = _go_on(arguments, preset_name, config, source, run_dir, resume, extended)
+    else:
+        settings = run(*arguments, preset=preset_name, config=config, initialise_from=source)
+        place = _place(settings, run_dir)
         again = place and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
         if place and again and (Path(place) / "run.yaml").exists():
             job = Job.resume(place)
         else:
-            job = Job.start(run.model_copy(update={"run_dir": place}), above=Path("runs"))
+            job = Job.start(settings.model_copy(update={"run_dir": place}), above=Path("runs"))
     folder = Path(job.run.run_dir or "")
     console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
     try:
@@ -74,23 +59,39 @@ def train_command(
             f"Interrupted. To go on: [bold]vaekit train --resume {shlex.quote(str(folder))}[/]", soft_wrap=True
         )
     if as_json and world.leads:
-        print_json({"run_dir": str(folder), "status": status, **last})
+        print_json({"run_dir": str(folder), "status": status, "provenance": job.run.provenance, **last})
     elif ended:
         next_steps(console, folder)
     if received and not ended:
         sys.exit(128 + received[0])
 
 
-def _resume(
-    arguments: Sequence[str], preset_name: str | None, config: Path | None, run_dir: Path | None, resume: Path
+def _go_on(
+    arguments: Sequence[str],
+    preset_name: str | None,
+    config: Path | None,
+    source: Path | None,
+    run_dir: Path | None,
+    resume: Path | None,
+    extended: Path | None,
 ) -> Job:
-    others = [*arguments, *(str(word) for word in (preset_name, config, run_dir) if word)]
-    if others:
+    """The job of a run that is there already: resumed as it is, or extended."""
+    others = {"--preset": preset_name, "--config": config, "--from": source}
+    starts = [f"{option} {value}" for option, value in others.items() if value]
+    if extended is None and resume:
+        if others := [*arguments, *starts, *([str(run_dir)] if run_dir else [])]:
+            raise ConfigError(
+                f"--resume goes on with the settings that the run has, and {', '.join(others)} would change them: "
+                f"leave it out; more epochs are had by `vaekit train --extend {shlex.quote(str(resume))} "
+                "train.epochs=N`, other settings by --from"
+            )
+        return Job.resume(resume)
+    data, settings = split_words(list(arguments))
+    if others := [*starts, *(["--resume"] if resume else []), *([data] if data else [])]:
         raise ConfigError(
-            f"--resume goes on with the settings that the run has, and {', '.join(others)} would change them: leave "
-            "it out, or start a new run"
+            f"--extend goes on with what the run has, and {', '.join(others)} would change it: leave it out"
         )
-    return Job.resume(resume)
+    return extend(cast(Path, extended), settings, run_dir)
 
 
 def _place(run: Run, run_dir: Path | None) -> str | None:
@@ -101,67 +102,24 @@ def _place(run: Run, run_dir: Path | None) -> str | None:
     return None if given is None else str(given)
 
 
-def split_words(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """DATA and the settings among the words of a command line: path=value, --path=value or --path value."""
-    data, settings, words = [], [], iter(arguments)
-    for word in words:
-        if dashed := DASHED.match(word):
-            name, value = dashed[1].replace("-", "_"), dashed[3] or next(words, None)
-            check_known(name, f"--{dashed[1]}", OPTIONS)
-            if value is None or DASHED.match(value):
-                raise ConfigError(f"--{dashed[1]} has no value: write --{dashed[1]} VALUE, or {name}=VALUE")
-            settings += [f"{name}{value}" if dashed[3] else f"{name}={value}"]
-        elif SETTING.match(word) and not os.path.exists(word):
-            settings += [word]
-        else:
-            data += [word]
-    for word in data:
-        if word.startswith("-") and not os.path.exists(word):
-            raise ConfigError(f"there is no option {short(word)}; settings are written path=value or --path value")
-    if len(data) > 1:
-        shown = ", ".join(short(word) for word in data[:4])
-        raise ConfigError(f"one DATA at a time, not {len(data)}: {shown}; settings are written path=value")
-    return (data[0] if data else None), settings
-
-
-def _read_run(arguments: Sequence[str], preset_name: str | None, config: Path | None) -> Run:
-    if preset_name and config:
-        raise ConfigError("--preset and --config are two starting points: give one, and change settings by path=value")
-    data, settings = split_words(arguments)
-    if preset_name:
-        tree = preset(preset_name)
-    elif config:
-        tree = {"name": _name_of(config), **read_yaml(config)}
-    elif data in presets():
-        tree = preset(data)
-    else:
-        tree = {"name": _name_of(data)} if data else {}
-    if data:
-        place = str(Path(data).resolve()) if os.path.exists(data) and data not in names() else data
-        tree = with_source(tree, place)
-    return make_run(override_in_order(tree, settings))
-
-
-def _name_of(path: str | Path) -> str:
-    """A run's name by the file that it begins with."""
-    return Path(os.path.abspath(path)).stem.strip(".")[:100] or "run"
-
-
 def _introduce(console: Console, job: Job) -> None:
-    run, schema = job.run, job.data.schema
+    trained, schema = job.run, job.data.schema
     weights = sum(p.numel() for p in job.model.parameters())
     device = next(job.model.parameters()).device
     splits = (job.data.train, job.data.valid, job.data.test)
     rows = ", ".join(f"{len(split)} {name}" for split, name in zip(splits, ("train", "valid", "test"), strict=True))
-    likelihood = run.model.likelihood
+    likelihood = trained.model.likelihood
     assert likelihood is not None
     for line in (
-        f"[bold]{run.name}[/]: {schema.name}, {_shape(schema.shape)}, {schema.support}; {rows} rows",
-        f"[dim]  {schema.protocol}[/]",
-        f"[dim]  {run.model.summary}, {likelihood.kind} likelihood: {weights:,} weights on {device}; "
-        f"seed {run.seed}[/]",
+        f"[bold]{escape(trained.name)}[/]: {escape(schema.name)}, {_shape(schema.shape)}, {schema.support}; "
+        f"{rows} rows",
+        f"[dim]  {escape(schema.protocol)}[/]",
+        f"[dim]  {trained.model.summary}, {likelihood.kind} likelihood: {weights:,} weights on {device}; "
+        f"seed {trained.seed}[/]",
     ):
         console.print(line, soft_wrap=True)
+    for text in trained.provenance:
+        console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if likelihood.kind == "soft_bernoulli":
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 

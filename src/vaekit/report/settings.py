@@ -29,7 +29,7 @@ def circumstances(facts: Sequence[RunFacts]) -> Table:
 
 def differences(facts: Sequence[RunFacts]) -> Table | None:
     """The settings in which runs differ; None where they do not."""
-    trees = [flatten(f.run.model_dump(mode="json", exclude={"run_dir"})) for f in facts]
+    trees = [flatten(f.run.model_dump(mode="json", exclude={"run_dir", "provenance"})) for f in facts]
     paths = [path for path in dict.fromkeys(p for tree in trees for p in tree) if path not in _SAID_ELSEWHERE]
     rows = [(path, [tree.get(path, NOTHING) for tree in trees]) for path in paths]
     differing = tuple((Cell(path), *cells(*values)) for path, values in rows if len(set(values)) > 1)
@@ -76,6 +76,7 @@ def _circumstances_of(facts: RunFacts) -> dict[str, str]:
         "weights": f"{which}" + (f", epoch {weights['epoch']}" if "epoch" in weights else ""),
         "training": f"{_epochs(facts)}, {_duration(seconds)}" if facts.history else "unknown",
         "data": f"{schema.name}, SHA-256 {schema.fingerprint[:12]}",
+        "provenance": _plain(facts.run.provenance),
         "stored as": str(schema.stored),
         "modelled as": str(schema.support) if schema.scale is None else f"{schema.support}, scaled",
         "split": schema.protocol,

@@ -7,15 +7,19 @@ from vaekit.runs.config import (
     override_in_order,
     parse_yaml,
     preset,
+    preset_tree,
     presets,
     read_yaml,
+    to_tree,
     to_yaml,
     with_source,
 )
+from vaekit.runs.extending import extend
 from vaekit.runs.job import Job, fit, stop_signals, train
 from vaekit.runs.opened import Opened, load, open_rows, open_run, reopen
 from vaekit.runs.samplers import Sampling, sampling
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
+from vaekit.runs.words import run, split_words
 
 __all__ = [
     "Job",
@@ -25,6 +29,7 @@ __all__ = [
     "Run",
     "Sampling",
     "check_known",
+    "extend",
     "fit",
     "load",
     "make_run",
@@ -34,11 +39,15 @@ __all__ = [
     "override_in_order",
     "parse_yaml",
     "preset",
+    "preset_tree",
     "presets",
     "read_yaml",
     "reopen",
+    "run",
     "sampling",
+    "split_words",
     "stop_signals",
+    "to_tree",
     "to_yaml",
     "train",
     "with_source",

@@ -27,7 +27,12 @@ def presets() -> dict[str, Tree]:
     return {name: parse_yaml(found[name].read_text(), name) for name in sorted(found)}
 
 
-def preset(name: str) -> Tree:
+def preset(name: str) -> Run:
+    """The settings of a preset; their `data` names what the preset is for."""
+    return make_run(preset_tree(name))
+
+
+def preset_tree(name: str) -> Tree:
     """One preset as a plain tree."""
     known = presets()
     if name not in known:
@@ -65,21 +70,21 @@ def parse_yaml(text: str, name: str) -> Tree:
     return tree
 
 
-def override(tree: Tree, assignments: Iterable[str]) -> Tree:
-    """The tree with each `path=value` set; values are read as YAML.
+def override(tree: Tree | Run, assignments: Iterable[str]) -> Tree:
+    """The tree, or the settings of a run, with each `path=value` set; values are read as YAML.
 
     A path may be its end alone, as in `latent=8` for `model.latent=8`, where only one setting of the tree ends so.
     Choosing another `kind` (or naming one, as in `model.encoder=conv`) drops the settings of the one before.
     """
-    tree = _copy(tree)
+    tree = to_tree(tree) if isinstance(tree, Run) else _copy(tree)
     for assignment in assignments:
         _assign(tree, assignment)
     return tree
 
 
-def override_in_order(tree: Tree, assignments: Sequence[str]) -> Tree:
+def override_in_order(tree: Tree | Run, assignments: Sequence[str]) -> Tree:
     """As `override`; refuses an assignment that a later one drops by choosing another kind, as ConfigError."""
-    found = _copy(tree)
+    found = to_tree(tree) if isinstance(tree, Run) else _copy(tree)
     paths = [_assign(found, assignment) for assignment in assignments]
     for place, keys in enumerate(paths):
         node: Any = found
@@ -175,17 +180,24 @@ def with_source(tree: Tree, source: str) -> Tree:
     return {**tree, "data": {**(data if isinstance(data, dict) else {}), "source": source}}
 
 
-def make_run(tree: Mapping[str, Any]) -> Run:
+def make_run(tree: Mapping[str, Any] | Run) -> Run:
     """A Run from a plain tree; what is wrong with it is told in one error."""
+    if isinstance(tree, Run):
+        return tree
     try:
         return Run.model_validate(_with_default_kinds(tree, [Run], Run()))
     except ValidationError as error:
         raise ConfigError(explain(error, Run)) from None
 
 
+def to_tree(run: Run) -> Tree:
+    """Every setting of the run but its folder, as a plain tree."""
+    return run.model_dump(mode="json", exclude={"run_dir"})
+
+
 def to_yaml(run: Run) -> str:
     """Every setting of the run, defaults written out."""
-    tree = {"format_version": FORMAT_VERSION, **run.model_dump(mode="json", exclude={"run_dir"})}
+    tree = {"format_version": FORMAT_VERSION, **to_tree(run)}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -21,6 +21,7 @@ from vaekit.runs.build import (
     start_from_data,
 )
 from vaekit.runs.config import to_yaml
+from vaekit.runs.inheriting import inherit
 from vaekit.runs.keeper import Keeper
 from vaekit.runs.opened import read_run, rebuilt, same_data
 from vaekit.runs.tree import Run
@@ -53,6 +54,7 @@ class Job:
         model = build_model(run, data.schema)
         check_memory(run, data.schema, model)
         check_objective(run, model, data)
+        run = inherit(run, model)
         folder = None
         if world.leads and run.run_dir:
             folder = RunFolder.create(run.run_dir)
@@ -65,7 +67,8 @@ class Job:
                 folder.write_json("environment.json", environment() | {"device": str(device), "processes": world.size})
                 folder.write("data.json", data.schema.to_json().encode())
                 folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
-            start_from_data(model, data, run)
+            if run.initialise_from is None:
+                start_from_data(model, data, run)
             return cls._assemble(run, data, model.to(device), folder, world)
         except BaseException as error:
             if folder:
@@ -97,8 +100,10 @@ class Job:
                 f"{folder.path} has a history but no checkpoint, so it cannot go on: put its checkpoints back, or "
                 "start a new run"
             )
-        if not begun:
+        if not begun and run.initialise_from is None:
             start_from_data(model, data, run)
+        elif not begun and inherit(run, model).provenance != run.provenance:
+            raise ModelFileError(f"the weights of {run.initialise_from} have changed since {folder.path} was begun")
         job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
         if not begun:
             return job

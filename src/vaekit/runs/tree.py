@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vaekit.data import DataSpec, Limit
 from vaekit.models import Dense, Gaussian, Groups, Hamiltonian, Likelihood, Mlp, Network, Posterior, Prior, Standard
 from vaekit.objectives import Elbo, Objective
-from vaekit.spec import Text, by_kind, in_words, spec
+from vaekit.spec import Several, Text, by_kind, in_words, spec
 from vaekit.training.spec import Train
 
 
@@ -78,7 +78,9 @@ class Run(BaseModel):
         about: what the run is and where it comes from.
         seed: of the weights' start, the order of the rows and all noise in training.
         data, model, objective, train, limit: the parts' settings.
+        initialise_from: folder of a run with the same model, whose weights this one begins with.
         run_dir: folder to write to; none writes nothing.
+        provenance: what besides these settings the weights come from; written by vaekit when the run begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -91,4 +93,6 @@ class Run(BaseModel):
     objective: Objective = Elbo()
     train: Train = Train()
     limit: Limit = Limit()
+    initialise_from: Text | None = None
     run_dir: Text | None = None
+    provenance: Several[Text] = ()
