@@ -67,7 +67,7 @@ class RunFolder:
                 raise Taken(f"another process is training into {folder.path}: give another --run-dir")
             if os.path.lexists(folder.path / "run.yaml"):
                 raise Taken(
-                    f"{folder.path} holds a run already: give another run_dir (--run-dir on the command line), or remove it"
+                    f"{folder.path} holds a run already: give another run_dir (the option --run-dir), or remove it"
                 )
             for part in ("checkpoints", "samples"):
                 inside(folder.path, part).mkdir(exist_ok=True)
