@@ -59,7 +59,6 @@ def wrong_codes() -> Iterator[tuple[str, str, Maker]]:
     )
     yield "z.parquet", "other columns", write(parquet({"a": [1.0], "b": [1.0], "c": [1.0]}))
     yield "z.parquet", "a column missing", write(parquet({"z0": [1.0], "z1": [1.0]}))
-    yield "z.txt", "an ending that is none of these", write(WHOLE["z.npy"])
 
 
 def codes_cases(home: Path, rng: random.Random, times: int) -> Iterator[Case]:

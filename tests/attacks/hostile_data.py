@@ -592,7 +592,7 @@ def files(rng: random.Random, times: int, large: bool) -> Iterator[tuple[str, st
         for what, content in damaged(whole, rng, times):
             yield group, name, what, write(content)
         for other, content in WHOLE.items():
-            if other.split(".")[-1] != name.split(".")[-1]:
+            if other != name and not ("idx3" in other and "idx3" in name):  # IDX may be gzipped or not
                 yield RENAMED, name, f"what {other} holds", write(content)
     for group, hostile in {
         ".npy made to harm": lying_npy(),
@@ -660,7 +660,7 @@ def _special_paths() -> Iterator[Case]:
         "/proc/self/pagemap", "/", ".", "..", "/proc/self/fd", "/sys/kernel", "x" * 5000, "a/" * 3000, "~nobody-here/x",
         "a\nvaekit: done", "[bold]a.csv", "\x1b[2J", os.fsdecode(b"\xff.csv"), "-", "--", "http://localhost/x.npy",
     ):  # fmt: skip
-        codes = DATA | {2} if path in ("-", "--") else DATA
+        codes = GOOD_OR_DATA | {2} if path in ("-", "--") else DATA | {2}  # a name that is none is refused as a setting
         yield Case(group, f"the path {path[:40]!r}", ["data", path], lambda folder: None, codes)
 
 

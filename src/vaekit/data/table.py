@@ -95,7 +95,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     except csv.Error as error:
         long = f"a cell of more than {csv.field_size_limit():,} characters" if "limit" in str(error) else str(error)
         raise DataError(
-            f"{path}: the row that begins before line {reader.line_num} has {long}: is a quote left open?"
+            f"{path}: the row that ends on line {reader.line_num} or later has {long}: close the quote that is open."
         ) from None
 
 

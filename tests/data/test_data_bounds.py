@@ -1,0 +1,154 @@
+"""Files that would take more memory or time than they are worth are refused before they are read."""
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from reading import CSV, IMAGES, TABLE, idx, load, npy, npz, refused, write
+
+from vaekit.data.bounds import check_streamed
+from vaekit.errors import DataError
+
+HEAD = b"\x93NUMPY\x01\x00"
+
+
+def header(shape: str, descr: str = "<f8") -> bytes:
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return HEAD + struct.pack("<H", len(text)) + text
+
+
+def sparse(path: Path, head: bytes, size: int) -> Path:
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize("stream", ["auto", "always", "never"])
+@pytest.mark.parametrize(
+    ("shape", "descr"), [((7_500_000_000, 1), "<f8"), ((100, 30_000_000), "<f8"), ((100_000_000, 800), "|u1")]
+)
+def test_sparse_arrays(tmp_path, shape, descr, stream):
+    head = header(str(shape), descr)
+    size = len(head) + shape[0] * shape[1] * np.dtype(descr).itemsize
+    refused(sparse(tmp_path / "a.npy", head, size), "on disk", "a hole", stream=stream)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a-ubyte.gz", "a.npz", "a.parquet", "a"])
+def test_sparse_files_of_every_kind(tmp_path, name):
+    refused(sparse(tmp_path / name, CSV.encode(), 10_000_000_000), "10.0 GB", "a hole")
+
+
+def test_what_streaming_takes_is_bounded():
+    check_streamed("a", 10_000_000, 1000, 250_000_000)
+    with pytest.raises(DataError, match=r"150,000,000 rows.*limit\.data_gb"):
+        check_streamed("a", 150_000_000, 1, 250_000_000)
+    with pytest.raises(DataError, match=r"30,000,000 numbers in each row.*limit\.data_gb"):
+        check_streamed("a", 100, 30_000_000, 250_000_000)
+    check_streamed("a", 150_000_000, 1, 1_000_000_000)
+
+
+def test_many_rows_in_a_small_file(tmp_path):
+    path = tmp_path / "a.parquet"
+    part = pa.table({"a": pa.nulls(5_000_000, pa.float64())})
+    with pq.ParquetWriter(path, part.schema) as writer:
+        for _ in range(10):
+            writer.write_table(part, row_group_size=5_000_000)
+    assert path.stat().st_size < 100_000
+    refused(path, "50,000,000 rows", "limit.data_gb", stream="always")
+
+
+def test_many_dimensions(tmp_path):
+    content = header(f"({'1, ' * 70})") + b"\0" * 8
+    refused(write(tmp_path, "a.npy", content), "70 dimensions", "at most 32")
+    refused(write(tmp_path, "b.npy", npy(np.zeros((2,) * 20))), "channels")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (b"1," * 9_000_000, ("line 1 has more than 16,777,216 characters", ".npy")),
+        (CSV.encode() + b"x" * 17_000_000, ("line 12 has more than", ".npy")),
+        (b",".join([b"1"] * 100_001) + b"\n", ("100,001 columns", "at most 100,000")),
+        (CSV.encode() + b'"1,2\n' + b"3,4\n" * 50_000, ("131,072 characters", "close the quote")),
+        (b'"a,b\n' + b"3,4\n" * 50_000, ("131,072 characters", "close the quote")),
+        (b"a,b\n1,0.640\n2,0.7\n3,\xff\n", ("not text in UTF-8", "line 4", "0xff")),
+        (b"a,b\n" + b"1,2\n" * 100_000 + b"\xe9,2\n", ("not text in UTF-8", "line 100002", "0xe9")),
+        (b"a,label\n1,x\n2,\xfe\n", ("not text in UTF-8", "line 3", "0xfe")),
+        (b"a,label\n" + b"1,y\n" * 200_000 + b"2," + b"x" * 2_000_000 + b"\n", ("the label", "2,000,000 characters")),
+    ],
+)
+def test_tables_of_text(tmp_path, text, parts):
+    refused(write(tmp_path, "a.csv", text), "a.csv", *parts)
+
+
+def test_long_texts_in_a_column_that_is_left_out(tmp_path):
+    text = "a,b,about\n" + "".join(f'{i},{i * i},"{"x" * 140_000}"\n' for i in range(5))
+    assert load(write(tmp_path, "a.csv", text), drop=("about",)).values.shape == (5, 2)
+
+
+def test_texts_that_a_parquet_file_repeats(tmp_path):
+    """10 GB of text, of which the file holds 10 MB."""
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int32)), pa.array(["x" * 10_000_000]))
+    for name, part in {"label": "10,000,000 characters in 1,000 rows", "text": "columns must be numbers"}.items():
+        pq.write_table(pa.table({"a": np.arange(1000.0), name: texts}), tmp_path / "a.parquet")
+        refused(tmp_path / "a.parquet", part)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "folder", "loop"])
+def test_labels_beside_images_are_a_file(tmp_path, monkeypatch, kind):
+    images = write(tmp_path, "train-images-idx3-ubyte", idx(IMAGES))
+    labels = tmp_path / "train-labels-idx1-ubyte"
+    match kind:
+        case "fifo":
+            os.mkfifo(labels)
+        case "folder":
+            labels.mkdir()
+        case "loop":
+            labels.symlink_to(labels.name)
+        case "device":
+            labels.symlink_to("/dev/zero")
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as bound:
+                monkeypatch.chdir(tmp_path)  # for a short name
+                bound.bind(labels.name)
+    refused(images, labels.name)
+
+
+def test_names_cannot_forge_a_message(tmp_path):
+    message = refused(write(tmp_path, "a.csv", '"a\nvaekit: done","\x1b[2Jb"\nx,y\n1,2\n3,4\n'), "must be numbers")
+    assert message.isprintable()
+    assert len(refused(write(tmp_path, "b.csv", ",".join(f"c{i}" for i in range(10_000)) + "\n"), "no rows")) < 2100
+    assert len(refused(write(tmp_path, "c.npz", npz(**{f"n{i}": TABLE for i in range(500)})), "and 488 more")) < 2100
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from vaekit.data import DataSpec, Limit, prepare
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + int(sys.argv[2]),) * 2)
+spec = DataSpec(source=sys.argv[1], bad_files="skip", image_size=(8, 8), scale="none")
+try:
+    print(prepare(spec, Limit()).schema.protocol)
+except MemoryError:
+    print("out of memory")
+"""
+
+
+@pytest.mark.parametrize(("free", "said"), [(200_000_000, "out of memory"), (3_000_000_000, "1 of 5 files skipped")])
+def test_memory_that_runs_out_is_no_verdict_on_a_picture(tmp_path, free, said):
+    for place in range(3):
+        Image.fromarray(np.full((8, 8, 3), place * 9, np.uint8)).save(tmp_path / f"{place}.png")
+    Image.new("RGB", (5000, 5000)).save(tmp_path / "large.png", compress_level=1)
+    write(tmp_path, "damaged.png", (tmp_path / "large.png").read_bytes()[:-200_000])
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path), str(free)], capture_output=True, text=True)
+    assert said in done.stdout, done.stderr
