@@ -119,7 +119,11 @@ def main() -> None:
         for name, objective in METHODS.items():
             found[name] += [measure(objective, seed, args.epochs)]
             print(f"{name}, seed {seed}: MIG {found[name][-1]['mig']}", flush=True)
-    finish(*page(found, args.seeds, time.perf_counter() - began), args.write)
+        done = args.seeds[: len(found["VAE"])]
+        text, passed = page(found, done, time.perf_counter() - began)
+        if args.write is not None:  # after every seed, for what is stopped early
+            args.write.write_text(text)
+    finish(text, passed, args.write)
 
 
 if __name__ == "__main__":
