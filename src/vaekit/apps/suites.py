@@ -92,8 +92,8 @@ def likelihood(asked: Asked) -> Section:
         curve = bound_curve(model, held, counts, seed=asked.seed, progress=advance, keep=asked.kept("curve"))
     found = {f"bound_{point.samples}": point.bound for point in curve}
     found |= {f"effective_samples_of_{point.samples}": point.effective_samples for point in curve if point.samples > 1}
-    few, context = _spread(held, ANNEALED_ROWS, asked.seed)
-    given = {"seed": asked.seed, "context": context}
+    few = _spread(held, ANNEALED_ROWS, asked.seed)
+    given: dict[str, Any] = {"seed": asked.seed}
     with progress("importance-weighted bound, rows of AIS", len(few)) as advance:
         (point,) = bound_curve(model, few, (asked.samples,), **given, progress=advance)
     found[f"bound_on_annealed_rows_{asked.samples}"] = point.bound
@@ -101,7 +101,17 @@ def likelihood(asked: Asked) -> Section:
         found |= _annealed(Annealed, len(few), lambda: annealed_bound(model, few, ANNEALING, **given, progress=advance))
     with progress("bidirectional Monte Carlo", len(few)) as advance:
         found |= _annealed(
-            Sandwich, len(few), lambda: bidirectional(model, len(few), ANNEALING, **given, progress=advance)
+            Sandwich,
+            len(few),
+            lambda: bidirectional(
+                model,
+                len(few),
+                ANNEALING,
+                context=few.context_of(slice(None)),
+                log_scale=few.log_scale,
+                **given,
+                progress=advance,
+            ),
         )
     how = f"{ANNEALING.chains} chains for each row, {ANNEALING.temperatures} temperatures"
     return Section(found, f"AIS and BDMC: {len(few)} rows, {how}; BDMC is on rows that the model makes itself")
@@ -130,7 +140,8 @@ def latents(asked: Asked) -> Section:
 def samples(asked: Asked) -> Section:
     """How close draws are to the rows, from the prior and from what is fitted after training; training rows beside."""
     opened, seed = asked.opened, asked.seed
-    real, context = _spread(asked.held, COMPARED_ROWS, seed)
+    real = _spread(asked.held, COMPARED_ROWS, seed)
+    context = real.context_of(slice(None))
     n, device = len(real), real.device
     if n < FEWEST_COMPARED:
         raise DataError(f"{n} rows are too few to compare samples with: give {FEWEST_COMPARED} at least")
@@ -193,11 +204,10 @@ NEVER_REFUSED = ("likelihood", "latents")  # what is wrong with the rows is wron
 QUALITIES = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
 
-def _spread(rows: Rows | StreamedRows, most: int, seed: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """x and context of at most so many rows from all over a split, which may be sorted."""
+def _spread(rows: Rows | StreamedRows, most: int, seed: int) -> Rows:
+    """At most so many rows from all over a split, which may be sorted."""
     n = min(most, len(rows))
-    index = torch.arange(n) * len(rows) // n
-    return rows.batch(index, new_generator(seed, Purpose.BINARISE, device=rows.device)), rows.context_of(index)
+    return rows.at(torch.arange(n) * len(rows) // n, new_generator(seed, Purpose.BINARISE, device=rows.device))
 
 
 def _annealed(kind: type[Annealed | Sandwich], rows: int, measure: Callable[[], Annealed | Sandwich]) -> Estimates:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ class Rows:
     discrete: x stays integers (levels without scaling).
     dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
     factors: (n, f) int64, what the rows were made from, or None.
+    log_scale: what a log-density of x is above that of the row as it is stored, in nats: see `schema.log_scale`.
     """
 
     values: Tensor
@@ -28,6 +30,7 @@ class Rows:
     discrete: bool = False
     dynamic: bool = False
     factors: Tensor | None = None
+    log_scale: float = 0.0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -90,6 +93,10 @@ class Rows:
         """What a model is told of the rows in `index` beside x, (batch, width) float32; None if nothing."""
         return None if self.context is None else self.context[index].float()
 
+    def at(self, index: Tensor, generator: torch.Generator | None = None) -> "Rows":
+        """The rows in `index`, (m,) int64, as rows of their own; those binarised dynamically are drawn once."""
+        return drawn_rows(self, index, generator, self.factors)
+
     def some(self, n: int) -> Tensor:
         """Numbers of n rows (of all, where there are fewer) that stand for all: the first, as they are shuffled."""
         return torch.arange(min(n, len(self)), device=self.values.device)
@@ -106,3 +113,11 @@ class Rows:
         """The values in place of these, and what is known of each row changed as they were."""
         known = {"labels": self.labels, "context": self.context, "factors": self.factors}
         return replace(self, values=values, **{k: None if v is None else change(v) for k, v in known.items()})
+
+
+def drawn_rows(rows: Any, index: Tensor, generator: torch.Generator | None, factors: Tensor | None = None) -> Rows:
+    """x of some `Rows` or `StreamedRows`, held as rows of their own."""
+    x = rows.batch(index, generator)
+    labels, factors = (None if part is None else part[index.to(part.device)] for part in (rows.labels, factors))
+    integers = not x.is_floating_point()
+    return Rows(x, labels, rows.context_of(index), discrete=integers, factors=factors, log_scale=rows.log_scale)

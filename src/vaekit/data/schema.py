@@ -1,5 +1,6 @@
 """What a model is told about its data: shape, support, scaling, columns, classes, and where it came from."""
 
+import math
 from typing import Annotated, Literal
 
 import numpy as np
@@ -89,6 +90,16 @@ class Context:
         return told
 
 
+def log_scale(scale: tuple[float, ...] | None, shape: tuple[int, ...]) -> float:
+    """Sum of ln scale over the values of a row, by which ln p(x) is above ln p(stored), x = (stored - loc) / scale.
+
+    scale: one number for all values of a row of this shape, or one for each column; None where there is no scaling.
+    """
+    if scale is None:
+        return 0.0
+    return math.fsum(map(math.log, scale)) * (math.prod(shape) / len(scale))
+
+
 @spec
 class Schema:
     """The facts about a data set that outlive it: saved with every run, as JSON.
@@ -131,6 +142,11 @@ class Schema:
         if self.loc is None or self.scale is None:
             return x
         return x * np.asarray(self.scale) + np.asarray(self.loc)
+
+    @property
+    def log_scale(self) -> float:
+        """What a log-density of x is above that of the row as it is stored, in nats."""
+        return log_scale(self.scale, self.shape)
 
     def to_json(self) -> str:
         return TypeAdapter(Schema).dump_json(self, indent=2).decode()

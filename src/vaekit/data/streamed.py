@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.rows import Rows
+from vaekit.data.rows import Rows, drawn_rows
 from vaekit.data.shelf import Shelf
 from vaekit.data.stores import Sizes, Store
 
@@ -26,6 +26,7 @@ class StreamedRows:
     classes: how many there are, where a model is told each row's label; else 0.
     n: how many rows these are.
     device: where batches go.
+    log_scale: see `Rows`.
     """
 
     store: Store
@@ -37,13 +38,16 @@ class StreamedRows:
     n: int
     device: torch.device
     classes: int = 0
+    log_scale: float = 0.0
 
     @classmethod
     def of(cls, store: Store, out: np.ndarray, make: Callable[[np.ndarray], Rows], sizes: Sizes) -> "StreamedRows":
         """All rows of a store that are not in `out`."""
         labels = None if store.labels is None else torch.from_numpy(np.delete(store.labels, out))
         shelf = Shelf(store, sizes.held)
-        return cls(store, out, make, sizes, shelf, labels, len(store) - len(out), torch.device("cpu"))
+        log_scale = make(np.empty((0, *store.shape), store.dtype)).log_scale
+        n, device = len(store) - len(out), torch.device("cpu")
+        return cls(store, out, make, sizes, shelf, labels, n, device, log_scale=log_scale)
 
     def __len__(self) -> int:
         return self.n
@@ -106,6 +110,10 @@ class StreamedRows:
         # a label of another data set may be none of the classes: then all are zero
         classes = torch.arange(self.classes, device=self.labels.device)
         return (self.labels[index][..., None] == classes).float()
+
+    def at(self, index: Tensor, generator: torch.Generator | None = None) -> Rows:
+        """The rows in `index` in memory: see `Rows.at`."""
+        return drawn_rows(self, index, generator)
 
     def some(self, n: int) -> Tensor:
         """Numbers of n rows (of all, where there are fewer) that stand for all: from places spread over the file."""

@@ -7,7 +7,7 @@ import torch
 
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
-from vaekit.data.schema import Binary, Context, Levels, Support
+from vaekit.data.schema import Binary, Context, Levels, Support, log_scale
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 
@@ -89,7 +89,8 @@ class Turn:
         if self.context is not None and self.source.context is not None:
             told = self.source.context[index]
             context = torch.from_numpy(told if told.dtype == np.uint8 else self.context.scaled(told))
-        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, context, factors=factors)
+        height = log_scale(self.scaling.scale, self.source.values.shape[1:])
+        return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, context, factors=factors, log_scale=height)
 
 
 def _integers(values: np.ndarray, stored: Support) -> np.ndarray:

@@ -17,8 +17,9 @@ from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
+from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.codes import Quantised
-from vaekit.models.distributions import in_words, support_of
+from vaekit.models.distributions import in_words, measure, support_of
 from vaekit.models.hamiltonian import Refined
 from vaekit.models.noise import Purpose, draw_from, new_generator
 from vaekit.models.vae import Draw, Model
@@ -116,8 +117,10 @@ def annealed_bound(
 
     lower, acceptance, ess = blocks.map(checked(model, bound_of, progress))
     check_finite(lower)
-    score = score_warning(draw_of_first(model, blocks).px)
-    return Annealed(*_forward_estimates(lower, acceptance, ess, settings, score))
+    px = draw_of_first(model, blocks).px
+    forward = _forward_estimates(lower, acceptance, ess, settings, score_warning(px))
+    (bound,) = in_stored_units({"lower": forward[0]}, log_scale_of(data, px)).values()
+    return Annealed(bound, *forward[1:])
 
 
 def bidirectional(
@@ -129,6 +132,7 @@ def bidirectional(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
+    log_scale: float = 0.0,
 ) -> Sandwich:
     """Bidirectional Monte Carlo: how exact `annealed_bound` is with these settings, on data that the model makes.
 
@@ -143,6 +147,7 @@ def bidirectional(
         rows: how many (x, z) are simulated.
         settings, seed, progress, world: see `annealed_bound`.
         context: (rows, ...), if the model takes one.
+        log_scale: of the data that the model is of, as `Rows` have it, for densities of the rows as they are stored.
     """
     if rows < 1:
         raise ValueError(f"got rows={rows}: at least one is needed")
@@ -155,10 +160,12 @@ def bidirectional(
 
     lower, acceptance, ess, upper = blocks.map(checked(model, bounds_of, progress))
     check_finite(lower, upper)
-    score = score_warning(draw_of_first(model, blocks).px)
+    px = draw_of_first(model, blocks).px
+    score = score_warning(px)
     forward = _forward_estimates(lower, acceptance, ess, settings, score)
-    gap = mean_of(upper - lower, "nats", score)
-    return Sandwich(forward[0], mean_of(upper, "nats", score), gap, *forward[1:])
+    bounds = {"lower": forward[0], "upper": mean_of(upper, "nats", score)}
+    bounds = in_stored_units(bounds, log_scale if measure(px) == "density" else 0.0)
+    return Sandwich(bounds["lower"], bounds["upper"], mean_of(upper - lower, "nats", score), *forward[1:])
 
 
 class _Chains:

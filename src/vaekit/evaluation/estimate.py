@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 ROUNDING = 1e-7  # of a value: an error below that is one of single precision
+PLACES, LARGEST = 7, 1e9  # after the point, and before it: beyond them a number is written with a power of ten
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean over n rows with its standard error; `value` is None where there is none, and `warning` says why.
+
+    A log-density of scaled rows is given as that of the rows as they are stored; `scaled` is that of the scaled rows,
+    and None for other numbers.
 
     >>> print(Estimate(-92.13, 0.41, 180, "nats"))
     -92.13 ± 0.41 nats
@@ -21,27 +25,48 @@ class Estimate:
     n: int
     unit: str
     warning: str = ""
+    scaled: float | None = None
 
     def __str__(self) -> str:
         value, error = self.numbers()
-        return (
-            f"{value} ± {error} {self.unit}" if error else f"{value} {self.unit}" if self.value is not None else value
-        )
-
-    def numbers(self) -> tuple[str, str]:
-        """Value and standard error as text, rounded to two digits of the error."""
         if self.value is None:
+            return value
+        number = f"{value} ± {error} {self.unit}" if error else f"{value} {self.unit}"
+        return number if self.scaled is None else f"{number} ({self.numbers(self.scaled)[0]} of scaled rows)"
+
+    def numbers(self, other: float | None = None) -> tuple[str, str]:
+        """Value, or another number of the same error, and the error as text, rounded to two digits of the error."""
+        value = self.value if other is None else other
+        if value is None:
             return "not defined", ""
-        if not math.isfinite(self.stderr) or self.stderr <= ROUNDING * abs(self.value):
-            return f"{self.value:.4g}", ""
-        digits = max(0, 1 - math.floor(math.log10(self.stderr)))
-        if digits > 7:
-            return f"{self.value:.7g}", f"{self.stderr:.2g}"
-        return f"{self.value:.{digits}f}", f"{self.stderr:.{digits}f}"
+        if not math.isfinite(self.stderr) or self.stderr <= ROUNDING * abs(value):
+            return short(value), ""
+        digits = 1 - math.floor(math.log10(self.stderr))
+        if digits > PLACES or abs(value) >= LARGEST or self.stderr >= LARGEST:
+            # enough digits that the last is one of the error's two
+            return short(value, max(2, 2 + digits_before(value) - digits_before(self.stderr))), f"{self.stderr:.2g}"
+        places = max(0, digits)
+        return f"{value:.{places}f}", f"{self.stderr:.{places}f}"
 
     def as_dict(self) -> dict[str, float | int | str | None]:
-        """The JSON object of this estimate."""
-        return asdict(self)
+        """The JSON object of this estimate; with `scaled` where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "scaled" or value is not None}
+
+
+def short(value: float, digits: int = 4) -> str:
+    """A number in so many digits, and with a power of ten only where it is very large or small: -9820201, 1.2e-09.
+
+    >>> short(-9820201.4), short(1e14), short(0.5), short(1234.567), short(math.nan)
+    ('-9820201', '1e+14', '0.5', '1235', 'nan')
+    """
+    if math.isfinite(value) and 10**digits <= abs(value) < LARGEST:
+        return f"{value:.0f}"
+    return f"{value:.{min(digits, 16)}g}"
+
+
+def digits_before(value: float) -> int:
+    """Of a number's digits, how many stand before its point."""
+    return math.floor(math.log10(abs(value))) if value else 0
 
 
 def mean_of(rows: Tensor, unit: str, warning: str = "") -> Estimate:

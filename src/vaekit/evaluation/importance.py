@@ -105,9 +105,13 @@ def weighted_bound(log_w: Tensor, samples: int) -> Tensor:
 
 
 def effective_samples(log_w: Tensor, samples: int) -> Tensor:
-    """(sum_k w_k)^2 / sum_k w_k^2 of each row, (batch,), averaged over the disjoint groups of K = `samples`."""
-    groups = _groups(log_w, samples)
-    return (2 * groups.logsumexp(1) - (2 * groups).logsumexp(1)).exp().mean(0)
+    """(sum_k w_k)^2 / sum_k w_k^2 of each row, (batch,), averaged over the disjoint groups of K = `samples`.
+
+    Between 1 and K, however large ln w is and however it rounds.
+    """
+    groups = _groups(log_w.double(), samples)
+    w = (groups - groups.amax(1, keepdim=True)).exp()
+    return (w.sum(1) ** 2 / w.square().sum(1)).clamp(1, samples).mean(0)
 
 
 def few_samples_warning(ess: Tensor, samples: int, fix: str = "use more samples") -> str:

@@ -23,6 +23,7 @@ from vaekit.evaluation.checks import (
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
+from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.vae import Model
@@ -54,7 +55,9 @@ def evaluate(
     - `active_units`: latent dimensions whose mean KL is above 0.01 nats; `active_units_by_variance`: those whose
       posterior mean varies over x by more than 0.01 (Burda et al.), an easier test.
 
-    Of a model whose posterior is a point there is the distortion alone; the other values are None.
+    Of a model whose posterior is a point there is the distortion alone; the other values are None. Where p(x|z) is a
+    density and x is scaled, which `Rows` know of themselves, ln p is that of the rows as they are stored, and `scaled`
+    is that of x beside it; of a tensor, ln p is that of the numbers given.
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
@@ -83,13 +86,13 @@ def evaluate(
     )
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
-    score = score_warning(draw.px)
+    score, log_scale = score_warning(draw.px), log_scale_of(data, draw.px)
     if not draw.has_bound:
         nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in ("nats", "bits/dim"))
         none = Estimate(None, 0.0, len(bound), f"of {samples}", NO_DENSITY)
         bounds = {"elbo": nats, "log_likelihood": nats, "bits_per_dim": bits, "rate": nats}
         bounds |= {"distortion": mean_of(-log_px, "nats", score), "effective_samples": none}
-        return bounds | _active_units(model, blocks)
+        return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
     bounds = {
         "elbo": mean_of(log_px - rate, "nats", score),
         "log_likelihood": mean_of(bound, "nats", joined(score, few_samples_warning(ess, samples))),
@@ -98,7 +101,7 @@ def evaluate(
         "distortion": mean_of(-log_px, "nats", score),
         "effective_samples": mean_of(ess, f"of {samples}"),
     }
-    return bounds | _active_units(model, blocks)
+    return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
 
 
 def kl_per_dimension(
@@ -133,7 +136,8 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
     """Mean ln p of rows `data` under the best model without latents: each dimension on its own, fitted to `train`."""
     px = likelihood.constant(train)
     (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
-    return mean_of(log_px, "nats", score_warning(px))
+    found = {"baseline": mean_of(log_px, "nats", score_warning(px))}
+    return in_stored_units(found, log_scale_of(data, px))["baseline"]
 
 
 def bound_rows(

@@ -129,11 +129,12 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
 def _held_out(opened: Opened, data: Dataset, samples: int, rows: int) -> HeldOut:
     model, seed = opened.model, opened.run.seed
     order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
-    x, told = _take(data.test, order[:rows])
+    held = data.test.at(order[:rows].sort().values, new_generator(0, Purpose.BINARISE))
+    x, told = held.batch(slice(None)), held.context_of(slice(None))
     fitted = None
     if isinstance(model.likelihood, Conditional):
         train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
-        fitted = baseline(model.likelihood, train, x)
+        fitted = baseline(model.likelihood, train, held)
     few = slice(0, PAIRS if opened.schema.kind == "image" else TABLE_ROWS)
     shown = x[few]
     mapped = order[:MAP_ROWS].sort().values
@@ -142,9 +143,9 @@ def _held_out(opened: Opened, data: Dataset, samples: int, rows: int) -> HeldOut
         rows=len(x),
         of=len(data.test),
         training_rows=len(data.train),
-        estimates=evaluate(model, x, samples, seed=seed, context=told),
+        estimates=evaluate(model, held, samples, seed=seed),
         baseline=fitted,
-        kl=kl_per_dimension(model, x, told),
+        kl=kl_per_dimension(model, held),
         originals=shown.numpy(),
         reconstructions=reconstruct(model, shown, None if told is None else told[few]),
         codes=_codes(opened, *_take(data.test, mapped)),
