@@ -24,7 +24,7 @@ def quick(monkeypatch):
     monkeypatch.setitem(sampling.SAMPLERS, "flow", FromFlow(hidden=(8,), steps=10))
     monkeypatch.setattr(features, "STEPS", 20)
     monkeypatch.setattr(features, "EPOCHS", 1)
-    for name, number in {"TREES": 2, "VOTES": 200, "TESTS": 100}.items():
+    for name, number in {"VOTES": 200, "TESTS": 100}.items():
         monkeypatch.setattr(disentanglement, name, number)
 
 

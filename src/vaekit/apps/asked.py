@@ -80,17 +80,18 @@ class Asked:
     @property
     def facts(self) -> dict[str, Any]:
         """What was measured on, as JSON has it beside the estimates."""
-        schema = self.opened.schema
-        return {
+        schema, log_scale = self.opened.schema, self.opened.log_scale
+        facts = {
             "run": str(self.folder),
             "data": self.data or f"{schema.name}, {self.split} rows",
-            "protocol": schema.protocol,
+            "protocol": self.held.protocol if self.data else schema.protocol,
             "provenance": list(self.opened.run.provenance),
             "rows": len(self.held),
             "samples": self.samples,
             "seed": self.seed,
             "weights": self.opened.weights,
         }
+        return {**facts, "log_scale": log_scale} if log_scale else facts
 
     def kept(self, what: str) -> Path | None:
         """A folder in the run's for what is done of something, from which the same command goes on if it was stopped.

@@ -16,7 +16,7 @@ from rich.markup import escape
 from vaekit.apps.asked import Asked, alone
 from vaekit.apps.output import print_json, progress
 from vaekit.apps.sampling import SAMPLERS
-from vaekit.apps.tables import cross_tables, numbers_table, print_facts, print_kl, print_warnings
+from vaekit.apps.tables import cross_tables, print_facts, print_kl, print_numbers, print_table, print_warnings
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError, VaekitError
 from vaekit.evaluation import (
@@ -231,9 +231,11 @@ def _print(console: Console, name: str, section: Section) -> None:
         return
     dimensions = {key: estimate for key, estimate in section.estimates.items() if key.startswith(KL)}
     others = {key: estimate for key, estimate in section.estimates.items() if key not in dimensions}
-    tables = cross_tables(others, console.width) if name == "samples" else [numbers_table(others, counts=True)]
-    for table in tables:
-        console.print(table)
+    if name == "samples":
+        for table in cross_tables(others, console.width):
+            print_table(console, table)
+    else:
+        print_numbers(console, others, counts=True)
     if dimensions:
         print_kl(console, list(dimensions.values()))
     print_warnings(console, section.estimates)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vaekit.evaluation import Estimate
+from vaekit.evaluation.estimate import short
 
 LISTED = 64  # KL of dimensions, the largest
 NAMED = 3  # estimates that one warning names
@@ -20,18 +21,45 @@ def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool =
     console.print(f"[bold]{run}[/]: {data}, {facts['rows']} rows{samples}", soft_wrap=True)
     for text in (f"{facts['protocol']}; {facts['weights']['weights']} weights", *facts["provenance"]):
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
+    if "log_scale" in facts:
+        console.print(f"  {units_in_words(facts['log_scale'])}", style="dim", soft_wrap=True)
 
 
-def numbers_table(estimates: Mapping[str, Estimate], counts: bool = False) -> Table:
-    """An estimate a line. counts: with the n of each."""
+def units_in_words(log_scale: float) -> str:
+    """What log-densities are of, where the model sees scaled rows."""
+    higher = f"{short(abs(log_scale), 6)} nats {'higher' if log_scale > 0 else 'lower'}"
+    return (
+        f"log-densities are of rows in the data's own units; of scaled rows, (stored - loc) / scale, they are {higher}"
+    )
+
+
+def print_numbers(console: Console, estimates: Mapping[str, Estimate], counts: bool = False) -> None:
+    """An estimate a line; below its name where a line is too narrow for both. counts: with the n of each."""
     table = _table("", "value", "± s.e.")
     table.add_column("unit")
     if counts:
         table.add_column("n", justify="right")
     for name, estimate in estimates.items():
         number = [str(estimate.n)] if counts else []
-        table.add_row(label_of(name), *estimate.numbers(), estimate.unit, *number)
-    return table
+        table.add_row(label_of(name), *estimate.numbers(), escape(estimate.unit), *number)
+    if _width(console, table) <= console.width:
+        return console.print(table)
+    for name, estimate in estimates.items():
+        n = f", n = {estimate.n}" if counts else ""
+        value, error = estimate.numbers()
+        number = f"{value} ± {error}" if error else value
+        unit = "" if estimate.value is None else f" {escape(estimate.unit)}"
+        console.print(f"{label_of(name).strip()}\n    {number}{unit}{n}", soft_wrap=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """A table at its full width: what a terminal is too narrow for goes on in its next line, and nothing is cut."""
+    wide = max(console.width, _width(console, table))
+    console.print(table, width=wide, crop=False, no_wrap=True)
+
+
+def _width(console: Console, table: Table) -> int:
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
 def cross_tables(estimates: Mapping[str, Estimate], width: int) -> list[Table]:

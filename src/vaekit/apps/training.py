@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from vaekit.apps.output import next_steps, print_json
 from vaekit.apps.streams import ReaderLeft
+from vaekit.apps.tables import units_in_words
 from vaekit.errors import ConfigError
+from vaekit.evaluation import in_stored_units
+from vaekit.evaluation.estimate import hundredths
 from vaekit.models import Model
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruction_picture, sample_picture
@@ -59,7 +63,8 @@ def train_command(
             f"Interrupted. To go on: [bold]vaekit train --resume {shlex.quote(str(folder))}[/]", soft_wrap=True
         )
     if as_json and world.leads:
-        print_json({"run_dir": str(folder), "status": status, "provenance": job.run.provenance, **last})
+        facts = {"run_dir": str(folder), "status": status, "provenance": job.run.provenance}
+        print_json({**facts, "log_scale": job.log_scale, **last})
     elif ended:
         next_steps(console, folder)
     if received and not ended:
@@ -120,6 +125,8 @@ def _introduce(console: Console, job: Job) -> None:
         console.print(line, soft_wrap=True)
     for text in trained.provenance:
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
+    if job.log_scale:
+        console.print(f"  {units_in_words(job.log_scale)}", style="dim", soft_wrap=True)
     if likelihood.kind == "soft_bernoulli":
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 
@@ -141,7 +148,8 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
     ended = False
     with bar, closing(job.events()) as events:
         task = bar.add_task("training", total=None)
-        for event in events:
+        for given in events:
+            event = replace(given, metrics=in_stored_units(given.metrics, job.log_scale))
             if event.kind == "start":
                 _introduce(console, job)
                 bar.update(task, total=event.steps, completed=event.step)
@@ -166,14 +174,15 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
                 if event.message:
                     console.print(event.message)
                 best = next(value for name, value in event.metrics.items() if name.startswith("best_valid"))
-                console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {-best:.2f}")
+                console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {hundredths(-best)}")
     return last, ended
 
 
 def _line(console: Console, event: Event) -> None:
     m = event.metrics
-    losses = f"{m['train_loss']:>11.2f} {-m.get('valid_bound', m['valid_elbo']):>11.2f}"
-    console.print(f"{event.epoch:>7} {losses} {m['valid_distortion']:>11.2f} {m['valid_rate']:>7.2f}")
+    numbers = (m["train_loss"], -m.get("valid_bound", m["valid_elbo"]), m["valid_distortion"], m["valid_rate"])
+    loss, valid, distortion, rate = map(hundredths, numbers)
+    console.print(f"{event.epoch:>7} {loss:>11} {valid:>11} {distortion:>11} {rate:>7}", soft_wrap=True)
 
 
 def _pictures(console: Console, job: Job, epoch: int) -> None:

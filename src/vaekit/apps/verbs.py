@@ -12,7 +12,7 @@ from rich.markup import escape
 from vaekit.apps.asked import Asked, alone, at_least, check_samples, open_on_device
 from vaekit.apps.codes import AT_A_TIME
 from vaekit.apps.output import print_json, progress, say_done
-from vaekit.apps.tables import numbers_table, print_facts, print_kl, print_warnings
+from vaekit.apps.tables import print_facts, print_kl, print_numbers, print_warnings
 from vaekit.apps.telling import context_for, context_of_codes
 from vaekit.apps.writing import ARRAYS, check_apart, check_out, write_picture, write_rows
 from vaekit.data import Schema, read_codes
@@ -48,7 +48,7 @@ def evaluate_command(asked: Asked, as_json: bool) -> None:
         return print_json({**plain, "kl_per_dimension": by_dimension, **asked.facts})
     console = Console(highlight=False)
     print_facts(console, asked.facts)
-    console.print(numbers_table(estimates))
+    print_numbers(console, estimates)
     if kl is not None:
         print_kl(console, kl)
     print_warnings(console, estimates)

@@ -22,7 +22,7 @@ from vaekit.data.split import hold_rows, split_rows
 from vaekit.data.stores import Sizes, Store
 from vaekit.data.streamed import StreamedRows
 from vaekit.data.survey import survey
-from vaekit.data.turn import Turn
+from vaekit.data.turn import TEST_SEED, Turn
 from vaekit.errors import ConfigError, DataError
 
 
@@ -147,8 +147,25 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         check_cells(other)
         turn = Turn(other, spec, stored_support(other, declared), scaling, None if by_label else schema.context)
         rows = turn.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
-    rows = replace(rows, labels=_relabelled(rows.labels, other.classes, schema.classes))
+    rows = replace(
+        rows,
+        labels=_relabelled(rows.labels, other.classes, schema.classes),
+        protocol=_protocol_of_other(other, spec, schema, len(rows)),
+    )
     return _told_labels(rows, other, schema.context.names) if by_label and schema.context else rows
+
+
+def _protocol_of_other(other: Source | Store, spec: DataSpec, schema: Schema, rows: int) -> str:
+    """Which rows of another source were read, and what was done to them."""
+    which = "the test set" if isinstance(other, Source) and other.test_rows else "all rows"
+    parts = [f"{which} of {other.name}, {rows} rows, none of them split off"]
+    if spec.binarise == "dynamic":
+        parts += [f"binarised once, RandomState({TEST_SEED})"]
+    elif spec.binarise == "threshold":
+        parts += ["binarised by a threshold at one half"]
+    elif schema.scale is not None:
+        parts += [f"scaled as the training rows of {schema.name} were"]
+    return "; ".join([other.note, *parts] if other.note else parts)
 
 
 def _in_order(other: Source | Store, schema: Schema) -> Source | Store:

@@ -20,6 +20,7 @@ class Rows:
     dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
     factors: (n, f) int64, what the rows were made from, or None.
     log_scale: what a log-density of x is above that of the row as it is stored, in nats: see `schema.log_scale`.
+    protocol: which rows these are, and how they were made, where the schema does not say so: of other data.
     """
 
     values: Tensor
@@ -31,6 +32,7 @@ class Rows:
     dynamic: bool = False
     factors: Tensor | None = None
     log_scale: float = 0.0
+    protocol: str = ""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -26,7 +26,7 @@ class StreamedRows:
     classes: how many there are, where a model is told each row's label; else 0.
     n: how many rows these are.
     device: where batches go.
-    log_scale: see `Rows`.
+    log_scale, protocol: see `Rows`.
     """
 
     store: Store
@@ -39,6 +39,7 @@ class StreamedRows:
     device: torch.device
     classes: int = 0
     log_scale: float = 0.0
+    protocol: str = ""
 
     @classmethod
     def of(cls, store: Store, out: np.ndarray, make: Callable[[np.ndarray], Rows], sizes: Sizes) -> "StreamedRows":

@@ -14,8 +14,8 @@ from vaekit.data.spec import DataSpec
 # The test set is drawn once, from NumPy's legacy generator with the seed of VampPrior's code (jmtomczak/vae_vampprior,
 # utils/load_data.py), and with the same probabilities. That code draws its validation set, the last 10,000 training
 # images, first and from the same generator, so its draws are others: a fifth of MNIST's grey pixels differ.
-_TEST_SEED = 777
-_VALID_SEED = _TEST_SEED + 1
+TEST_SEED = 777
+_VALID_SEED = TEST_SEED + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +54,14 @@ class Turn:
         index = np.arange(len(source.values))[index]
         # The official test set is drawn whole, so that its rows never depend on how it is then divided.
         whole = np.arange(source.train_rows, len(source.values)) if source.test_rows else index
-        return self._rows(index, self._drawn(whole, _TEST_SEED)[np.isin(whole, index)])
+        return self._rows(index, self._drawn(whole, TEST_SEED)[np.isin(whole, index)])
 
     def protocol(self, split: str) -> str:
         """How the rows were made, in words; split: how they were chosen."""
         if self.spec.binarise == "dynamic":
             return (
                 f"dynamic binarisation in training; validation and test binarised once, RandomState({_VALID_SEED}) "
-                f"and RandomState({_TEST_SEED}); {split}"
+                f"and RandomState({TEST_SEED}); {split}"
             )
         return f"binarised by a threshold at one half; {split}" if self.spec.binarise == "threshold" else split
 

@@ -10,6 +10,7 @@ from vaekit.evaluation.latents import aggregate_posterior
 from vaekit.evaluation.likelihood import baseline, bound_rows, evaluate, kl_per_dimension, kl_per_group
 from vaekit.evaluation.representation import Probe, linear_probe, nearest_neighbours, representation
 from vaekit.evaluation.samples import frechet_distance, kid, prdc, sample_quality
+from vaekit.evaluation.units import in_stored_units
 
 __all__ = [
     "Annealed",
@@ -33,6 +34,7 @@ __all__ = [
     "features_of",
     "fingerprint",
     "frechet_distance",
+    "in_stored_units",
     "kid",
     "kl_per_dimension",
     "kl_per_group",

@@ -64,6 +64,15 @@ def short(value: float, digits: int = 4) -> str:
     return f"{value:.{min(digits, 16)}g}"
 
 
+def hundredths(value: float) -> str:
+    """A number with two places after the point, or with a power of ten where it is very large.
+
+    >>> hundredths(-86.7312), hundredths(23286096.3), hundredths(7.1e13)
+    ('-86.73', '23286096.30', '7.1e+13')
+    """
+    return f"{value:.2f}" if abs(value) < LARGEST else f"{value:.4g}"
+
+
 def digits_before(value: float) -> int:
     """Of a number's digits, how many stand before its point."""
     return math.floor(math.log10(abs(value))) if value else 0

@@ -12,7 +12,7 @@ from torch.distributions import Normal
 
 from vaekit.data import Dataset, Rows, Schema
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, kl_per_dimension
+from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, in_stored_units, kl_per_dimension
 from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
@@ -57,8 +57,9 @@ class RunFacts:
     weights: Mapping[str, str]
     status: str
     environment: Mapping[str, Any]
-    history: tuple[Mapping[str, float | None], ...]
+    history: tuple[Mapping[str, float | None], ...]  # with log-densities of rows as they are stored
     config: str
+    log_scale: float  # by which log-densities of x are above those of rows as they are stored
     measure: str  # what p(x|z) is: a mass, a density, or a score that is no likelihood
     parameters: int
     samples: int  # K of the importance-weighted bound
@@ -111,8 +112,9 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         weights=opened.weights,
         status=opened.folder.status(),
         environment=environment,
-        history=history,
+        history=tuple(_in_stored_units(line, opened.log_scale) for line in history),
         config=to_yaml(opened.run),
+        log_scale=opened.log_scale,
         measure=kind,
         parameters=sum(p.numel() for p in opened.model.parameters()),
         samples=samples,
@@ -183,3 +185,8 @@ def _manifold(opened: Opened) -> np.ndarray:
 def manifold_axis() -> Tensor:
     """The values of z1, and of z2, that the manifold is decoded at."""
     return Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, MANIFOLD_SIDE))
+
+
+def _in_stored_units(line: Mapping[str, float | None], log_scale: float) -> dict[str, float | None]:
+    known = {name: value for name, value in line.items() if value is not None}
+    return {**line, **in_stored_units(known, log_scale)}

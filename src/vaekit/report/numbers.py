@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from vaekit.evaluation import Estimate
+from vaekit.evaluation.estimate import hundredths, short
 from vaekit.report.gather import HeldOut, RunFacts
 from vaekit.report.parts import MINUS, NOTHING, Card, Cell, Table, cells
 
@@ -70,11 +71,11 @@ def why_not_comparable(facts: Sequence[RunFacts]) -> str:
             "Some runs are scored by a soft-label cross-entropy, which is not a log-likelihood: their numbers cannot "
             "be compared with those of the others."
         )
-    scales = [(f.measure, f.schema.support, f.schema.loc, f.schema.scale) for f in facts]
-    if any(scale != scales[0] for scale in scales[1:]):
+    kinds = [(f.measure, f.schema.support if f.measure == "mass" else None) for f in facts]
+    if any(kind != kinds[0] for kind in kinds[1:]):
         return (
-            "The runs model the same data as different things (its scale, or masses and densities): their numbers "
-            "cannot be compared."
+            "The runs model the same data as different things (binarised or not, or masses and densities): their "
+            "numbers cannot be compared."
         )
     if any(f.schema.protocol != first.schema.protocol for f in others):
         return "The runs split or prepared the data differently, so that their numbers are not strictly comparable."
@@ -132,7 +133,7 @@ def _card_of_history(facts: RunFacts) -> list[Card]:
     judge = "valid_bound" if "valid_bound" in facts.weights else "valid_elbo"
     if judge not in facts.weights:
         return []
-    value = f"{float(facts.weights[judge]):.2f}"
+    value = hundredths(float(facts.weights[judge]) - facts.log_scale)
     several = "samples of z as in training" if judge == "valid_bound" else "one sample of z a row"
     remark = f"from training, epoch {facts.weights.get('epoch', '?')}, {several}"
     remark += "; not a log-likelihood" if facts.is_score else ""
@@ -195,4 +196,10 @@ def _caption(facts: Sequence[RunFacts]) -> str:
                 else f"all {of:,} test rows"
             )
             parts += [some]
-    return f"From {' / '.join(dict.fromkeys(parts))}. Errors are standard errors over rows."
+    scaled = [f for f in facts if f.log_scale]
+    heights = " / ".join(dict.fromkeys(number(short(f.log_scale, 6)) for f in scaled))
+    units = (
+        f" Log-densities are of rows in the data's own units; of scaled rows, (stored {MINUS} loc) / scale, they are "
+        f"higher by {heights} nats."
+    )
+    return f"From {' / '.join(dict.fromkeys(parts))}. Errors are standard errors over rows.{units if scaled else ''}"

@@ -27,6 +27,7 @@ from vaekit.models import (
     Point,
     Prior,
     Rescale,
+    SoftBernoulli,
 )
 from vaekit.models.codes import check_enumerable
 from vaekit.models.context import with_context
@@ -80,6 +81,11 @@ def default_likelihood(support: Support, kind: str) -> Likelihood:
     if support.kind in ("levels", "unit"):
         return ContinuousBernoulli()
     return CalibratedGaussian(per_dimension=kind == "table")
+
+
+def log_scale_of(run: Run, schema: Schema) -> float:
+    """What a log-density of x is above that of the row as it is stored, in nats; 0 where p(x|z) is no density."""
+    return 0.0 if isinstance(run.model.likelihood, SoftBernoulli) else schema.log_scale
 
 
 def check_likelihood(head: Likelihood, schema: Schema) -> None:

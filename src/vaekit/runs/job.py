@@ -17,6 +17,7 @@ from vaekit.runs.build import (
     check_memory,
     check_objective,
     choose_device,
+    log_scale_of,
     open_data,
     start_from_data,
 )
@@ -118,6 +119,11 @@ class Job:
         opponent = None if opponent is None else opponent.to(device)
         state = State(Step(model, run.objective, len(data.train), world, opponent), run.train)
         return cls(run, data, cast(VAE | Ladder, state.twin or model), state, folder)
+
+    @property
+    def log_scale(self) -> float:
+        """By how much its metrics, which are of x as the model sees it, are above those of rows as they are stored."""
+        return log_scale_of(self.run, self.data.schema)
 
     def stop(self) -> None:
         """Ask training to end after the step that it is in; safe to call from a signal handler."""

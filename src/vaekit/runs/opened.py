@@ -10,7 +10,7 @@ from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like
 from vaekit.errors import ConfigError, DataError, ModelFileError
 from vaekit.models import VAE, Ladder
 from vaekit.models.families import Shape
-from vaekit.runs.build import build_model, check_likelihood, check_memory, open_data
+from vaekit.runs.build import build_model, check_likelihood, check_memory, log_scale_of, open_data
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.tree import Run
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
@@ -33,6 +33,11 @@ class Opened:
     def context(self, rows: int) -> Tensor | None:
         """A context of zeros, (rows, width), to try the model with; None where it takes none."""
         return None if self.schema.context is None else torch.zeros(rows, len(self.schema.context.names))
+
+    @property
+    def log_scale(self) -> float:
+        """What its log-densities of x are above those of rows as they are stored, in nats."""
+        return log_scale_of(self.run, self.schema)
 
     @property
     def latent_shapes(self) -> tuple[Shape, ...]:
