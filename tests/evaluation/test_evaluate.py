@@ -12,6 +12,7 @@ from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, P
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation import Estimate, baseline, bound_rows, kl_per_dimension
 from vaekit.evaluation.blocks import BLOCK
+from vaekit.evaluation.importance import effective_samples
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.noise import new_generator
 
@@ -141,6 +142,16 @@ def test_bad_arguments_are_refused(oracle, rows):
             bad()
 
 
+def test_effective_samples_stay_between_one_and_all_of_them():
+    """At ln w of 1e14 a difference of logarithms is off by hundredths: 64.001 of 64."""
+    for height in (0.0, -9.8e6, 1e14, -3e15):
+        alike = effective_samples(torch.full((64, 200), height).double(), 64)
+        assert alike.tolist() == [64.0] * 200
+        one = torch.full((64, 3), height - 1e15).double()
+        one[5] = height
+        assert effective_samples(one, 64).tolist() == [1.0] * 3
+
+
 def test_values_outside_the_support_are_refused_with_their_row():
     x = torch.bernoulli(torch.full((5, 6), 0.5))
     x[3, 2] = 7
@@ -176,6 +187,15 @@ def test_numpy_data_and_progress(oracle, rows):
         (Estimate(0.5, 3e-7, 60, "nats"), "0.5 ± 3e-07 nats"),
         (Estimate(3.1e-9, 1.2e-9, 60, "nats"), "3.1e-09 ± 1.2e-09 nats"),
         (Estimate(-3.0, float("nan"), 1, "nats"), "-3 nats"),
+        (Estimate(-9820201.4, 1234.6, 50, "nats"), "-9820201 ± 1235 nats"),
+        (Estimate(-9820201.4, float("nan"), 1, "nats"), "-9820201 nats"),
+        (Estimate(-1.234567e14, 4.2e12, 50, "nats"), "-1.235e+14 ± 4.2e+12 nats"),
+        (Estimate(1e14, 0.3, 50, "nats"), "1e+14 nats"),
+        (Estimate(0.0, 0.0, 50, "nats"), "0 nats"),
+        (Estimate(0.0, 2e-9, 50, "nats"), "0 ± 2e-09 nats"),
+        (Estimate(1e-9, 2.0, 50, "nats"), "0.0 ± 2.0 nats"),
+        (Estimate(float("nan"), float("nan"), 3, "nats"), "nan nats"),
+        (Estimate(float("-inf"), 1.0, 3, "nats"), "-inf nats"),
     ],
 )
 def test_an_estimate_prints_as_many_digits_as_its_error_allows(estimate, text):

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Independent
 from vaekit.evaluation.blocks import Blocks, Data, kept
 from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
 from vaekit.world import World
@@ -71,12 +72,13 @@ def bound_curve(
     if not draw.has_bound:
         nats, share = (Estimate(None, 0.0, len(data), unit, NO_DENSITY) for unit in ("nats", "of K"))
         return tuple(BoundAt(k, nats, replace(share, unit=f"of {k}")) for k in samples)
-    score = score_warning(draw.px)
+    score, log_scale = score_warning(draw.px), log_scale_of(data, draw.px)
     curve = ()
     for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
         check_finite(bound)
         warning = joined(score, few_samples_warning(ess, k))
-        curve += (BoundAt(k, mean_of(bound, "nats", warning), mean_of(ess, f"of {k}")),)
+        bounds = in_stored_units({"bound": mean_of(bound, "nats", warning)}, log_scale)
+        curve += (BoundAt(k, bounds["bound"], mean_of(ess, f"of {k}")),)
     return curve
 
 
