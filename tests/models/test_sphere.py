@@ -166,3 +166,22 @@ def test_gradients_reach_the_density_of_draws_made_without_them() -> None:
 def test_a_sphere_needs_two_dimensions() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         VonMisesFisher().features((1,))
+
+
+@every_family
+@pytest.mark.parametrize("concentration", [1e-6, 1e-3, 0.1, 10.0, 1e4])
+@pytest.mark.parametrize("size", [2, 3, 10])
+def test_draws_in_single_precision_lie_on_the_sphere(family, size: int, concentration: float) -> None:
+    """Noise that points along the mean leaves nothing but rounding at right angles to it: 5 % off in two dimensions."""
+    loc = torch.nn.functional.normalize(torch.randn(size, generator=new_generator(1)), dim=0)
+    z = draw_from(family(loc, torch.tensor(concentration)), (100_000,), new_generator(2))
+    assert (z.norm(dim=-1) - 1).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("concentration", [1e-3, 0.5, 20.0])
+def test_angles_in_two_dimensions_are_those_of_scipy(concentration: float) -> None:
+    """Fails by chance once in 10,000 times."""
+    q = directions.VonMisesFisher(torch.tensor([0.6, 0.8]), torch.tensor(concentration))
+    z = draw_from(q, (20_000,), new_generator(3)).double()
+    angle = torch.remainder(torch.atan2(z[:, 1], z[:, 0]) - math.atan2(0.8, 0.6) + math.pi, 2 * math.pi) - math.pi
+    assert stats.kstest(angle.numpy(), stats.vonmises(concentration).cdf).pvalue > 1e-4

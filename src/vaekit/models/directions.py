@@ -87,9 +87,10 @@ class AroundMean(Unchecked):
     def push(self, noise: Tensor) -> Tensor:
         """Points (*samples, *batch, d) from noise (*samples, *noise_shape)."""
         angle = self.angle_at(torch.special.ndtr(noise[..., 0]))[..., None]
-        away = noise[..., 1:] - (noise[..., 1:] * self.loc).sum(-1, keepdim=True) * self.loc
-        away = away / away.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(away.dtype).tiny)
-        return angle.cos() * self.loc + angle.sin() * away
+        # twice, because what is left of noise that lies nearly along the mean is mostly rounding
+        away = _across(_across(noise[..., 1:], self.loc), self.loc)
+        point = angle.cos() * self.loc + angle.sin() * away
+        return point / point.norm(dim=-1, keepdim=True)
 
     def rsample(self, sample_shape=()) -> Tensor:
         shape = (*sample_shape, *self.noise_shape)
@@ -226,6 +227,12 @@ class UniformDirection(Unchecked):
 @register_kl(AroundMean, UniformDirection)
 def _kl_from_uniform(q: AroundMean, p: UniformDirection) -> Tensor:
     return log_area(p.event_shape[0]) - q.entropy()
+
+
+def _across(vector: Tensor, direction: Tensor) -> Tensor:
+    """The direction of what a vector has at right angles to another direction; nothing where it has nothing."""
+    away = vector - (vector * direction).sum(-1, keepdim=True) * direction
+    return away / away.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(away.dtype).tiny)
 
 
 def _halves(angle: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -335,6 +336,51 @@ def in_words(support: constraints.Constraint | None) -> str:
         return str(support)
     numbers = "the whole numbers" if getattr(support, "is_discrete", False) else "the numbers"
     return f"{numbers} from {low:g}" + ("" if high is None else f" to {high:g}")
+
+
+def check_values(px: Distribution, x: Tensor) -> None:
+    """Refuse rows x (batch, *event) with a value to which p(x|z), over rows, gives no probability.
+
+    Raises:
+        ValueError: names the value, its row, and where values may lie.
+    """
+    if x.device.type == "meta":
+        return
+    support, inside = _of_values(px), x.isfinite()
+    if support is not None:
+        allowed = support.check(x)
+        inside = inside & allowed.reshape(*allowed.shape, *[1] * (x.dim() - allowed.dim()))
+    if inside.all():
+        return
+    cell = tuple(int(place) for place in (~inside).nonzero()[0])
+    value = float(x[cell])
+    if not math.isfinite(value):
+        rule = "is over finite numbers: fill or leave out what is missing"
+    elif support is constraints.boolean:
+        rule = "is over {0, 1}: binarise the data, or take a likelihood over [0, 1], such as ContinuousBernoulli"
+    else:
+        fix = (
+            "give whole numbers in that range" if support and support.is_discrete else "scale the data into that range"
+        )
+        rule = f"is over {in_words(support)}: {fix}, or take a likelihood over real numbers, such as Gaussian"
+    raise ValueError(f"row {cell[0]} of x holds {value:g}, and the likelihood ({_name(px)}) {rule}")
+
+
+def _of_values(px: Distribution) -> constraints.Constraint | None:
+    """Where each value may lie; None where that depends on z, or is not said: then p(x|z) itself has to say it."""
+    support = support_of(px)
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support is None or constraints.is_dependent(support):
+        return None
+    bounds = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    return None if any(isinstance(bound, Tensor) and bound.dim() > 0 for bound in bounds) else support
+
+
+def _name(px: Distribution) -> str:
+    while isinstance(px, td.Independent):
+        px = px.base_dist
+    return type(px).__name__
 
 
 def measure(px: Distribution) -> str:

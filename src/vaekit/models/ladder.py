@@ -112,6 +112,7 @@ class Ladder(Generative, nn.Module):
         path: bool = True,
         score: bool = True,
         every: bool = False,
+        check: bool = True,
     ) -> Draw:
         """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
 
@@ -140,7 +141,7 @@ class Ladder(Generative, nn.Module):
             latents, state = self._down(q, p, features, context, scored)
             latents = without_score(latents)
         px = call_part(self.likelihood, "likelihood", state, context=None)
-        check_likelihood(px, x, samples)
+        check_likelihood(px, x, samples, check)
         return Draw(x, None, context, tuple(latents), px, px.log_prob(x), path, score)
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 
 from vaekit.models.blocks import BLOCK, Generative
 from vaekit.models.conditional import Conditional
+from vaekit.models.distributions import check_values
 from vaekit.models.drawing import Latent, PerSample, draw_latent, every_latent
 from vaekit.models.noise import draw_from
 from vaekit.models.priors import VampPrior
@@ -104,6 +105,7 @@ class Model(Protocol):
         path: bool = True,
         score: bool = True,
         every: bool = False,
+        check: bool = True,
     ) -> Draw: ...
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor: ...
@@ -169,6 +171,7 @@ class VAE(Generative, nn.Module):
         path: bool = True,
         score: bool = True,
         every: bool = False,
+        check: bool = True,
     ) -> Draw:
         """Draw `samples` z from q(z|x) for each row of x, and score them.
 
@@ -182,6 +185,10 @@ class VAE(Generative, nn.Module):
             path: let gradients reach the posterior through z (the reparametrisation trick).
             score: let gradients of ln q(z|x) reach the posterior's parameters directly.
             every: instead of samples, every value of a discrete z, with the weight q(z|x): means over them are exact.
+            check: refuse x outside the support of the likelihood. Training, whose rows have been checked, does without.
+
+        Raises:
+            ValueError: x holds a value that the likelihood gives no probability.
         """
         check_samples(samples)
         q, p = self._posterior_and_prior(x, context, code)
@@ -197,7 +204,7 @@ class VAE(Generative, nn.Module):
         else:
             latent = draw_latent(q, p, (samples,), None if noise is None else noise[0], generator, path, score)
         px = self.decode((latent.z,), context)
-        check_likelihood(px, x, len(latent.z))
+        check_likelihood(px, x, len(latent.z), check)
         weights = latent.log_q.exp() if every else None
         return Draw(x, None, context, (latent,), px, px.log_prob(x), path, score, weights)
 
@@ -229,8 +236,8 @@ def check_samples(samples: int) -> None:
         raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
 
 
-def check_likelihood(px: Distribution, x: Tensor, samples: int) -> None:
-    """Refuse a p(x|z) that is not over x, or not one for each sample and row."""
+def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool) -> None:
+    """Refuse a p(x|z) that is not over x, or not one for each sample and row; and, if asked, values outside of it."""
     if px.event_shape != x.shape[1:]:
         raise ValueError(
             f"the likelihood is over x of shape {tuple(px.event_shape)}, but a row of x has {tuple(x.shape[1:])}: "
@@ -242,6 +249,8 @@ def check_likelihood(px: Distribution, x: Tensor, samples: int) -> None:
             f"the likelihood has batch shape {tuple(px.batch_shape)} for {samples} samples of z for each of {len(x)} "
             f"rows: it must be one distribution for each sample and row, {(samples, len(x))}"
         )
+    if values:
+        check_values(px, x)
 
 
 def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:
