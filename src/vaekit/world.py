@@ -8,6 +8,7 @@ import atexit
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,10 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from vaekit.errors import ConfigError
+
+_shared: list[PrefixStore] = []  # where processes read one another's errors, once they are connected
+LAST_WORDS = timedelta(seconds=5)
 PATIENCE = timedelta(minutes=10)  # for a process that does not answer; one that died is noticed at once
 
 
@@ -31,20 +36,25 @@ class World:
 
     @classmethod
     def join(cls) -> "World":
-        """The processes that torchrun started with this one, connected; without torchrun, this one alone."""
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        """The processes that torchrun started with this one, connected; without torchrun, this one alone.
+
+        Raises:
+            ConfigError: the variables that torchrun sets, or another launcher, make no sense.
+        """
+        local = _check_variables()
+        if local is None:
             return cls()
         if not dist.is_initialized():
-            local = int(os.environ.get("LOCAL_RANK", "0"))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             if local < torch.cuda.device_count():
                 torch.cuda.set_device(local)
             store, rank, size = next(rendezvous("env://"))
             # After a restart the addresses of processes that have died are still in the store.
             attempt = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            _shared.append(PrefixStore("errors", attempt))
             dist.init_process_group(backend, store=attempt, rank=rank, world_size=size, timeout=PATIENCE)
             atexit.register(_leave)
-        return cls(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        return cls(dist.get_rank(), dist.get_world_size(), local)
 
     @property
     def leads(self) -> bool:
@@ -97,6 +107,46 @@ class World:
             dist.barrier()
 
 
+def _check_variables() -> int | None:
+    """The rank of this process on its machine by the variables of its launcher; None where it is alone."""
+    given = {name: os.environ[name] for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK") if name in os.environ}
+    fix = "start vaekit with torchrun, or unset WORLD_SIZE, RANK and LOCAL_RANK"
+    for name, text in given.items():
+        if not (text.isascii() and text.isdigit() and len(text) < 8):
+            raise ConfigError(f"the variable {name} is {text[:60]!r}, and should be a whole number: {fix}")
+    size, rank, local = (
+        int(given.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
+    )
+    if size < 1 or rank >= size or local >= size:
+        raise ConfigError(f"the variables WORLD_SIZE={size}, RANK={rank}, LOCAL_RANK={local} name no process: {fix}")
+    if size == 1:
+        return None
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(f"the variable WORLD_SIZE is {size}, and {', '.join(missing)} not set: {fix}")
+    port = os.environ["MASTER_PORT"]
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:8]) < 65536):
+        raise ConfigError(f"the variable MASTER_PORT is {port[:60]!r}, and should be a port, 1 to 65535: {fix}")
+    return local
+
+
+def is_said_by_leader(text: str) -> bool:
+    """Whether the leading process ends with the same error, so that this one need not say it, too.
+
+    The others wait a little for it, so that it has its say before a launcher ends them all.
+    """
+    if not _shared:
+        # before the processes of torchrun are connected, all fail alike
+        return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK", "0") != "0"
+    with suppress(RuntimeError):  # the store went with the process that held it, or nothing is said
+        if dist.get_rank() == 0:
+            _shared[0].set("0", text)
+            return False
+        _shared[0].wait(["0"], LAST_WORDS)
+        return _shared[0].get("0").decode() == text
+    return False
+
+
 def lost_a_process(error: BaseException) -> bool:
     """Whether an error says that another process of the job does not answer any more."""
     known = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
@@ -105,7 +155,10 @@ def lost_a_process(error: BaseException) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """torch has an error of its own for GPUs, and a text for CPUs."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(
+        words in str(error) for words in ("can't allocate memory", "bad_alloc", "Cannot allocate memory")
+    )
 
 
 def _leave() -> None:

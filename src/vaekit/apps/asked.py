@@ -16,10 +16,12 @@ import torch
 from vaekit import __version__
 from vaekit.data import Dataset, Rows, StreamedRows
 from vaekit.errors import ConfigError
+from vaekit.memory import free_bytes, in_gb
 from vaekit.runs import Opened, open_rows, open_run, reopen
 from vaekit.world import World
 
-MOST_SAMPLES = 1_000_000  # K; their weights for a block of 100 rows take 800 MB
+MOST_SAMPLES = 1_000_000  # K
+BYTES_PER_SAMPLE = 4 * 8 * 100  # ln w of a block of rows in double precision, and what is computed from them
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,12 @@ def check_samples(samples: int) -> None:
     at_least(1, samples=samples)
     if samples > MOST_SAMPLES:
         raise ConfigError(f"--samples is {samples}: it should be at most {MOST_SAMPLES}")
+    needed, free = samples * BYTES_PER_SAMPLE, free_bytes()
+    if needed > free:
+        raise ConfigError(
+            f"--samples is {samples}: the weights of a block of rows take {in_gb(needed)}, and {in_gb(free)} are free: "
+            f"at most {int(free // BYTES_PER_SAMPLE):,} fit"
+        )
 
 
 def at_least(least: int, **numbers: int | None) -> None:

@@ -73,6 +73,7 @@ def report(
     *runs: Path,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
+    full_paths: Annotated[bool, Parameter(negative="")] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -91,10 +92,12 @@ def report(
         The page; by default report.html in the first run's folder.
     samples
         K of the importance-weighted bound.
+    full_paths
+        Show whole paths, as of data and run folders, where a report names files; it is made to be sent to others.
     """
     from vaekit.apps.verbs import report_command
 
-    report_command(runs, out, samples, json, force)
+    report_command(runs, out, samples, json, force, full_paths)
 
 
 def sample(
@@ -108,6 +111,7 @@ def sample(
     temperature: float = 1.0,
     mean: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
+    data: str | None = None,
     weights: Weights = None,
     force: Force = False,
     json: Json = False,
@@ -138,10 +142,12 @@ def sample(
         Write the mean of p(x|z) in place of a draw from it.
     seed
         Of the draw.
+    data
+        Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and flow.
     """
     from vaekit.apps.sampling import sample_command
 
-    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json, force)
+    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json, force, data)
 
 
 def reconstruct(

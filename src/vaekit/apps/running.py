@@ -1,10 +1,13 @@
 """Run a command; turn what goes wrong into one line and an exit code."""
 
+import json
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from cyclopts import CycloptsError
 from rich.console import Console
@@ -84,8 +87,21 @@ def _explain(error: Exception, debug: bool) -> int:
 
 def _complain(text: str, code: int) -> int:
     rank = os.environ.get("RANK", "0")
-    _say("vaekit" if rank == "0" else f"vaekit (process {rank})", "bold red", text)
+    who = "vaekit" if rank == "0" else f"vaekit (process {rank})"
+    if "WORLD_SIZE" in os.environ:
+        _tell_launcher(f"{who}: {text}")
+        if "vaekit.world" in sys.modules and sys.modules["vaekit.world"].is_said_by_leader(text):
+            return code
+    _say(who, "bold red", text)
     return code
+
+
+def _tell_launcher(text: str) -> None:
+    """torchrun ends with pages of its own; what a process leaves in this file is the last line of them."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        with suppress(OSError):
+            Path(path).write_text(json.dumps({"message": text}))
 
 
 def _warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

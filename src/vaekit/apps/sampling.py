@@ -34,15 +34,16 @@ def sample_command(
     weights: str | None,
     as_json: bool,
     force: bool = False,
+    data: str | None = None,
 ) -> None:
     alone("sample")
     at_least(1, number=n)
     at_least(0, seed=seed)
     check_out(out, (".png", *ARRAYS), force)
     opened, device = open_on_device(folder, weights)
-    check_apart(out, opened.folder.path, opened.run.data.source)
+    check_apart(out, opened.folder.path, opened.run.data.source, data)
     check_pictured(out, n, opened.schema)
-    chosen = sampling(opened, SAMPLERS[source], temperature)
+    chosen = sampling(opened, SAMPLERS[source], temperature, data)
     generator = new_generator(seed, Purpose.GENERATE, device=device)
     what = f"{'means' if mean else 'draws'} of p(x|z), z from {chosen.source}, temperature {temperature:g}, seed {seed}"
     what += told_in_words(opened.schema) if label is None else f", label {label}"

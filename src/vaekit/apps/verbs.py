@@ -121,7 +121,14 @@ def decode_command(
     say_done(as_json, out, len(codes), what)
 
 
-def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_json: bool, force: bool = False) -> None:
+def report_command(
+    folders: Sequence[Path],
+    out: Path | None,
+    samples: int,
+    as_json: bool,
+    force: bool = False,
+    full_paths: bool = False,
+) -> None:
     alone("report")
     check_samples(samples)
     if not folders:
@@ -132,7 +139,7 @@ def report_command(folders: Sequence[Path], out: Path | None, samples: int, as_j
             source = read_run(folder)[0].data.source
             for part in (out, out.with_suffix("")):  # the page, and the folder of its pictures
                 check_apart(part, folder.path, source)
-    page = write_report(folders, out, samples)
+    page = write_report(folders, out, samples, full_paths=full_paths)
     if as_json:
         return print_json({"page": str(page), "runs": [str(folder) for folder in folders]})
     Console(highlight=False).print(

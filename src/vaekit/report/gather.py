@@ -1,7 +1,8 @@
 """Everything that a report shows of a run, computed once and held in frozen records."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,14 @@ class RunFacts:
         return isinstance(self.run.model.posterior, Point)
 
 
-def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
+def gather(opened: Opened, samples: int = 64, rows: int = ROWS, full_paths: bool = False) -> RunFacts:
     """Read and compute what a report shows of a run; what cannot be had is said in `missing`.
 
     Args:
         opened: the run.
         samples: K of the importance-weighted bound.
         rows: at most so many test rows, drawn at random with a fixed seed, go into the estimates.
+        full_paths: whether whole paths may be shown; else files and folders go by their names alone.
     """
     missing: list[str] = []
     try:
@@ -104,7 +106,7 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
     shown = SAMPLES if image else TABLE_ROWS
     with evaluating(opened.model):
         kind = measure(opened.model.decode([torch.zeros(1, *shape) for shape in shapes], opened.context(1)))
-    return RunFacts(
+    found = RunFacts(
         label=opened.run.name,
         folder=opened.folder.path,
         run=opened.run,
@@ -126,6 +128,46 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS) -> RunFacts:
         else None,
         missing=tuple(missing),
     )
+    return found if full_paths else without_paths(found)
+
+
+def without_paths(facts: RunFacts) -> RunFacts:
+    """The facts with the names alone of files and folders, which tell nothing of the machine and its users."""
+    tree = facts.run.model_dump(mode="json")
+    paths = {text for text in _texts(tree) if os.path.isabs(os.path.expanduser(text))}
+    paths |= {text for text in (tree["data"]["source"], tree["run_dir"]) if text and os.sep in text}
+    for path in (str(facts.folder), *paths):
+        paths |= {path, os.path.abspath(os.path.expanduser(path)), os.path.realpath(os.path.expanduser(path))}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(item) for key, item in value.items()}
+        return [named(item) for item in value] if isinstance(value, list) else in_text(value)
+
+    def in_text(value: Any) -> Any:
+        if isinstance(value, str):
+            for path in sorted(paths, key=len, reverse=True):
+                value = value.replace(path, os.path.basename(path.rstrip(os.sep)) or path)
+        return value
+
+    run = type(facts.run).model_validate(named(tree))
+    return replace(
+        facts,
+        folder=Path(os.path.basename(os.path.abspath(facts.folder))),
+        run=run,
+        config=to_yaml(run),
+        missing=tuple(map(in_text, facts.missing)),
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a tree of settings."""
+    if isinstance(value, dict):
+        yield from (text for item in value.values() for text in _texts(item))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in _texts(item))
+    elif isinstance(value, str):
+        yield value
 
 
 def _held_out(opened: Opened, data: Dataset, samples: int, rows: int) -> HeldOut:

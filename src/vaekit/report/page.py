@@ -26,7 +26,11 @@ from vaekit.training import RunFolder
 
 
 def write_report(
-    runs: Sequence[Path | str], out: Path | None = None, samples: int = 64, sections: Sequence[Section] = ()
+    runs: Sequence[Path | str],
+    out: Path | None = None,
+    samples: int = 64,
+    sections: Sequence[Section] = (),
+    full_paths: bool = False,
 ) -> Path:
     """Write one HTML page about runs, with all pictures inside it, and the same pictures as PNG files beside it.
 
@@ -36,6 +40,7 @@ def write_report(
             has its name without the ending.
         samples: K of the importance-weighted bound.
         sections: further sections, shown after the numbers.
+        full_paths: whether to show whole paths of data and folders, and not their names alone.
 
     Returns:
         Where the page is.
@@ -51,7 +56,7 @@ def write_report(
     page = page / "report.html" if page.is_dir() else page
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        facts = label_apart([gather(one, samples) for one in opened])
+        facts = label_apart([gather(one, samples, full_paths=full_paths) for one in opened])
         return _write(page, facts, sections)
     except OSError as error:
         reason = error.strerror or error

@@ -12,6 +12,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from vaekit.data import Dataset, Schema, prepare
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
 from vaekit.errors import ConfigError
+from vaekit.memory import free_bytes
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -192,15 +193,15 @@ def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None, tr
         rows, numbers = 1, math.prod(schema.shape)
     each = BYTES_PER_WEIGHT if training else BYTES_PER_WEIGHT_READ
     needed = (weights * each + rows * numbers * BYTES_PER_ACTIVATION) / 1e9
-    allowed = (run.limit.memory_gb if training else None) or _physical_memory_gb() / 2
+    allowed = min((run.limit.memory_gb if training else None) or _physical_memory_gb() / 2, free_bytes() / 1e9)
     if needed > allowed:
         model_is = f"{weights:,} weights, {run.model.summary}"
         if not training:
             raise ConfigError(f"it needs about {needed:.1f} GB ({model_is}), and {allowed:.1f} GB is allowed here")
         raise ConfigError(
             f"this model needs about {needed:.1f} GB to train ({model_is}, {rows} samples of z at a time), and "
-            f"{allowed:.1f} GB is allowed: make model.latent or the networks smaller, lower train.batch_size, or raise "
-            "limit.memory_gb"
+            f"{allowed:.1f} GB is allowed, and free: make model.latent or the networks smaller, lower "
+            "train.batch_size, or raise limit.memory_gb"
         )
 
 

@@ -1,6 +1,6 @@
 """A run at rest: its folder read back, its model, its data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -117,29 +117,36 @@ def _read_weights(
     return tensors, {"weights": which, **metadata}
 
 
-def reopen(opened: Opened) -> Dataset:
+def reopen(opened: Opened, moved: str | None = None) -> Dataset:
     """The data that a run was trained on, split and scaled as then.
+
+    Args:
+        opened: the run.
+        moved: where the data lies now; by default where it lay then.
 
     Raises:
         DataError: it is gone, or has changed.
     """
-    return same_data(opened.run, opened.schema, opened.folder)
+    return same_data(opened.run, opened.schema, opened.folder, moved)
 
 
-def same_data(run: Run, schema: Schema, folder: RunFolder) -> Dataset:
+def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = None) -> Dataset:
     """The data of a run, which must be what it was: see `reopen`."""
+    if moved is not None:
+        run = run.model_copy(update={"data": replace(run.data, source=moved)})
     try:
         _, data = open_data(run)
     except DataError as error:
-        what = f"the data of {folder.path} cannot be opened, so give other data by name"
-        raise DataError(f"{what}: {error}") from None
+        what = f"the data of {folder.path} cannot be opened" if moved is None else f"{moved} is not its data"
+        fix = "if it has moved, say where it is: --data PATH, or for `reconstruct` and `encode` the path after the run"
+        raise DataError(f"{what}: {error} ({fix})") from None
     except ConfigError as error:
         raise ModelFileError(f"the settings of {folder.path} do not go with its data: {error}") from None
     if data.schema.fingerprint != schema.fingerprint:
         raise DataError(
-            f"{run.data.source} has changed since {folder.path} was trained: its fingerprint is "
-            f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or give "
-            "other data by name"
+            f"{run.data.source} is not, or no longer, what {folder.path} was trained on: its fingerprint is "
+            f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or say with "
+            "--data where it is"
         )
     for fact in ("kind", "shape", "support", "stored"):
         theirs, ours = getattr(schema, fact), getattr(data.schema, fact)

@@ -58,7 +58,9 @@ class Sampling:
     facts: dict[str, Any]
 
 
-def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float = 1.0) -> Sampling:
+def sampling(
+    opened: Opened, sampler: Sampler | None = None, temperature: float = 1.0, data: str | None = None
+) -> Sampling:
     """The model of a run with another source of z in place of its prior.
 
     A mixture or a flow is fitted when it is first asked for and kept in RUN/samplers; it is fitted anew when the
@@ -68,6 +70,7 @@ def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float 
         opened: the run.
         sampler: the source; by default the model's prior.
         temperature: see `vaekit.models.samplers.tempered`; of every group of latents.
+        data: where the data that the run was trained on lies now; by default where it lay then.
 
     Raises:
         ConfigError: the temperature is not above 0, or z is not of a kind that the sampler takes.
@@ -80,10 +83,10 @@ def sampling(opened: Opened, sampler: Sampler | None = None, temperature: float 
     if opened.schema.context is not None and not isinstance(sampler, FromPrior):
         raise ConfigError("z of a model that is told a context depends on it, which only its prior knows: use prior")
     if isinstance(sampler, FromAggregated):
-        rows = reopen(opened).train.to(device)
+        rows = reopen(opened, data).train.to(device)
         prior = Aggregated(lambda x: model.encode(x).posteriors[0], rows.batch, len(rows))
     elif not isinstance(sampler, FromPrior):
-        prior, facts = _fitted(opened, sampler)
+        prior, facts = _fitted(opened, sampler, data)
         prior = prior.to(device)
     if temperature != 1:
         prior = Tempered(prior, temperature)
@@ -113,7 +116,7 @@ def training_codes(model: VAE | Ladder, rows: Rows | StreamedRows, n: int = CODE
     return torch.cat(found)
 
 
-def _fitted(opened: Opened, sampler: Fitted) -> tuple[nn.Module, dict[str, Any]]:
+def _fitted(opened: Opened, sampler: Fitted, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
     facts = {
         "sampler": asdict(sampler),
         "seed": opened.run.seed,
@@ -124,7 +127,7 @@ def _fitted(opened: Opened, sampler: Fitted) -> tuple[nn.Module, dict[str, Any]]
     found = _read(opened, sampler, size, facts)
     if found is not None:
         return found, {**facts, "fitted": "before"}
-    train = reopen(opened).train.to(next(opened.model.parameters()).device)
+    train = reopen(opened, data).train.to(next(opened.model.parameters()).device)
     found = sampler.fit(training_codes(opened.model, train, CODES, opened.run.seed), opened.run.seed)
     _keep(opened, sampler, found, facts)
     return found, {**facts, "fitted": "now"}
