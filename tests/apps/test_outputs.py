@@ -5,7 +5,9 @@ import resource
 import shlex
 import shutil
 import signal
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow
@@ -261,3 +263,60 @@ class TestCodes:
             assert path.name in err.replace("\n", "")
             assert "pickle.load" not in err
             assert "Traceback" not in err
+
+
+def with_memory_for(line: str, spare: float) -> tuple[int, str]:
+    """Exit code and standard error of a command line in a forked process that may take so many bytes more."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + int(spare), resource.RLIM_INFINITY))
+        sys.stderr = os.fdopen(write, "w")
+        try:
+            main(shlex.split(line))
+        except SystemExit as leaving:
+            sys.stderr.flush()
+            os._exit(leaving.code if isinstance(leaving.code, int) else 99)
+        os._exit(98)
+    os.close(write)
+    with os.fdopen(read) as errors:
+        said = errors.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+
+
+def test_sizes_that_are_known_are_checked_against_free_memory_first(trained, tmp_path):
+    code, err = with_memory_for(f"evaluate {trained} --samples 1000000", 300e6)
+    assert (code, "at most" in err, "fit" in err) == (2, True, True), err
+    line = f"train digits model.encoder.widths=[4000,4000] --run-dir {tmp_path / 'run'}"
+    code, err = with_memory_for(line, 300e6)
+    assert (code, "needs about" in err) == (2, True), err
+    assert not (tmp_path / "run").exists()
+
+
+def test_many_codes_are_decoded_in_little_memory(trained, tmp_path):
+    """200,000 codes become 51 MB of numbers, and there is no room for twice that."""
+    np.save(tmp_path / "z.npy", np.zeros((200_000, 3), np.float32))
+    code, err = with_memory_for(f"decode {trained} {tmp_path / 'z.npy'} --out {tmp_path / 'x.npy'}", 70e6)
+    assert code == 0, err
+    assert np.load(tmp_path / "x.npy", mmap_mode="r").shape == (200_000, 1, 8, 8)
+
+
+def test_data_that_moved_is_found_where_it_is_said_to_be(cli, cli_json, own, tmp_path):
+    before = cli_json(f"evaluate {own} --samples 4")
+    moved = (tmp_path / "data.npy").rename(tmp_path / "moved.npy")
+    np.save(tmp_path / "other.npy", np.zeros((60, 4)) + np.arange(60)[:, None])
+    out = tmp_path / "x.npy"
+    for line in (
+        f"evaluate {own} --samples 4",
+        f"encode {own} --out {out}",
+        f"sample {own} --from mixture --out {out}",
+    ):
+        code, _, err = cli(line)
+        assert (code, "--data" in err) == (3, True), err
+    after = cli_json(f"evaluate {own} --samples 4 --data {moved}")
+    for name in ("elbo", "log_likelihood", "baseline"):
+        assert after[name] == before[name], "the same rows, of the same split"
+    assert cli(f"sample {own} --from mixture --data {tmp_path / 'other.npy'} --out {out}")[0] == 3
+    assert cli(f"sample {own} --from mixture --data {moved} --out {out}")[0] == 0
+    assert cli_json(f"evaluate {own} --samples 4 --data {tmp_path / 'other.npy'}")["rows"] == 60

@@ -161,3 +161,21 @@ def test_a_folder_that_is_gone_is_named(tmp_path):
     line = f"cd {tmp_path / 'gone'} && rmdir {tmp_path / 'gone'} && {sys.executable} -m vaekit data digits"
     out = subprocess.run(["sh", "-c", line], capture_output=True, text=True)
     assert (out.returncode, "has been removed" in out.stderr, "Traceback" in out.stderr) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        "WORLD_SIZE=two",
+        "WORLD_SIZE=2",
+        "RANK=3",
+        "WORLD_SIZE=2 RANK=5 MASTER_ADDR=localhost MASTER_PORT=29500",
+        "WORLD_SIZE=2 RANK=1 MASTER_ADDR=localhost MASTER_PORT=port",
+        "WORLD_SIZE=-1",
+    ],
+)
+def test_variables_of_a_launcher_that_make_no_sense_are_named(cli, trained, monkeypatch, variables):
+    for variable in variables.split():
+        monkeypatch.setenv(*variable.split("="))
+    code, _, err = cli(f"evaluate {trained}")
+    assert (code, "the variable" in err) == (2, True), err

@@ -237,3 +237,19 @@ def test_a_place_that_cannot_be_written_is_refused(digits: Path, tmp_path: Path)
 def test_a_line_of_z_and_a_single_epoch_report_too(train_small: Callable[..., Path]) -> None:
     run = train_small("odd", "model.latent=1", "train.epochs=1", "data.binarise=dynamic")
     assert (write_report([run], samples=2).parent / "report" / "latent-map.png").exists()
+
+
+def test_paths_of_the_machine_are_shown_only_if_asked_for(table: Path, table_file: Path, tmp_path: Path) -> None:
+    gone = shutil.copytree(table, tmp_path / "gone")
+    settings = (gone / "run.yaml").read_text()
+    (gone / "run.yaml").write_text(settings.replace(str(table_file), str(tmp_path / "Jane Doe" / "gone.npz")))
+    whole = write_report([table, gone], tmp_path / "whole.html", samples=1, full_paths=True).read_text()
+    short = write_report([table, gone], tmp_path / "short.html", samples=1).read_text()
+    for path in (table_file.parent, tmp_path, table.parent):
+        assert str(path) in whole
+        assert str(path) not in short
+    assert "Jane Doe" not in short
+    assert table_file.name in short
+    assert "gone.npz" in short
+    for picture in (tmp_path / "short").iterdir():
+        assert str(tmp_path).encode() not in picture.read_bytes()

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 
 from vaekit import __version__
 from vaekit.data import Dataset, Rows, StreamedRows
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, VaekitError
 from vaekit.memory import free_bytes, in_gb
 from vaekit.runs import Opened, open_rows, open_run, reopen
 from vaekit.world import World
@@ -30,7 +31,7 @@ class Asked:
 
     folder: Path
     samples: int
-    data: str | None  # other than the run's own
+    data: str | None  # other than the run's own, or where that lies now
     split: str  # of the run's own
     rows: int | None
     weights: str | None
@@ -48,12 +49,29 @@ class Asked:
     @cached_property
     def dataset(self) -> Dataset:
         """The run's own data."""
-        return reopen(self.opened)
+        return self._given or reopen(self.opened)
+
+    @cached_property
+    def is_own(self) -> bool:
+        """Whether it is the run's own data that is measured on, wherever that lies now."""
+        return self.data is None or self._given is not None
+
+    @cached_property
+    def _given(self) -> Dataset | None:
+        """The run's own data, where that is what was given; None for other data."""
+        if self.data is None:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what is to be said of other data is said when it is read as such
+                return reopen(self.opened, self.data)
+        except VaekitError:
+            return None
 
     @cached_property
     def held(self) -> Rows | StreamedRows:
         """The rows to measure on."""
-        rows = open_rows(self.opened, self.data) if self.data else getattr(self.dataset, self.split)
+        rows = getattr(self.dataset, self.split) if self.is_own else open_rows(self.opened, self.data)
         rows = rows.to(self.device)
         return rows if self.rows is None else rows.take(self.rows)
 
@@ -72,7 +90,7 @@ class Asked:
 
     @property
     def on_training_rows(self) -> bool:
-        return self.data is None and self.split == "train"
+        return self.is_own and self.split == "train"
 
     @property
     def told_labels(self) -> bool:
@@ -85,8 +103,8 @@ class Asked:
         schema, log_scale = self.opened.schema, self.opened.log_scale
         facts = {
             "run": str(self.folder),
-            "data": self.data or f"{schema.name}, {self.split} rows",
-            "protocol": self.held.protocol if self.data else schema.protocol,
+            "data": f"{self.data or schema.name}, {self.split} rows" if self.is_own else self.data,
+            "protocol": schema.protocol if self.is_own else self.held.protocol,
             "provenance": list(self.opened.run.provenance),
             "rows": len(self.held),
             "samples": self.samples,

@@ -49,7 +49,8 @@ def evaluate(
     samples
         K, samples of z for each row, of the importance-weighted bound.
     data
-        Other data than the run's, by name or path.
+        Other data than the run's, by name or path, all of its rows; or where the run's own data lies now, which is
+        split as it was.
     split
         Rows of the run's own data to use.
     rows

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -88,20 +89,21 @@ def _explain(error: Exception, debug: bool) -> int:
 def _complain(text: str, code: int) -> int:
     rank = os.environ.get("RANK", "0")
     who = "vaekit" if rank == "0" else f"vaekit (process {rank})"
-    if "WORLD_SIZE" in os.environ:
-        _tell_launcher(f"{who}: {text}")
-        if "vaekit.world" in sys.modules and sys.modules["vaekit.world"].is_said_by_leader(text):
-            return code
+    if "vaekit.world" in sys.modules and sys.modules["vaekit.world"].is_said_by_leader(text):
+        _note_for_launcher("the same error as process 0")
+        return code
+    _note_for_launcher(f"{who}: {text}")
     _say(who, "bold red", text)
     return code
 
 
-def _tell_launcher(text: str) -> None:
+def _note_for_launcher(text: str) -> None:
     """torchrun ends with pages of its own; what a process leaves in this file is the last line of them."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
         with suppress(OSError):
-            Path(path).write_text(json.dumps({"message": text}))
+            note = {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}
+            Path(path).write_text(json.dumps({"message": note}))
 
 
 def _warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

@@ -34,7 +34,7 @@ def evaluate_command(asked: Asked, as_json: bool) -> None:
     with asked.keeping("evaluation") as keep:
         with progress("evaluating", len(held) // world.size) as advance:
             estimates = evaluate(model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep)
-        if asked.data is None and isinstance(model.likelihood, Conditional):
+        if asked.is_own and isinstance(model.likelihood, Conditional):
             noise = new_generator(seed, Purpose.BINARISE, 1, device=asked.device)
             few = asked.train.batch(asked.train.some(10_000), noise)
             estimates["baseline"] = baseline(model.likelihood, few, held, seed, world)
