@@ -144,7 +144,7 @@ def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = N
         raise ModelFileError(f"the settings of {folder.path} do not go with its data: {error}") from None
     if data.schema.fingerprint != schema.fingerprint:
         raise DataError(
-            f"{run.data.source} is not, or no longer, what {folder.path} was trained on: its fingerprint is "
+            f"{run.data.source} has changed since {folder.path} was trained, or is other data: its fingerprint is "
             f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or say with "
             "--data where it is"
         )
