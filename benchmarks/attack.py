@@ -42,7 +42,7 @@ def cases(root: Path, few: bool, rng: random.Random) -> Iterator[Case]:
         (1.0, 0.15, data_cases(rng, times, large=not few, verbs=0 if few else 1)),
         (1.0, 0.1, codes_cases(home, rng, times)),
         (1.0, 0.2, settings_cases(rng, times)),
-        (0.3, 0.006, run_cases(stranger, rng, 1 if few else 2)),
+        (0.1, 0.006, run_cases(stranger, rng, 1 if few else 2)),
     ):
         yield from (case for case in found if rng.random() < (few_of_them if few else share))
 
