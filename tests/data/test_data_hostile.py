@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import CSV, IMAGES, TABLE, idx, load, npy, npz, refused, write
 
-from vaekit.data.readers import read
 from vaekit.errors import ConfigError, DataError
 
 CONTENTS = {
@@ -222,17 +223,26 @@ def test_folders_devices_and_paths_that_are_not_there(tmp_path):
         refused(Path(name), "no data is named", "digits")
 
 
-@settings(max_examples=150, deadline=None)
+def parquet() -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": TABLE[:, 0], "label": [str(row % 3) for row in range(20)]}), buffer)
+    return buffer.getvalue()
+
+
+DAMAGED = {**CONTENTS, "plain IDX": idx(IMAGES), "Parquet file": parquet()}
+SUFFIXES_OF_DAMAGED = {**SUFFIXES, "plain IDX": "-ubyte", "Parquet file": ".parquet"}
+
+
+@settings(max_examples=300, deadline=None)
 @given(
-    kind=st.sampled_from([*CONTENTS, "plain IDX"]),
+    kind=st.sampled_from(list(DAMAGED)),
     edits=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=8),
     cut=st.floats(0.01, 1),
 )
 def test_damage_gives_data_or_an_error_of_ours(tmp_path_factory, kind, edits, cut):
-    content = bytearray(CONTENTS.get(kind, idx(IMAGES)))
+    content = bytearray(DAMAGED[kind])
     for place, byte in edits:
         content[int(place * len(content))] = byte
-    suffix = SUFFIXES.get(kind, "-ubyte")
-    path = write(tmp_path_factory.getbasetemp(), f"fuzz{suffix}", bytes(content[: max(1, int(cut * len(content)))]))
+    name, part = f"fuzz{SUFFIXES_OF_DAMAGED[kind]}", bytes(content[: max(1, int(cut * len(content)))])
     with suppress(DataError):
-        read(path)
+        load(write(tmp_path_factory.getbasetemp(), name, part))
