@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,27 @@ def test_memory_that_runs_out_is_no_verdict_on_a_picture(tmp_path, free, said):
     write(tmp_path, "damaged.png", (tmp_path / "large.png").read_bytes()[:-200_000])
     done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path), str(free)], capture_output=True, text=True)
     assert said in done.stdout, done.stderr
+
+
+AS_NOBODY = """
+import os, sys
+import vaekit.apps.listings, vaekit.apps.running, vaekit.data.parquet, vaekit.runs
+from vaekit.apps.main import main
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+main(["data", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.csv"])
+def test_a_file_of_another_user_is_named(name):
+    """As root everything may be read, so the process becomes nobody, as one that a server starts may be."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = write(Path(folder), name, npy(TABLE) if name == "a.npy" else CSV)
+        path.chmod(0)
+        done = subprocess.run([sys.executable, "-c", AS_NOBODY, str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"{name} cannot be read: Permission denied" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -17,8 +17,10 @@ SIGNALS = tuple(number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number :=
 def main(tokens: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
     with interruptible() as received:
-        from vaekit.apps.running import run
-
+        try:
+            from vaekit.apps.running import run
+        except ImportError as error:
+            sys.exit(f"vaekit: this installation is not whole, or this user may not read all of it: {error}")
         code = run(sys.argv[1:] if tokens is None else tokens, received)
         if tokens is None:  # the process is ours: a signal while Python takes it down needs no words
             for number in SIGNALS:

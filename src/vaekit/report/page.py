@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -99,7 +98,7 @@ def _write(page: Path, facts: list[RunFacts], extra: Sequence[Section]) -> Path:
     filled = (s for s in _sections(facts, extra) if s.text or s.pictures or s.tables)
     sections = [(section, [show(picture) for picture in section.pictures]) for section in filled]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("vaekit.report").joinpath("page.html.jinja").read_text("utf-8"))
+    template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text("utf-8"))
     common, own = describe(facts)
     html = template.render(
         title=", ".join(f.label for f in facts),

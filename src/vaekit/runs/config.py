@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ _DROPPED: Any = object()
 
 def presets() -> dict[str, Tree]:
     """The bundled presets by name, as plain trees."""
-    folder = files("vaekit") / "presets"
-    found = {f.name.removesuffix(".yaml"): f for f in folder.iterdir() if f.name.endswith(".yaml")}
-    return {name: parse_yaml(found[name].read_text(), name) for name in sorted(found)}
+    found = sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))
+    return {path.stem: parse_yaml(path.read_text("utf-8"), path.stem) for path in found}
 
 
 def preset(name: str) -> Run:
