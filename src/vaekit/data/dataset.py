@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -123,6 +123,67 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
             other = take_context(other, spec.context)
         except ConfigError as error:
             raise DataError(str(error)) from None
+    return _like(other, spec, schema, limit)
+
+
+def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) -> Rows:
+    """Rows as they are stored, in an array, a tensor or a data frame, as a model trained on `schema` sees them.
+
+    values: (n, *shape), in the units of the source; of a data frame, the columns that the model knows, by name. Where
+        the model's data was binarised, rows of zeros and ones are taken as binarised already.
+    context: (n,) labels, by name or number, or (n, width) columns as they are stored, where the model takes a context.
+    Raises DataError where they are of another shape or break the support.
+    """
+    array = _as_array(values, schema.columns)
+    if array.ndim == 3 and schema.shape[:1] == (1,) and len(schema.shape) == 3:
+        array = array[:, None]
+    source = Source("the rows given", array, columns=schema.columns)
+    plain = replace(spec, context=(), source=None)
+    if spec.binarise != "none" and np.isin(array, (0, 1)).all():
+        plain, schema = replace(plain, binarise="none"), replace(schema, stored=Binary(), loc=None, scale=None)
+    rows = _like(source, plain, schema, Limit())
+    assert isinstance(rows, Rows)
+    return replace(rows, context=_context_given(context, schema, len(rows)))
+
+
+def _as_array(values: Any, columns: tuple[str, ...] | None) -> np.ndarray:
+    """What was given as an array of numbers."""
+    if hasattr(values, "columns") and hasattr(values, "to_numpy"):
+        missing = [name for name in columns or () if name not in list(values.columns)]
+        if missing:
+            raise DataError(f"the rows given lack the columns {listing(missing)}, which the model was trained on")
+        values = (values[list(columns)] if columns else values).to_numpy()
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if array.dtype.kind not in "biuf" or array.ndim < 2 or len(array) == 0:
+        raise DataError(
+            f"the rows given are {array.dtype} of shape {array.shape}: numbers of shape (n, ...) are needed, n > 0"
+        )
+    return array
+
+
+def _context_given(context: Any, schema: Schema, rows: int) -> torch.Tensor | None:
+    """(rows, width) what the model sees of a context that was given as it is stored."""
+    wanted = schema.context
+    if wanted is None and context is None:
+        return None
+    given = None if context is None else np.asarray(context)
+    shape = (rows,) if wanted is None or wanted.kind == "label" else (rows, len(wanted.names))
+    if wanted is None or given is None or given.shape != shape:
+        raise DataError(
+            f"the context given has shape {None if given is None else given.shape}, and the model takes "
+            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(wanted.names)}")
+        )
+    if wanted.kind == "columns":
+        return torch.from_numpy(wanted.scaled(given))
+    if given.dtype.kind in "iu":
+        return torch.from_numpy(one_hot(given, len(wanted.names)))
+    numbers = {name: number for number, name in enumerate(wanted.names)}
+    return torch.from_numpy(one_hot(np.array([numbers.get(str(name), -1) for name in given]), len(numbers)))
+
+
+def _like(other: Source | Store, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
+    """The rows of a source that is open, as a model trained on `schema` sees them."""
+    by_label = spec.context == (LABEL,)
     shape = other.shape if isinstance(other, Store) else other.values.shape[1:]
     if shape != schema.shape:
         raise DataError(

@@ -144,6 +144,11 @@ class Schema:
         return x * np.asarray(self.scale) + np.asarray(self.loc)
 
     @property
+    def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """loc and scale; None where there is no scaling."""
+        return None if self.loc is None or self.scale is None else (self.loc, self.scale)
+
+    @property
     def log_scale(self) -> float:
         """What a log-density of x is above that of the row as it is stored, in nats."""
         return log_scale(self.scale, self.shape)

@@ -13,7 +13,16 @@ from torch.distributions import Distribution
 
 from vaekit.errors import VaekitError
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
-from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
+from vaekit.evaluation.checks import (
+    NO_DENSITY,
+    Progress,
+    check_finite,
+    checked,
+    draw_of_first,
+    joined,
+    score_warning,
+    units_warning,
+)
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
@@ -118,7 +127,8 @@ def annealed_bound(
     lower, acceptance, ess = blocks.map(checked(model, bound_of, progress))
     check_finite(lower)
     px = draw_of_first(model, blocks).px
-    forward = _forward_estimates(lower, acceptance, ess, settings, score_warning(px))
+    warning = joined(score_warning(px), units_warning(model, blocks))
+    forward = _forward_estimates(lower, acceptance, ess, settings, warning)
     (bound,) = in_stored_units({"lower": forward[0]}, log_scale_of(data, px)).values()
     return Annealed(bound, *forward[1:])
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
 from vaekit.models.distributions import in_words, measure, support_of
@@ -14,6 +15,7 @@ from vaekit.models.vae import Draw, Model
 
 NO_DENSITY = "the posterior is a single point for each row: it has no density to make a bound of"
 NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
+CLEARLY, ABSURD = 0.5, 100.0  # in logarithms; of a size that should be 1
 Progress = Callable[[int], object]
 
 
@@ -42,6 +44,30 @@ def draw_of_first(model: Model, blocks: Blocks) -> Draw:
 def score_warning(px: Distribution) -> str:
     """The warning of a p(x|z) that is no likelihood; else none."""
     return NOT_A_LIKELIHOOD if measure(px) == "score" else ""
+
+
+def units_warning(model: Model, blocks: Blocks) -> str:
+    """The warning of rows given as they are stored to a model that takes them scaled, and knows how; else none.
+
+    Of the first block: sizes, root mean squares by column, are about 1 of rows that are scaled. `Rows` are.
+    """
+    scaling = getattr(model, "scaling", None)
+    if scaling is None or isinstance(blocks.data, Rows | StreamedRows):
+        return ""
+    x = blocks.x(0).double().flatten(1)
+    loc, scale = (torch.tensor(part, dtype=x.dtype, device=x.device) for part in scaling)
+    given, if_scaled = (_distance(rows) for rows in (x, (x - loc) / scale))
+    if given < if_scaled + CLEARLY and float(x.square().mean(0).sqrt().max()) < ABSURD:
+        return ""
+    return (
+        "the rows are far from those that the model was trained on, as rows are that are not scaled: it takes "
+        "(stored - loc) / scale; give rows as they are stored to the run, open_run(folder).evaluate(rows)"
+    )
+
+
+def _distance(rows: Tensor) -> float:
+    """How far the sizes of columns are from 1, in logarithms."""
+    return float(rows.square().mean(0).sqrt().clamp_min(1e-30).log().abs().mean())
 
 
 def joined(*warnings: str) -> str:

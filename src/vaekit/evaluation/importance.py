@@ -9,7 +9,16 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.evaluation.blocks import Blocks, Data, kept
-from vaekit.evaluation.checks import NO_DENSITY, Progress, check_finite, checked, draw_of_first, joined, score_warning
+from vaekit.evaluation.checks import (
+    NO_DENSITY,
+    Progress,
+    check_finite,
+    checked,
+    draw_of_first,
+    joined,
+    score_warning,
+    units_warning,
+)
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.drawing import Latent
@@ -72,7 +81,7 @@ def bound_curve(
     if not draw.has_bound:
         nats, share = (Estimate(None, 0.0, len(data), unit, NO_DENSITY) for unit in ("nats", "of K"))
         return tuple(BoundAt(k, nats, replace(share, unit=f"of {k}")) for k in samples)
-    score, log_scale = score_warning(draw.px), log_scale_of(data, draw.px)
+    score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
     curve = ()
     for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
         check_finite(bound)

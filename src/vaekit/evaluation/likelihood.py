@@ -20,6 +20,7 @@ from vaekit.evaluation.checks import (
     draw_of_first,
     joined,
     score_warning,
+    units_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
@@ -86,7 +87,7 @@ def evaluate(
     )
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
-    score, log_scale = score_warning(draw.px), log_scale_of(data, draw.px)
+    score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
     if not draw.has_bound:
         nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in ("nats", "bits/dim"))
         none = Estimate(None, 0.0, len(bound), f"of {samples}", NO_DENSITY)

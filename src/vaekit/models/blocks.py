@@ -44,7 +44,13 @@ def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Te
 
 
 class Generative(ABC):
-    """A model that draws new rows. Abstract."""
+    """A model that draws new rows. Abstract.
+
+    scaling: loc and scale, one of each or one for each column, of x = (stored - loc) / scale: how the rows that it was
+        trained on were scaled, where that is known, as of a run.
+    """
+
+    scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @abstractmethod
     def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:

@@ -117,6 +117,7 @@ class Job:
         data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
         opponent = build_opponent(run, data.schema)
         opponent = None if opponent is None else opponent.to(device)
+        model.scaling = data.schema.scaling
         state = State(Step(model, run.objective, len(data.train), world, opponent), run.train)
         return cls(run, data, cast(VAE | Ladder, state.twin or model), state, folder)
 

@@ -1,15 +1,22 @@
 """A run at rest: its folder read back, its model, its data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like
+from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like, rows_like
 from vaekit.errors import ConfigError, DataError, ModelFileError
+from vaekit.evaluation import Estimate, evaluate, evaluating
 from vaekit.models import VAE, Ladder
+from vaekit.models.blocks import in_blocks
+from vaekit.models.codes import centre
 from vaekit.models.families import Shape
+from vaekit.models.noise import Purpose, new_generator
 from vaekit.runs.build import build_model, check_likelihood, check_memory, log_scale_of, open_data
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.tree import Run
@@ -20,15 +27,91 @@ _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.lea
 _LATER += ("posterior.transform.scale",)
 
 
+AT_A_TIME = 4096  # rows
+
+
 @dataclass(frozen=True)
 class Opened:
-    """A trained run: its settings, what it knows of its data, its model in evaluation mode, its folder."""
+    """A trained run: its settings, what it knows of its data, its model in evaluation mode, its folder.
+
+    Its methods take rows as they are stored, and give rows so.
+    """
 
     run: Run
     schema: Schema
     model: VAE | Ladder
     folder: RunFolder
     weights: dict[str, str]  # which they are, and their metadata
+
+    @property
+    def settings(self) -> Run:
+        """The settings that it was trained with."""
+        return self.run
+
+    def data(self) -> Dataset:
+        """The data that it was trained on, split and scaled as then: see `reopen`."""
+        return reopen(self)
+
+    def rows(self, data: Any = None, context: Any = None) -> Rows | StreamedRows:
+        """Rows as the model takes them: its own test rows, or other ones.
+
+        data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape); the name or path of other
+            data; or rows of a split, which are taken as they are.
+        context: (n,) labels or (n, width) columns as they are stored, for a model that takes them; data that is named,
+            or a split, brings its own.
+        Raises DataError where they are not such rows.
+        """
+        if data is None or isinstance(data, str | Path):
+            return open_rows(self, None if data is None else str(data))
+        if isinstance(data, Rows | StreamedRows):
+            return data
+        return rows_like(data, self.run.data, self.schema, context)
+
+    def evaluate(
+        self, data: Any = None, samples: int = 64, *, context: Any = None, seed: int = 0
+    ) -> dict[str, Estimate]:
+        """`evaluate` of its model on `rows(data, context)`, with log-densities of the rows as they are stored."""
+        return evaluate(self.model, self.rows(data, context).to(self._device), samples, seed=seed)
+
+    def encode(self, data: Any = None, *, context: Any = None) -> np.ndarray:
+        """Means of q(z|x), (n, latent), of the rows `rows(data, context)`; all groups of latents beside one another."""
+
+        def means(x: Tensor, *told: Tensor) -> tuple[Tensor]:
+            return (torch.cat([q.mean.flatten(1) for q in self.model.encode(x, *told).posteriors], 1),)
+
+        return self._over(means, self.rows(data, context))
+
+    def reconstruct(self, data: Any = None, *, context: Any = None) -> np.ndarray:
+        """Means of p(x|z) at the means of q(z|x), (n, *shape), in the units of the data as it is stored."""
+
+        def means(x: Tensor, *told: Tensor) -> tuple[Tensor]:
+            return (self.model.decode([centre(q) for q in self.model.encode(x, *told).posteriors], *told).mean,)
+
+        return self.schema.to_stored(self._over(means, self.rows(data, context)))
+
+    def sample(self, n: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
+        """n rows from the model, (n, *shape), in the units of the data as it is stored: draws of p(x|z), z from the prior,
+        or their means; of a model with a context, every label in turn, or at the mean of its columns."""
+        context = None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
+        context = None if context is None else context.to(self._device)
+        generator = new_generator(seed, Purpose.GENERATE, device=self._device)
+        with evaluating(self.model):
+            x = self.model.generate(n, generator=generator, mean=mean, context=context)
+        return self.schema.to_stored(x.cpu().numpy())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _over(self, compute: Callable[..., tuple[Tensor, ...]], rows: Rows | StreamedRows) -> np.ndarray:
+        rows, found = rows.to(self._device), []
+        with evaluating(self.model):
+            for start in range(0, len(rows), AT_A_TIME):
+                index = slice(start, min(start + AT_A_TIME, len(rows)))
+                told = rows.context_of(index)
+                noise = new_generator(0, Purpose.BINARISE, start, device=self._device)
+                found += [in_blocks(compute, rows.batch(index, noise), *([] if told is None else [told]))[0].cpu()]
+        return torch.cat(found).numpy()
 
     def context(self, rows: int) -> Tensor | None:
         """A context of zeros, (rows, width), to try the model with; None where it takes none."""
@@ -61,6 +144,7 @@ def open_run(folder: str | Path, weights: str | None = None) -> Opened:
     if found := check_alike(tensors, model.state_dict()):
         raise ModelFileError(f"the weights in {home.path} are of another model: {found}")
     model.load_state_dict(tensors)
+    model.scaling = schema.scaling
     return Opened(run, schema, model.eval(), home, metadata)
 
 
