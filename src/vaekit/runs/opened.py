@@ -90,8 +90,8 @@ class Opened:
         return self.schema.to_stored(self._over(means, self.rows(data, context)))
 
     def sample(self, n: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
-        """n rows from the model, (n, *shape), in the units of the data as it is stored: draws of p(x|z), z from the prior,
-        or their means; of a model with a context, every label in turn, or at the mean of its columns."""
+        """n rows from the model, (n, *shape), in the units of the data as it is stored: draws of p(x|z), z from the
+        prior, or their means; of a model with a context, every label in turn, or at the mean of its columns."""
         context = None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
         context = None if context is None else context.to(self._device)
         generator = new_generator(seed, Purpose.GENERATE, device=self._device)
