@@ -49,7 +49,7 @@ def explain(error: ValidationError, root: Any) -> str:
     errors = error.errors(include_url=False)
     by_path: dict[str, list[str]] = {}
     for found in errors[:MOST_EXPLAINED]:
-        path, known, kinds = _locate([str(key) for key in found["loc"]], root)
+        path, known, kinds = _locate(_named(found["loc"], root), root)
         by_path.setdefault(path, []).append(_explain(found, path, known, kinds, root))
     deepest = {p: lines for p, lines in by_path.items() if not any(q.startswith(f"{p}.") for q in by_path)}
     # the alternatives of a union that all refuse one value share a line
@@ -118,6 +118,13 @@ def all_paths(root: Any) -> frozenset[str]:
 def where_is(path: str, root: Any) -> str:
     """A hint at the setting that was probably meant by a path from the top of a tree."""
     return _nearest_setting(path, settings_of(root), {}, root)
+
+
+def _named(keys: Sequence[str | int], root: Any) -> list[str]:
+    """The keys to a mistake, that of an argument given by its position as its name."""
+    named, first = list(settings_of(root)), keys[0] if keys else ""
+    given = [named[first]] if isinstance(first, int) and first < len(named) else [str(first)]
+    return [*given, *(str(key) for key in keys[1:])]
 
 
 def _explain(error: Any, path: str, known: Mapping[str, Any], kinds: Mapping[str, str], root: Any) -> str:

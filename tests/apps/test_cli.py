@@ -247,6 +247,39 @@ def test_what_goes_with_no_extension_is_named(cli, trained):
         assert (code, part in " ".join(err.split())) == (2, True), err
 
 
+def test_no_bar_is_drawn_where_stderr_is_no_screen_whatever_the_environment_asks_for(cli, tmp_path, monkeypatch):
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # as in the cells of a notebook
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TERM", "xterm-color")
+    code, out, err = cli(f"train digits {TINY} --run-dir {tmp_path / 'run'}")
+    frames = re.findall(r"\x1b\[\??\d*[A-Zhl]|\r", out + err)  # of the cursor; colours end in m
+    assert (code, frames) == (0, [])
+    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setenv("NO_COLOR", "1")
+    code, out, err = cli(f"evaluate {tmp_path / 'run'} --samples 2")
+    assert (code, "\x1b" in out + err) == (0, False)
+
+
+def test_the_next_step_after_data_keeps_the_settings_just_given(cli, tmp_path):
+    path = tmp_path / "a table.csv"
+    path.write_text("a,b,c\n" + "".join(f"{i},{i * i / 7},{i % 3}\n" for i in range(40)))
+    code, out, _ = cli(f"data '{path}' data.drop=[b] --label c")
+    assert code == 0
+    assert f"Next: vaekit train '{path}' 'data.drop=[b]' --label c" in out
+
+
+def test_a_name_may_hold_what_looks_like_markup(cli, tmp_path):
+    name = "'name=\"[bold] [red]x[\"'"
+    code, out, err = cli(f"train digits {TINY} {name} --run-dir '{tmp_path}/[/dim]'")
+    assert code == 0, err
+    assert "[bold] [red]x[: digits" in out
+    for line in (f"evaluate '{tmp_path}/[/dim]' --samples 2", f"report '{tmp_path}/[/dim]' --samples 2"):
+        code, out, err = cli(line)
+        assert (code, "[/dim]" in out) == (0, True), err
+    code, _, err = cli("train '[/red]'")
+    assert (code, "[/red]" in err) == (3, True)
+
+
 def test_resume_needs_a_run(cli, tmp_path):
     code, _, err = cli(f"train --resume {tmp_path}")
     assert code == 4

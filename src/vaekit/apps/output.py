@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +48,17 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
 
     total: how many there are; None where nobody knows, and the bar only moves.
     """
-    errors = Console(stderr=True)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    with Progress(console=Console(stderr=True), transient=True, disable=not shows_bars()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+def shows_bars() -> bool:
+    """Whether stderr is a screen that a bar can be drawn on again and again.
+
+    Not by the word of the environment: notebooks ask for colour (FORCE_COLOR) where every frame would be a line.
+    """
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def _finite(value: Any) -> Any:

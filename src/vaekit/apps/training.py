@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from vaekit.apps.output import next_steps, print_json
+from vaekit.apps.output import next_steps, print_json, shows_bars
 from vaekit.apps.streams import ReaderLeft
 from vaekit.apps.tables import units_in_words
 from vaekit.errors import ConfigError
@@ -142,7 +142,7 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
         TimeRemainingColumn(),
         console=errors,
         transient=True,
-        disable=console.quiet or not errors.is_terminal,
+        disable=console.quiet or not shows_bars(),
     )
     last: dict[str, Any] = {}
     ended = False

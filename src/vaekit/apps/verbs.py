@@ -21,7 +21,7 @@ from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
 from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.noise import Purpose, new_generator
-from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture, write_report
+from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture
 from vaekit.report.pictures import most_pictured, reconstructed_at
 from vaekit.runs import Opened, open_rows
 from vaekit.runs.opened import read_run
@@ -139,6 +139,8 @@ def report_command(
             source = read_run(folder)[0].data.source
             for part in (out, out.with_suffix("")):  # the page, and the folder of its pictures
                 check_apart(part, folder.path, source)
+    from vaekit.report import write_report  # brings matplotlib, which no other verb here needs
+
     page = write_report(folders, out, samples, full_paths=full_paths)
     if as_json:
         return print_json({"page": str(page), "runs": [str(folder) for folder in folders]})

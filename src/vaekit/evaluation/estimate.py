@@ -9,7 +9,7 @@ ROUNDING = 1e-7  # of a value: an error below that is one of single precision
 PLACES, LARGEST = 7, 1e9  # after the point, and before it: beyond them a number is written with a power of ten
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A mean over n rows with its standard error; `value` is None where there is none, and `warning` says why.
 
@@ -33,6 +33,8 @@ class Estimate:
             return value
         number = f"{value} ± {error} {self.unit}" if error else f"{value} {self.unit}"
         return number if self.scaled is None else f"{number} ({self.numbers(self.scaled)[0]} of scaled rows)"
+
+    __repr__ = __str__  # in a notebook, and among others in a mapping
 
     def numbers(self, other: float | None = None) -> tuple[str, str]:
         """Value, or another number of the same error, and the error as text, rounded to two digits of the error."""
