@@ -101,7 +101,8 @@ class Conditional(nn.Module):
         The network must have an `output_bias`, as vaekit's own have.
         """
         self.measure(x)
-        self.network.output_bias.copy_(self._best_raw(x))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        start = self.head.start(x if self.units is None else self.units(x))
+        self.network.output_bias.copy_(start)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     @torch.no_grad()
     def constant(self, x: Tensor) -> Distribution:
@@ -109,7 +110,4 @@ class Conditional(nn.Module):
         head, units = copy.deepcopy((self.head, self.units))
         alone = Conditional(nn.Identity(), head, self.event_shape, units=units).double()
         alone.measure(x)
-        return alone.of(alone._best_raw(x.double()).double())
-
-    def _best_raw(self, x: Tensor) -> Tensor:
-        return self.head.start(x if self.units is None else self.units(x))
+        return alone.of(head.fitted(x.double() if units is None else units(x.double())).double())

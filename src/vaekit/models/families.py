@@ -109,6 +109,10 @@ class Head(ABC):
     def start(self, x: Tensor) -> Tensor:
         """The raw numbers, (features,), of the best distribution without latents, from rows x (n, *event)."""
 
+    def fitted(self, x: Tensor) -> Tensor:
+        """As `start`, but nearer to the best where that takes long: what a VAE is compared with."""
+        return self.start(x)
+
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         """The distribution with batch shape raw.shape[:-1] and this event shape (default: one flat dimension)."""
         base = self.family(**self.arguments(raw, event_shape), validate_args=False)
