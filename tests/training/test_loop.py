@@ -1,6 +1,7 @@
 """Training: reproducible, stoppable, honest about what diverges."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.runs import Job, fit, load, make_run, open_run, override, preset, train
 from vaekit.training import RunFolder, pack, read_weights
 from vaekit.training.checkpoints import Checkpoint
+from vaekit.training.patience import LEAST_STEPS
 
 
 def tiny(*settings: str, run_dir=None):
@@ -64,12 +66,12 @@ def test_validation_is_the_elbo_whatever_beta_is():
 
 
 def test_patience_stops_early_and_the_best_weights_are_handed_on(tmp_path):
-    run = tiny("train.epochs=60", "train.patience=3", "train.lr=0.01", run_dir=tmp_path / "run")
+    run = tiny("train.epochs=600", "train.patience=3", "train.lr=0.01", "objective.beta=1", run_dir=tmp_path / "run")
     job = Job.start(run)
     events = list(job.events())
     elbo = [e.metrics["valid_elbo"] for e in events if e.kind == "epoch"]
     best = max(range(len(elbo)), key=elbo.__getitem__)
-    assert len(elbo) == best + 1 + 3 < 60
+    assert len(elbo) == max(best + 1, math.ceil(LEAST_STEPS / 3)) + 3 < 600
     assert "stopped early" in events[-1].message
     best_weights, about = kept(tmp_path / "run", "best")
     assert float(about["valid_elbo"]) == elbo[best]

@@ -81,10 +81,27 @@ def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(Updater, "_norm", exploding)
     job = Job.start(make("mlp", tmp_path, skip_above=1e6))
     (told,) = notices(job)
-    assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above (1 so far)" in told
+    assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above" in told
     assert all(torch.equal(seen[10][name], seen[11][name]) for name in seen[10])
     assert not all(torch.equal(seen[11][name], seen[12][name]) for name in seen[10])
     assert [line["skipped"] for line in job.folder.history()] == [1, 1]
+
+
+def test_many_skipped_steps_are_named_once_counted_and_found(tmp_path, monkeypatch):
+    norm = Updater._norm
+
+    def mostly_exploding(self):
+        found = norm(self)
+        return 1e9 if self.state.at.step % 10 else found
+
+    monkeypatch.setattr(Updater, "_norm", mostly_exploding)
+    job = Job.start(make("mlp", tmp_path, skip_above=1e6))
+    events = list(job.events())
+    assert len([event for event in events if event.kind == "notice"]) == 1
+    (skipped,) = (event.finding for event in events if event.finding and event.finding.id == "steps_skipped")
+    assert skipped.severity == "error"
+    assert skipped.value == job.folder.history()[-1]["skipped"] > job.state.at.step / 2
+    assert skipped in job.folder.findings()
 
 
 def test_gradients_that_never_stop_exploding_end_the_run(tmp_path):

@@ -29,6 +29,9 @@ class Double:
     def order(self, generator):
         return self.rows.order(generator)
 
+    def some(self, n):
+        return self.rows.some(n)
+
     def noise(self, n, generator):
         return self.rows.noise(n, generator)
 

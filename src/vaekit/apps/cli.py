@@ -20,7 +20,8 @@ Example, from nothing to a report:
 Settings are paths, as in `vaekit train digits train.epochs=20 model.latent=8`, or their last names alone where only one
 path ends so, as in `vaekit train digits --epochs 20 --latent 8`; `vaekit presets NAME` shows them all.
 
-Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diverged, 130 and 143 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diverged (with
+`vaekit train --strict` also: a finding is an error), 130 and 143 interrupted.
 Add --debug to any command for the traceback of an error.
 """
 
@@ -46,6 +47,7 @@ def train(
     resume: Path | None = None,
     extend: Path | None = None,
     source: Annotated[Path | None, Parameter(name="--from")] = None,
+    strict: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
 ) -> None:
     """Train a model on DATA and keep it in a run folder.
@@ -80,10 +82,12 @@ def train(
         Go on with the run in this folder to more epochs, with train.epochs=N; in the folder, or in a copy at --run-dir.
     source
         Start a new run from the settings and the weights of the run in this folder; its model has to stay as it is.
+    strict
+        Leave with exit code 5 if a finding says that the trained model is in error; its weights are kept all the same.
     """
     from vaekit.apps.training import train_command
 
-    train_command(arguments, preset, config, run_dir, resume, json, extend, source)
+    train_command(arguments, preset, config, run_dir, resume, json, extend, source, strict)
 
 
 @app.command(sort_key=7)

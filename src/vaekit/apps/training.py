@@ -18,9 +18,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from vaekit.apps.output import next_steps, print_json, shows_bars
 from vaekit.apps.streams import ReaderLeft
 from vaekit.apps.tables import units_in_words
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, Diverged
 from vaekit.evaluation import in_stored_units
 from vaekit.evaluation.estimate import hundredths
+from vaekit.findings import Finding, has_errors
+from vaekit.findings import as_json as as_json_findings
 from vaekit.models import Model
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import reconstruction_picture, sample_picture
@@ -38,6 +40,7 @@ def train_command(
     as_json: bool,
     extended: Path | None = None,
     source: Path | None = None,
+    strict: bool = False,
 ) -> None:
     world = World.join()
     if resume or extended:
@@ -54,7 +57,7 @@ def train_command(
     console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
     try:
         with stop_signals(job) as received:
-            last, ended = _follow(console, job)
+            last, found, ended = _follow(console, job)
     except ReaderLeft:
         sys.exit(128 + signal.SIGPIPE)  # saved, and not finished
     status = RunFolder(folder).status() if world.leads else ""
@@ -64,11 +67,17 @@ def train_command(
         )
     if as_json and world.leads:
         facts = {"run_dir": str(folder), "status": status, "provenance": job.run.provenance}
-        print_json({**facts, "log_scale": job.log_scale, **last})
+        print_json({**facts, "log_scale": job.log_scale, **last, "findings": as_json_findings(found)})
     elif ended:
+        _sum_up(console, found)
         next_steps(console, folder)
     if received and not ended:
         sys.exit(128 + received[0])
+    if strict and has_errors(found):
+        raise Diverged(
+            f"--strict: {', '.join(one.id for one in found if one.severity == 'error')} (see above); the weights are "
+            f"kept in {folder}"
+        )
 
 
 def _go_on(
@@ -131,8 +140,8 @@ def _introduce(console: Console, job: Job) -> None:
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 
 
-def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
-    """Read the events of a job; the metrics of the last epoch, and whether training came to its end."""
+def _follow(console: Console, job: Job) -> tuple[dict[str, Any], list[Finding], bool]:
+    """Read the events of a job; the metrics of the last epoch, the findings, and whether training came to its end."""
     every = job.run.train.log_every or max(1, job.run.train.epochs // 10)
     errors = Console(stderr=True, quiet=console.quiet)
     bar = Progress(
@@ -145,6 +154,7 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
         disable=console.quiet or not shows_bars(),
     )
     last: dict[str, Any] = {}
+    found: list[Finding] = []
     ended = False
     with bar, closing(job.events()) as events:
         task = bar.add_task("training", total=None)
@@ -168,6 +178,9 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
                     _pictures(console, job, event.epoch)
             elif event.kind == "notice":
                 errors.print(f"[yellow]note:[/] {escape(event.message)}", soft_wrap=True)
+            elif event.finding is not None:
+                found += [event.finding]
+                errors.print(f"{_mark(event.finding)} {escape(event.message)}", soft_wrap=True)
             elif event.kind == "end":
                 ended = True
                 last |= event.metrics
@@ -175,7 +188,21 @@ def _follow(console: Console, job: Job) -> tuple[dict[str, Any], bool]:
                     console.print(event.message)
                 best = next(value for name, value in event.metrics.items() if name.startswith("best_valid"))
                 console.print(f"best epoch {event.metrics['best_epoch']:.0f}: {hundredths(-best)}")
-    return last, ended
+    return last, found, ended
+
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
+
+
+def _mark(finding: Finding) -> str:
+    return f"[{_COLOURS[finding.severity]}]{finding.severity}:[/]"
+
+
+def _sum_up(console: Console, found: Sequence[Finding]) -> None:
+    """The findings again, by name, where the run is summed up."""
+    if found:
+        names = ", ".join(f"{_mark(one)} {one.id}" for one in found)
+        console.print(f"Findings (each is explained above, and in findings.json): {names}", soft_wrap=True)
 
 
 def _line(console: Console, event: Event) -> None:

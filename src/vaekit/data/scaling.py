@@ -31,7 +31,7 @@ class Scaling:
             place = source.place(first(~np.isfinite(x))).split(", ", 1)[1]
             raise DataError(
                 f"{source.name}: {place} has values so far from those of the training rows that they overflow when "
-                "standardised: mend the outlier, or use data.scale=none."
+                "standardised: mend the outlier, or leave the row out."
             )
         return x
 
@@ -109,18 +109,25 @@ def fit_scaling(how: str, stored: Support, train: np.ndarray | Moments, source: 
     if how != "standard":
         return Scaling(None, None, stored)
     fit = train if isinstance(train, Moments) else Moments.of(train, source.columns is not None)
-    # The mean of equal numbers may be rounded away from them, so equality is asked of the extremes.
-    constant = (fit.low == fit.high) | (fit.std == 0)
+    # The mean of equal numbers may be rounded away from them, so equality is asked of the extremes; what differs by
+    # rounding alone would be scaled up to noise, beside which any other value is enormous.
+    size, rounding = np.maximum(np.abs(fit.low), np.abs(fit.high)), _rounding(source.values.dtype)
+    constant = (fit.high - fit.low <= rounding * size) | (fit.std == 0)
     if constant.any():
         raise _constant(source, constant, fit.rows)
     return Scaling(tuple(fit.mean.tolist()), tuple(fit.std.tolist()), Real())
 
 
+def _rounding(kind: np.dtype) -> float:
+    """By how much of their size numbers may differ that were meant to be equal: some units in the last place of single
+    precision; of double, what is far below single precision, in which networks compute; integers none."""
+    return 0.0 if kind.kind != "f" else 1e-6 if kind.itemsize <= 4 else 1e-9
+
+
 def _constant(source: Source, constant: np.ndarray, rows: int) -> DataError:
     if rows == 1:
         return DataError(
-            f"{source.name} has one training row, and standardising needs at least two that differ: "
-            "add rows, or use data.scale=none."
+            f"{source.name} has one training row, and standardising needs at least two that differ: add rows."
         )
     if source.columns is None:
         return DataError(
@@ -130,11 +137,11 @@ def _constant(source: Source, constant: np.ndarray, rows: int) -> DataError:
     columns = [source.columns[place] for place in np.flatnonzero(constant)]
     if len(columns) == len(source.columns):
         return DataError(
-            f"{source.name}: every column is constant in the {rows} training rows, so nothing can be standardised: "
-            "use data.scale=none."
+            f"{source.name}: every column is constant in the {rows} training rows, so nothing can be standardised, "
+            "nor is there anything to learn: give rows that differ."
         )
     which = f"the column {columns[0]!r} is" if len(columns) == 1 else f"{len(columns)} columns are"
     return DataError(
         f"{source.name}: {which} constant in the {rows} training rows and cannot be standardised: leave out what "
-        f"is constant with {drop_setting(columns)}, or use data.scale=none."
+        f"is constant with {drop_setting(columns)}."
     )

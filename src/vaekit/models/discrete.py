@@ -29,6 +29,11 @@ class Anneal:
     over: Annotated[float, Field(gt=0, le=1)] = 0.5
     kind: Literal["anneal"] = "anneal"
 
+    @property
+    def rising(self) -> float:
+        """The share of all steps in which it changes."""
+        return self.over
+
     def at(self, step: int | Tensor, steps: int | Tensor) -> float | Tensor:
         done = step / (self.over * steps)
         done = done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)

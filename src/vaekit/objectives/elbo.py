@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vaekit.errors import ConfigError
-from vaekit.models.drawing import Latent
+from vaekit.models.drawing import Latent, steadied
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
 from vaekit.objectives.schedules import Cyclical, Warmup, Weight
@@ -86,6 +86,8 @@ class Elbo:
         closed = [self._closed_kl(latent) for latent in draw.latents]
         kls = [_per_row(draw, latent, kl) for latent, kl in zip(draw.latents, closed, strict=True)]
         rate = torch.stack([kl.detach() for kl in kls]).sum(0)
+        # in a ladder, the numbers of q depend on the z above, whose paths hold that gradient already
+        lands_alone = isinstance(self.gradient, _NO_SCORE) and len(draw.latents) == 1 and torch.is_grad_enabled()
         weights = self._weights(draw.latents, kls, beta, ctx)
         if self.capacity is not None:
             # |KL - C| is sign (KL - C)
@@ -100,7 +102,7 @@ class Elbo:
                 weight = weight * above
             if known is None:
                 reward = reward + weight * latent.log_p
-                cost = cost + weight * latent.log_q
+                cost = cost + weight * (steadied(latent) if lands_alone else latent.log_q)
             elif known.dim() > 1:  # it depends on the samples of the groups above, as a reward does
                 reward = reward - weight * known
             else:

@@ -17,6 +17,11 @@ class Constant:
 
     kind: Literal["constant"] = "constant"
 
+    @property
+    def rising(self) -> float:
+        """The share of all steps after which it no longer rises; a learning rate may fall from there."""
+        return 0.0
+
     def at(self, step: int, steps: int) -> float:
         return 1.0
 
@@ -35,6 +40,10 @@ class Warmup:
     end: Annotated[float, Field(ge=0)] = 1.0
     over: Fraction = 0.1
     kind: Literal["warmup"] = "warmup"
+
+    @property
+    def rising(self) -> float:
+        return self.over
 
     def at(self, step: int | Tensor, steps: int | Tensor) -> float | Tensor:
         """The number at a step; a tensor () where these are."""
@@ -79,6 +88,10 @@ class Cosine:
     end: Annotated[float, Field(ge=0, le=1)] = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     kind: Literal["cosine"] = "cosine"
+
+    @property
+    def rising(self) -> float:
+        return self.warmup
 
     def at(self, step: int, steps: int) -> float:
         rise = self.warmup * steps

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 from vaekit.data import Dataset, Rows, Schema
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, in_stored_units, kl_per_dimension
+from vaekit.findings import Finding
 from vaekit.models.blocks import in_blocks
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
@@ -59,6 +60,7 @@ class RunFacts:
     status: str
     environment: Mapping[str, Any]
     history: tuple[Mapping[str, float | None], ...]  # with log-densities of rows as they are stored
+    findings: tuple[Finding, ...]
     config: str
     log_scale: float  # by which log-densities of x are above those of rows as they are stored
     measure: str  # what p(x|z) is: a mass, a density, or a score that is no likelihood
@@ -115,6 +117,7 @@ def gather(opened: Opened, samples: int = 64, rows: int = ROWS, full_paths: bool
         status=opened.folder.status(),
         environment=environment,
         history=tuple(_in_stored_units(line, opened.log_scale) for line in history),
+        findings=opened.folder.findings(),
         config=to_yaml(opened.run),
         log_scale=opened.log_scale,
         measure=kind,

@@ -137,6 +137,7 @@ def _notices(facts: list[RunFacts]) -> Iterable[str]:
         tag = f"{f.label}: " if tagged else ""
         if f.status != "finished":
             yield f"{tag}The run did not finish ({f.status}); all numbers are of the weights that it left."
+        yield from (f"{tag}{one.severity.capitalize()}: {one.text}" for one in f.findings)
         yield from (tag + sentence for sentence in f.missing)
     if tagged and (why := why_not_comparable(facts)):
         yield why

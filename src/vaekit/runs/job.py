@@ -22,6 +22,7 @@ from vaekit.runs.build import (
     start_from_data,
 )
 from vaekit.runs.config import to_yaml
+from vaekit.runs.foreseen import foreseen
 from vaekit.runs.inheriting import inherit
 from vaekit.runs.keeper import Keeper
 from vaekit.runs.opened import read_run, rebuilt, same_data
@@ -145,7 +146,9 @@ class Job:
                 self.folder.checkpoints.tidy(wanted(self.state))
             try:
                 yield from keeper.follow(
-                    train_model(self.state, self.data.train, self.data.valid, run.train, run.seed), self.notice
+                    train_model(self.state, self.data.train, self.data.valid, run.train, run.seed),
+                    self.notice,
+                    foreseen(run, self.data),
                 )
             finally:
                 keeper.hand_on(self.model)

@@ -2,12 +2,13 @@
 
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from torch import nn
 
 from vaekit.errors import VaekitError
+from vaekit.findings import Finding
 from vaekit.runs.tree import Run
 from vaekit.training import Event, RunFolder, State, pack
 from vaekit.world import is_out_of_memory
@@ -25,10 +26,16 @@ class Keeper:
         self.world = state.step.world
         self.saved, self.failed = time.monotonic(), 0
         self.begun = False  # the folder agrees with the state, so that it may be saved there
+        self.findings: list[Finding] = []
         self.apart = False  # an error may have left the other processes elsewhere
 
-    def follow(self, events: Iterator[Event], notice: str = "") -> Generator[Event, None, None]:
-        """The events, with notices of what went wrong in keeping them; ends with a last checkpoint."""
+    def follow(
+        self, events: Iterator[Event], notice: str = "", findings: Sequence[Finding] = ()
+    ) -> Generator[Event, None, None]:
+        """The events, with notices of what went wrong in keeping them; ends with a last checkpoint.
+
+        findings: of settings and data, made known after the start.
+        """
         status, finished = "", False
         try:
             notice = self._begin() or notice
@@ -37,7 +44,13 @@ class Keeper:
                     if text:
                         yield _notice(event, text)
                 notice, finished = "", event.kind == "end"
+                yield from self._found(event)
                 yield event
+                if event.kind == "start":
+                    for finding in findings:
+                        found = replace(event, kind="finding", message=finding.text, finding=finding)
+                        yield from self._found(found)
+                        yield found
                 if told := self._save_if_due(event):
                     yield _notice(event, told)
         except BaseException as error:
@@ -47,6 +60,17 @@ class Keeper:
             raise
         finally:
             self._end(status or ("finished" if finished else f"interrupted at step {self.state.at.step}"))
+
+    def _found(self, event: Event) -> Iterator[Event]:
+        """Keep the finding of an event, if it has one; a notice where that failed."""
+        if event.finding is None:
+            return
+        self.findings += [event.finding]
+        if self.folder is not None:
+            try:
+                self.folder.keep_findings(self.findings)
+            except OSError as error:
+                yield _notice(event, f"cannot write {self.folder.path / 'findings.json'} ({error.strerror or error})")
 
     def _begin(self) -> str:
         """Make the folder agree with the state; a run begins with a checkpoint, so that it can always be resumed."""
@@ -59,6 +83,7 @@ class Keeper:
                     "then use --resume"
                 ) from None
             self.state.unlogged = [line for line in self.state.unlogged if line["epoch"] not in written]
+            self.state.history = [*(self.folder.history() if written else ()), *self.state.unlogged]
             self._write_status("running")
         self.begun = True
         first = self.folder is not None and not self.folder.checkpoints.any()
@@ -148,4 +173,4 @@ class Keeper:
 
 
 def _notice(event: Event, text: str) -> Event:
-    return replace(event, kind="notice", message=text, metrics={})
+    return replace(event, kind="notice", message=text, metrics={}, finding=None)

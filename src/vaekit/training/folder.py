@@ -9,7 +9,7 @@ import platform
 import stat
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from vaekit import __version__
 from vaekit.errors import ConfigError, ModelFileError, VaekitError
 from vaekit.files import NotRegular, inside, parse_json, read_regular, sweep, write_whole
+from vaekit.findings import Finding, as_json
 from vaekit.training.checkpoints import Checkpoints
 from vaekit.training.run_files import (
     FORMAT_VERSION,
@@ -26,6 +27,7 @@ from vaekit.training.run_files import (
     MOST_EPOCHS,
     Environment,
     Epoch,
+    Findings,
     check_format,
     finite,
     first_mistake,
@@ -41,7 +43,8 @@ class Taken(ConfigError):
 
 
 class RunFolder:
-    """A folder with run.yaml, environment.json, data.json, metrics.jsonl, checkpoints/, samples/ and STATUS.
+    """A folder with run.yaml, environment.json, data.json, metrics.jsonl, findings.json, checkpoints/,
+    samples/ and STATUS.
 
     It may come from anyone: nothing but regular files of a bounded size is opened, and no symbolic link in it is
     followed, neither to read nor to write.
@@ -148,6 +151,18 @@ class RunFolder:
             except OSError:
                 file.truncate(before)
                 raise
+
+    def keep_findings(self, findings: Iterable[Finding]) -> None:
+        """Replace findings.json."""
+        self.write_json("findings.json", {"findings": as_json(findings)})
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What findings.json holds; nothing where there is none, as of a run of an earlier version."""
+        try:
+            content = self.read_bytes("findings.json")
+        except FileNotFoundError:
+            return ()
+        return tuple(parsed(Findings, content, self.path / "findings.json").findings)
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, oldest first; one that was cut off while it was written is left out.

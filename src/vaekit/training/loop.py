@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -11,8 +11,12 @@ from torch import nn
 
 from vaekit.errors import Diverged
 from vaekit.evaluation import bound_rows
+from vaekit.findings import Finding
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
+from vaekit.training.baseline import validation_baseline
+from vaekit.training.findings import Circumstances, findings
+from vaekit.training.patience import Patience
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.update import ADVICE, NotFinite, Rows, Updater, largest_weight
@@ -24,7 +28,7 @@ SETTLING_STEPS, TIMED_STEPS = 5, 20  # before a time budget is turned into steps
 WAITED_MOST, TIMED_MOST = 0.2, 0.4  # of the budget, by when timing begins and ends in any case
 
 
-Kind = Literal["start", "step", "epoch", "notice", "end"]
+Kind = Literal["start", "step", "epoch", "notice", "finding", "end"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Event:
     """What happened in training.
 
     The metrics of an `epoch` are means over rows, in nats; those of the `end` tell the best epoch; a `step` has none.
-    A `notice` carries a message about something out of the ordinary that training went on from.
+    A `notice` carries a message about something out of the ordinary that training went on from; a `finding`, one thing
+    that is wrong with the run, each once: as soon as it is certain, or just before the end.
     """
 
     kind: Kind
@@ -42,6 +47,7 @@ class Event:
     epochs: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     message: str = ""
+    finding: Finding | None = None
 
 
 def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: int) -> Iterator[Event]:
@@ -58,17 +64,30 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     """
     batches = math.ceil(len(train) / settings.batch_size)
     pace = _Pace(settings, batches, state.at.step)
+    patience = Patience(settings, state.step.planned, state.step.model, batches)
+    known: set[str] = set()
     update = Updater(state, train, settings, seed, pace.steps(state))
 
     def event(kind: Kind, message: str = "", metrics: Mapping[str, float] | None = None) -> Event:
         steps = pace.steps(state)
         return Event(kind, state.at.step, steps, state.at.epoch, math.ceil(steps / batches), metrics or {}, message)
 
+    def new_findings(over: bool, early: bool = False) -> Iterator[Event]:
+        about = Circumstances(settings, update.values, patience.rising(pace.steps(state)), over, early)
+        for found in findings(state.history, about):
+            if found.id not in known:
+                known.add(found.id)
+                yield replace(event("finding", found.text), finding=found)
+
+    if state.at.baseline is None:
+        state.advance(baseline=validation_baseline(state.whole_model(), train, valid, seed))
     yield event("start")
     if not state.good.tensors:
         state.mark_good()
         _check_start(state)
-    while not _waited_enough(state, settings) and (state.at.step < pace.steps(state) or state.at.rows):
+    while not _waited_enough(state, patience, pace.steps(state)) and (
+        state.at.step < pace.steps(state) or state.at.rows
+    ):
         order = train.order(new_generator(seed, Purpose.ORDER, state.at.epoch))
         first = state.at.epoch * batches
         began = time.perf_counter()
@@ -92,8 +111,10 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
             yield event("notice", state.roll_back(str(bad), settings.rollbacks))
             continue
         yield event("epoch", "", metrics)
+        yield from new_findings(over=False)
     judge = "ELBO" if state.step.validated_samples == 1 else "bound"
     early = state.at.step < pace.steps(state)
+    yield from new_findings(over=True, early=early)
     message = f"stopped early: the validation {judge} has not risen for {settings.patience} epochs" if early else ""
     best = {} if state.at.best_elbo is None else {f"best_valid_{judge.lower()}": state.at.best_elbo}
     yield event("end", message, {"best_epoch": state.at.best_epoch, **best})
@@ -121,10 +142,9 @@ def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None
     return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate, **several}
 
 
-def _waited_enough(state: State, settings: Train) -> bool:
+def _waited_enough(state: State, patience: Patience, steps: int) -> bool:
     """Whether an epoch has just ended, and so many have gone by without a better one; decided by the first process."""
-    waited = state.at.epoch - state.at.best_epoch
-    enough = settings.patience is not None and state.at.rows == 0 and waited >= settings.patience
+    enough = state.at.rows == 0 and patience.is_over(state.at.epoch, state.at.best_epoch, steps)
     return bool(state.step.world.agree(enough))
 
 
@@ -184,10 +204,13 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
     metrics |= {"lr": lr, "seconds": state.at.seconds, "rows_per_second": speed}
     if settings.skip_above is not None:
         metrics["skipped"] = float(state.at.skipped)
+    if state.at.baseline is not None:
+        metrics["valid_baseline"] = state.at.baseline
     state.settled = False
     state.advance(epoch=state.at.epoch + 1, sums={}, rows=0, seconds=0.0)
     state.keep_best(metrics.get("valid_bound", metrics["valid_elbo"]))
-    state.unlogged += [{"epoch": state.at.epoch, "step": state.at.step, **metrics}]
+    line = {"epoch": state.at.epoch, "step": state.at.step, **metrics}
+    state.history, state.unlogged = [*state.history, line], [*state.unlogged, line]
     state.mark_good()
     state.settled = True
     return metrics

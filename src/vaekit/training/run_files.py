@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vaekit.errors import ModelFileError
 from vaekit.files import parse_json
+from vaekit.findings import Finding
 
 FORMAT_VERSION = 1
 MOST_BYTES = {
@@ -17,6 +18,7 @@ MOST_BYTES = {
     "environment.json": 1 << 20,
     "data.json": 1 << 26,  # a line for each column of a table, and for each class
     "metrics.jsonl": 1 << 27,
+    "findings.json": 1 << 20,
     "STATUS": 1 << 16,
     "MANIFEST.json": 1 << 20,
     "progress.json": 1 << 26,
@@ -84,6 +86,13 @@ class Epoch(_File):
 
     epoch: Above0
     step: Whole = 0
+
+
+class Findings(_File):
+    """findings.json: what was found to be wrong with a run."""
+
+    format_version: Literal[1]
+    findings: Annotated[list[Finding], Field(max_length=1000)]
 
 
 class Circumstances(_File):

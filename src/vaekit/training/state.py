@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -32,7 +32,8 @@ class Progress:
     micro_batch: rows through the model at once, at each process. lr_factor: on the learning rate, halved by every
     rollback. precision, compiled, kernels: how a step is computed, once that is decided. skipped, in_a_row: steps
     skipped for their gradients, and how many of them just now. sums: of the loss and its parts over the rows of this
-    epoch. seconds: spent in this epoch; total_seconds: in all.
+    epoch. seconds: spent in this epoch; total_seconds: in all. baseline: mean ln p of the validation rows by the best
+    model without z.
     """
 
     step: Whole = 0
@@ -52,6 +53,7 @@ class Progress:
     rows: Whole = 0
     seconds: Annotated[Finite, Field(ge=0)] = 0.0
     total_seconds: Annotated[Finite, Field(ge=0)] = 0.0
+    baseline: Finite | None = None
 
     def is_possible(self, rows: int, batch_size: int) -> bool:
         """Whether training on so many rows in batches can stand here; the steps of an epoch are done in order."""
@@ -90,7 +92,7 @@ class State:
         self.step = step
         self.average = None
         if settings.ema is not None:
-            self.average = AveragedModel(step.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+            self.average = AveragedModel(step.model, multi_avg_fn=_moving_average(settings.ema), use_buffers=True)
         self.twin = None
         if step.world.size > 1 and settings.parallel == "fsdp":
             self.twin = copy.deepcopy(step.model)
@@ -107,7 +109,8 @@ class State:
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
-        self.unlogged: list[dict[str, float | None]] = []  # metrics of epochs that no file holds yet
+        self.history: list[dict[str, float | None]] = []  # metrics of all epochs
+        self.unlogged: list[dict[str, float | None]] = []  # those that no file holds yet
         self.settled = True
         self.over = False  # the weights are those handed on, and no longer those in training
         self.asked_to_stop = False  # at this process
@@ -238,7 +241,19 @@ class State:
         return f"{why} Back at step {self.at.step} with half the learning rate ({self.at.rollbacks} of {allowed})."
 
 
+def _moving_average(decay: float) -> Callable[..., None]:
+    """An exponential moving average that soon forgets its start: of n updates, the decay is at most (1 + n) / (10 + n),
+    so that the average of a short training is one of trained weights."""
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        n = float(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, updates)
+
+    return average
+
+
 def _kept(now: Progress) -> dict[str, object]:
     """What going back does not undo: decisions, and the clock."""
     decided = ("steps", "micro_batch", "precision", "compiled", "kernels", "lr_factor", "rollbacks", "skipped")
-    return {name: getattr(now, name) for name in (*decided, "seconds", "total_seconds")}
+    return {name: getattr(now, name) for name in (*decided, "seconds", "total_seconds", "baseline")}

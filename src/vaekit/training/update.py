@@ -34,6 +34,8 @@ class Rows(Protocol):
 
     def order(self, generator: torch.Generator) -> Tensor: ...
 
+    def some(self, n: int) -> Tensor: ...
+
     def noise(self, n: int, generator: torch.Generator | None) -> Tensor | None: ...
 
     def batch(
@@ -64,6 +66,7 @@ class Updater:
         self.step, self.world = state.step, state.step.world
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
+        self.values = first.numel()
         told = rows.context_of(slice(0, 1))
         model, more = state.whole_model(), self.step.needs_noise
         self.noise = cache(lambda samples: NoiseSource(model, first, told, samples, seed, more))
@@ -120,7 +123,8 @@ class Updater:
         if self.state.at.in_a_row >= MOST_SKIPPED:
             self.state.give_up()
             raise Diverged(f"{why}, the {MOST_SKIPPED}th step in a row. {ADVICE}, or raise train.skip_above")
-        return f"{why} ({self.state.at.skipped} so far)"
+        # the first alone: how many they are stands in each epoch's metrics, and among the findings
+        return f"{why}; further ones are counted, not named" if at.skipped == 0 else ""
 
     def _gradients(self, index: Tensor) -> tuple[str, dict[str, float]]:
         """Leaves the mean gradient over the batch; the sums of the loss and its parts over all its rows."""

@@ -1,0 +1,50 @@
+"""Findings: what is wrong with a run, by which measurement, and what to do about it."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+Severity = Literal["error", "warning", "info"]
+
+
+Sentences = Annotated[str, Field(max_length=2000)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
+class Finding:
+    """One thing that is wrong with a run, or may be.
+
+    Args:
+        id: which thing, the same for every run that has it.
+        severity: error where the trained model is not to be used as it is, warning where it is likely to be worse than
+            it could be, info where one should know.
+        value: what was measured; None where it is not a number, or not finite.
+        threshold: what it was compared with.
+        why: what was found and why it matters, in at most two sentences.
+        fix: what to do: a setting as path=value, or a command.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z_]{1,50}$")]
+    severity: Severity
+    value: float | None
+    threshold: float | None
+    why: Sentences
+    fix: Sentences
+
+    @property
+    def text(self) -> str:
+        """The finding in one line."""
+        return f"{self.why} Fix: {self.fix}."
+
+
+def has_errors(findings: Iterable[Finding]) -> bool:
+    """Whether one of them is an error."""
+    return any(finding.severity == "error" for finding in findings)
+
+
+def as_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """The findings as plain values."""
+    return [asdict(finding) for finding in findings]  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,120 @@
+"""What a history shows to be wrong: each finding from a history made for it, and none from a sound one."""
+
+import pytest
+
+from vaekit.errors import ModelFileError
+from vaekit.findings import Finding, as_json, has_errors
+from vaekit.training import RunFolder, Train
+from vaekit.training.findings import Circumstances, findings, learning_rate
+
+
+def history(losses: list[float], baseline: float | None = 100.0, steps: int = 1000, **more: float) -> list[dict]:
+    """An epoch for each validation loss, of which a tenth is rate."""
+    return [
+        {
+            "epoch": i + 1,
+            "step": (i + 1) * steps,
+            "train_elbo": -loss,
+            "valid_elbo": -loss,
+            "valid_rate": loss / 10,
+            **({} if baseline is None else {"valid_baseline": -baseline}),
+            **more,
+        }
+        for i, loss in enumerate(losses)
+    ]
+
+
+SOUND = [95.0, 85.0, 81.0, 80.0, 79.5, 79.3, 79.2, 79.15, 79.1, 79.1, 79.1]
+
+
+def found(
+    lines: list[dict], over: bool = True, rising: float = 0, early: bool = False, **settings
+) -> dict[str, Finding]:
+    about = Circumstances(Train(**settings), values=10, rising=rising, over=over, stopped_early=early)
+    return {one.id: one for one in findings(lines, about)}
+
+
+def test_a_sound_run_has_none() -> None:
+    assert found(history(SOUND)) == {}
+    assert found(history(SOUND, baseline=None)) == {}
+    assert found([]) == {}
+
+
+def test_worse_than_the_baseline_is_an_error_once_training_is_over() -> None:
+    losses = [104.0, 102.0, 101.0]
+    assert found(history(losses), over=False) == {}
+    one = found(history(losses))["worse_than_baseline"]
+    assert (one.severity, one.value, one.threshold) == ("error", 1.0, 0.0)
+    assert "1 nats above" in one.why
+    assert found(history([99.0, 104.0]), weights="best").keys() == set()
+    assert "worse_than_baseline" in found(history([99.0, 104.0]), weights="last")
+
+
+@pytest.mark.parametrize(
+    ("lr", "steps", "fix"),
+    [(0.1, 1000, "train.lr=0.001"), (0.005, 1000, "train.lr=0.0005"), (0.001, 5, "train.epochs=200")],
+)
+def test_what_is_worse_than_the_baseline_trains_more_slowly_or_for_longer(lr: float, steps: int, fix: str) -> None:
+    assert found(history([104.0], steps=steps), lr=lr)["worse_than_baseline"].fix == fix
+
+
+def test_an_explosion_is_found_as_soon_as_it_is_there_even_if_it_passes() -> None:
+    losses = [90.0, 17_000.0, 80.0, 79.0, 79.0]
+    one = found(history(losses[:2]), over=False)["exploded"]
+    assert (one.severity, one.value) == ("error", 16_900.0)
+    assert one == found(history(losses))["exploded"]
+
+
+def test_an_explosion_in_training_alone_is_found() -> None:
+    lines = history(SOUND)
+    lines[3]["train_elbo"] = -5000.0
+    assert "epoch 4" in found(lines)["exploded"].why
+
+
+def test_while_the_weight_of_the_kl_rises_the_loss_may_be_higher() -> None:
+    losses = [260.0, 120.0, 90.0, 80.0, 79.0, 79.0]
+    assert "exploded" in found(history(losses))
+    assert "exploded" not in found(history(losses), rising=1500)
+    assert "exploded" in found(history([700.0, *losses]), rising=1500)
+
+
+def test_a_rate_of_nearly_nothing_is_a_collapse_unless_the_posterior_has_none() -> None:
+    lines = [{**line, "valid_rate": 0.02} for line in history([99.9, 99.8, 99.8, 99.8])]
+    assert found(lines)["posterior_collapse"].severity == "warning"
+    assert "posterior_collapse" not in found([{**line, "valid_rate": 0.0} for line in lines])
+
+
+def test_a_loss_that_still_falls_asks_for_more_epochs() -> None:
+    losses = [100.0 - i for i in range(20)]
+    one = found(history(losses))["still_improving"]
+    assert (one.severity, one.fix) == ("warning", "train.epochs=40")
+    assert one.value == 2.0
+    assert found(history(losses), early=True) == {}
+
+
+def test_steps_that_are_mostly_skipped_are_an_error() -> None:
+    assert found(history(SOUND, skipped=6000), skip_above=5)["steps_skipped"].severity == "error"
+    assert found(history(SOUND, skipped=5000), skip_above=5) == {}
+
+
+def test_an_absurd_learning_rate_is_named_beforehand() -> None:
+    assert learning_rate(Train(lr=0.01)) is None
+    one = learning_rate(Train(lr=10))
+    assert one is not None
+    assert one.fix == "train.lr=0.001"
+
+
+def test_findings_survive_their_file_and_nothing_else_is_taken_for_one(tmp_path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.findings() == ()
+    several = tuple(found(history([104.0, 1e9])).values())
+    assert len(several) == 2
+    folder.keep_findings(several)
+    assert folder.findings() == several
+    assert has_errors(several)
+    assert not has_errors(())
+    whole = as_json(several)[0]
+    for wrong in ({}, None, [1], [{**whole, "severity": "fatal"}], [{**whole, "more": 1}], [{**whole, "value": "1"}]):
+        folder.write_json("findings.json", {"findings": wrong})
+        with pytest.raises(ModelFileError, match=r"findings\.json is damaged"):
+            folder.findings()
