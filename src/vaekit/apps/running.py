@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str], received: Sequence[int] = ()) -> int:
 
 def _run(arguments: Sequence[str], received: Sequence[int]) -> int:
     debug = "--debug" in arguments
-    before, warnings.showwarning = warnings.showwarning, _warn
+    before, warnings.showwarning = warnings.showwarning, _warner()
     try:
         _check_folder()
         app(
@@ -106,10 +106,16 @@ def _note_for_launcher(text: str) -> None:
             Path(path).write_text(json.dumps({"message": note}))
 
 
-def _warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-    """Our own warnings in one line; those of libraries are for developers."""
-    if category is UserWarning and os.environ.get("RANK", "0") == "0":
-        _say("note", "yellow", str(message))
+def _warner() -> Callable[..., None]:
+    """What shows our own warnings, each once, in one line; those of libraries are for developers."""
+    said: set[str] = set()
+
+    def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        if category is UserWarning and os.environ.get("RANK", "0") == "0" and str(message) not in said:
+            said.add(str(message))
+            _say("note", "yellow", str(message))
+
+    return warn
 
 
 def _say(who: str, style: str, text: str) -> None:

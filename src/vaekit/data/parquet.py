@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vaekit.data.bounds import size_of
+from vaekit.data.bounds import refuse_bomb, size_of
 from vaekit.data.raw import (
     LABEL_NAMES,
     are_classes,
@@ -50,6 +50,7 @@ def parquet_store(path: Path, spec: DataSpec, sizes: Sizes | None = None) -> Sto
     starts = np.cumsum([0, *(facts[place][1][group] for place, group in groups)])
     if starts[-1] == 0:
         raise DataError(f"{path} holds columns but no rows; at least three rows are needed.")
+    refuse_bomb(path, sum(map(size_of, paths)), int(starts[-1]) * len(columns) * 8)
     label, dropped = spec.label, set(spec.drop)
     if label is None and (name := find_name((name for name in columns if name not in dropped), LABEL_NAMES)):
         label = name if are_classes(_labels(paths, name)) else None

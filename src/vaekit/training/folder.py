@@ -204,11 +204,12 @@ class RunFolder:
 
         Raises:
             VaekitError: another process trains into the folder.
+            ModelFileError: LOCK cannot be locked.
         """
         try:
             ours = (self._held is not None and self._held.alive) or self._claim()
         except OSError as error:
-            raise VaekitError(
+            raise ModelFileError(
                 f"cannot lock {self.path}: LOCK: {error.strerror}; mend its permissions, or remove LOCK"
             ) from None
         if not ours:
