@@ -208,6 +208,8 @@ class RunFolder:
         """
         try:
             ours = (self._held is not None and self._held.alive) or self._claim()
+        except NotRegular as error:
+            raise ModelFileError(self._refusal("LOCK", str(error.strerror))) from None
         except OSError as error:
             raise ModelFileError(
                 f"cannot lock {self.path}: LOCK: {error.strerror}; mend its permissions, or remove LOCK"
@@ -215,6 +217,7 @@ class RunFolder:
         if not ours:
             raise VaekitError(f"another process is training into {self.path}: wait for it, or give another --run-dir")
         try:
+            self.status()  # refuses what cannot be replaced
             sweep(self.path)
             yield
         finally:
