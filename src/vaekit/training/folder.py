@@ -268,7 +268,10 @@ class RunFolder:
     def _open(self, name: str, flags: int) -> int:
         """A regular file, opened to be written in place; made where there is none."""
         flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(inside(self.path, name), flags, 0o666)
+        path = inside(self.path, name)
+        if path.exists() and not path.is_file():
+            raise NotRegular(errno.EINVAL, "it is not a file")
+        descriptor = os.open(path, flags, 0o666)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise NotRegular(errno.EINVAL, "it is not a file")

@@ -194,7 +194,10 @@ class State:
                 if kept.keys() & tensors.keys():  # of one that has never been updated there is nothing
                     expected |= kept
         if found := check_alike(tensors, expected):
-            raise ModelFileError(f"the checkpoint is of another model: {found}")
+            raise ModelFileError(
+                f"the checkpoint is of another model: {found}; what an earlier version of vaekit trained otherwise "
+                "can be used, or begun anew from with `vaekit train --from`"
+            )
 
     def most_bytes(self) -> int:
         """How many bytes this state can have in a file, with the state to go back to."""
