@@ -1,11 +1,13 @@
 """Files that would take more memory or time than they are worth are refused before they are read."""
 
+import io
 import os
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +180,20 @@ def test_a_file_of_another_user_is_named(name):
     assert (done.returncode, done.stdout) == (3, "")
     assert f"{name} cannot be read: Permission denied" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_idx_header_of_no_rows_and_endless_ones(tmp_path):
+    content = bytes([0, 0, 8, 4]) + struct.pack(">4I", 0, 2**32 - 1, 2**32 - 1, 2**32 - 1)
+    refused(write(tmp_path, "a-ubyte", content), "which no array has")
+
+
+def test_a_dictionary_whose_places_are_wrong(tmp_path):
+    """A text is looked up by its number, which a damaged file may give beyond the end."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": TABLE[:5, 0], "label": ["x", "y", "x", "y", "z"]}), buffer, compression="none")
+    whole = buffer.getvalue()
+    at = whole.index(b"x\x01\x00\x00\x00y") + 11  # behind the texts of the dictionary
+    for place in range(at, at + 60):
+        changed = whole[:place] + b"\xff" + whole[place + 1 :]
+        with suppress(DataError):
+            load(write(tmp_path, "a.parquet", changed))

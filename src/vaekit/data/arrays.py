@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from vaekit.data.bounds import MOST_DIMENSIONS, refuse_bomb, size_of
+from vaekit.data.bounds import check_shape, refuse_bomb, size_of
 from vaekit.data.raw import LABEL_NAMES, Raw, are_classes, find_name, listing, nearest
 from vaekit.errors import DataError
 
@@ -176,13 +176,10 @@ def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], boo
             f"{what} holds Python objects, which can run code when they are read and are never opened; "
             "convert with .astype(numpy.float32) before saving."
         )
-    if len(shape) > MOST_DIMENSIONS:
-        raise DataError(
-            f"{what} has {len(shape)} dimensions, and at most {MOST_DIMENSIONS} are read: save it with fewer."
-        )
+    check_shape(what, shape, dtype.itemsize)
     claimed = math.prod(shape) * dtype.itemsize
     held = size - file.tell()
-    if min(shape, default=0) < 0 or claimed != held:
+    if claimed != held:
         raise DataError(
             f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {held} are there: "
             "it is truncated, or its header is wrong; save it anew."

@@ -1,11 +1,12 @@
 """What is asked of a file of data before any of it is read: that it is a file, and that it fits."""
 
+import math
 import stat
 from pathlib import Path
 
 from vaekit.errors import DataError
 
-MOST_DIMENSIONS = 32
+_MOST_DIMENSIONS = 32
 LONGEST_LINE = 1 << 24  # characters of a line of text
 MOST_COLUMNS = 100_000  # of text
 
@@ -54,6 +55,16 @@ def refuse_bomb(path: Path, stored: int, unpacked: int) -> None:
             f"{path} would unpack to {unpacked / 1e9:.1f} GB, {unpacked // max(stored, 1)} times its size, which "
             f"is refused above {_SUSPECT_RATIO} times; if the data is real, save it uncompressed."
         )
+
+
+def check_shape(what: str, shape: tuple[int, ...], itemsize: int) -> None:
+    """Raise DataError where no array has such a shape: too many dimensions, or sizes beyond any computer's."""
+    if len(shape) > _MOST_DIMENSIONS:
+        raise DataError(
+            f"{what} has {len(shape)} dimensions, and at most {_MOST_DIMENSIONS} are read: save it with fewer."
+        )
+    if min(shape, default=0) < 0 or math.prod(max(1, size) for size in shape) * itemsize >= 1 << 60:
+        raise DataError(f"{what}: its header says shape {shape}, which no array has; save it anew.")
 
 
 def check_streamed(name: str, rows: int, row_numbers: int, held: int) -> None:

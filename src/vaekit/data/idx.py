@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.bounds import refuse_bomb, size_of
+from vaekit.data.bounds import check_shape, refuse_bomb, size_of
 from vaekit.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -64,6 +64,7 @@ def _read_header(file: BufferedIOBase, path: Path, zipped: bool) -> tuple[tuple[
     sizes = np.frombuffer(_exactly(file, 4 * head[3], path), ">u4")
     shape = tuple(int(size) for size in sizes)
     dtype = np.dtype(TYPES[head[2]])
+    check_shape(str(path), shape, dtype.itemsize)
     claimed = math.prod(shape) * dtype.itemsize
     stored = size_of(path)
     # The claim is judged before it is believed: gzip can shrink at most 1032 times.

@@ -60,6 +60,7 @@ def parquet_store(path: Path, spec: DataSpec, sizes: Sizes | None = None) -> Sto
         first = paths[groups[0][0]]
         with _whole(first), _open(first, text[:1]) as file:
             head = next(file.iter_batches(100, columns=text[:1], use_threads=False))
+            head.validate(full=True)
         refuse_text(head, path, text)
     dtype = np.result_type(*(_dtype(schema.field(name).type) for name in kept))
     labels, classes = None, None
@@ -128,6 +129,8 @@ def _read(paths: list[Path], groups: list[tuple[int, int]], kept: list[str], dty
     place, group = groups[k]
     with _whole(paths[place]), _open(paths[place]) as file:
         table = file.read_row_group(group, columns=kept, use_threads=False)
+        if len(table) != (said := file.metadata.row_group(group).num_rows):
+            raise ValueError(f"a row group has {len(table)} rows, and {said} by the footer")
         values = np.empty((len(table), len(kept)), dtype)
         for column, name in enumerate(kept):
             values[:, column] = pc.cast(table[name], pa.float64(), safe=False).to_numpy()
@@ -140,7 +143,9 @@ def _labels(paths: Sequence[Path], name: str) -> np.ndarray:
         with _whole(path), _open(path, [name]) as file:
             columns += file.read(columns=[name], use_threads=False)[name].chunks
     with _whole(paths[0]):
-        return to_labels(pa.chunked_array(columns), f"{paths[0]}: the label")
+        column = pa.chunked_array(columns)
+        column.validate(full=True)  # of a dictionary, every place in it
+        return to_labels(column, f"{paths[0]}: the label")
 
 
 def _dtype(kind: pa.DataType) -> np.dtype:
