@@ -292,7 +292,7 @@ class LearnedScale(nn.Module, LocationScale):
             return
         off = -2 * self.log_variance.grad / self.values  # mean squared residual over sigma^2, less 1
         self.log_variance.add_((PACE * off.clamp_min(-1)).log1p())
-        self.log_variance.copy_(torch.maximum(self.log_variance, self.least))
+        self.log_variance.clamp_(min=float(self.least))
 
 
 @spec
