@@ -14,6 +14,7 @@ import numpy as np
 
 from vaekit.data.bounds import check_shape, refuse_bomb, size_of
 from vaekit.data.raw import LABEL_NAMES, Raw, are_classes, find_name, listing, nearest
+from vaekit.data.spec import NO_LABEL
 from vaekit.errors import DataError
 
 # What zipfile and its decompressors raise over a damaged, encrypted or oddly packed archive.
@@ -95,13 +96,13 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
     def read(name: str) -> np.ndarray:
         return _read_member(archive, path, name, members[name])
 
-    if label is not None and label not in members:
+    if label not in (None, NO_LABEL, *members):
         raise DataError(
             f"data.label names the array {label!r}, which {path} does not have{nearest(label, members)}; "
             f"its arrays are {listing(list(members))}."
         )
     label_names = LABEL_NAMES + tuple(f"{name}_train" for name in LABEL_NAMES)
-    labels_in = label or find_name(members, label_names)
+    labels_in = label if label not in (None, NO_LABEL) else find_name(members, label_names)
     values_in = next((name for name in VALUE_NAMES if name in members and name != labels_in), None)
     if values_in is None:
         others = [name for name in members if name != labels_in and not name.endswith("_test")]
@@ -113,7 +114,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
         values_in = others[0]
     test_in = f"{values_in.removesuffix('_train')}_test"
     values, test_values = read(values_in), read(test_in) if test_in in members else None
-    if labels_in is None:
+    if labels_in is None or label == NO_LABEL:
         return Raw(values, test_values=test_values)
     labels = _flat(read(labels_in))
     if label is None and not are_classes(labels):

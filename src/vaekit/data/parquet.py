@@ -22,7 +22,7 @@ from vaekit.data.raw import (
     listing,
     nearest,
 )
-from vaekit.data.spec import DataSpec
+from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.stores import Sizes, Store
 from vaekit.data.table import is_numeric, refuse_text, to_labels
 from vaekit.errors import DataError
@@ -54,6 +54,7 @@ def parquet_store(path: Path, spec: DataSpec, sizes: Sizes | None = None) -> Sto
     label, dropped = spec.label, set(spec.drop)
     if label is None and (name := find_name((name for name in columns if name not in dropped), LABEL_NAMES)):
         label = name if are_classes(_labels(paths, name)) else None
+    label = None if label == NO_LABEL else label
     kept = [name for name in columns if name != label and name not in dropped]
     check_left(kept, str(path))
     if text := [name for name in kept if not is_numeric(schema.field(name).type)]:
@@ -175,7 +176,7 @@ def _same_columns(first: pa.Schema, other: pa.Schema, first_path: Path, path: Pa
 
 def _check_names(columns: Sequence[str], spec: DataSpec, path: Path) -> None:
     check_drop(spec.drop, columns, str(path))
-    if spec.label is not None and spec.label not in columns:
+    if spec.label not in (None, NO_LABEL, *columns):
         raise DataError(
             f"data.label names the column {spec.label!r}, which {path} does not have{nearest(spec.label, columns)}; "
             f"its columns are {listing(columns)}."

@@ -7,7 +7,7 @@ import numpy as np
 
 from vaekit.data.pictures import SUFFIXES, BadPicture, look, pixels
 from vaekit.data.raw import encode_labels
-from vaekit.data.spec import DataSpec
+from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.stores import Sizes, Store, even_starts
 from vaekit.errors import ConfigError, DataError
 
@@ -25,7 +25,7 @@ def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
     """
     if spec.drop:
         raise ConfigError(f"data.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
-    if spec.label is not None:
+    if spec.label not in (None, NO_LABEL):
         raise DataError(
             f"data.label={spec.label} names a column, and the labels of {path} are its subfolders: leave it out."
         )

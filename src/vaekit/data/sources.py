@@ -1,6 +1,7 @@
 """From a name or a path to a `Source`."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from vaekit.data.picture_folder import picture_store
 from vaekit.data.raw import Raw, encode_labels, name_columns, nearest, to_rows
 from vaekit.data.readers import PARQUET, PARTS, PICTURES, kind_of, read
 from vaekit.data.source import Source
-from vaekit.data.spec import DataSpec, Limit
+from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.stores import Sizes
 from vaekit.errors import ConfigError, DataError
 
@@ -28,12 +29,13 @@ def load_source(spec: DataSpec) -> Source:
     if spec.source in NAMED:
         check_picture_settings(spec, spec.source, "")
         for setting, value in {"label": spec.label, "drop": list(spec.drop)}.items():
-            if value:
+            if value and value != NO_LABEL:
                 raise ConfigError(
                     f"data.{setting}={value} is for files; {spec.source} comes with its labels and no columns: "
                     f"leave data.{setting} out."
                 )
-        return NAMED[spec.source].load()
+        source = NAMED[spec.source].load()
+        return replace(source, labels=None, classes=None) if spec.label == NO_LABEL else source
     place = os.path.expanduser(spec.source)
     if not os.path.exists(place):
         raise DataError(
@@ -66,6 +68,8 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
     raw = read(path, spec.label, spec.drop)
+    if spec.label == NO_LABEL:
+        raw = replace(raw, labels=None, test_labels=None)
     values = to_rows(raw.values, f"{path}: the data")
     test_rows = 0
     if raw.test_values is not None:
@@ -88,7 +92,7 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
 
 def _labels(raw: Raw, path: Path, spec: DataSpec) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     if raw.labels is None:
-        if spec.label is not None:
+        if spec.label not in (None, NO_LABEL):
             raise DataError(
                 f"data.label={spec.label} names labels, and {path} holds only one array: leave data.label out, "
                 "or save data and labels together with numpy.savez(file, X=..., y=...)."

@@ -11,6 +11,9 @@ Rows = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
+NO_LABEL = "none"  # in place of a column's name
+
+
 @spec
 class DataSpec:
     """Where data comes from, what it is, and how it is scaled, binarised and split.
@@ -18,8 +21,8 @@ class DataSpec:
     source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, Parquet or IDX file, or of a folder
         of Parquet files or of pictures.
     label: the column (CSV, Parquet) or array (npz) that holds the labels. By default one that is called label,
-        labels, target, class or y, if there is one and its values are classes rather than measurements. The labels
-        of a folder of pictures are its subfolders.
+        labels, target, class or y, if there is one and its values are classes rather than measurements; "none" takes
+        none. The labels of a folder of pictures are its subfolders.
     drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
     context: what the model is told of each row beside x: "label", or columns of a table, which are then not modelled.
     support: which values can occur in the data as stored; "auto" looks.

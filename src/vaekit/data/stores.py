@@ -13,7 +13,7 @@ from vaekit.data.arrays import read_header
 from vaekit.data.bounds import check_streamed, size_of
 from vaekit.data.raw import name_columns, to_rows
 from vaekit.data.source import Source
-from vaekit.data.spec import DataSpec, Limit
+from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.errors import ConfigError, DataError
 
 _WINDOW = 64_000_000  # bytes of rows that are shuffled with one another
@@ -113,7 +113,7 @@ def npy_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
             f"{path} is laid out column by column (Fortran order), and only rows can be streamed: save "
             "numpy.ascontiguousarray(x), or read it whole with data.stream=never."
         )
-    if spec.label is not None:
+    if spec.label not in (None, NO_LABEL):
         raise DataError(f"data.label={spec.label} names labels, and {path} holds only one array: leave it out.")
     columns, kept = None, None
     if sample.ndim == 2:

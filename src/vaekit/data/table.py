@@ -22,6 +22,7 @@ from vaekit.data.raw import (
     listing,
     nearest,
 )
+from vaekit.data.spec import NO_LABEL
 from vaekit.errors import DataError
 
 _BLOCK = 1 << 24
@@ -37,7 +38,7 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     delimiter = _delimiter(path)
     columns, header_lines = _columns(path, delimiter)
     check_drop(drop, columns, str(path))
-    if label is not None and label not in columns:
+    if label not in (None, NO_LABEL, *columns):
         raise DataError(
             f"data.label names the column {label!r}, which {path} does not have{nearest(label, columns)}; "
             f"its columns are {listing(columns)}."
@@ -46,7 +47,7 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     if len(table) == 0:
         raise DataError(f"{path} holds a header but no rows; at least three rows are needed.")
     _check_text(table.drop_columns(list(drop)), path)
-    label = label or _default_label(table, drop, path)
+    label = None if label == NO_LABEL else label or _default_label(table, drop, path)
     dropped = {label, *drop}
     kept = [name for name in columns if name not in dropped]
     check_left(kept, str(path))

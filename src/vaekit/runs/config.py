@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from vaekit.data.spec import NO_LABEL
 from vaekit.errors import ConfigError
 from vaekit.files import read_regular
 from vaekit.mistakes import all_paths, explain, members_of, nearest, settings_of, short, show, where_is
@@ -127,7 +128,8 @@ def _assign(tree: Tree, assignment: str) -> list[str]:
         node = node[key]
     if keys[-1] == "kind" and node.get("kind", _default_kind(keys[:-1])) not in (None, value):
         node.clear()
-    node[keys[-1]] = value
+    # said in words, nothing is no label at all; a label that is not set at all is looked for
+    node[keys[-1]] = NO_LABEL if keys == ["data", "label"] and value in (None, "") else value
     return keys
 
 
