@@ -102,8 +102,8 @@ def _verdict(output: Output, how: str, cut: Callable[[Path], Ended], home: Path,
         problem = f"{len(content)} bytes are left, neither the old file nor the new one"
     elif ended.code == 0 and content == OLD:
         problem = "exit 0, and the old file"
-    elif how == "no room on the disk" and ended.code != 1:
-        problem = f"exit {ended.code}, not 1"
+    elif how == "no room on the disk" and ended.code not in (1, 2):  # 2 where another name is asked for
+        problem = f"exit {ended.code}, not 1 or 2"
     elif how in SIGNALS and ended.code not in (0, 128 + SIGNALS[how], -SIGNALS[how]):
         problem = f"exit {ended.code}, not {128 + SIGNALS[how]}"
     elif ended.hung:
@@ -112,7 +112,7 @@ def _verdict(output: Output, how: str, cut: Callable[[Path], Ended], home: Path,
         problem = f"a foreign exception, exit {ended.code}"
     if not problem:
         run(_forced(output.words), folder)
-        allowed = (output.out, "run", ".stdout", ".stderr")
+        allowed = (Path(output.out).stem, "run", ".stdout", ".stderr")  # a page has its pictures beside it
         left = [name for name in snapshot(folder).keys() - before.keys() if not name.startswith(allowed)]
         problem = f"it leaves {', '.join(left)}" if left else ""
     remove(scratch)
