@@ -9,7 +9,7 @@ from tiny import TINY
 from vaekit.world import World
 
 SUITES = ("likelihood", "latents", "samples", "disentanglement", "representation")
-FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weights", "not_applicable"}
+FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weights", "provenance", "not_applicable"}
 
 
 @pytest.fixture(autouse=True)
