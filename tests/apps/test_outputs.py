@@ -23,7 +23,15 @@ WRITES = [
     *(("decode {run} {codes}", ending) for ending in ("npy", "npz", "csv", "png")),
     *(("reconstruct {run}", ending) for ending in ("npy", "npz", "csv", "png")),
     ("report {run} --samples 1", "html"),
+    *(("evaluate {run} --samples 2 --per-row", ending) for ending in ("csv", "npz", "parquet")),
 ]
+
+
+def command(line: str, out: Path, **names: object) -> str:
+    line = line.format(**names)
+    return f"{line} {out}" if line.endswith("--per-row") else f"{line} --out {out}"
+
+
 every_write = pytest.mark.parametrize(("line", "ending"), WRITES)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -56,7 +64,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_the_next_one_sweeps(
     """The signal of a file that grows too large kills like any other, at just that byte."""
     out = tmp_path / f"out.{ending}"
     out.write_bytes(OLD)
-    line = f"{line.format(run=trained, codes=codes)} --force --out {out}"
+    line = f"{command(line, out, run=trained, codes=codes)} --force"
     assert in_child(line, 300, signal.SIG_DFL) == -signal.SIGXFSZ
     assert out.read_bytes() == OLD
     code, _, err = cli(line)
@@ -69,7 +77,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_the_next_one_sweeps(
 def test_a_writer_without_room_says_so_and_leaves_the_old_file(trained, codes, tmp_path, line, ending, capfd):
     out = tmp_path / f"out.{ending}"
     out.write_bytes(OLD)
-    code = in_child(f"{line.format(run=trained, codes=codes)} --force --out {out}", 300, signal.SIG_IGN)
+    code = in_child(f"{command(line, out, run=trained, codes=codes)} --force", 300, signal.SIG_IGN)
     assert code in (1, 2)  # a report that cannot be written may be elsewhere
     assert out.read_bytes() == OLD
     assert not list(tmp_path.glob(".*"))
@@ -79,7 +87,7 @@ def test_a_writer_without_room_says_so_and_leaves_the_old_file(trained, codes, t
 def test_what_exists_is_replaced_only_by_force(cli, trained, codes, tmp_path, line, ending):
     out = tmp_path / f"out.{ending}"
     out.write_bytes(OLD)
-    code, _, err = cli(f"{line.format(run=trained, codes=codes)} --out {out}")
+    code, _, err = cli(command(line, out, run=trained, codes=codes))
     assert (code, "--force" in err) == (2, True)
     assert out.read_bytes() == OLD
 
@@ -320,3 +328,28 @@ def test_data_that_moved_is_found_where_it_is_said_to_be(cli, cli_json, own, tmp
     assert cli(f"sample {own} --from mixture --data {tmp_path / 'other.npy'} --out {out}")[0] == 3
     assert cli(f"sample {own} --from mixture --data {moved} --out {out}")[0] == 0
     assert cli_json(f"evaluate {own} --samples 4 --data {tmp_path / 'other.npy'}")["rows"] == 60
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz", "parquet"])
+def test_scores_of_each_row_have_the_printed_means(cli_json, own, tmp_path, ending):
+    """In the units of the stored rows, as what is printed."""
+    out = tmp_path / f"scores.{ending}"
+    printed = cli_json(f"evaluate {own} --samples 4 --split train --per-row {out}")
+    if ending == "npz":
+        with np.load(out) as arrays:
+            table = dict(arrays)
+    else:
+        found = csv.read_csv(out) if ending == "csv" else parquet.read_table(out)
+        table = {name: found[name].to_numpy() for name in found.column_names}
+    assert list(table) == ["row", "elbo", "log_likelihood", "rate", "distortion"]
+    assert table["row"].tolist() == list(range(printed["rows"]))
+    for name in ("elbo", "log_likelihood", "rate", "distortion"):
+        assert table[name].mean() == pytest.approx(printed[name]["value"], abs=1e-4)
+
+
+def test_scores_carry_the_labels(cli, trained, tmp_path):
+    assert cli(f"evaluate {trained} --samples 2 --rows 30 --per-row {tmp_path / 's.csv'}")[0] == 0
+    table = csv.read_csv(tmp_path / "s.csv")
+    assert set(table["label"].to_pylist()) <= set(range(10))
+    assert len(table) == 30
+    assert cli(f"evaluate {trained} --suite latents --per-row {tmp_path / 't.csv'}")[0] == 2

@@ -21,7 +21,7 @@ Settings are paths, as in `vaekit train digits train.epochs=20 model.latent=8`, 
 path ends so, as in `vaekit train digits --epochs 20 --latent 8`; `vaekit presets NAME` shows them all.
 
 Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diverged (with
-`vaekit train --strict` also: a finding is an error), 130 and 143 interrupted.
+`vaekit train --strict` also: a finding is an error), 129, 130, 141 and 143 interrupted.
 Add --debug to any command for the traceback of an error.
 """
 

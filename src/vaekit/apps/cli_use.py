@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vaekit.errors import ConfigError
+
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[str | None, Parameter(help="Data to use, by name or path; by default the run's test rows.")]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
-Force = Annotated[bool, Parameter(negative="", help="Replace the file that --out names, if it exists.")]
+Force = Annotated[bool, Parameter(negative="", help="Replace the file that is to be written, if it exists.")]
 WEIGHTS = "Weights to use; by default those that the run's settings name."
 Weights = Annotated[Literal["best", "last"] | None, Parameter(help=WEIGHTS)]
 Json = Annotated[
@@ -28,6 +30,8 @@ def evaluate(
     rows: int | None = None,
     weights: Weights = None,
     seed: int = 0,
+    per_row: Path | None = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Measure bounds on the log-likelihood, with standard errors, on rows held out from training.
@@ -38,6 +42,7 @@ def evaluate(
         vaekit evaluate runs/mnist-1 --samples 500 --json
         vaekit evaluate runs/digits-1 --suite likelihood --samples 1000
         vaekit evaluate runs/digits-1 --suite all --json
+        vaekit evaluate runs/digits-1 --data new.csv --per-row scores.csv
 
     Parameters
     ----------
@@ -57,6 +62,9 @@ def evaluate(
         Use only the first ROWS of them.
     seed
         Of the noise.
+    per_row
+        File to write, .csv, .npz or .parquet: of each row its number among those that are used, counted from 0, its
+        ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a label.
     """
     from vaekit.apps.asked import Asked
 
@@ -64,10 +72,12 @@ def evaluate(
     if suite is not None:
         from vaekit.apps.suites import suite_command
 
+        if per_row is not None:
+            raise ConfigError(f"--per-row writes the usual bounds, and --suite {suite} measures others: leave one out")
         return suite_command(asked, suite, json)
     from vaekit.apps.verbs import evaluate_command
 
-    return evaluate_command(asked, json)
+    return evaluate_command(asked, json, per_row, force)
 
 
 def report(

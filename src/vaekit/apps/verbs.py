@@ -1,7 +1,7 @@
 """The commands that use a trained run: evaluate, reconstruct, decode, report. See `codes` and `sampling` for others."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from vaekit.apps.codes import AT_A_TIME
 from vaekit.apps.output import print_json, progress, say_done
 from vaekit.apps.tables import print_facts, print_kl, print_numbers, print_warnings
 from vaekit.apps.telling import context_for, context_of_codes
-from vaekit.apps.writing import ARRAYS, check_apart, check_out, write_picture, write_rows
+from vaekit.apps.writing import ARRAYS, PARQUET, check_apart, check_out, write_picture, write_rows
 from vaekit.data import Schema, read_codes
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
@@ -28,12 +28,26 @@ from vaekit.runs.opened import read_run
 from vaekit.training import RunFolder
 from vaekit.world import World
 
+EACH_ROW = (".csv", ".npz", PARQUET)  # files that hold several columns by name
 
-def evaluate_command(asked: Asked, as_json: bool) -> None:
-    model, held, seed, world = asked.opened.model, asked.held, asked.seed, World.join()
+
+def evaluate_command(asked: Asked, as_json: bool, out: Path | None = None, force: bool = False) -> None:
+    world = World.join()
+    if out is not None and world.leads:
+        check_out(out, EACH_ROW, force)
+        check_apart(out, asked.folder, asked.opened.run.data.source, asked.data)
+    model, held, seed = asked.opened.model, asked.held, asked.seed
+
+    def write_each(found: Mapping[str, np.ndarray]) -> None:
+        if out is not None and world.leads:
+            labels = {} if held.labels is None else {"label": held.labels.cpu().numpy()}
+            write_rows(out, [{"row": np.arange(len(held)), **found, **labels}], len(held))
+
     with asked.keeping("evaluation") as keep:
         with progress("evaluating", len(held) // world.size) as advance:
-            estimates = evaluate(model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep)
+            estimates = evaluate(
+                model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep, each=write_each
+            )
         if asked.is_own and isinstance(model.likelihood, Conditional):
             noise = new_generator(seed, Purpose.BINARISE, 1, device=asked.device)
             few = asked.train.batch(asked.train.some(10_000), noise)

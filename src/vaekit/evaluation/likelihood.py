@@ -4,8 +4,10 @@ Everything is computed in `Blocks` of rows, each with noise of its own keyed by 
 """
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Normal
@@ -24,7 +26,7 @@ from vaekit.evaluation.checks import (
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
-from vaekit.evaluation.units import in_stored_units, log_scale_of
+from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions import measure
 from vaekit.models.vae import Model
@@ -44,6 +46,7 @@ def evaluate(
     progress: Progress | None = None,
     world: World | None = None,
     keep: str | Path | None = None,
+    each: Callable[[Mapping[str, np.ndarray]], object] | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
 
@@ -70,6 +73,8 @@ def evaluate(
         world: processes that divide the rows; each gets the same result, whatever their number.
         keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped.
             What was kept of other weights, rows, samples or another seed is computed anew.
+        each: called with what each row has, (rows,) each, whose means are the estimates of the same names: `elbo`,
+            `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -88,6 +93,11 @@ def evaluate(
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
     score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
+    if each is not None:
+        rows = {"distortion": -log_px}
+        if draw.has_bound:
+            rows = {"elbo": log_px - rate, "log_likelihood": bound, "rate": rate, **rows}
+        each({name: (values + shift_of(name, log_scale)).cpu().numpy() for name, values in rows.items()})
     if not draw.has_bound:
         nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in ("nats", "bits/dim"))
         none = Estimate(None, 0.0, len(bound), f"of {samples}", NO_DENSITY)

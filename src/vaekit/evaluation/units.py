@@ -27,7 +27,12 @@ def log_scale_of(data: Data, px: Distribution) -> float:
 def in_stored_units(found: Mapping[str, Number], log_scale: float) -> dict[str, Number]:
     """The same numbers by name, the log-densities among them (and losses, which are less a log-density) as those of
     stored rows. An estimate keeps the other value as `scaled`."""
-    return {name: _shifted(value, _sign(name) * log_scale) for name, value in found.items()}
+    return {name: _shifted(value, shift_of(name, log_scale)) for name, value in found.items()}
+
+
+def shift_of(name: str, log_scale: float) -> float:
+    """What is to be added to a number of rows as the model sees them, by its name, for that of stored rows."""
+    return _sign(name) * log_scale
 
 
 def _sign(name: str) -> int:
