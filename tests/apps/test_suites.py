@@ -175,7 +175,7 @@ def test_models_that_are_told_labels(cli, cli_json, told):
 
 
 def test_samples_say_what_their_model_was_told(cli_json, told, tmp_path):
-    command = f"sample {told} -n 3 --mean --out {tmp_path / 'x.npy'}"
+    command = f"sample {told} -n 3 --mean --force --out {tmp_path / 'x.npy'}"
     assert cli_json(command)["what"].endswith("every label in turn")
     drawn = []
     for label in (3, 3, 7):
@@ -200,9 +200,9 @@ def test_codes_decode_with_the_labels_beside_them(cli, cli_json, told, tmp_path,
     assert cli(f"encode {told} --out {codes}")[0] == 0
     assert "each z with its own label" in cli_json(f"decode {told} {codes} --out {out}")["what"]
     own = np.load(out)
-    assert cli(f"reconstruct {told} --out {out}")[0] == 0
+    assert cli(f"reconstruct {told} --out {out} --force")[0] == 0
     np.testing.assert_allclose(own, np.load(out), atol=1e-4)
-    assert cli_json(f"decode {told} {codes} --label 3 --out {out}")["what"].endswith("label 3")
+    assert cli_json(f"decode {told} {codes} --label 3 --out {out} --force")["what"].endswith("label 3")
     labels = np.load(tmp_path / "codes.npz")["label"] if ending == "npz" else None
     if labels is not None:
         three = np.load(out)
