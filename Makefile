@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults attack streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults stability attack streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -65,6 +65,9 @@ quality: $(STAMP) ## the figures that the presets promise, over seeds; writes do
 
 faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/reliability.md
 	$(BIN)/python benchmarks/faults.py --write docs/reliability.md
+
+stability: $(STAMP) ## every preset short and long, and tables of many kinds: ruins, and silent ones; writes docs/stability.md
+	$(BIN)/python benchmarks/stability.py --cells runs/stability.jsonl --write docs/stability.md
 
 attack: $(STAMP) ## hostile files, settings and run folders, outputs cut off; writes docs/attack.md
 	$(BIN)/python benchmarks/attack.py --write docs/attack.md

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import ablation_evidence
 import quality
 import routes
+import stability
 
 
 @pytest.mark.needs_data
@@ -59,3 +60,33 @@ def test_many_samples_are_for_the_seed_that_is_worst_with_few(monkeypatch, tmp_p
     assert not passed
     assert "-81.50 nats" in text
     assert "**FAIL**" in text
+
+
+def test_a_short_run_ends_well_or_says_that_it_does_not(tmp_path):
+    """The smallest instances of `make stability`: few rows, a far outlier, columns that cannot be standardised."""
+    names = ("2 rows", "5 rows", "one far outlier", "a near-constant column", "not scaled, to 1e5")
+    found = {
+        cell.name: stability.measure(cell, tree, settings, tmp_path)
+        for cell, tree, settings in stability.cells(1)
+        if cell.name in names
+    }
+    assert set(found) == set(names)
+    assert not [cell for cell in found.values() if cell.is_silent]
+    assert found["a near-constant column"].outcome.startswith("refused")
+    assert found["not scaled, to 1e5"].is_ruined
+    assert "far_values" in dict(found["one far outlier"].findings)
+
+
+def test_a_ruin_without_an_error_is_silent_and_cells_are_kept(tmp_path):
+    cell = stability.Cell("table", "t", "default", 0, "finished", 10, loss=5.0, baseline=4.0)
+    named = stability.replace(cell, findings=(("worse_than_baseline", "error"),))
+    assert cell.is_ruined
+    assert cell.is_silent
+    assert named.is_ruined
+    assert not named.is_silent
+    assert not stability.replace(cell, loss=3.0).is_ruined
+    assert stability.replace(cell, loss=3.0, exploded=True).is_silent
+    file = tmp_path / "cells.jsonl"
+    file.write_text(stability.json.dumps(stability.asdict(named)) + "\n{cut")
+    assert stability.kept(file) == {named.key: named}
+    assert "**1 silent ruins** in 2 runs; 2 ruins at all" in stability.page([cell, named], 1)
