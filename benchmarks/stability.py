@@ -29,7 +29,7 @@ from facts import finish, provenance, put_into, table
 from stability_tables import tables
 from vaekit.data import DataSpec, Limit, prepare
 from vaekit.errors import ConfigError, DataError, Diverged, VaekitError
-from vaekit.runs import Job, make_run, override, preset, presets
+from vaekit.runs import Job, make_run, override, preset_tree, presets
 
 SEEDS = (0, 1, 2, 3, 4)
 EPOCHS = {"1 epoch": 1, "3 epochs": 3, "short full": 6}
@@ -77,11 +77,11 @@ def cells(times: int, names: Sequence[str] = ()) -> Iterator[tuple[Cell, dict[st
     """The runs that are to be tried, each with its tree of settings and what overrides it."""
     for seed in () if names else SEEDS:
         settings = ["model.latent=2", f"seed={seed}", "train.epochs=1", "limit.valid=1000"]
-        yield Cell("long", "mnist model.latent=2", "1 epoch of 58,200 rows", seed), preset("mnist"), settings
+        yield Cell("long", "mnist model.latent=2", "1 epoch of 58,200 rows", seed), preset_tree("mnist"), settings
     for name in () if names else tables():
-        yield Cell("table", name, "default", 0), {"name": "table"}, [f"data.source={name}"]
+        yield Cell("table", name, "default", 0), {"name": "table"}, []
     for seed, name, length in itertools.product(SEEDS, names or presets(), EPOCHS):
-        tree = preset(name)
+        tree = preset_tree(name)
         quick = "mlp" in str(tree["model"].get("encoder", {})) or tree["model"].get("groups", {}).get("kind") == "dense"
         rows = min(4096, tree["train"].get("batch_size", 128) * STEPS[0 if quick else 1]) * times
         settings = [f"seed={seed}", f"train.epochs={EPOCHS[length]}", f"limit.train={rows}", "limit.valid=100"]
@@ -95,7 +95,7 @@ def measure(cell: Cell, tree: dict[str, Any], settings: list[str], files: Path) 
         values, more = tables()[cell.name]()
         path = files / "table.npz"
         np.savez(path, X=values)
-        settings = [f"data.source={path}", *more, "model.latent=2"]
+        settings = [*settings, f"data.source={path}", *more, "model.latent=2"]
     elif cell.kind == "preset" and tree["data"]["source"] in FROM_FILES:
         tree = {**tree, "data": {**tree["data"], "source": str(files / f"{tree['data']['source']}.npz")}}
     history, found, outcome = [], [], "finished"
@@ -112,7 +112,7 @@ def measure(cell: Cell, tree: dict[str, Any], settings: list[str], files: Path) 
         outcome = f"failed: {error}"
     losses = [-line.get("valid_bound", line["valid_elbo"]) for line in history]
     baseline = -history[-1]["valid_baseline"] if history and "valid_baseline" in history[-1] else None
-    highest = max([*losses, *(-line.get("train_elbo", -math.inf) for line in history)], default=-math.inf)
+    highest = max([*losses, *(-line.get("train_elbo", math.inf) for line in history)], default=-math.inf)
     exploded = False
     if baseline is not None:
         values = math.prod(job.data.schema.shape)

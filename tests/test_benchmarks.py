@@ -64,17 +64,17 @@ def test_many_samples_are_for_the_seed_that_is_worst_with_few(monkeypatch, tmp_p
 
 def test_a_short_run_ends_well_or_says_that_it_does_not(tmp_path):
     """The smallest instances of `make stability`: few rows, a far outlier, columns that cannot be standardised."""
-    names = ("2 rows", "5 rows", "one far outlier", "a near-constant column", "not scaled, to 1e5")
+    names = ("2 rows", "one far outlier", "a near-constant column", "not scaled, to 1e5")
     found = {
-        cell.name: stability.measure(cell, tree, settings, tmp_path)
+        cell.name: stability.measure(cell, tree, [*settings, "train.epochs=3"], tmp_path)
         for cell, tree, settings in stability.cells(1)
         if cell.name in names
     }
     assert set(found) == set(names)
     assert not [cell for cell in found.values() if cell.is_silent]
     assert found["a near-constant column"].outcome.startswith("refused")
-    assert found["not scaled, to 1e5"].is_ruined
     assert "far_values" in dict(found["one far outlier"].findings)
+    assert "unscaled" in dict(found["not scaled, to 1e5"].findings)
 
 
 def test_a_ruin_without_an_error_is_silent_and_cells_are_kept(tmp_path):
