@@ -37,9 +37,9 @@ def findings(history: History, about: Circumstances) -> list[Finding]:
     lines = [line for line in history if _loss(line) is not None]
     if not lines:
         return []
-    always: tuple[Detector, ...] = (exploded, skipped)
-    at_the_end: tuple[Detector, ...] = (worse_than_baseline, collapsed, still_improving)
-    found = [detect(lines, about) for detect in (*always, *(at_the_end if about.over else ()))]
+    at_the_end: tuple[Detector, ...] = (worse_than_baseline, skipped, collapsed, still_improving)
+    detectors = (exploded, *(at_the_end if about.over else ()))
+    found = [detect(lines, about) for detect in detectors]
     order = ("error", "warning", "info")
     return sorted((one for one in found if one is not None), key=lambda one: order.index(one.severity))
 
