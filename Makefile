@@ -51,7 +51,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 tests: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 tutorial: $(STAMP) ## the tutorial's program against `--preset tutorial`, five seeds; writes docs/tutorial.md
 	$(BIN)/python benchmarks/tutorial.py --write docs/tutorial.md

@@ -9,8 +9,6 @@ import pytest
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "attack.py"
 
-pytestmark = pytest.mark.xdist_group("attacks")
-
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory) -> list[dict]:

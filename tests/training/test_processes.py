@@ -17,7 +17,6 @@ from runs_to_cut import make
 
 from vaekit.runs import Job
 
-pytestmark = pytest.mark.xdist_group("processes")
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
