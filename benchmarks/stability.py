@@ -199,7 +199,8 @@ def page(found: Sequence[Cell], times: int) -> str:
         f"training rows for {STEPS[0] * times} steps an epoch, and for {STEPS[1] * times} of convolutions and ladders; "
         f"100 validation rows; epochs {', '.join(map(str, EPOCHS.values()))}"
     )
-    facts = provenance(SEEDS, Sizes=sizes, Time=f"{total / 60:.0f} minutes in all cells together")
+    done, seeds = f"{len(found)} of {sum(1 for _ in cells(times))} planned", sorted({c.seed for c in by_preset})
+    facts = provenance(seeds, Runs=done, Sizes=sizes, Time=f"{total / 60:.0f} minutes in all runs together")
     summary = (
         f"**{len(silent)} silent ruins** in {len(found)} runs; {len(ruined)} ruins at all, {_count(by_preset)} of them "
         f"among the {len(by_preset)} runs of shipped presets."

@@ -71,6 +71,12 @@ def test_an_explosion_in_training_alone_is_found() -> None:
     assert "epoch 4" in found(lines)["exploded"].why
 
 
+def test_the_mean_over_a_first_epoch_that_began_untrained_is_no_explosion() -> None:
+    lines = history(SOUND)
+    lines[0]["train_elbo"] = -540.0
+    assert found(lines) == {}
+
+
 def test_while_the_weight_of_the_kl_rises_the_loss_may_be_higher() -> None:
     losses = [260.0, 120.0, 90.0, 80.0, 79.0, 79.0]
     assert "exploded" in found(history(losses))

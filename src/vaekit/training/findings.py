@@ -71,6 +71,7 @@ def exploded(history: History, about: Circumstances) -> Finding | None:
 
     Far is more than the largest of all that training gained over the baseline, half of the baseline, and a quarter of a
     nat for each number of a row; five times that while a schedule rises, when a small weight of the KL lets it grow.
+    The first epoch is judged by validation alone: its mean in training is also that of an untrained model.
     """
     baseline = _baseline(history)
     if baseline is None:
@@ -80,7 +81,7 @@ def exploded(history: History, about: Circumstances) -> Finding | None:
     worst, where, limit = -math.inf, 0.0, 0.0
     for line in history:
         allowed = baseline + far * (5 if _number(line["step"]) <= about.rising else 1)
-        for loss in (_loss(line), _training_loss(line)):
+        for loss in (_loss(line), None if line is history[0] else _training_loss(line)):
             if loss is not None and loss > allowed and loss > worst:
                 worst, where, limit = loss, _number(line["epoch"]), allowed
     if worst == -math.inf:
