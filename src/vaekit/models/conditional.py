@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.families import Head, LocationScale, Shape, floating
+from vaekit.models.gamma import wide
 from vaekit.models.precision import run_network
 from vaekit.models.units import Units
 
@@ -105,9 +106,15 @@ class Conditional(nn.Module):
         self.network.output_bias.copy_(start)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     @torch.no_grad()
-    def constant(self, x: Tensor) -> Distribution:
-        """The best distribution that depends on nothing, by rows x; this module stays as it is."""
+    def constant(self, x: Tensor, quick: bool = False) -> Distribution:
+        """The best distribution that depends on nothing, by rows x; this module stays as it is. In double precision,
+        where the device has it, so that a far outlier has a density, if a small one.
+
+        quick: only what `start_from` starts from, where the best takes long.
+        """
         head, units = copy.deepcopy((self.head, self.units))
-        alone = Conditional(nn.Identity(), head, self.event_shape, units=units).double()
+        alone = Conditional(nn.Identity(), head, self.event_shape, units=units)
+        alone = alone if x.device.type == "mps" else alone.double()
         alone.measure(x)
-        return alone.of(head.fitted(x.double() if units is None else units(x.double())).double())
+        x = wide(x) if units is None else units(wide(x))
+        return alone.of(wide(head.start(x) if quick else head.fitted(x)))
