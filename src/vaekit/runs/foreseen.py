@@ -26,8 +26,8 @@ def _columns(data: Dataset) -> list[Finding | None]:
     if schema.columns is None or schema.support.kind not in ("real", "count"):
         return []
     rows = min(ROWS, max(1, NUMBERS // len(schema.columns)))
-    train = data.train.batch(data.train.some(rows)).flatten(1).double()
-    valid = data.valid.batch(slice(0, rows)).flatten(1).double()
+    train = data.train.batch(data.train.some(rows)).flatten(1).cpu().double()
+    valid = data.valid.batch(slice(0, rows)).flatten(1).cpu().double()
     return [_far(data, train, valid), _unscaled(data, train, valid)]
 
 

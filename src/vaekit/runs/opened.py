@@ -25,8 +25,6 @@ from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
 _LATER += ("posterior.transform.scale",)
-
-
 AT_A_TIME = 4096  # rows
 
 
@@ -115,7 +113,11 @@ class Opened:
 
     def context(self, rows: int) -> Tensor | None:
         """A context of zeros, (rows, width), to try the model with; None where it takes none."""
-        return None if self.schema.context is None else torch.zeros(rows, len(self.schema.context.names))
+        return (
+            None
+            if self.schema.context is None
+            else torch.zeros(rows, len(self.schema.context.names), device=self._device)
+        )
 
     @property
     def log_scale(self) -> float:
@@ -126,7 +128,7 @@ class Opened:
     def latent_shapes(self) -> tuple[Shape, ...]:
         """The shape of z of each group."""
         with torch.no_grad():
-            code = self.model.encode(torch.zeros(1, *self.schema.shape), self.context(1))
+            code = self.model.encode(torch.zeros(1, *self.schema.shape, device=self._device), self.context(1))
         return tuple(tuple(q.event_shape) for q in code.posteriors)
 
 
