@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vaekit.evaluation import Estimate
-from vaekit.evaluation.estimate import short
+from vaekit.evaluation.units import units_in_words
 
 LISTED = 64  # KL of dimensions, the largest
 NAMED = 3  # estimates that one warning names
@@ -23,14 +23,6 @@ def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool =
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if "log_scale" in facts:
         console.print(f"  {units_in_words(facts['log_scale'])}", style="dim", soft_wrap=True)
-
-
-def units_in_words(log_scale: float) -> str:
-    """What log-densities are of, where the model sees scaled rows."""
-    higher = f"{short(abs(log_scale), 6)} nats {'higher' if log_scale > 0 else 'lower'}"
-    return (
-        f"log-densities are of rows in the data's own units; of scaled rows, (stored - loc) / scale, they are {higher}"
-    )
 
 
 def print_numbers(console: Console, estimates: Mapping[str, Estimate], counts: bool = False) -> None:

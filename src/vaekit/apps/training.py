@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from vaekit.apps.output import next_steps, print_json, shows_bars
 from vaekit.apps.streams import ReaderLeft
-from vaekit.apps.tables import units_in_words
 from vaekit.errors import ConfigError, Diverged
 from vaekit.evaluation import in_stored_units
 from vaekit.evaluation.estimate import hundredths
+from vaekit.evaluation.units import units_in_words
 from vaekit.findings import Finding, has_errors
 from vaekit.findings import as_json as as_json_findings
 from vaekit.models import Model

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 
 from vaekit.evaluation import Estimate
-from vaekit.evaluation.estimate import hundredths, short
+from vaekit.evaluation.estimate import hundredths
+from vaekit.evaluation.units import units_in_words
 from vaekit.report.gather import HeldOut, RunFacts
 from vaekit.report.parts import MINUS, NOTHING, Card, Cell, Table, cells
 
@@ -196,10 +197,8 @@ def _caption(facts: Sequence[RunFacts]) -> str:
                 else f"all {of:,} test rows"
             )
             parts += [some]
-    scaled = [f for f in facts if f.log_scale]
-    heights = " / ".join(dict.fromkeys(number(short(f.log_scale, 6)) for f in scaled))
-    units = (
-        f" Log-densities are of rows in the data's own units; of scaled rows, (stored {MINUS} loc) / scale, they are "
-        f"higher by {heights} nats."
-    )
-    return f"From {' / '.join(dict.fromkeys(parts))}. Errors are standard errors over rows.{units if scaled else ''}"
+    units = ""
+    if scales := [f.log_scale for f in facts if f.log_scale]:
+        units = units_in_words(*scales).replace(" - ", f" {MINUS} ")
+        units = f" {units[0].upper()}{units[1:]}."
+    return f"From {' / '.join(dict.fromkeys(parts))}. Errors are standard errors over rows.{units}"
