@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -98,3 +99,11 @@ def test_only_regular_files_are_replaced_or_read(tmp_path):
 def test_json_that_is_none_is_a_value_error(text):
     with pytest.raises(ValueError, match=r".+"):
         parse_json(text)
+
+
+def test_a_key_that_stands_twice_is_found_at_once():
+    many = ", ".join(f'"key{i}": 1' for i in range(50_000))
+    began = time.process_time()
+    with pytest.raises(ValueError, match="the key 'last' stands twice"):
+        parse_json(f'{{{many}, "last": 1, "last": 2}}', unique=True)
+    assert time.process_time() - began < 10

@@ -61,7 +61,7 @@ def explain(error: ValidationError, root: Any) -> str:
     if len(lines) < 3 and more == len(lines) - 1:
         return "\n".join(lines)
     others = ", ".join(f"'{short(path)}'" for path in list(deepest)[1:4])
-    return f"{lines[0]}\nand {more:,} more mistakes, first in {others}"
+    return f"{lines[0]}\nand {more:,} more mistakes{f', first in {others}' if others else ''}"
 
 
 def short(text: str, most: int = 60) -> str:

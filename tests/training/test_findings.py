@@ -5,7 +5,7 @@ import pytest
 from vaekit.errors import ModelFileError
 from vaekit.findings import Finding, as_json, has_errors
 from vaekit.training import RunFolder, Train
-from vaekit.training.findings import Circumstances, findings, learning_rate
+from vaekit.training.findings import TrainingFacts, findings, learning_rate
 
 
 def history(losses: list[float], baseline: float | None = 100.0, steps: int = 1000, **more: float) -> list[dict]:
@@ -30,7 +30,7 @@ SOUND = [95.0, 85.0, 81.0, 80.0, 79.5, 79.3, 79.2, 79.15, 79.1, 79.1, 79.1]
 def found(
     lines: list[dict], over: bool = True, rising: float = 0, early: bool = False, **settings
 ) -> dict[str, Finding]:
-    about = Circumstances(Train(**settings), values=10, rising=rising, over=over, stopped_early=early)
+    about = TrainingFacts(Train(**settings), values=10, rising=rising, over=over, stopped_early=early)
     return {one.id: one for one in findings(lines, about)}
 
 

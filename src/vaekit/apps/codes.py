@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from vaekit.apps.asked import open_on_device
 from vaekit.apps.output import progress, say_done
-from vaekit.apps.writing import ARRAYS, PARQUET, check_apart, check_out, write_rows
+from vaekit.apps.writing import ARRAYS, PARQUET, Columns, check_apart, check_out, write_rows
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.files import sweep, sync_folder, temporary
@@ -24,7 +24,6 @@ from vaekit.world import World
 
 AT_A_TIME = 4 * BLOCK  # rows read and shown to the model
 CODES = (*ARRAYS, PARQUET)
-Columns = Mapping[str, np.ndarray]
 KEPT = {  # what goes into a file by its ending, and the names that it has there
     ".npy": {"mean": "mean"},
     ".npz": {"mean": "mean", "scale": "scale", "label": "label"},

@@ -14,7 +14,7 @@ from vaekit.files import read_regular
 from vaekit.mistakes import all_paths, explain, members_of, nearest, settings_of, short, show, where_is
 from vaekit.runs.plain_yaml import MOST_BYTES, MOST_DEPTH, parse_plain
 from vaekit.runs.tree import Run
-from vaekit.training.run_files import FORMAT_VERSION
+from vaekit.training.run_files import FORMAT_VERSION, NewerFormat, check_format
 
 Tree = dict[str, Any]
 _DROPPED: Any = object()
@@ -60,12 +60,10 @@ def parse_yaml(text: str, name: str) -> Tree:
         raise ConfigError(f"{name} is not YAML that settings can be read from: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{name} holds {type(tree).__name__}, not settings: write `key: value` lines")
-    version = tree.pop("format_version", FORMAT_VERSION)
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ConfigError(
-            f"{name} is of format {version}, and this version of vaekit reads up to {FORMAT_VERSION}: use the version "
-            "of vaekit that wrote it, or a newer one"
-        )
+    try:
+        check_format(tree.pop("format_version", FORMAT_VERSION), name)
+    except NewerFormat as error:
+        raise ConfigError(str(error)) from None
     return tree
 
 

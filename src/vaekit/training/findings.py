@@ -17,7 +17,7 @@ USUAL_LR = 1e-3
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class TrainingFacts:
     """What the findings depend on besides the history.
 
     settings: of training. values: numbers in a row of the data. rising: steps until which a schedule rises, so that
@@ -32,7 +32,7 @@ class Circumstances:
     stopped_early: bool = False
 
 
-def findings(history: History, about: Circumstances) -> list[Finding]:
+def findings(history: History, about: TrainingFacts) -> list[Finding]:
     """What is wrong, the gravest first. Before training is over, only what no further epoch can mend."""
     lines = [line for line in history if _loss(line) is not None]
     if not lines:
@@ -44,10 +44,10 @@ def findings(history: History, about: Circumstances) -> list[Finding]:
     return sorted((one for one in found if one is not None), key=lambda one: order.index(one.severity))
 
 
-Detector = Callable[[History, Circumstances], Finding | None]
+Detector = Callable[[History, TrainingFacts], Finding | None]
 
 
-def worse_than_baseline(history: History, about: Circumstances) -> Finding | None:
+def worse_than_baseline(history: History, about: TrainingFacts) -> Finding | None:
     """The weights that are handed on are worse on validation rows than the best model without z."""
     line = _handed_on(history, about)
     loss, baseline = _number(_loss(line)), _baseline(history)
@@ -66,7 +66,7 @@ def worse_than_baseline(history: History, about: Circumstances) -> Finding | Non
     )
 
 
-def exploded(history: History, about: Circumstances) -> Finding | None:
+def exploded(history: History, about: TrainingFacts) -> Finding | None:
     """In some epoch the loss with beta = 1 was far above the baseline, in training or in validation.
 
     Far is more than the largest of all that training gained over the baseline, half of the baseline, and a quarter of a
@@ -99,7 +99,7 @@ def exploded(history: History, about: Circumstances) -> Finding | None:
     )
 
 
-def skipped(history: History, about: Circumstances) -> Finding | None:
+def skipped(history: History, about: TrainingFacts) -> Finding | None:
     """Most steps were skipped, because their gradients were longer than train.skip_above."""
     line = history[-1]
     count, steps = _number(line.get("skipped") or 0.0), max(1.0, _number(line["step"]))
@@ -119,7 +119,7 @@ def skipped(history: History, about: Circumstances) -> Finding | None:
     )
 
 
-def collapsed(history: History, about: Circumstances) -> Finding | None:
+def collapsed(history: History, about: TrainingFacts) -> Finding | None:
     """The rate is nearly zero: z says nothing of x."""
     rate = _number(_handed_on(history, about).get("valid_rate"))
     # that of a point posterior, which has none, counts as 0
@@ -138,7 +138,7 @@ def collapsed(history: History, about: Circumstances) -> Finding | None:
     )
 
 
-def still_improving(history: History, about: Circumstances) -> Finding | None:
+def still_improving(history: History, about: TrainingFacts) -> Finding | None:
     """Training ended while the validation loss was still falling."""
     if about.stopped_early:
         return None
@@ -186,7 +186,7 @@ def learning_rate(settings: Train) -> Finding | None:
     )
 
 
-def _handed_on(history: History, about: Circumstances) -> Mapping[str, float | None]:
+def _handed_on(history: History, about: TrainingFacts) -> Mapping[str, float | None]:
     if about.settings.weights == "last":
         return history[-1]
     return min(history, key=lambda line: _number(_loss(line)))
@@ -208,7 +208,7 @@ def _baseline(history: History) -> float | None:
     return None if found is None or not math.isfinite(found) else -found
 
 
-def _slower_or_longer(history: History, about: Circumstances) -> str:
+def _slower_or_longer(history: History, about: TrainingFacts) -> str:
     """A setting to try: fewer steps than any model needs call for more of them, else they are too long."""
     settings, steps = about.settings, _number(history[-1]["step"])
     if settings.lr <= USUAL_LR and steps < SHORT:

@@ -15,7 +15,7 @@ from vaekit.findings import Finding
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
 from vaekit.training.baseline import validation_baseline
-from vaekit.training.findings import Circumstances, findings
+from vaekit.training.findings import TrainingFacts, findings
 from vaekit.training.patience import Patience
 from vaekit.training.spec import Train
 from vaekit.training.state import State
@@ -73,7 +73,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
         return Event(kind, state.at.step, steps, state.at.epoch, math.ceil(steps / batches), metrics or {}, message)
 
     def new_findings(over: bool, early: bool = False) -> Iterator[Event]:
-        about = Circumstances(settings, update.values, patience.rising(pace.steps(state)), over, early)
+        about = TrainingFacts(settings, update.values, patience.rising(pace.steps(state)), over, early)
         for found in findings(state.history, about):
             if found.id not in known:
                 known.add(found.id)

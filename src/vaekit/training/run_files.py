@@ -146,7 +146,7 @@ def refuse_newer(content: bytes, where: Path) -> None:
     check_format(found.get("format_version") if isinstance(found, Mapping) else None, where)
 
 
-def check_format(version: object, where: Path) -> None:
+def check_format(version: object, where: Path | str) -> None:
     """Refuse a file of a newer format by the number of that format."""
     number = int(version) if isinstance(version, str) and version.isdecimal() and len(version) < 10 else version
     if isinstance(number, int) and number > FORMAT_VERSION:
