@@ -1,4 +1,4 @@
-"""Hostile files, run folders of strangers, hostile settings and outputs cut off: writes docs/attack.md.
+"""Hostile files, run folders from unknown sources, hostile settings and outputs cut off: writes docs/attack.md.
 
     python benchmarks/attack.py --write docs/attack.md
 
@@ -37,12 +37,12 @@ SHARES = 2  # processes that attack side by side
 
 def cases(root: Path, few: bool, rng: random.Random) -> Iterator[Case]:
     """Every case; or a few, the smallest instances of each kind."""
-    stranger, home, times = root / "stranger", root / "outputs", 1 if few else 8
+    foreign, home, times = root / "foreign", root / "outputs", 1 if few else 8
     for share, few_of_them, found in (
         (1.0, 0.15, data_cases(rng, times, large=not few, verbs=0 if few else 1)),
         (1.0, 0.1, codes_cases(home, rng, times)),
         (1.0, 0.2, settings_cases(rng, times)),
-        (0.1, 0.006, run_cases(stranger, rng, 1 if few else 2)),
+        (0.1, 0.006, run_cases(foreign, rng, 1 if few else 2)),
     ):
         yield from (case for case in found if rng.random() < (few_of_them if few else share))
 
@@ -106,7 +106,7 @@ def page(found: list[Verdict], seconds: float, seed: int) -> str:
     broken = [f"- {v.group}: {v.name[:80]!a}, `vaekit {v.words[:80]!a}`: {v.problem}" for v in found if v.problem]
     verdict = "All held." if not broken else "Some did not hold:\n\n" + "\n".join(broken)
     about = paragraph(
-        f"What strangers, accidents and full disks do to a command, and what it promises then: a documented "
+        f"What hostile files, accidents and full disks do to a command, and what it promises then: a documented "
         f"exit code, at most two lines of error, no traceback; at most {SECONDS} s of processor time, {MEMORY / 1e9:g} "
         f"GB of resident memory beyond what the imports take and {ADDRESSES / 1e9:g} GB of address space; inputs that "
         f"stay as they were, and nothing written elsewhere, opened as a pickle or waited for. An output that is cut "

@@ -85,7 +85,7 @@ def sweep(folder: Path) -> None:
 
 
 def is_within(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    """Whether a path is another, or lies in it, by whatever links and spellings: told by the files themselves."""
+    """Whether a path is another, or lies in it, by whatever links and spellings: the files themselves are compared."""
     try:
         wanted = os.stat(other)
     except OSError:

@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from vaekit.errors import ConfigError
 
 _shared: list[PrefixStore] = []  # where processes read one another's errors, once they are connected
-LAST_WORDS = timedelta(seconds=5)
+ERROR_WAIT = timedelta(seconds=5)
 PATIENCE = timedelta(minutes=10)  # for a process that does not answer; one that died is noticed at once
 
 
@@ -133,7 +133,7 @@ def _check_variables() -> int | None:
 def is_said_by_leader(text: str) -> bool:
     """Whether the leading process ends with the same error, so that this one need not say it, too.
 
-    The others wait a little for it, so that it has its say before a launcher ends them all.
+    The others wait a little for it, so that it is printed before a launcher ends them all.
     """
     if not _shared:
         # before the processes of torchrun are connected, all fail alike
@@ -142,7 +142,7 @@ def is_said_by_leader(text: str) -> bool:
         if dist.get_rank() == 0:
             _shared[0].set("0", text)
             return False
-        _shared[0].wait(["0"], LAST_WORDS)
+        _shared[0].wait(["0"], ERROR_WAIT)
         return _shared[0].get("0").decode() == text
     return False
 

@@ -1,4 +1,4 @@
-"""Run folders of strangers: every file of a run in every wrong form, and the verbs that read a run."""
+"""Run folders from unknown sources: every file of a run in every wrong form, and the verbs that read a run."""
 
 import json
 import os
@@ -34,7 +34,7 @@ WRITES = frozenset({"out.npy", "run"})
 
 def make_run(root: Path) -> Path:
     """A run that was stopped half-way and has everything that a run can have."""
-    home = root / "stranger"
+    home = root / "foreign"
     home.mkdir()
     np.save(home / "z.npy", np.zeros((3, 3), np.float32))
     run(["train", "digits", *TINY.split(), "train.save_every=1", "--run-dir", "run"], home)
@@ -251,7 +251,7 @@ def run_cases(home: Path, rng: random.Random, times: int = 2) -> Iterator[Case]:
 
 
 def signed(home: Path, rng: random.Random, times: int) -> Iterator[tuple[str, dict]]:
-    """Checkpoints whose manifest agrees with what is wrong in them, as a stranger can write it."""
+    """Checkpoints whose manifest agrees with what is wrong in them, as anybody can write it."""
     newest = max((home / "run" / "checkpoints").glob("*-step-*"))
     for path in sorted(newest.iterdir()):
         if path.name == "MANIFEST.json":

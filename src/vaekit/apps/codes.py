@@ -99,7 +99,7 @@ def _moments(model: Model, x: torch.Tensor, context: torch.Tensor | None = None)
 
 def _write_parts(out: Path, blocks: Iterator[Columns], rows: int, world: World) -> None:
     """A folder with a part of each process: whole or not at all."""
-    aside = Path(world.agree(str(temporary(out))))  # by the leading process, whose end makes it litter
+    aside = Path(world.agree(str(temporary(out))))  # swept once the leading process has ended
     try:
         if world.leads:
             sweep(out.parent)

@@ -31,7 +31,7 @@ class Scaling:
             place = source.place(first(~np.isfinite(x))).split(", ", 1)[1]
             raise DataError(
                 f"{source.name}: {place} has values so far from those of the training rows that they overflow when "
-                "standardised: mend the outlier, or leave the row out."
+                "standardised: correct the outlier, or leave the row out."
             )
         return x
 

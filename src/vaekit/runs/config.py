@@ -179,7 +179,7 @@ def with_source(tree: Tree, source: str) -> Tree:
 
 
 def make_run(tree: Mapping[str, Any] | Run) -> Run:
-    """A Run from a plain tree; what is wrong with it is told in one error."""
+    """A Run from a plain tree; what is wrong with it is one error."""
     if isinstance(tree, Run):
         return tree
     try:

@@ -53,7 +53,7 @@ def _far(data: Dataset, train: Tensor, valid: Tensor) -> Finding | None:
             f"Values lie more than {FAR} interquartile ranges from the median: {_named(data, far, both)}. A few rows "
             "then weigh more than all others, in training or in validation."
         ),
-        fix=f"mend the outliers or take logarithms, or use model.likelihood={heavier}",
+        fix=f"correct the outliers or take logarithms, or use model.likelihood={heavier}",
     )
 
 

@@ -79,7 +79,7 @@ class Keeper:
                 written = self.folder.trim_history(self.state.at.epoch)
             except OSError as error:
                 raise VaekitError(
-                    f"cannot write into {self.folder.path} ({error.strerror}): make room, or mend its permissions, "
+                    f"cannot write into {self.folder.path} ({error.strerror}): make room, or change its permissions, "
                     "then use --resume"
                 ) from None
             self.state.unlogged = [line for line in self.state.unlogged if line["epoch"] not in written]

@@ -22,7 +22,7 @@ class TrainingFacts:
 
     settings: of training. values: numbers in a row of the data. rising: steps until which a schedule rises, so that
     the loss is not yet what is minimised. over: whether training has come to its end. stopped_early: whether that was
-    for want of patience.
+    by train.patience.
     """
 
     settings: Train
@@ -33,7 +33,7 @@ class TrainingFacts:
 
 
 def findings(history: History, about: TrainingFacts) -> list[Finding]:
-    """What is wrong, the gravest first. Before training is over, only what no further epoch can mend."""
+    """What is wrong, errors first. Before training is over, only what further epochs cannot undo."""
     lines = [line for line in history if _loss(line) is not None]
     if not lines:
         return []
@@ -48,8 +48,8 @@ Detector = Callable[[History, TrainingFacts], Finding | None]
 
 
 def worse_than_baseline(history: History, about: TrainingFacts) -> Finding | None:
-    """The weights that are handed on are worse on validation rows than the best model without z."""
-    line = _handed_on(history, about)
+    """The weights that are kept are worse on validation rows than the best model without z."""
+    line = _kept(history, about)
     loss, baseline = _number(_loss(line)), _baseline(history)
     if baseline is None or loss <= baseline + NO_BETTER[0] + NO_BETTER[1] * abs(baseline):
         return None
@@ -121,7 +121,7 @@ def skipped(history: History, about: TrainingFacts) -> Finding | None:
 
 def collapsed(history: History, about: TrainingFacts) -> Finding | None:
     """The rate is nearly zero: z says nothing of x."""
-    rate = _number(_handed_on(history, about).get("valid_rate"))
+    rate = _number(_kept(history, about).get("valid_rate"))
     # that of a point posterior, which has none, counts as 0
     if rate == 0 or rate >= COLLAPSED_RATE or _number(history[-1]["step"]) < SHORT:
         return None
@@ -186,7 +186,7 @@ def learning_rate(settings: Train) -> Finding | None:
     )
 
 
-def _handed_on(history: History, about: TrainingFacts) -> Mapping[str, float | None]:
+def _kept(history: History, about: TrainingFacts) -> Mapping[str, float | None]:
     if about.settings.weights == "last":
         return history[-1]
     return min(history, key=lambda line: _number(_loss(line)))
@@ -213,7 +213,7 @@ def _slower_or_longer(history: History, about: TrainingFacts) -> str:
     settings, steps = about.settings, _number(history[-1]["step"])
     if settings.lr <= USUAL_LR and steps < SHORT:
         return f"train.epochs={math.ceil(len(history) * 2 * SHORT / max(1.0, steps))}"
-    look = "" if settings.lr > USUAL_LR else ", or mend what `vaekit data` says of outliers and constant columns"
+    look = "" if settings.lr > USUAL_LR else ", or correct what `vaekit data` says of outliers and constant columns"
     return f"{_slower(settings)}{look}"
 
 

@@ -212,7 +212,7 @@ class RunFolder:
             raise ModelFileError(self._refusal("LOCK", str(error.strerror))) from None
         except OSError as error:
             raise ModelFileError(
-                f"cannot lock {self.path}: LOCK: {error.strerror}; mend its permissions, or remove LOCK"
+                f"cannot lock {self.path}: LOCK: {error.strerror}; change its permissions, or remove LOCK"
             ) from None
         if not ours:
             raise VaekitError(f"another process is training into {self.path}: wait for it, or give another --run-dir")

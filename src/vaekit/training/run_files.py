@@ -63,7 +63,7 @@ class Manifest(_File):
 
 
 class Environment(_File):
-    """environment.json: what a run ran on. Only told, never acted upon, so what later versions add is passed over."""
+    """environment.json: what a run ran on. Only shown, never acted upon, so what later versions add is ignored."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -196,7 +196,7 @@ class State:
         if found := check_alike(tensors, expected):
             raise ModelFileError(
                 f"the checkpoint is of another model: {found}; what an earlier version of vaekit trained otherwise "
-                "can be used, or begun anew from with `vaekit train --from`"
+                "can be used, or trained further by `vaekit train --from`"
             )
 
     def most_bytes(self) -> int:
