@@ -18,10 +18,12 @@ from runs_to_cut import cut, make
 from vaekit.errors import DataError, ModelFileError, VaekitError
 from vaekit.models import FromMixture
 from vaekit.runs import Job, open_rows, open_run, sampling
+from vaekit.training import RunFolder
 
 NEWEST = "checkpoints/000002-step-45"
 FILES = [
-    *("run.yaml", "data.json", "environment.json", "metrics.jsonl", "STATUS", "LOCK", "samplers", "checkpoints"),
+    *("run.yaml", "data.json", "environment.json", "metrics.jsonl", "findings.json", "STATUS", "LOCK"),
+    *("samplers", "checkpoints"),
     *("samplers/mixture.json", "samplers/mixture.safetensors", "samples", NEWEST, f"{NEWEST}/MANIFEST.json"),
     *(f"{NEWEST}/{name}.safetensors" for name in ("best", "last", "training")),
     f"{NEWEST}/progress.json",
@@ -40,6 +42,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     cut(Job.start(make("mlp", folder)), 45)
     sampling(open_run(folder / "run"), FromMixture(components=3))
+    RunFolder(folder / "run").keep_findings([])
     return folder / "run"
 
 
@@ -69,6 +72,7 @@ def read_all(run: Path) -> None:
     assert isinstance(folder.status(), str)
     assert all(line["epoch"] for line in folder.history())
     assert isinstance(folder.environment(), dict)
+    assert isinstance(folder.findings(), tuple)
 
 
 def resume(run: Path) -> None:
@@ -123,7 +127,7 @@ def test_whatever_a_file_is_replaced_by(run, tmp_path, name, kind):
     assert contents(tmp_path / "outside") == before, "it was written through a link"
 
 
-@pytest.mark.parametrize("name", ["run.yaml", "data.json", "environment.json", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["run.yaml", "data.json", "environment.json", "metrics.jsonl", "findings.json"])
 def test_a_newer_format_is_named(run, name):
     file = run / name
     if name == "run.yaml":
@@ -208,7 +212,7 @@ def test_what_a_manifest_lists_is_in_its_folder_and_no_larger_than_the_model(run
     for name in ("../../data.json", "/etc/passwd", "a/b.json", "..", "x.safetensors\0"):
         sign(run, {**manifest, "files": {**listed, name: listed["last.safetensors"]}})
         assert [refusal(verb, run).exit_code for verb in VERBS] == [4, 4, 4]
-    size = 10 << 30  # of nothing, whose hash a stranger may well have computed
+    size = 10 << 30  # of nothing, whose hash anybody may have computed
     os.truncate(run / NEWEST / "best.safetensors", size)
     sign(run, {**manifest, "files": {**listed, "best.safetensors": {"bytes": size, "sha256": "0" * 64}}})
     assert [refusal(verb, run).exit_code for verb in VERBS] == [4, 4, 4]
