@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from vaekit.files import NotRegular, TooLarge, parse_json, read_regular, sweep, write_whole, written
+from vaekit.files import NotRegular, TooLarge, parse_json, read_regular, sweep, temporary, write_whole, written
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -48,6 +48,20 @@ def test_the_temporary_file_of_a_writer_at_work_stays(tmp_path):
     with written(tmp_path / "out.bin") as file:
         sweep(tmp_path)
         assert os.path.exists(file.name)
+
+
+def test_what_writers_left_is_swept_if_they_were_on_this_machine(tmp_path):
+    """Processes are known by their numbers, which say nothing of those of other machines that share the folder."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    names = (temporary(tmp_path / name).name for name in ("parts", "out.bin"))
+    folder, file = (tmp_path / name.replace(f".{os.getpid()}-", f".{process.pid}-") for name in names)
+    elsewhere = tmp_path / file.name.replace(file.name.split("-")[1], "0" * 8)
+    folder.mkdir()
+    for path in (folder / "part-0", file, elsewhere):
+        path.write_bytes(b"x")
+    write_whole(tmp_path / "next", b"y")
+    assert set(tmp_path.iterdir()) == {elsewhere, tmp_path / "next"}
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o002, 0o022])

@@ -1,8 +1,10 @@
 """Files on disk: written whole or not at all, and read only if they are regular files of a bounded size."""
 
 import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -13,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-_TEMPORARY = re.compile(r"^\..+\.(\d+)-[0-9a-f]{8}\.tmp$")
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a process is known to its own machine alone
+_TEMPORARY = re.compile(rf"^\..+\.(\d+)-{_MACHINE}-[0-9a-f]{{8}}\.tmp$")
 
 
 class NotRegular(OSError):
@@ -72,11 +75,11 @@ def temporary(path: Path) -> Path:
     """A fresh name beside `path` for what is to replace it; `sweep` knows by it whose it is."""
     # the name is cut, so that even one of 255 bytes leaves room
     stem = os.fsdecode(os.fsencode(path.name)[:200])
-    return path.parent / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    return path.parent / f".{stem}.{os.getpid()}-{_MACHINE}-{secrets.token_hex(4)}.tmp"
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files and folders that writers which no longer live have left in a folder."""
+    """Remove the temporary files and folders in a folder whose writers, on this machine, no longer live."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if (match := _TEMPORARY.match(entry.name)) and not _alive(int(match[1])):

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from PIL import Image
 from reading import CSV, IMAGES, TABLE, idx, load, npy, npz, refused, write
 
 from vaekit.data.bounds import check_streamed
+from vaekit.data.raw import check_distinct, check_drop, drop_setting, name_columns
 from vaekit.errors import DataError
 
 HEAD = b"\x93NUMPY\x01\x00"
@@ -125,6 +127,20 @@ def test_labels_beside_images_are_a_file(tmp_path, monkeypatch, kind):
                 monkeypatch.chdir(tmp_path)  # for a short name
                 bound.bind(labels.name)
     refused(images, labels.name)
+
+
+def test_names_are_checked_in_time_that_is_linear_in_them():
+    began, width = time.process_time(), 40_000
+    kept, names = name_columns(width, [f"column {i}" for i in range(0, width, 2)], "x")
+    assert (len(kept), len(names)) == (width // 2, width // 2)
+    check_drop(names, names, "x")
+    check_distinct(names, "x")
+    with pytest.raises(DataError, match="two columns named 'column 39999'"):
+        check_distinct([*names, names[-1]], "x")
+    with pytest.raises(DataError, match="does not have"):
+        check_drop(["colunm 7"], names, "x")
+    assert len(drop_setting(names)) < 2000
+    assert time.process_time() - began < 5  # 40 s and more where every name was compared with every other
 
 
 def test_names_cannot_forge_a_message(tmp_path):

@@ -165,14 +165,16 @@ def test_a_batch_in_pieces_is_the_batch(kind, tmp_path):
 
 
 def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
-    job = Job.start(make("mlp", tmp_path, ema=0.8, weights="last"))
+    job = Job.start(make("mlp", tmp_path, ema=0.99, weights="last"))
     parameters = dict(job.state.step.model.named_parameters())
     average: dict[str, torch.Tensor] = {}
     for event in job.events():
         if event.kind == "step":
+            n = event.step - 1  # updates of the average before, of which few are soon forgotten
+            decay = min(0.99, (1 + n) / (10 + n)) if n else 0.0
             for name, value in parameters.items():
-                before = average.get(name)
-                average[name] = value.detach().clone() if before is None else before * 0.8 + value.detach() * 0.2
+                before = average.get(name, torch.zeros_like(value))
+                average[name] = before * decay + value.detach() * (1 - decay)
     for name, value in load(tmp_path / "run").named_parameters():
         torch.testing.assert_close(value, average[name])
         assert torch.equal(job.model.state_dict()[name], value)
