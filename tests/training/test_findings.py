@@ -52,9 +52,15 @@ def test_worse_than_the_baseline_is_an_error_once_training_is_over() -> None:
 
 @pytest.mark.parametrize(
     ("lr", "steps", "fix"),
-    [(0.1, 1000, "train.lr=0.001"), (0.005, 1000, "train.lr=0.0005"), (0.001, 5, "train.epochs=200")],
+    [
+        (0.1, 1000, "train.lr=0.001"),
+        (0.005, 1000, "train.lr=0.0005"),
+        (0.001, 5, "train.epochs=200"),
+        (1e-9, 5, "train.lr=0.001"),
+        (1e-9, 1000, "train.lr=0.001"),
+    ],
 )
-def test_what_is_worse_than_the_baseline_trains_more_slowly_or_for_longer(lr: float, steps: int, fix: str) -> None:
+def test_what_is_worse_than_the_baseline_trains_at_another_pace_or_for_longer(lr: float, steps: int, fix: str) -> None:
     assert found(history([104.0], steps=steps), lr=lr)["worse_than_baseline"].fix == fix
 
 
@@ -75,6 +81,17 @@ def test_the_mean_over_a_first_epoch_that_began_untrained_is_no_explosion() -> N
     lines = history(SOUND)
     lines[0]["train_elbo"] = -540.0
     assert found(lines) == {}
+
+
+def test_an_importance_weighted_training_is_judged_by_its_bound() -> None:
+    """The bound of several samples may rise while the ELBO of one, beside it, falls far below the baseline."""
+    lines = history([4.6, 4.1, 3.1, 2.8], baseline=4.3)
+    for line, elbo in zip(lines, [4.5, 4.2, 9.6, 8.6], strict=True):
+        line |= {"train_bound": line["train_elbo"], "valid_bound": line["valid_elbo"]}
+        line |= {"train_elbo": -elbo, "valid_elbo": -elbo - 0.2}
+    assert "exploded" not in found(lines)
+    lines[2]["train_bound"] = -40.0
+    assert "exploded" in found(lines)
 
 
 def test_while_the_weight_of_the_kl_rises_the_loss_may_be_higher() -> None:

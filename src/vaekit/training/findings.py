@@ -14,6 +14,7 @@ COLLAPSED_RATE = 0.1  # nats
 STILL_FALLING = 0.02  # of all that was gained over the baseline, in the last tenth of the epochs
 SHORT = 500  # steps, in which Adam moves a weight by half at a learning rate of 0.001
 USUAL_LR = 1e-3
+LEAST_LR = 1e-6  # with which Adam moves a weight by a thousandth in 1,000 steps
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,9 @@ def _loss(line: Mapping[str, float | None]) -> float | None:
 
 
 def _training_loss(line: Mapping[str, float | None]) -> float | None:
-    elbo = line.get("train_elbo")
-    return None if elbo is None else -elbo
+    """That with beta = 1; of several samples of z by their bound, beside which the ELBO of each may be far lower."""
+    bound = line.get("train_bound", line.get("train_elbo"))
+    return None if bound is None else -bound
 
 
 def _baseline(history: History) -> float | None:
@@ -209,8 +211,11 @@ def _baseline(history: History) -> float | None:
 
 
 def _slower_or_longer(history: History, about: TrainingFacts) -> str:
-    """A setting to try: fewer steps than any model needs call for more of them, else they are too long."""
+    """A setting to try: steps that are too short to get anywhere are to be longer, and fewer of them than any model
+    needs call for more; else they are too long."""
     settings, steps = about.settings, _number(history[-1]["step"])
+    if settings.lr < LEAST_LR:
+        return f"train.lr={USUAL_LR:g}"
     if settings.lr <= USUAL_LR and steps < SHORT:
         return f"train.epochs={math.ceil(len(history) * 2 * SHORT / max(1.0, steps))}"
     look = "" if settings.lr > USUAL_LR else ", or correct what `vaekit data` says of outliers and constant columns"
