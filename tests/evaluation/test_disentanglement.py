@@ -264,3 +264,22 @@ def test_bad_codes_and_factors_are_refused(factors):
     ):
         with pytest.raises(DataError, match=said):
             scores_of(*args)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64, np.float32, bool])
+def test_codes_of_any_type_score_alike(kind: type) -> None:
+    """The range of 8-bit codes is beyond 8 bits: it was counted as negative, and the dimension as constant."""
+    factors = np.stack(np.meshgrid(np.arange(2), np.arange(2)), -1).reshape(-1, 2).repeat(50, 0)
+    codes = (factors * [200, 240]).astype(np.uint8).astype(kind)
+    found = scores_of(codes, factors)
+    assert found["modularity"].value == 1
+    assert found["mig"].value == pytest.approx(1)
+    assert found["sap"].value == pytest.approx(0.5, abs=0.06)  # of 40 held-out rows
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1e-60, 0.0), (1e60, 0.0), (1e-3, 1e9)])
+def test_separated_predictability_is_the_same_in_any_units(scale: float, shift: float) -> None:
+    """Scikit-learn's trees see single precision, in which such codes are constant, or infinite."""
+    factors = np.stack(np.meshgrid(np.arange(3), np.arange(4)), -1).reshape(-1, 2).repeat(20, 0)
+    codes = factors.astype(np.float64)
+    assert separated_predictability(codes * scale + shift, factors) == separated_predictability(codes, factors)

@@ -1,12 +1,12 @@
 """Mutual information between numbers and factors of variation, counted in bins."""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 BINS = 20  # of each code dimension
 NO_INFORMATION = 1e-12  # nats: less is rounding
 STILL = 8  # units of rounding: a dimension that varies by less is constant
-Codes = Float[np.ndarray, "n d"]
+Codes = Shaped[np.ndarray, "n d"]  # numbers of any type
 Factors = Int[np.ndarray, "rows f"]
 Table = Float[np.ndarray, "d f"]
 
@@ -19,15 +19,21 @@ def mutual_information(codes: Codes, factors: Factors) -> Table:
 def settled(codes: Codes) -> Codes:
     """Codes in double precision, with dimensions that vary by no more than the rounding of their type made constant."""
     rounding = np.finfo(codes.dtype).eps if codes.dtype.kind == "f" else 0.0
+    codes = codes.astype(np.float64)  # first: the range of small integers is beyond their type
     still = np.ptp(codes, 0) <= STILL * rounding * np.abs(codes).max(0)
-    return np.where(still, codes[0], codes).astype(np.float64)
+    return np.where(still, codes[0], codes)
+
+
+def between_extremes(codes: Codes) -> Codes:
+    """Each dimension as a share of the way from its least to its largest value; 0 where it is constant."""
+    codes = codes.astype(np.float64)
+    low, width = codes.min(0), np.ptp(codes, 0)
+    return (codes - low) / np.where(width > 0, width, 1)
 
 
 def binned(codes: Codes) -> np.ndarray:
     """Each dimension in bins of equal width between its extremes, by number."""
-    low, width = codes.min(0), np.ptp(codes, 0)
-    share = (codes - low) / np.where(width > 0, width, 1)
-    return np.minimum((share * BINS).astype(np.int64), BINS - 1)
+    return np.minimum((between_extremes(codes) * BINS).astype(np.int64), BINS - 1)
 
 
 def joint_counts(bins: np.ndarray, factors: Factors, part: np.ndarray, parts: int) -> Float[np.ndarray, "p d f b v"]:

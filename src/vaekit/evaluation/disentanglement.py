@@ -20,7 +20,17 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Blocks
 from vaekit.evaluation.boosting import boosted_trees
-from vaekit.evaluation.counting import Codes, Factors, Table, binned, entropy, information, joint_counts, settled
+from vaekit.evaluation.counting import (
+    Codes,
+    Factors,
+    Table,
+    between_extremes,
+    binned,
+    entropy,
+    information,
+    joint_counts,
+    settled,
+)
 from vaekit.evaluation.estimate import Estimate
 from vaekit.models.vae import Model
 from vaekit.world import World
@@ -131,7 +141,7 @@ def separated_predictability(codes: Codes, factors: Factors, seed: int = 0) -> E
     """
     from sklearn.tree import DecisionTreeClassifier  # slow to import
 
-    codes = _checked(codes, factors)
+    codes = between_extremes(_checked(codes, factors))  # the trees see single precision
 
     def gaps(train: np.ndarray, test: np.ndarray) -> tuple[float]:
         scores = np.zeros((codes.shape[1], factors.shape[1]))
