@@ -92,6 +92,26 @@ def test_a_reader_that_leaves_early_is_no_error(trained):
     assert process.wait() == 0
 
 
+def test_a_reader_that_left_before_a_short_text_is_no_error(trained):
+    """What is short waits in the stream until the command has ended, where Python buffers."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    for words in (["--version"], ["evaluate", str(trained), "--samples", "2", "--json"]):
+        process = subprocess.Popen([*VAEKIT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+        process.stdout.close()
+        with process.stderr as errors:
+            assert errors.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "9" * 30, "x"])
+def test_a_width_that_no_screen_has_is_passed_over(columns):
+    out = subprocess.run(
+        [*VAEKIT, "train", "--help"], capture_output=True, timeout=60, env={**os.environ, "COLUMNS": columns}
+    )
+    assert (out.returncode, out.stderr) == (0, b"")
+    assert b"--run-dir" in out.stdout
+
+
 def test_plain_text_where_there_is_no_terminal(trained):
     env = {**os.environ, "TERM": "dumb", "COLUMNS": "30", "LANG": "C"}
     out = subprocess.run([*VAEKIT, "evaluate", str(trained), "--samples", "2"], capture_output=True, env=env)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from vaekit.apps.cli import app
 from vaekit.apps.main import in_words
-from vaekit.apps.streams import ReaderLeft, standard_streams
+from vaekit.apps.streams import ReaderLeft, possible_width, standard_streams
 from vaekit.errors import ConfigError, VaekitError
 
 SMALLER = "make train.batch_size, objective.samples or the networks smaller, or end what else takes memory"
@@ -24,9 +24,10 @@ SMALLER = "make train.batch_size, objective.samples or the networks smaller, or 
 
 def run(arguments: Sequence[str], received: Sequence[int] = ()) -> int:
     """The exit code of a command line. received: signals, as they come."""
-    with standard_streams() as (out, _):
+    with standard_streams() as (out, _), possible_width():
         code = _run(arguments, received)
-        out.flush()
+        with suppress(ReaderLeft):  # text that was short enough to wait until now
+            out.flush()
         if out.failed and not isinstance(out.failed, BrokenPipeError) and code == 0:
             code = _complain(f"cannot write to standard output: {out.failed.strerror}", 1)
         return code

@@ -9,6 +9,9 @@ from typing import Any
 PLAIN = str.maketrans({"±": "+/-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x", "…": "...", "‖": "||"})
 
 
+LEAST_WIDTH, MOST_WIDTH = 10, 10_000  # columns in which text can be laid out
+
+
 class ReaderLeft(BaseException):
     """Whoever read stdout, `head` for example, has closed it: there is nobody to go on for."""
 
@@ -74,3 +77,20 @@ def standard_streams() -> Iterator[tuple[Stream, Stream]]:
             for stream in streams:
                 stream.flush()
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def possible_width() -> Iterator[None]:
+    """Within, COLUMNS is left out of the environment where it is no width of a screen.
+
+    Some terminals and schedulers set it to 0, in which rich would lay out words for ever.
+    """
+    given = os.environ.get("COLUMNS")
+    if given is None or (len(given) < 9 and given.isdecimal() and LEAST_WIDTH <= int(given) <= MOST_WIDTH):
+        yield
+        return
+    del os.environ["COLUMNS"]
+    try:
+        yield
+    finally:
+        os.environ["COLUMNS"] = given
