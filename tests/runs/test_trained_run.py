@@ -60,6 +60,15 @@ def test_a_bare_model_of_scaled_rows_warns_of_rows_as_they_are_stored(table):
             assert "open_run(folder).evaluate(rows)" in found[name].warning, name
 
 
+def test_stored_rows_in_other_units_are_told_to_be_far(table):
+    run, raw = table
+    assert run.evaluate(raw, samples=2)["elbo"].warning == ""
+    for bad in (raw * 1000, (raw - raw.mean(0)) / raw.std(0)):
+        found = run.evaluate(bad, samples=2)
+        for name in ("elbo", "log_likelihood", "distortion"):
+            assert "in the same units" in found[name].warning, name
+
+
 def test_codes_reconstructions_and_samples_are_in_stored_units(table):
     run, raw = table
     assert run.encode(raw).shape == (len(raw), 2)

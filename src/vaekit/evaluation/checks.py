@@ -15,6 +15,7 @@ from vaekit.models.vae import Draw, Model
 
 NO_DENSITY = "the posterior is a single point for each row: it has no density to make a bound of"
 NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
+FAR = "the rows are far from those that the model was trained on"
 CLEARLY, ABSURD = 0.5, 100.0  # in logarithms; of a size that should be 1
 Progress = Callable[[int], object]
 
@@ -47,21 +48,27 @@ def score_warning(px: Distribution) -> str:
 
 
 def units_warning(model: Model, blocks: Blocks) -> str:
-    """The warning of rows given as they are stored to a model that takes them scaled, and knows how; else none.
+    """The warning of rows given as they are stored to a model that takes them scaled, and knows how, or of stored rows
+    in other units than those of training; else none.
 
     Of the first block: sizes, root mean squares by column, are about 1 of rows that are scaled. `Rows` are.
     """
     scaling = getattr(model, "scaling", None)
-    if scaling is None or isinstance(blocks.data, Rows | StreamedRows):
+    if scaling is None:
         return ""
     x = blocks.x(0).double().flatten(1)
+    largest = float(x.square().mean(0).sqrt().max())
+    if isinstance(blocks.data, Rows | StreamedRows):
+        return (
+            f"{FAR}, by about {largest:.2g} standard deviations: are they in other units?" if largest > ABSURD else ""
+        )
     loc, scale = (torch.tensor(part, dtype=x.dtype, device=x.device) for part in scaling)
     given, if_scaled = (_distance(rows) for rows in (x, (x - loc) / scale))
-    if given < if_scaled + CLEARLY and float(x.square().mean(0).sqrt().max()) < ABSURD:
+    if given < if_scaled + CLEARLY and largest < ABSURD:
         return ""
     return (
-        "the rows are far from those that the model was trained on, as rows are that are not scaled: it takes "
-        "(stored - loc) / scale; give rows as they are stored to the run, open_run(folder).evaluate(rows)"
+        f"{FAR}, as rows are that are not scaled: it takes (stored - loc) / scale; give rows as they are stored to the "
+        "run, open_run(folder).evaluate(rows)"
     )
 
 
