@@ -138,6 +138,9 @@ def test_a_folder_of_data_takes_no_outputs(cli, tmp_path):
     assert code == 0, err
     (tmp_path / "alias").symlink_to(pictures)
     before = sorted(pictures.rglob("*"))
+    for folder in (pictures / "run", tmp_path / "alias" / "a" / "run", pictures):
+        code, _, err = cli(f"train {pictures} train.epochs=1 model.latent=2 --run-dir {folder}")
+        assert (code, "would lie in the data" in err) == (2, True), err
     for out in (pictures / "a" / "0.png", pictures / "new.png", tmp_path / "alias" / "b" / "new.png"):
         assert cli(f"sample {run} --force --out {out}")[0] == 2
     for page in (pictures / "page.html", tmp_path / "pictures.html"):  # the second has its pictures in that folder

@@ -1,5 +1,6 @@
 """A run at work: build its parts, train them, keep its folder."""
 
+import os
 import signal
 import threading
 from collections.abc import Generator, Iterator
@@ -8,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from vaekit.data import Dataset, Schema
+from vaekit.data import Dataset, Schema, names
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
+from vaekit.files import is_within
 from vaekit.models import VAE, Ladder
 from vaekit.runs.build import (
     build_model,
@@ -52,6 +54,7 @@ class Job:
         device = choose_device(run.train.device, world.local)
         run, data = open_data(run)
         check_same_at_all(world, run, data.schema)
+        _check_apart(run, above)
         check_memory(run, data.schema)
         model = build_model(run, data.schema)
         check_memory(run, data.schema, model)
@@ -191,6 +194,15 @@ def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
             raise error(
                 f"processes 0 and {other} of this job have different {what}{known}: give every process the same"
             )
+
+
+def _check_apart(run: Run, above: Path | None) -> None:
+    """Refuse a run folder within a folder of data, whose pictures would be data the next time."""
+    place, source = run.run_dir or above, run.data.source
+    if place and source and source not in names() and is_within(place, os.path.expanduser(source)):
+        raise ConfigError(
+            f"the run folder would lie in the data {source}: give another run_dir (the option --run-dir), outside of it"
+        )
 
 
 @contextmanager
