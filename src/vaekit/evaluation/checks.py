@@ -59,9 +59,8 @@ def units_warning(model: Model, blocks: Blocks) -> str:
     x = blocks.x(0).double().flatten(1)
     largest = float(x.square().mean(0).sqrt().max())
     if isinstance(blocks.data, Rows | StreamedRows):
-        return (
-            f"{FAR}, by about {largest:.2g} standard deviations: are they in other units?" if largest > ABSURD else ""
-        )
+        far = f"{FAR}, by about {largest:.2g} standard deviations: give them in the same units"
+        return far if largest > ABSURD else ""
     loc, scale = (torch.tensor(part, dtype=x.dtype, device=x.device) for part in scaling)
     given, if_scaled = (_distance(rows) for rows in (x, (x - loc) / scale))
     if given < if_scaled + CLEARLY and largest < ABSURD:
