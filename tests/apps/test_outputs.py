@@ -166,8 +166,7 @@ def test_outputs_that_are_no_files(cli, trained, tmp_path):
         code, _, err = cli(f"encode {trained} --force --out {tmp_path / name}")
         assert code == 2, err
         assert "--out is" in err
-    for out in ("-", "/dev/stdout"):
-        assert cli(f"encode {trained} --force --out {out}")[0] == 2
+    assert cli(f"encode {trained} --force --out /dev/stdout")[0] == 2
 
 
 @pytest.mark.parametrize("name", ["a [bold]b.npy", "ä ö.npy", "two\nlines.npy", f"{'y' * 251}.npy"])

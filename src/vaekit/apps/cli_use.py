@@ -8,7 +8,10 @@ from cyclopts import Parameter
 from vaekit.errors import ConfigError
 
 Run = Annotated[Path, Parameter(help="The run folder.")]
-Data = Annotated[str | None, Parameter(help="Data to use, by name or path; by default the run's test rows.")]
+Data = Annotated[
+    str | None,
+    Parameter(help="Data to use, by name or path, or - for a table on stdin; by default the run's test rows."),
+]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 Force = Annotated[bool, Parameter(negative="", help="Replace the file that is to be written, if it exists.")]
 WEIGHTS = "Weights to use; by default those that the run's settings name."
@@ -140,7 +143,8 @@ def sample(
     n
         How many.
     out
-        File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data).
+        File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data); - is a table on
+        stdout.
     label
         What a model trained with data.context=label is told; by default every label in turn.
     source
@@ -156,9 +160,11 @@ def sample(
     data
         Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and flow.
     """
+    from vaekit.apps.pipes import piped
     from vaekit.apps.sampling import sample_command
 
-    sample_command(run, n, out, label, source, temperature, mean, seed, weights, json, force, data)
+    with piped(None, out, json) as (_, out):
+        sample_command(run, n, out, label, source, temperature, mean, seed, weights, json, force, data)
 
 
 def reconstruct(
@@ -186,9 +192,11 @@ def reconstruct(
     n
         How many rows; by default 16 for a picture, and all for a file of numbers.
     """
+    from vaekit.apps.pipes import piped
     from vaekit.apps.verbs import reconstruct_command
 
-    reconstruct_command(run, data, out, n, weights, json, force)
+    with piped(data, out, json) as (data, out):
+        reconstruct_command(run, data, out, n, weights, json, force)
 
 
 def encode(
@@ -200,6 +208,7 @@ def encode(
 
         vaekit encode runs/digits-1 --out codes.npz
         vaekit encode runs/digits-1 other.csv --out codes.csv
+        vaekit encode runs/table-1 - --out - < new.csv > codes.csv
         torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
 
     Parameters
@@ -209,8 +218,10 @@ def encode(
         (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
     """
     from vaekit.apps.codes import encode_command
+    from vaekit.apps.pipes import piped
 
-    encode_command(run, data, out, weights, json, force)
+    with piped(data, out, json) as (data, out):
+        encode_command(run, data, out, weights, json, force)
 
 
 def decode(
@@ -240,6 +251,8 @@ def decode(
     label
         What a model trained with data.context=label is told; by default the label that the file has for each z.
     """
+    from vaekit.apps.pipes import piped
     from vaekit.apps.verbs import decode_command
 
-    decode_command(run, latents, out, label, weights, json, force)
+    with piped(str(latents), out, json) as (source, out):
+        decode_command(run, Path(source or latents), out, label, weights, json, force)

@@ -39,7 +39,8 @@ def _run(arguments: Sequence[str], received: Sequence[int]) -> int:
     try:
         _check_folder()
         app(
-            [argument for argument in arguments if argument != "--debug"],
+            # a bare - stands for a pipe, and would be taken for an option
+            ["./-" if argument == "-" else argument for argument in arguments if argument != "--debug"],
             exit_on_error=False,
             print_error=False,
             result_action="return_value",

@@ -37,6 +37,8 @@ def load_source(spec: DataSpec) -> Source:
         source = NAMED[spec.source].load()
         return replace(source, labels=None, classes=None) if spec.label == NO_LABEL else source
     place = os.path.expanduser(spec.source)
+    if os.path.normpath(place) == "-":
+        raise DataError("DATA is -, and this reads its data more than once: write the table to a file, and name that")
     if not os.path.exists(place):
         raise DataError(
             f"no data is named {spec.source[:200]!r}{nearest(spec.source.lower(), NAMED)}, and no file is there; "
