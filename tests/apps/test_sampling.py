@@ -13,7 +13,7 @@ SOURCES = ("prior", "aggregated", "mixture", "flow")
 
 @pytest.fixture
 def run(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
+    return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("samplers"))
 
 
 @pytest.fixture(autouse=True)

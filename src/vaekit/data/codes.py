@@ -87,7 +87,8 @@ def read_codes(path: Path, size: int, with_labels: bool = False) -> Codes:
         else:
             codes = _of_table(path, kind, size, limit, with_labels)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        why = error.strerror or error
+        raise DataError(f"{path} cannot be read: {why}; give a file of codes, as `vaekit encode` writes") from None
     found = codes.source
     shape = found.values.shape[1:] if isinstance(found, Source) else found.shape
     shape = shape if codes.picked is None else (len(codes.picked),)
