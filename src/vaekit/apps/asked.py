@@ -41,6 +41,8 @@ class Asked:
         check_samples(self.samples)
         at_least(1, rows=self.rows)
         at_least(0, seed=self.seed)
+        if self.data == "":  # as of a variable of the shell that is not set
+            raise ConfigError("--data is empty: name the data, or leave --data out for the run's own")
 
     @property
     def opened(self) -> Opened:

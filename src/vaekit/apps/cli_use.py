@@ -1,12 +1,23 @@
 """The verbs that use a trained run, as `cli` lists them. Nothing here imports torch before a verb needs it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from vaekit.errors import ConfigError
 
+
+def whole(hint: Any, tokens: Sequence[Token]) -> int:
+    """A whole number, and nothing that is merely near to one."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value[:40]!r} is not a whole number.") from None
+
+
+Whole = Annotated[int, Parameter(converter=whole)]
 Run = Annotated[Path, Parameter(help="The run folder.")]
 Data = Annotated[
     str | None,
@@ -27,12 +38,12 @@ def evaluate(
     /,
     *,
     suite: Suite | None = None,
-    samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
+    samples: Annotated[Whole, Parameter(name=["--samples", "-k"])] = 64,
     data: str | None = None,
     split: Literal["train", "valid", "test"] = "test",
-    rows: int | None = None,
+    rows: Whole | None = None,
     weights: Weights = None,
-    seed: int = 0,
+    seed: Whole = 0,
     per_row: Path | None = None,
     force: Force = False,
     json: Json = False,
@@ -71,7 +82,7 @@ def evaluate(
     """
     from vaekit.apps.asked import Asked
 
-    asked = Asked(run, samples, data or None, split, rows, weights, seed)
+    asked = Asked(run, samples, data, split, rows, weights, seed)
     if suite is not None:
         from vaekit.apps.suites import suite_command
 
@@ -86,7 +97,7 @@ def evaluate(
 def report(
     *runs: Path,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    samples: Annotated[int, Parameter(name=["--samples", "-k"])] = 64,
+    samples: Annotated[Whole, Parameter(name=["--samples", "-k"])] = 64,
     full_paths: Annotated[bool, Parameter(negative="")] = False,
     force: Force = False,
     json: Json = False,
@@ -118,13 +129,13 @@ def sample(
     run: Run,
     /,
     *,
-    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
+    n: Annotated[Whole, Parameter(name=["-n", "--number"])] = 64,
     out: Out,
     label: str | None = None,
     source: Annotated[Literal["prior", "aggregated", "mixture", "flow"], Parameter(name="--from")] = "prior",
     temperature: float = 1.0,
     mean: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 0,
+    seed: Whole = 0,
     data: str | None = None,
     weights: Weights = None,
     force: Force = False,
@@ -173,7 +184,7 @@ def reconstruct(
     /,
     *,
     out: Out,
-    n: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
+    n: Annotated[int | None, Parameter(name=["-n", "--number"], converter=whole)] = None,
     weights: Weights = None,
     force: Force = False,
     json: Json = False,

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from vaekit.objectives.schedules import Constant, Schedule
 from vaekit.spec import by_kind, spec
+from vaekit.training.run_files import MOST_EPOCHS
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Betas = tuple[Decay, Decay]
@@ -71,7 +72,7 @@ class Train:
     """How to train.
 
     Args:
-        epochs: passes over the training rows.
+        epochs: passes over the training rows, at most a million: each is a line of metrics.jsonl.
         budget: time to train for, as 90s, 10m or 1.5h, in place of `epochs`. The number of steps is fixed once the
             speed is known, and schedules stretch to it.
         batch_size: rows for each step, over all processes together.
@@ -97,7 +98,7 @@ class Train:
         log_every: epochs between printed lines and saved pictures; none makes about ten.
     """
 
-    epochs: Count = 50
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 50
     budget: Duration | None = None
     batch_size: Count = 128
     micro_batch: Count | None = None
