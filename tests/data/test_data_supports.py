@@ -185,6 +185,14 @@ def test_columns_that_differ_by_little_are_data(make):
     assert make(stamps).schema.shape == (2,)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16])
+def test_whole_numbers_over_all_of_their_range_are_data(make, kind):
+    ends = np.iinfo(kind)
+    spread = np.array([ends.min, ends.max, ends.max // 2], dtype=kind)
+    table = np.c_[np.resize(spread, 50), np.arange(50) % 7].astype(kind)
+    assert make(table, support="real", scale="standard").schema.shape == (2,)
+
+
 def test_constant_columns(make):
     table = np.c_[TABLE[:, :1], np.full(50, 0.1), TABLE[:, 1:], np.zeros(50)]
     with refused(DataError, "2 columns are constant", r'data.drop=\["column 1", "column 4"\]'):

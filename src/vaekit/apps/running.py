@@ -20,6 +20,7 @@ from vaekit.apps.streams import ReaderLeft, possible_width, standard_streams
 from vaekit.errors import ConfigError, VaekitError
 
 SMALLER = "make train.batch_size, objective.samples or the networks smaller, or end what else takes memory"
+REPEATED = 60  # seconds after the error that it repeats
 
 
 def run(arguments: Sequence[str], received: Sequence[int] = ()) -> int:
@@ -92,19 +93,22 @@ def _complain(text: str, code: int) -> int:
     rank = os.environ.get("RANK", "0")
     who = "vaekit" if rank == "0" else f"vaekit (process {rank})"
     if "vaekit.world" in sys.modules and sys.modules["vaekit.world"].is_said_by_leader(text):
-        _note_for_launcher("the same error as process 0")
+        _note_for_launcher("the same error as process 0", later=REPEATED)
         return code
     _note_for_launcher(f"{who}: {text}")
     _say(who, "bold red", text)
     return code
 
 
-def _note_for_launcher(text: str) -> None:
-    """torchrun ends with pages of its own; what a process leaves in this file is the last line of them."""
+def _note_for_launcher(text: str, later: int = 0) -> None:
+    """torchrun ends with pages of its own; what a process leaves in this file is the last line of them.
+
+    later: seconds to add to the time of the error, of which torchrun takes the earliest for the cause of all.
+    """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
         with suppress(OSError):
-            note = {"message": text, "extraInfo": {"timestamp": str(int(time.time()))}}
+            note = {"message": text, "extraInfo": {"timestamp": str(int(time.time()) + later)}}
             Path(path).write_text(json.dumps({"message": note}))
 
 

@@ -111,8 +111,9 @@ def fit_scaling(how: str, stored: Support, train: np.ndarray | Moments, source: 
     fit = train if isinstance(train, Moments) else Moments.of(train, source.columns is not None)
     # The mean of equal numbers may be rounded away from them, so equality is asked of the extremes; what differs by
     # rounding alone would be scaled up to noise, beside which any other value is enormous.
-    size, rounding = np.maximum(np.abs(fit.low), np.abs(fit.high)), _rounding(source.values.dtype)
-    constant = (fit.high - fit.low <= rounding * size) | (fit.std == 0)
+    low, high = fit.low.astype(np.float64), fit.high.astype(np.float64)  # whose difference cannot overflow
+    size, rounding = np.maximum(np.abs(low), np.abs(high)), _rounding(source.values.dtype)
+    constant = (high - low <= rounding * size) | (fit.std == 0)
     if constant.any():
         raise _constant(source, constant, fit.rows)
     return Scaling(tuple(fit.mean.tolist()), tuple(fit.std.tolist()), Real())
