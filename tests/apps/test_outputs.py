@@ -162,7 +162,7 @@ def test_outputs_that_are_no_files(cli, trained, tmp_path):
     os.mkfifo(tmp_path / "fifo.npy")
     (tmp_path / "null.npy").symlink_to("/dev/null")
     (tmp_path / "loop.npy").symlink_to(tmp_path / "loop.npy")
-    for name in ("fifo.npy", "null.npy", "loop.npy", f"{'x' * 260}.npy", "no/such.npy"):
+    for name in ("fifo.npy", "null.npy", "loop.npy", f"{'x' * 260}.npy", "no/such.npy", "a\0b.npy"):
         code, _, err = cli(f"encode {trained} --force --out {tmp_path / name}")
         assert code == 2, err
         assert "--out is" in err

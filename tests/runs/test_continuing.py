@@ -4,10 +4,12 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
-from vaekit.errors import ConfigError, ModelFileError
+from vaekit.errors import ConfigError, ModelFileError, VaekitError
 from vaekit.runs import Job, extend, fit, open_run, run
 from vaekit.runs.samplers import fingerprint
 
@@ -71,6 +73,30 @@ def test_an_extended_run_is_bitwise_one_of_so_many_epochs_from_the_start(two_epo
     opened = open_run(extended).run
     assert opened.train.epochs == 4
     assert opened.provenance == ("extended from 2 to 4 epochs after epoch 2, step 6",)
+
+
+def test_of_two_extensions_of_one_run_the_second_is_refused_before_it_writes(two_epochs, tmp_path):
+    folder = shutil.copytree(two_epochs, tmp_path / "run")
+    first = extend(folder, ["epochs=3"])
+    settings = (folder / "run.yaml").read_bytes()
+    for place in (None, tmp_path / "copy"):
+        with pytest.raises(VaekitError, match="another process"):
+            extend(folder, ["epochs=5"], run_dir=place)
+    assert (folder / "run.yaml").read_bytes() == settings
+    assert not (tmp_path / "copy").exists()
+    finish(first)
+    assert finish(extend(folder, ["epochs=5"])) == folder
+
+
+def test_an_extension_stays_out_of_the_data(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    values = np.random.default_rng(0).normal(size=(300, 2))
+    parquet.write_table(pyarrow.table({"a": values[:, 0], "b": values[:, 1]}), data / "part.parquet")
+    fit(run(str(data), *TINY, "epochs=1", run_dir=tmp_path / "run"))
+    with pytest.raises(ConfigError, match="would lie in the data"):
+        extend(tmp_path / "run", ["epochs=2"], run_dir=data / "longer")
+    assert [path.name for path in data.iterdir()] == ["part.parquet"]
 
 
 def test_a_run_that_was_stopped_is_extended_from_where_it_stands(tmp_path):

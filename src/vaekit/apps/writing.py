@@ -33,8 +33,8 @@ def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
         found = out.stat().st_mode
     except FileNotFoundError:
         found = None
-    except OSError as error:
-        raise ConfigError(f"--out is {out}: {error.strerror}; give another name") from None
+    except (OSError, ValueError) as error:  # ValueError of a NUL
+        raise ConfigError(f"--out is {out}: {getattr(error, 'strerror', error)}; give another name") from None
     if found is not None and stat.S_ISDIR(found):
         raise ConfigError(f"--out is {out}, which is a folder: name a file in it")
     if found is not None and not stat.S_ISREG(found):

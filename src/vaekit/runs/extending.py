@@ -7,7 +7,8 @@ from typing import Any
 
 from vaekit.errors import ConfigError
 from vaekit.runs.config import make_run, override_in_order, to_tree, to_yaml
-from vaekit.runs.job import Job
+from vaekit.runs.job import Job, check_apart_from_data
+from vaekit.runs.opened import read_run
 from vaekit.runs.tree import Run
 from vaekit.training import RunFolder, pack
 from vaekit.world import World
@@ -32,7 +33,19 @@ def extend(folder: str | Path, settings: Sequence[str], run_dir: str | Path | No
         ConfigError: other settings, or no more epochs than before.
         ModelFileError, DataError: as `Job.resume`.
     """
-    job = Job.resume(folder)
+    home, leads = RunFolder(folder), World.join().leads
+    read_run(home)  # refuses what is no run folder before it is locked
+    if leads:
+        home.hold()  # from here to the end of training, so that no two extend one run
+    try:
+        return _extend(home, settings, run_dir, leads)
+    except BaseException:
+        home.release()
+        raise
+
+
+def _extend(home: RunFolder, settings: Sequence[str], run_dir: str | Path | None, leads: bool) -> Job:
+    job = Job.resume(home.path)
     run, at = _extended(job, settings), job.state.at
     before, after = job.run.train.epochs, run.train.epochs
     if job.run.train.budget is not None:
@@ -44,14 +57,16 @@ def extend(folder: str | Path, settings: Sequence[str], run_dir: str | Path | No
             f": {', '.join(stretched)} computed for {before} epochs up to there and for {after} from there on, so the "
             f"result is not that of {after} epochs from the start"
         )
-    run = run.model_copy(update={"provenance": (*run.provenance, said), "run_dir": str(run_dir or folder)})
+    run = run.model_copy(update={"provenance": (*run.provenance, said), "run_dir": str(run_dir or home.path)})
+    check_apart_from_data(run)
     files = pack(job.state) if run_dir else {}
-    if job.folder is not None and World.join().leads:
-        with job.folder.lock():
-            home = _copy(job.folder, run_dir, at.step, files) if run_dir else job.folder
-            home.write("run.yaml", to_yaml(run).encode())
-        job = replace(job, folder=home)
-    return replace(job, run=run, notice=job.notice)
+    if leads and run_dir:
+        copy = _copy(home, run_dir, at.step, files)
+        home.release()
+        home = copy
+    if leads:
+        home.write("run.yaml", to_yaml(run).encode())
+    return replace(job, run=run, folder=home if leads else None)
 
 
 def _extended(job: Job, settings: Sequence[str]) -> Run:

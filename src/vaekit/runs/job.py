@@ -54,7 +54,7 @@ class Job:
         device = choose_device(run.train.device, world.local)
         run, data = open_data(run)
         check_same_at_all(world, run, data.schema)
-        _check_apart(run, above)
+        check_apart_from_data(run, above)
         check_memory(run, data.schema)
         model = build_model(run, data.schema)
         check_memory(run, data.schema, model)
@@ -196,7 +196,7 @@ def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
             )
 
 
-def _check_apart(run: Run, above: Path | None) -> None:
+def check_apart_from_data(run: Run, above: Path | None = None) -> None:
     """Refuse a run folder within a folder of data, whose pictures would be data the next time."""
     place, source = run.run_dir or above, run.data.source
     if place and source and source not in names() and is_within(place, os.path.expanduser(source)):

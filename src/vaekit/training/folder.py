@@ -206,6 +206,16 @@ class RunFolder:
             VaekitError: another process trains into the folder.
             ModelFileError: LOCK cannot be locked.
         """
+        self.hold()
+        try:
+            self.status()  # refuses what cannot be replaced
+            sweep(self.path)
+            yield
+        finally:
+            self.release()
+
+    def hold(self) -> None:
+        """Take the lock, if it is not held already, until `release`; see `lock`."""
         try:
             ours = (self._held is not None and self._held.alive) or self._claim()
         except NotRegular as error:
@@ -216,12 +226,6 @@ class RunFolder:
             ) from None
         if not ours:
             raise VaekitError(f"another process is training into {self.path}: wait for it, or give another --run-dir")
-        try:
-            self.status()  # refuses what cannot be replaced
-            sweep(self.path)
-            yield
-        finally:
-            self.release()
 
     def end(self, status: str) -> None:
         """Say how the run ended, if that can be written, and let other trainers in."""
