@@ -45,6 +45,7 @@ def files(tmp_path):
         ("train digits train.epoch=3", 2, ["'train.epoch'", "did you mean 'train.epochs'"]),
         ("train digits train.epochs=1000001", 2, ["train.epochs is 1000001", "less than or equal to 1000000"]),
         ("train digits train.epochs=ten", 2, ["train.epochs is 'ten'", "integer"]),
+        ("train mnist-8bit", 2, ["mnist-8bit is a preset", "--preset mnist-8bit"]),
         ("train digit", 3, ["'digit'", "digits"]),
         ("train nowhere/file.npy", 3, ["nowhere/file.npy"]),
         ("train digits mnist", 2, ["one DATA at a time"]),

@@ -187,8 +187,8 @@ def _like(other: Source | Store, spec: DataSpec, schema: Schema, limit: Limit) -
     shape = other.shape if isinstance(other, Store) else other.values.shape[1:]
     if shape != schema.shape:
         raise DataError(
-            f"{other.name} has rows of shape {shape}, and the model was trained on {schema.name} with "
-            f"rows of shape {schema.shape}: give data of that shape."
+            f"{other.name}: rows of shape {shape}, and the model was trained on {schema.name} with rows of shape "
+            f"{schema.shape}: give data of that shape."
         )
     other = _in_order(other, schema)
     levels = schema.stored.count if isinstance(schema.stored, Levels) else None

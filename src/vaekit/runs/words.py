@@ -100,6 +100,8 @@ def _start(data: str | None, named: str | None, config: str | Path | None, initi
 
 def _place(data: str) -> str:
     """DATA as settings keep it: a name, or a path that holds wherever they are read."""
+    if data in presets() and data not in names() and not os.path.exists(data):
+        raise ConfigError(f"{data} is a preset, not data: write --preset {data}, after DATA if it is for other data")
     return os.path.realpath(data) if os.path.exists(data) and data not in names() else data
 
 
