@@ -101,6 +101,12 @@ class World:
             dist.all_gather_object(found, value)
         return found
 
+    def differing(self, value: Any) -> tuple[int, Any, Any] | None:
+        """The first process whose value is not that of process 0, and the values of both; None where all are equal."""
+        found = self.tell(value)
+        rank = next((rank for rank in range(self.size) if found[rank] != found[0]), None)
+        return None if rank is None else (rank, found[0], found[rank])
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:

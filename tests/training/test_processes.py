@@ -139,7 +139,7 @@ os.chdir(folder)
 np.save("x.npy", np.random.default_rng(rank).integers(0, 256, (90, 8, 8), dtype=np.uint8))
 from vaekit.apps.main import main
 try:
-    main(["train", "x.npy", "train.epochs=1", "--run-dir", os.path.join(sys.argv[1], "run")])
+    main(sys.argv[2:])
 except SystemExit as left:
     with open("code", "w") as file:
         file.write(str(left.code))
@@ -147,13 +147,19 @@ except SystemExit as left:
 """
 
 
-def test_processes_with_different_data_are_refused_at_each(tmp_path):
+@pytest.mark.parametrize("verb", ["train", "evaluate", "encode"])
+def test_processes_with_different_data_are_refused_at_each(verb, trained, tmp_path):
+    words = {
+        "train": ["x.npy", "train.epochs=1", "--run-dir", str(tmp_path / "run")],
+        "evaluate": [str(trained), "--data", "x.npy"],
+        "encode": [str(trained), "x.npy", "--out", str(tmp_path / "run.parquet")],
+    }
     (tmp_path / "work.py").write_text(DIFFERENT)
-    process = start(2, [str(tmp_path / "work.py"), str(tmp_path)])
+    process = start(2, [str(tmp_path / "work.py"), str(tmp_path), verb, *words[verb]])
     _, err = process.communicate(timeout=120)
     assert [(tmp_path / rank / "code").read_text() for rank in "01"] == ["3", "3"], err
     assert "processes 0 and 1 of this job have different data" in " ".join(err.split())
-    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("run*"))
 
 
 def test_codes_do_not_depend_on_the_number_of_processes(trained, tmp_path):

@@ -19,7 +19,7 @@ from vaekit.files import sweep, sync_folder, temporary
 from vaekit.models import Model
 from vaekit.models.blocks import BLOCK, in_blocks
 from vaekit.models.codes import centre
-from vaekit.runs import Opened, open_rows
+from vaekit.runs import Opened, check_same_run, open_rows
 from vaekit.world import World
 
 AT_A_TIME = 4 * BLOCK  # rows read and shown to the model
@@ -40,6 +40,7 @@ def encode_command(
     opened, device = open_on_device(folder, weights)
     check_apart(out, opened.folder.path, opened.run.data.source, data)
     rows = open_rows(opened, data).to(device)
+    check_same_run(world, opened, None if data is None else rows)
     mine = world.share(len(rows), AT_A_TIME)
     with progress("encoding", mine.stop - mine.start) as advance:
         names = KEPT[out.suffix.lower()]

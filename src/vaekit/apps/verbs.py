@@ -23,7 +23,7 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.noise import Purpose, new_generator
 from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture
 from vaekit.report.pictures import most_pictured, reconstructed_at
-from vaekit.runs import Opened, open_rows
+from vaekit.runs import Opened, check_same_run, open_rows
 from vaekit.runs.opened import read_run
 from vaekit.training import RunFolder
 from vaekit.world import World
@@ -37,6 +37,7 @@ def evaluate_command(asked: Asked, as_json: bool, out: Path | None = None, force
         check_out(out, EACH_ROW, force)
         check_apart(out, asked.folder, asked.opened.run.data.source, asked.data)
     model, held, seed = asked.opened.model, asked.held, asked.seed
+    check_same_run(world, asked.opened, None if asked.is_own else held)
 
     def write_each(found: Mapping[str, np.ndarray]) -> None:
         if out is not None and world.leads:

@@ -16,7 +16,7 @@ from vaekit.runs.config import (
 )
 from vaekit.runs.extending import extend
 from vaekit.runs.job import Job, fit, stop_signals, train
-from vaekit.runs.opened import Opened, load, open_rows, open_run, reopen
+from vaekit.runs.opened import Opened, check_same_run, load, open_rows, open_run, reopen
 from vaekit.runs.samplers import Sampling, sampling
 from vaekit.runs.tree import LadderSpec, ModelSpec, Run
 from vaekit.runs.words import run, split_words
@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "Sampling",
     "check_known",
+    "check_same_run",
     "extend",
     "fit",
     "load",

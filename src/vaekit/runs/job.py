@@ -27,7 +27,7 @@ from vaekit.runs.config import to_yaml
 from vaekit.runs.foreseen import foreseen
 from vaekit.runs.inheriting import inherit
 from vaekit.runs.keeper import Keeper
-from vaekit.runs.opened import read_run, rebuilt, same_data
+from vaekit.runs.opened import check_same, read_run, rebuilt, same_data
 from vaekit.runs.tree import Run
 from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
 from vaekit.world import World
@@ -186,14 +186,8 @@ def fit(run: Run) -> VAE | Ladder:
 def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
     """Refuse, at every process, a job whose processes do not work on the same data with the same settings."""
     anywhere = run.model_copy(update={"data": replace(run.data, source=None)})  # which may be another path there
-    fingerprints, settings = zip(*world.tell((schema.fingerprint, to_yaml(anywhere))), strict=True)
-    for what, found, error in (("data", fingerprints, DataError), ("settings", settings, ConfigError)):
-        other = next((rank for rank in range(world.size) if found[rank] != found[0]), None)
-        if other is not None:
-            known = f" (fingerprints {found[0][:12]} and {found[other][:12]})" if what == "data" else ""
-            raise error(
-                f"processes 0 and {other} of this job have different {what}{known}: give every process the same"
-            )
+    check_same(world, "data", schema.fingerprint, DataError)
+    check_same(world, "settings", to_yaml(anywhere), ConfigError)
 
 
 def check_apart_from_data(run: Run, above: Path | None = None) -> None:

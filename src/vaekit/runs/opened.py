@@ -1,5 +1,6 @@
 """A run at rest: its folder read back, its model, its data."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like, rows_like
-from vaekit.errors import ConfigError, DataError, ModelFileError
-from vaekit.evaluation import Estimate, evaluate, evaluating
+from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
+from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
 from vaekit.models import VAE, Ladder
 from vaekit.models.blocks import in_blocks
 from vaekit.models.codes import centre
@@ -21,6 +22,7 @@ from vaekit.runs.build import build_model, check_likelihood, check_memory, log_s
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.tree import Run
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
+from vaekit.world import World
 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
@@ -239,6 +241,36 @@ def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = N
         if theirs != ours:
             raise ModelFileError(f"{folder.path / 'data.json'} has {fact} {theirs}, and the data {ours}: train again")
     return data
+
+
+def check_same(world: World, what: str, found: str, error: type[VaekitError]) -> None:
+    """Refuse, at every process of a job, what is not the same at each of them: a fingerprint, or settings."""
+    other = world.differing(found)
+    if other is not None:
+        rank, *values = other
+        known = " and ".join(value[:12] for value in values if value.isalnum())
+        raise error(
+            f"processes 0 and {rank} of this job have different {what}{known and f' (fingerprints {known})'}: give "
+            "every process the same"
+        )
+
+
+def check_same_run(world: World, opened: Opened, other: Rows | StreamedRows | None = None) -> None:
+    """Refuse, at every process, a job whose processes have other weights or other data than the first.
+
+    other: rows that are not of the run's own data.
+    """
+    if world.size == 1:
+        return
+    check_same(world, f"weights in {opened.folder.path}", fingerprint(opened.model), ModelFileError)
+    digest = hashlib.sha256(opened.schema.fingerprint.encode())
+    for start in range(0, 0 if other is None else len(other), AT_A_TIME):
+        assert other is not None
+        index = slice(start, min(start + AT_A_TIME, len(other)))
+        noise = new_generator(0, Purpose.BINARISE, start, device=opened._device)
+        for part in (other.batch(index, noise), other.context_of(index)):
+            digest.update(b"" if part is None else part.cpu().numpy().tobytes())
+    check_same(world, "data", digest.hexdigest(), DataError)
 
 
 def open_rows(opened: Opened, source: str | None = None) -> Rows | StreamedRows:

@@ -17,6 +17,7 @@ from vaekit.models.vae import Model
 from vaekit.training.baseline import validation_baseline
 from vaekit.training.findings import TrainingFacts, findings
 from vaekit.training.patience import Patience
+from vaekit.training.run_files import MOST_EPOCHS
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.update import ADVICE, NotFinite, Rows, Updater, largest_weight
@@ -181,7 +182,7 @@ class _Pace:
         validate(state.model, valid, seed, state.step.world, state.step.validated_samples)
         each += (time.perf_counter() - began) / self.batches
         left = self.budget - state.at.total_seconds
-        steps = state.at.step + max(0, math.floor(left / each))
+        steps = min(state.at.step + max(0, math.floor(left / each)), MOST_EPOCHS * self.batches)
         state.advance(steps=state.step.world.agree(steps))
 
 

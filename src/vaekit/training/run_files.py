@@ -17,7 +17,7 @@ MOST_BYTES = {
     "run.yaml": 1 << 20,
     "environment.json": 1 << 20,
     "data.json": 1 << 26,  # a line for each column of a table, and for each class
-    "metrics.jsonl": 1 << 27,
+    "metrics.jsonl": 1 << 29,
     "findings.json": 1 << 20,
     "STATUS": 1 << 16,
     "MANIFEST.json": 1 << 20,
@@ -25,7 +25,7 @@ MOST_BYTES = {
     "samplers": 1 << 20,
 }
 """By the name of a file, or of the folder that it is in."""
-MOST_EPOCHS = 1_000_000  # lines of metrics.jsonl
+MOST_EPOCHS = 500_000  # lines of metrics.jsonl
 
 Whole = Annotated[int, Field(ge=0, lt=1 << 53)]
 Above0 = Annotated[int, Field(ge=1, lt=1 << 53)]
