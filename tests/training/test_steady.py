@@ -194,6 +194,12 @@ def test_a_time_budget_becomes_steps_which_a_resumed_run_keeps(tmp_path):
     assert 1 < again.state.at.total_seconds < 9
 
 
+def test_a_time_budget_ends_at_as_many_epochs_as_are_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("vaekit.training.loop.MOST_EPOCHS", 60)
+    ended = list(Job.start(make("mlp", tmp_path, epochs=1, budget="1h")).events())[-1]
+    assert (ended.kind, ended.epoch) == ("end", 60)
+
+
 def test_a_full_disk_is_said_and_survived_until_it_lasts(tmp_path, monkeypatch):
     job = Job.start(make("mlp", tmp_path, save_every=5))
     full: list[int] = []
