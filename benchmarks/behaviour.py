@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 
 from facts import finish, provenance, table
 
-IMAGES = ("limit.train=400", "limit.valid=100", "limit.test=100", "train.epochs=2")
+IMAGES = ("limit.train=400", "limit.valid=100", "train.epochs=2")
 CASES: dict[str, tuple[str, ...]] = {
     "digits": ("digits", "train.epochs=20"),  # long enough to be traced
     "tutorial": ("--preset", "tutorial", *IMAGES),
@@ -79,7 +79,7 @@ def behaviour(source: Path, case: str, folder: Path) -> dict[str, Any]:
     words = [word.format(folder=folder.parent) for word in CASES[case]]
     calls = [
         ["train", *words, *PINNED, "--run-dir", str(run)],
-        ["evaluate", str(run), "--samples", "5", "--json"],
+        ["evaluate", str(run), "--samples", "5", "--rows", "100", "--json"],
         ["sample", str(run), "-n", "20", "--out", str(folder / "samples.npy")],
         ["encode", str(run), "--out", str(folder / "codes.npz")],
     ]

@@ -43,7 +43,7 @@ def files(tmp_path):
         ("train", 2, ["no data", "vaekit train digits"]),
         ("train --preset digit", 2, ["no preset 'digit'", "did you mean 'digits'"]),
         ("train digits train.epoch=3", 2, ["'train.epoch'", "did you mean 'train.epochs'"]),
-        ("train digits train.epochs=1000001", 2, ["train.epochs is 1000001", "less than or equal to 1000000"]),
+        ("train digits train.epochs=500001", 2, ["train.epochs is 500001", "less than or equal to 500000"]),
         ("train digits train.epochs=ten", 2, ["train.epochs is 'ten'", "integer"]),
         ("train mnist-8bit", 2, ["mnist-8bit is a preset", "--preset mnist-8bit"]),
         ("train digit", 3, ["'digit'", "digits"]),

@@ -13,6 +13,7 @@ import pytest
 from tiny import TINY
 
 VAEKIT = [sys.executable, "-m", "vaekit"]
+HEARS = ["env", "--default-signal=INT,HUP"]  # what starts the tests may have set them to be ignored
 
 
 def test_help_takes_under_700_ms():
@@ -39,7 +40,8 @@ def test_version():
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
     words = ["train", "digits", *TINY.split(), "train.epochs=100000", "--run-dir", str(tmp_path / "run")]
-    process = subprocess.Popen([*VAEKIT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [*HEARS, *VAEKIT, *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if (tmp_path / "run" / "metrics.jsonl").exists():
             break
@@ -58,7 +60,7 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
     words = [*VAEKIT, "evaluate", str(folder), "--json", "--samples"]
-    command = ["env", "--default-signal=INT", *words, "12000"]  # what starts the tests may have set it to be ignored
+    command = [*HEARS, *words, "12000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if list(folder.glob("evaluation-*/0.npz")):
@@ -72,7 +74,7 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     kept = block.stat().st_ino
 
     def rerun(samples: str) -> subprocess.Popen[str]:
-        command = ["env", "--default-signal=INT", *words, samples]
+        command = [*HEARS, *words, samples]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     out, err = rerun("3").communicate(timeout=60)
@@ -126,7 +128,7 @@ def test_a_signal_in_the_first_second_is_one_line(trained, tmp_path, number):
     program = f"import vaekit.apps.main as m, os, sys; os.write(1, b'.'); sys.argv[1:] = {words!r}; m.main()"
     for delay in (0.01, 0.1, 0.4):
         process = subprocess.Popen(
-            ["env", "--default-signal=INT", sys.executable, "-c", program],
+            [*HEARS, sys.executable, "-c", program],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
