@@ -82,7 +82,7 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     assert block.stat().st_ino == kept, "another K is another matter"
     out, err = rerun("12000").communicate(timeout=120)
     assert json.loads(out)["log_likelihood"]["value"] < 0, err
-    assert not list(folder.glob("evaluation-*"))
+    assert not list(folder.glob("evaluation-*")), f"{err}\n{list(folder.glob('evaluation-*/*'))}"
 
 
 def test_a_reader_that_leaves_early_is_no_error(trained):

@@ -137,7 +137,12 @@ class Asked:
                 raise
             raise KeyboardInterrupt("interrupted; the same command goes on from there") from None
         if folder is not None and World.join().leads:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                pass  # nothing was kept
+            except OSError as error:
+                warnings.warn(f"{folder} holds what is finished and could not be removed: {error}", stacklevel=2)
 
 
 def open_on_device(folder: Path, weights: str | None) -> tuple[Opened, torch.device]:

@@ -3,8 +3,8 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, TextIO, cast
 
 PLAIN = str.maketrans({"±": "+/-", "\N{MINUS SIGN}": "-", "\N{MULTIPLICATION SIGN}": "x", "…": "...", "‖": "||"})
 
@@ -67,16 +67,17 @@ def standard_streams() -> Iterator[tuple[Stream, Stream]]:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    out, err = (stream or open(os.devnull, "w") for stream in before)  # noqa: SIM115
-    streams = Stream(out, leaves=True), Stream(err, leaves=False)
-    sys.stdout, sys.stderr = streams  # type: ignore[assignment]
-    try:
-        yield streams
-    finally:
-        with suppress(ReaderLeft):
-            for stream in streams:
-                stream.flush()
-        sys.stdout, sys.stderr = before
+    with ExitStack() as nowhere:
+        out, err = (stream or nowhere.enter_context(open(os.devnull, "w")) for stream in before)
+        streams = Stream(out, leaves=True), Stream(err, leaves=False)
+        sys.stdout, sys.stderr = cast(tuple[TextIO, TextIO], streams)
+        try:
+            yield streams
+        finally:
+            with suppress(ReaderLeft):
+                for stream in streams:
+                    stream.flush()
+            sys.stdout, sys.stderr = before
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from vaekit.models import (
     Categorical,
     Conditional,
     ContinuousBernoulli,
+    Gaussian,
     Hamiltonian,
     Ladder,
     Likelihood,
@@ -162,7 +163,7 @@ def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
     some = data.train.some(ROWS_TO_START_FROM)
     x = data.train.batch(some, new_generator(run.seed, Purpose.WEIGHTS, 1))
     if isinstance(model.posterior.transform, Units):
-        model.posterior.transform.measure(x)
+        model.posterior.transform.measure(x, Gaussian())
     if run.model.bias_start:
         model.likelihood.start_from(x)
     else:
