@@ -26,12 +26,12 @@ from ablation_evidence import (
     Direction,
     Reading,
     directions,
-    ladder,
+    estimators,
     read,
 )
 from facts import paragraph, provenance, table
 from vaekit.report import write_report
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 
 PATHWISE, SCORE, DETACHED = PRESETS = ("tutorial", "tutorial-score", "tutorial-detached")
 FROZEN = "frozen encoder"  # the control: `tutorial` with an encoder that is never trained
@@ -52,10 +52,10 @@ class Trained:
     reading: Reading
 
 
-def start(name: str, seed: int, *settings: str) -> Job:
+def start(name: str, seed: int, *settings: str) -> TrainingRun:
     """A preset's run on the seed's own images, with the settings that all contenders share."""
     same = [f"seed={seed}", f"data.seed={seed}", *SAME]
-    return Job.start(make_run(override(preset(name), [*same, *settings])))
+    return TrainingRun.start(make_run(override(preset(name), [*same, *settings])))
 
 
 def train(name: str, seed: int, folder: Path | None) -> Trained:
@@ -247,11 +247,11 @@ validation loss then.
 
 {directions_table(found.gradients)}
 
-## The ladder of estimators, where the true gradient is known
+## The order of estimators, where the true gradient is known
 
 {known}
 
-{ladder(found.seeds[0])}
+{estimators(found.seeds[0])}
 
 ## The tutorial's own program, switched off
 

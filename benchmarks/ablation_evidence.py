@@ -1,4 +1,4 @@
-"""What shows whether an encoder was trained: its codes, its gradients, and the ladder of estimators."""
+"""What shows whether an encoder was trained: its codes, its gradients, and the order of estimators."""
 
 import math
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from torch import Tensor
 from facts import mean_and_error, paragraph, table
 from vaekit.models import VAE
 from vaekit.models.linear_gaussian import LinearGaussian
-from vaekit.models.noise import new_generator
 from vaekit.objectives import (
     BoundReading,
     Detached,
@@ -23,7 +22,8 @@ from vaekit.objectives import (
     bound_check,
     gradient_check,
 )
-from vaekit.runs import Job
+from vaekit.randomness import new_generator
+from vaekit.runs import TrainingRun
 
 TEST_ROWS, DRAWS = 1000, 20
 GRADIENT_EPOCH, GRADIENT_ROWS, GRADIENT_DRAWS = 10, 100, 1000
@@ -85,7 +85,7 @@ class Direction:
     noise: float  # root mean square length of a single draw's deviation from the mean
 
 
-def directions(job: Job, seed: int) -> dict[str, Direction]:
+def directions(job: TrainingRun, seed: int) -> dict[str, Direction]:
     """Gradients on one batch, early in the training of `tutorial`, which `job` is about to begin."""
     events = job.events()
     next(event for event in events if event.kind == "epoch" and event.epoch == GRADIENT_EPOCH)
@@ -120,7 +120,7 @@ def gradients(
             yield torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)])
 
 
-def ladder(seed: int) -> str:
+def estimators(seed: int) -> str:
     """The tables of gradient estimators at the two places, and what theory says of two of them."""
     readings = gradient_check(seed)
     header = ["estimator", "variance, mu", "variance, ln sigma", "distance of its mean", "largest z", "unbiased"]
@@ -128,7 +128,7 @@ def ladder(seed: int) -> str:
     for place in dict.fromkeys(r.place for r in readings):
         here = [r for r in readings if r.place == place]
         sections += [f"{place.capitalize()}; the exact gradient has length {here[0].exact:.3f}:"]
-        sections += [table(header, (_ladder_row(r) for r in here))]
+        sections += [table(header, (_estimator_row(r) for r in here))]
     loadings = torch.randn(30, 10, dtype=torch.float64, generator=new_generator(seed, 300))
     orthogonal = LinearGaussian(2 * torch.linalg.qr(loadings)[0], torch.zeros(30, dtype=torch.float64), 1.0)
     there = gradient_check(seed, story=orthogonal)
@@ -150,7 +150,7 @@ def ladder(seed: int) -> str:
 
 
 def by_samples(seed: int) -> list[str]:
-    """The estimators of the importance-weighted bound's gradient, by the number of samples."""
+    """The order of estimators of the importance-weighted bound's gradient, by the number of samples."""
     readings = bound_check(seed)
     text = paragraph("""
         The bound of K samples (`vaekit.objectives.bound_check`): 10 latents, an orthogonal story, q with the true means
@@ -188,7 +188,7 @@ def _of(readings: list[BoundReading], name: str, samples: int) -> BoundReading:
     return next(r for r in readings if (r.name, r.samples) == (name, samples))
 
 
-def _ladder_row(r: GradientReading) -> list[str]:
+def _estimator_row(r: GradientReading) -> list[str]:
     numbers = [f"{r.variance_mu:.3g}", f"{r.variance_log_sigma:.3g}", f"{r.bias:.3f}", f"{r.largest_z:.1f}"]
     return [r.name, *numbers, "yes" if r.unbiased else "**no**"]
 

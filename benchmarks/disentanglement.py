@@ -20,7 +20,7 @@ from facts import finish, paragraph, provenance, table
 from vaekit.data import Rows
 from vaekit.evaluation import Estimate, disentanglement_scores, evaluate
 from vaekit.evaluation.disentanglement import scores_of
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 from vaekit.runs.build import open_data
 
 CRITIC = "{network: {kind: mlp, widths: [256, 256, 256, 256], activation: leaky_relu}, lr: 1.0e-4}"
@@ -48,7 +48,7 @@ def chance() -> str:
 def measure(objective: str, seed: int, epochs: int | None) -> dict[str, Estimate]:
     settings = [f"objective={objective}", f"seed={seed}", "train.weights=last"]
     settings += [] if epochs is None else [f"train.epochs={epochs}"]
-    job = Job.start(make_run(override(preset("sprites"), settings)))
+    job = TrainingRun.start(make_run(override(preset("sprites"), settings)))
     for _ in job.events():
         pass
     model = job.model.eval()

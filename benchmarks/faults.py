@@ -63,18 +63,18 @@ def in_child(work: Callable[[], None]) -> int:
 
 def live(folder: Path, **train: object) -> None:
     """Start the run in the folder, or go on with it, to its end."""
-    from vaekit.runs import Job
+    from vaekit.runs import TrainingRun
 
     warnings.simplefilter("ignore")
     run = folder / "run"
-    job = Job.resume(run) if (run / "run.yaml").exists() else Job.start(make("mlp", folder, **train))
+    job = TrainingRun.resume(run) if (run / "run.yaml").exists() else TrainingRun.start(make("mlp", folder, **train))
     for _ in job.events():
         pass
 
 
 def cuts(root: Path) -> list[Result]:
     """Each kind of run, cut once at every step, against itself without a cut."""
-    from vaekit.runs import Job, fit
+    from vaekit.runs import TrainingRun, fit
 
     results = []
     for kind in KINDS:
@@ -83,8 +83,8 @@ def cuts(root: Path) -> list[Result]:
         held = 0
         for step in range(1, STEPS + 1):
             parts = fresh(root, "parts")
-            cut(Job.start(make(kind, parts)), step)
-            cut(Job.resume(parts / "run"), STEPS + 1)
+            cut(TrainingRun.start(make(kind, parts)), step)
+            cut(TrainingRun.resume(parts / "run"), STEPS + 1)
             held += same(whole, parts)
         results += [Result(f"stopped at step n of {STEPS}, each n: {kind}", STEPS, held, "the same end, bit for bit")]
     return results
@@ -195,9 +195,9 @@ def no_room(root: Path) -> Result:
     in_child(lambda: live(whole, save_every=1))
 
     def limited() -> None:
-        from vaekit.runs import Job
+        from vaekit.runs import TrainingRun
 
-        for event in Job.start(make("mlp", parts, save_every=1)).events():
+        for event in TrainingRun.start(make("mlp", parts, save_every=1)).events():
             if event.kind == "step" and event.step == 20:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 

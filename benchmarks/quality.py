@@ -25,9 +25,9 @@ from facts import mean_and_error, provenance, table
 from vaekit.data import Dataset
 from vaekit.evaluation import Estimate, baseline, evaluate
 from vaekit.models import Conditional
-from vaekit.models.noise import new_generator
-from vaekit.models.precision import networks_in_bf16
-from vaekit.runs import Job, Opened, open_run, preset, reopen
+from vaekit.models.networks.precision import networks_in_bf16
+from vaekit.randomness import new_generator
+from vaekit.runs import TrainedRun, TrainingRun, open_run, preset, reopen
 
 MINUTES = 5.0
 COLUMNS = ("log_likelihood", "elbo", "bits_per_dim", "rate", "distortion", "active_units")
@@ -106,12 +106,12 @@ def measure(promise: Promise, seed: int, runs: Path, samples: int, half: bool) -
     )
 
 
-def trained(name: str, seed: int, folder: Path) -> Opened:
+def trained(name: str, seed: int, folder: Path) -> TrainedRun:
     """The run of a preset in a folder, trained to its end if it has not been."""
     if not (folder / "STATUS").exists():
-        job = Job.start(preset(name).model_copy(update={"seed": seed, "run_dir": str(folder)}))
+        job = TrainingRun.start(preset(name).model_copy(update={"seed": seed, "run_dir": str(folder)}))
     elif (folder / "STATUS").read_text().strip() != "finished":
-        job = Job.resume(folder)
+        job = TrainingRun.resume(folder)
     else:
         return open_run(folder)
     for event in job.events():
@@ -121,7 +121,7 @@ def trained(name: str, seed: int, folder: Path) -> Opened:
 
 
 def evaluated(
-    opened: Opened, data: Dataset, samples: int, seed: int, half: bool
+    opened: TrainedRun, data: Dataset, samples: int, seed: int, half: bool
 ) -> tuple[dict[str, Estimate], float | None]:
     """The estimates on the test rows, and the seconds they took; from the run's folder where they were made before."""
     how = f"{samples}-bf16" if half else f"{samples}"

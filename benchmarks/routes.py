@@ -17,8 +17,8 @@ from torch import Tensor
 
 from facts import paragraph, provenance, put_into, table
 from speed import of_limit, of_vaekit
-from vaekit.training.compiling import compile_program, opaque
-from vaekit.training.engine import Autograd, Programs
+from vaekit.training.engine.compiling import compile_program, opaque
+from vaekit.training.engine.traced import Autograd, Programs
 from vaekit.training.spec import Train
 
 BATCHES = (16, 128, 512)

@@ -29,11 +29,11 @@ from facts import finish, provenance, put_into, table
 from stability_tables import tables
 from vaekit.data import DataSpec, Limit, prepare
 from vaekit.errors import ConfigError, DataError, Diverged, VaekitError
-from vaekit.runs import Job, make_run, override, preset_tree, presets
+from vaekit.runs import TrainingRun, make_run, override, preset_tree, presets
 
 SEEDS = (0, 1, 2, 3, 4)
 EPOCHS = {"1 epoch": 1, "3 epochs": 3, "short full": 6}
-STEPS = 10, 3  # of an epoch: of perceptrons, and of convolutions and ladders, whose steps take longer
+STEPS = 10, 3  # of an epoch: of perceptrons, and of convolutions and hierarchical VAEs, whose steps take longer
 FROM_FILES = ("mnist", "fashion-mnist")
 TIMES_BASELINE, NATS_A_NUMBER = 2.0, 2.0  # above the baseline, whichever is more, from which on a loss has exploded
 
@@ -100,7 +100,7 @@ def measure(cell: Cell, tree: dict[str, Any], settings: list[str], files: Path) 
         tree = {**tree, "data": {**tree["data"], "source": str(files / f"{tree['data']['source']}.npz")}}
     history, found, outcome = [], [], "finished"
     try:
-        job = Job.start(make_run(override(tree, ["train.device=cpu", "train.compile=off", *settings])))
+        job = TrainingRun.start(make_run(override(tree, ["train.device=cpu", "train.compile=off", *settings])))
         for event in job.events():
             history += [dict(event.metrics)] if event.kind == "epoch" else []
             found += [(event.finding.id, event.finding.severity)] if event.finding else []
@@ -196,8 +196,8 @@ def page(found: Sequence[Cell], times: int) -> str:
     ]
     total = sum(c.seconds for c in found)
     sizes = (
-        f"training rows for {STEPS[0] * times} steps an epoch, and for {STEPS[1] * times} of convolutions and ladders; "
-        f"100 validation rows; epochs {', '.join(map(str, EPOCHS.values()))}"
+        f"training rows for {STEPS[0] * times} steps an epoch, and for {STEPS[1] * times} of convolutions and "
+        f"hierarchical VAEs; 100 validation rows; epochs {', '.join(map(str, EPOCHS.values()))}"
     )
     done, seeds = f"{len(found)} of {sum(1 for _ in cells(times))} planned", sorted({c.seed for c in by_preset})
     facts = provenance(seeds, Runs=done, Sizes=sizes, Time=f"{total / 60:.0f} minutes in all runs together")

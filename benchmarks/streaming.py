@@ -19,7 +19,7 @@ import numpy as np
 
 from facts import provenance, put_into, table
 from speed.common import peak_memory
-from vaekit.runs import Job, make_run
+from vaekit.runs import TrainingRun, make_run
 
 ROWS, SIDE, BATCH = 5_200_000, 28, 200
 SEGMENT, SEGMENTS = 150, 12  # steps
@@ -37,9 +37,9 @@ def generate(path: Path) -> None:
             rng.integers(0, 256, (rows, SIDE, SIDE), dtype=np.uint8).tofile(file)
 
 
-def start(path: str, stream: str) -> Job:
+def start(path: str, stream: str) -> TrainingRun:
     layers = {"kind": "mlp", "widths": [512, 512], "activation": "silu"}
-    return Job.start(
+    return TrainingRun.start(
         make_run(
             {
                 "data": {"source": path, "binarise": "dynamic", "stream": stream},

@@ -20,7 +20,7 @@ from facts import mean_and_error, provenance, put_into, table
 from vaekit.data import Dataset
 from vaekit.evaluation import baseline, evaluate
 from vaekit.models import Conditional
-from vaekit.runs import Job, make_run
+from vaekit.runs import TrainingRun, make_run
 
 LIKELIHOODS = {
     "gaussian": {"kind": "gaussian"},
@@ -66,7 +66,9 @@ def held_out(x: np.ndarray, likelihood: dict[str, object], seed: int) -> tuple[f
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.npy"
         np.save(path, x)
-        job = Job.start(make_run({"data": {"source": str(path)}, "model": {"likelihood": likelihood}, "seed": seed}))
+        job = TrainingRun.start(
+            make_run({"data": {"source": str(path)}, "model": {"likelihood": likelihood}, "seed": seed})
+        )
         for _ in job.events():
             pass
     data, model = job.data, job.model

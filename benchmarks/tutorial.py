@@ -17,7 +17,7 @@ from torch import Tensor
 import tutorial_program
 from facts import finish, mean_and_error, paragraph, provenance, table
 from vaekit.models import VAE
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 
 AS_THE_PROGRAM = ["model.bias_start=false", "train.weights=last", "train.patience=null"]
 NOISE_DRAWS = 1000  # of z for each validation image
@@ -34,11 +34,11 @@ class Result:
     seconds: float
 
 
-def start(seed: int, settings: list[str]) -> Job:
-    return Job.start(make_run(override(preset("tutorial"), [f"seed={seed}", f"data.seed={seed}", *settings])))
+def start(seed: int, settings: list[str]) -> TrainingRun:
+    return TrainingRun.start(make_run(override(preset("tutorial"), [f"seed={seed}", f"data.seed={seed}", *settings])))
 
 
-def images(job: Job) -> tuple[Tensor, Tensor]:
+def images(job: TrainingRun) -> tuple[Tensor, Tensor]:
     """The run's own training and validation images, (rows, 784)."""
     train, valid = (rows.batch(slice(0, len(rows))).flatten(1).cpu() for rows in (job.data.train, job.data.valid))
     return train, valid

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaekit.evaluation import Estimate
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, Standard
+from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, StandardNormal
 from vaekit.objectives import Score
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
@@ -28,7 +28,7 @@ def test_both_ways_of_a_step_have_the_same_gradients():
 def test_the_running_baseline_is_settled_before_noise_is_measured():
     torch.manual_seed(0)
     posterior = Conditional(Mlp((16,)).build((64,), 4), Gaussian())
-    model = VAE(posterior, Standard().build(2), Conditional(Mlp((16,)).build((2,), 64), Bernoulli()))
+    model = VAE(posterior, StandardNormal().build(2), Conditional(Mlp((16,)).build((2,), 64), Bernoulli()))
     x = torch.rand(20, 64).round()
 
     def noise(gradient: Score) -> float:

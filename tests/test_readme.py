@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from vaekit.apps.main import main
+from vaekit.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 FAST = " train.epochs=2 limit.train=200 limit.valid=50"

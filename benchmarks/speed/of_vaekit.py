@@ -11,11 +11,11 @@ from torch import Tensor
 from speed import common
 from speed.common import LATENT, LEARNING_RATE, ROWS, SIDE, held_out, noise, unit
 from speed.nets import fill
-from vaekit.apps.codes import _codes
+from vaekit.cli.encode import _codes
 from vaekit.data import Rows
 from vaekit.evaluation import evaluate, evaluating
 from vaekit.models import VAE
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 from vaekit.training import Event
 
 MODELS = {
@@ -25,7 +25,7 @@ MODELS = {
 Settings = tuple[str, ...]
 
 
-def start(net: str, batch: int, settings: Settings = (), epochs: int = 100_000) -> Job:
+def start(net: str, batch: int, settings: Settings = (), epochs: int = 100_000) -> TrainingRun:
     """The tutorial's settings, with another network if asked, on all training images, from the common weights."""
     ours = [
         f"train.batch_size={batch}",
@@ -36,7 +36,7 @@ def start(net: str, batch: int, settings: Settings = (), epochs: int = 100_000) 
         f"model.latent={LATENT}",
         "objective.kl=auto",
     ]
-    job = Job.start(make_run(override(preset("tutorial"), [*ours, *MODELS[net], *settings])))
+    job = TrainingRun.start(make_run(override(preset("tutorial"), [*ours, *MODELS[net], *settings])))
     fill(net, (job.model.posterior, job.model.likelihood), job.model.likelihood.network.output_bias)
     return job
 

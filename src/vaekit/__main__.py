@@ -1,5 +1,5 @@
 """`python -m vaekit`, and so `torchrun -m vaekit`."""
 
-from vaekit.apps.main import main
+from vaekit.cli.main import main
 
 main()

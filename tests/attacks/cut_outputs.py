@@ -85,7 +85,7 @@ def _whole_size(output: Output, home: Path, scratch: Path) -> int:
 
 def _forced(words: Sequence[str]) -> Sequence[str]:
     """The words, with leave to replace what is there."""
-    from vaekit.apps import cli_use
+    from vaekit.cli import app_use as cli_use
 
     verb = getattr(cli_use, words[0])
     return (*words, "--force") if "force" in verb.__annotations__ else words

@@ -181,7 +181,7 @@ def _become_the_command(
             os.setgid(user)
             os.setuid(user)
         start()
-        from vaekit.apps.main import main
+        from vaekit.cli.main import main
 
         main(list(words))
     except SystemExit as leaving:
@@ -205,7 +205,7 @@ def warm() -> None:
 
     torch.set_num_threads(1)
     for name in ("training", "verbs", "codes", "suites", "sampling", "listings", "main"):
-        importlib.import_module(f"vaekit.apps.{name}")
+        importlib.import_module(f"vaekit.cli.{name}")
     for name in ("data.parquet", "data.table", "report.page", "models.flows"):
         importlib.import_module(f"vaekit.{name}")
     sklearn.datasets.load_digits()

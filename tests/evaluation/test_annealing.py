@@ -15,7 +15,7 @@ from vaekit import (
     Conditional,
     Gaussian,
     SoftBernoulli,
-    Standard,
+    StandardNormal,
     annealed_bound,
     bidirectional,
 )
@@ -143,7 +143,7 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_the_world_alone(globals
 
 def binary(head, prior=None, posterior=None):
     posterior = Conditional(nn.Linear(6, 4), Gaussian()) if posterior is None else posterior
-    return VAE(posterior, Standard().build(2) if prior is None else prior, Conditional(nn.Linear(2, 6), head))
+    return VAE(posterior, StandardNormal().build(2) if prior is None else prior, Conditional(nn.Linear(2, 6), head))
 
 
 class Coins(nn.Module):

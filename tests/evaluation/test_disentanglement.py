@@ -10,7 +10,7 @@ from sklearn.metrics import mutual_info_score
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaekit import VAE, Bernoulli, Conditional, Standard
+from vaekit import VAE, Bernoulli, Conditional, StandardNormal
 from vaekit.data import Rows
 from vaekit.errors import DataError
 from vaekit.evaluation import disentanglement as module
@@ -246,7 +246,7 @@ class Scaled(nn.Module):
 
 def test_a_model_is_scored_by_its_posterior_means(factors):
     rows = Rows(torch.from_numpy(factors).float(), factors=torch.from_numpy(factors))
-    model = VAE(Scaled(), Standard().build(3), Conditional(nn.Linear(3, 3), Bernoulli()))
+    model = VAE(Scaled(), StandardNormal().build(3), Conditional(nn.Linear(3, 3), Bernoulli()))
     found = disentanglement_scores(model, rows)
     assert values(found) == pytest.approx(values(scores_of(2.0 * factors[:, ::-1], factors)))
     assert found["factor_vae"].value == 1

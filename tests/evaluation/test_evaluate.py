@@ -8,13 +8,23 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, Point, SoftBernoulli, Standard, evaluate
+from vaekit import (
+    VAE,
+    Bernoulli,
+    Conditional,
+    ContinuousBernoulli,
+    Deterministic,
+    Gaussian,
+    SoftBernoulli,
+    StandardNormal,
+    evaluate,
+)
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation import Estimate, baseline, bound_rows, kl_per_dimension
 from vaekit.evaluation.blocks import BLOCK
 from vaekit.evaluation.importance import effective_samples
 from vaekit.models.linear_gaussian import LinearGaussian
-from vaekit.models.noise import new_generator
+from vaekit.randomness import new_generator
 
 
 class Diagonal(nn.Module):
@@ -94,7 +104,9 @@ def test_a_row_does_not_depend_on_the_rows_after_it(oracle, rows):
 
 
 def decoder(head, width):
-    return VAE(Conditional(nn.Linear(6, 4), Gaussian()), Standard().build(2), Conditional(nn.Linear(2, width), head))
+    return VAE(
+        Conditional(nn.Linear(6, 4), Gaussian()), StandardNormal().build(2), Conditional(nn.Linear(2, width), head)
+    )
 
 
 def test_bits_per_dimension_only_for_a_mass():
@@ -204,7 +216,9 @@ def test_an_estimate_prints_as_many_digits_as_its_error_allows(estimate, text):
 
 def test_a_point_posterior_has_a_distortion_and_no_bound() -> None:
     vae = VAE(
-        Conditional(nn.Linear(6, 2), Point(), (2,)), Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli())
+        Conditional(nn.Linear(6, 2), Deterministic(), (2,)),
+        StandardNormal().build(2),
+        Conditional(nn.Linear(2, 6), Bernoulli()),
     )
     x = torch.bernoulli(torch.full((50, 6), 0.5), generator=new_generator(1))
     found = evaluate(vae, x, samples=3)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaekit import VAE, Bernoulli, Conditional, Gaussian, Standard, evaluate
+from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal, evaluate
 from vaekit.data import Rows
 from vaekit.evaluation.latents import NAMES, aggregate_posterior
 from vaekit.models import FlowPosterior, Mixture
@@ -53,7 +53,7 @@ def integrals():
 
 def test_the_parts_are_those_found_by_integration():
     x = torch.arange(3).repeat(600)[:, None].double()
-    model = VAE(Three(), Standard().build(2).double(), Conditional(nn.Linear(2, 1).double(), Gaussian(scale=1.0)))
+    model = VAE(Three(), StandardNormal().build(2).double(), Conditional(nn.Linear(2, 1).double(), Gaussian(scale=1.0)))
     found, exact = aggregate_posterior(model, x), integrals()
     assert exact["rate"] == pytest.approx(exact["mutual_information"] + exact["marginal_kl"], abs=1e-6)
     for name in NAMES:
@@ -163,7 +163,9 @@ def test_a_prior_that_does_not_factorise_leaves_the_total_correlation():
 def test_a_flow_posterior_on_rows_of_a_split(globals_untouched):
     torch.manual_seed(0)
     head = FlowPosterior(hidden=(8,), context=4).build((2,))
-    model = VAE(Conditional(nn.Linear(5, 4), head), Standard().build(2), Conditional(nn.Linear(2, 5), Bernoulli()))
+    model = VAE(
+        Conditional(nn.Linear(5, 4), head), StandardNormal().build(2), Conditional(nn.Linear(2, 5), Bernoulli())
+    )
     rows = Rows(torch.bernoulli(torch.full((130, 5), 0.5)))
     with globals_untouched():
         found = aggregate_posterior(model, rows)

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit import VAE, Annealing, Bernoulli, Conditional, Gaussian, Standard, annealed_bound
+from vaekit import VAE, Annealing, Bernoulli, Conditional, Gaussian, StandardNormal, annealed_bound
 from vaekit.data import Rows
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.evaluation import aggregate_posterior, bound_curve, evaluate, kl_per_group, representation
 from vaekit.models import Mixture
-from vaekit.models.codes import OneHot, Quantised
-from vaekit.models.context import with_context
-from vaekit.models.distributions import Delta
-from vaekit.models.samplers import check_real
+from vaekit.models.distributions.codes import OneHot, Quantised
+from vaekit.models.distributions.delta import Delta
+from vaekit.models.networks.context import with_context
+from vaekit.samplers.fitting import check_real
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,7 +33,7 @@ class CodePoints(nn.Module):
 
 
 def model_of(posterior):
-    return VAE(posterior, Standard().build(2), Conditional(nn.Linear(2, 5), Bernoulli())).requires_grad_(False)
+    return VAE(posterior, StandardNormal().build(2), Conditional(nn.Linear(2, 5), Bernoulli())).requires_grad_(False)
 
 
 def told(prior):
@@ -66,7 +66,7 @@ def test_code_vectors_are_neither_annealed_nor_fitted():
 
 
 def test_rows_bring_the_context_of_the_aggregate_posterior():
-    model, rows = told(Standard().build(2))
+    model, rows = told(StandardNormal().build(2))
     found = aggregate_posterior(model, rows)
     assert found == aggregate_posterior(model, rows.batch(slice(0, 250)), context=rows.context_of(slice(0, 250)))
     swapped = torch.eye(2)[torch.arange(250) % 2].flip(1)
@@ -85,7 +85,7 @@ def test_a_prior_that_is_told_the_context_is_no_one_prior():
 
 
 def test_probes_see_codes_that_are_made_with_the_context():
-    model, rows = told(Standard().build(2))
+    model, rows = told(StandardNormal().build(2))
     with torch.no_grad():  # the first latent is the label, scaled up; the rest is noise
         weight = model.get_parameter("posterior.network.network.weight")
         weight.zero_()
@@ -95,7 +95,7 @@ def test_probes_see_codes_that_are_made_with_the_context():
 
 
 def test_the_kl_of_groups_adds_up_to_the_rate():
-    model, rows = told(Standard().build(2))
+    model, rows = told(StandardNormal().build(2))
     (only,) = kl_per_group(model, rows)
     assert only.value == pytest.approx(evaluate(model, rows)["rate"].value, rel=1e-5)
     assert only.n == 250

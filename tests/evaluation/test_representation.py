@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit import VAE, Bernoulli, Conditional, Gaussian, Standard
+from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.data import DataSpec, Limit, Rows, prepare
 from vaekit.errors import DataError
 from vaekit.evaluation import linear_probe, nearest_neighbours, representation
@@ -85,7 +85,7 @@ def test_a_class_of_one_row_is_too_few_to_choose_by():
 
 def untrained():
     posterior = Conditional(nn.Sequential(nn.Flatten(), nn.Linear(64, 12)), Gaussian())
-    return VAE(posterior, Standard().build(6), Conditional(nn.Linear(6, 64), Bernoulli(), (1, 8, 8)))
+    return VAE(posterior, StandardNormal().build(6), Conditional(nn.Linear(6, 64), Bernoulli(), (1, 8, 8)))
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaekit import VAE, Bernoulli, Conditional, Gaussian, Standard
+from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.models import Conv, Mlp
-from vaekit.models.blocks import BLOCK, Generative, blocks_of, filled, in_blocks
-from vaekit.models.noise import new_generator
+from vaekit.models.generative import BLOCK, Generative, blocks_of, filled, in_blocks
+from vaekit.randomness import new_generator
 
 SHAPE = (1, 9, 9)
 
@@ -16,7 +16,7 @@ def build(network: Mlp | Conv) -> VAE:
     torch.manual_seed(1)
     return VAE(
         Conditional(network.build(SHAPE, 6), Gaussian(), (3,)),
-        Standard().build(3),
+        StandardNormal().build(3),
         Conditional(network.build((3,), 81, SHAPE), Bernoulli(), SHAPE),
     )
 

@@ -22,13 +22,14 @@ from vaekit.models import (
     FsqPosterior,
     Posterior,
     Prior,
-    Standard,
+    StandardNormal,
     VqPosterior,
 )
-from vaekit.models.codes import CodeSpace, Factorised, centre
-from vaekit.models.discrete import DiscreteHead
+from vaekit.models.distributions.codes import CodeSpace, Factorised, centre
+from vaekit.models.distributions.noise import draw_from, noise_shape
 from vaekit.models.drawing import draw_latent
-from vaekit.models.noise import draw_from, new_generator, noise_shape
+from vaekit.models.posteriors.discrete import DiscreteHead
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -155,7 +156,7 @@ def test_the_mass_of_a_prior_is_one_and_its_draws_follow_it(family: Any, prior: 
     assert likely.sum() > 1
     expected = mass[likely] / mass[likely].sum() * counts[likely].sum()
     assert stats.chisquare(counts[likely], expected).pvalue > 1e-4
-    if prior.kind == "standard":
+    if prior.kind == "standard_normal":
         torch.testing.assert_close(mass, torch.full_like(mass, space.classes**-space.positions))
 
 
@@ -184,7 +185,7 @@ def test_an_autoregressive_prior_is_not_factorised_and_sees_only_what_is_before(
 @pytest.mark.parametrize("family", FAMILIES[:4], ids=name)
 def test_the_closed_kl_is_the_sum_over_every_code(family: Any) -> None:
     posterior = posterior_of(family)
-    for prior in ("standard", "factorised"):
+    for prior in ("standard_normal", "factorised"):
         (spec,) = (p for p in examples(Prior) if p.kind == prior)
         built = spec.build(math.prod(family.z_shape(LATENT)), posterior, (6,)).double()
         for weight in built.parameters():
@@ -274,7 +275,7 @@ def test_a_model_is_evaluated_and_generates(family: Any, prior: Any) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES[4:], ids=name)
 def test_the_elbo_of_a_deterministic_posterior_is_a_bound_on_the_exact_likelihood(family: Any) -> None:
-    model = model_of(family, Standard())
+    model = model_of(family, StandardNormal())
     x = model.generate(30, generator=new_generator(1))
     space = space_of(model.posterior)
     found = evaluate(model, x, samples=3)

@@ -6,8 +6,9 @@ from scipy import stats
 from torch import Tensor
 
 from vaekit.models import Laplace, NegativeBinomial, Poisson, StudentT, ZeroInflated
-from vaekit.models.counts import NegativeBinomialByMean
-from vaekit.models.noise import draw_from, new_generator
+from vaekit.models.distributions.counts import NegativeBinomialByMean
+from vaekit.models.distributions.noise import draw_from
+from vaekit.randomness import new_generator
 
 
 def double(*values: float) -> Tensor:

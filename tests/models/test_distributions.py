@@ -13,15 +13,14 @@ from torch import distributions as td
 from torch.distributions import constraints
 
 from vaekit.models import Categorical, Conditional
-from vaekit.models.distributions import (
+from vaekit.models.distributions.bernoulli import (
     Bernoulli,
     ContinuousBernoulli,
     SoftBernoulli,
-    in_words,
     log_normaliser,
     logits_of_mean,
-    measure,
 )
+from vaekit.models.distributions.support import in_words, measure
 
 mpmath.mp.dps = 60
 LOGITS = [

@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from unions import examples, name
 from vaekit.models import CalibratedGaussian, Conditional, Conv, Gaussian, Likelihood, LogisticMixture, Mlp
-from vaekit.models.families import LOG_VARIANCE_BOUND, Head, LearnedScale, soft_bound
-from vaekit.models.noise import draw_from, new_generator
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.families import Head
+from vaekit.models.likelihoods.gaussian import LearnedScale
+from vaekit.models.parameters import LOG_VARIANCE_BOUND, soft_bound
+from vaekit.randomness import new_generator
 
 EVENT = (1, 2, 3)
 ANY_FLOAT = st.floats(allow_nan=False, allow_infinity=False, width=32)

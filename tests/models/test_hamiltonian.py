@@ -12,11 +12,21 @@ from torch.distributions import Distribution
 
 from vaekit.errors import ConfigError
 from vaekit.evaluation import Annealing, aggregate_posterior, annealed_bound, evaluate
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Hamiltonian, LinearGaussian, Standard, VonMisesFisher
-from vaekit.models.noise import draw_from, new_generator, noise_shape
+from vaekit.models import (
+    VAE,
+    Bernoulli,
+    Conditional,
+    Gaussian,
+    Hamiltonian,
+    LinearGaussian,
+    StandardNormal,
+    VonMisesFisher,
+)
+from vaekit.models.distributions.noise import draw_from, noise_shape
 from vaekit.objectives import Elbo, Score
 from vaekit.objectives.gradient_check import PosteriorPerRow
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.randomness import new_generator
+from vaekit.runs import TrainingRun, make_run, override, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -54,7 +64,7 @@ def test_the_mean_of_the_weight_is_px_by_quadrature(curved: bool, temper: float,
     layer = nn.Linear(1, 3).double()
     likelihood = Conditional(layer, Bernoulli() if curved else Gaussian(scale=1.2))
     refine = Hamiltonian(steps=steps, step_size=0.2, temper=temper).build((1,)).double()
-    model = VAE(FarPosterior(), Standard().build(1).double(), likelihood, refine)
+    model = VAE(FarPosterior(), StandardNormal().build(1).double(), likelihood, refine)
     x = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
     points, weights = hermite(80)
     log_px = (weights.log() + likelihood(points[:, None, None]).log_prob(x)[:, 0]).logsumexp(0)
@@ -177,7 +187,7 @@ def test_what_cannot_be_refined_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        (["model.posterior=point", "objective.beta=0"], "moves draws of a density over real z"),
+        (["model.posterior=deterministic", "objective.beta=0"], "moves draws of a density over real z"),
         (["model.posterior=von_mises_fisher", "model.prior=uniform_sphere"], "moves draws of a density over real z"),
         (["model.posterior={kind: fsq, levels: [4, 3]}"], "moves draws of a density over real z"),
         (["objective.gradient=stick_the_landing"], "use pathwise"),
@@ -188,4 +198,4 @@ def test_what_cannot_be_refined_is_refused() -> None:
 def test_a_run_that_cannot_be_refined_is_refused(settings: list[str], why: str) -> None:
     tiny = ["limit.train=30", "limit.valid=10", "model.refine=hamiltonian", *settings]
     with pytest.raises(ConfigError, match=why):
-        Job.start(make_run(override(preset("digits"), tiny)))
+        TrainingRun.start(make_run(override(preset("digits"), tiny)))

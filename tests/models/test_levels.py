@@ -9,10 +9,11 @@ from scipy import special, stats
 from torch import Tensor
 
 from vaekit.models import BetaBinomial, Conditional, LogisticMixture, Mlp
-from vaekit.models.beta_binomial import BetaBinomialByMean
-from vaekit.models.logistic_mixture import DiscretisedLogistics, _moments_of
-from vaekit.models.noise import draw_from, new_generator
-from vaekit.models.starts import shares_of_levels
+from vaekit.models.distributions.beta_binomial import BetaBinomialByMean
+from vaekit.models.distributions.logistic_mixture import DiscretisedLogistics, _moments_of
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.likelihoods.initialisation import shares_of_levels
+from vaekit.randomness import new_generator
 
 COLOUR = (3, 1, 1)
 

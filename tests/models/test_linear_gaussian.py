@@ -9,9 +9,9 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch import distributions as td
 
-from vaekit.models import VAE, CalibratedGaussian, Conditional, Gaussian, LinearGaussian, Mlp, Standard
-from vaekit.models.noise import new_generator
+from vaekit.models import VAE, CalibratedGaussian, Conditional, Gaussian, LinearGaussian, Mlp, StandardNormal
 from vaekit.objectives import Elbo
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -161,7 +161,7 @@ def test_a_trained_linear_vae_reaches_the_maximum_likelihood_of_probabilistic_pc
     features = x.shape[1]
     model = VAE(
         Conditional(Mlp(widths=()).build((features,), 2 * latents), Gaussian()),
-        Standard().build(latents),
+        StandardNormal().build(latents),
         Conditional(Mlp(widths=()).build((latents,), features), CalibratedGaussian(), event_shape=(features,)),
     ).double()
     model.likelihood.start_from(x)
@@ -187,7 +187,7 @@ def test_from_vae_reads_the_story_that_made_it(head: Gaussian | CalibratedGaussi
     likelihood.network.load_state_dict({"weight": truth.loadings, "bias": truth.offset})
     for scale in likelihood.head.parameters() if isinstance(likelihood.head, nn.Module) else ():
         nn.init.constant_(scale, 2 * math.log(0.7))
-    read = LinearGaussian.from_vae(VAE(nn.Identity(), Standard().build(3).double(), likelihood))
+    read = LinearGaussian.from_vae(VAE(nn.Identity(), StandardNormal().build(3).double(), likelihood))
     torch.testing.assert_close(read.loadings, truth.loadings)
     torch.testing.assert_close(read.offset, truth.offset)
     assert read.noise == pytest.approx(0.7)

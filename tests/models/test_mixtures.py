@@ -3,8 +3,8 @@
 import torch
 from torch import distributions as td
 
-from vaekit.models.families import independent
-from vaekit.models.mixtures import GaussianMixture, mixture
+from vaekit.models.distributions.base import independent
+from vaekit.models.distributions.mixtures import GaussianMixture, mixture
 
 
 def parts(dtype: torch.dtype, components: int = 7, size: int = 5) -> tuple[torch.Tensor, ...]:

@@ -20,11 +20,12 @@ from vaekit.models import (
     Network,
     Prior,
     ResNet,
-    Standard,
+    StandardNormal,
 )
+from vaekit.models.distributions.noise import draw_from
 from vaekit.models.families import Head
-from vaekit.models.networks import Linear
-from vaekit.models.noise import draw_from, new_generator
+from vaekit.models.networks.mlp import Linear
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -274,7 +275,7 @@ def test_a_prior_is_one_distribution_over_z(prior: Any, size: int) -> None:
 def test_the_standard_prior_has_the_normal_density_with_its_whole_constant() -> None:
     z = codes(4, latents=16)
     expected = -0.5 * z.square().sum(-1) - 8 * math.log(2 * math.pi)
-    torch.testing.assert_close(Standard().build(16).double()().log_prob(z), expected)
+    torch.testing.assert_close(StandardNormal().build(16).double()().log_prob(z), expected)
 
 
 @every_likelihood
@@ -283,7 +284,7 @@ def test_every_network_and_likelihood_make_a_model(network: Any, head: Head) -> 
     image, latents = (1, 5, 7), 3
     model = VAE(
         Conditional(network.build(image, 2 * latents), Gaussian()),
-        Standard().build(latents),
+        StandardNormal().build(latents),
         Conditional(network.build((latents,), head.features(image), image), head, event_shape=image),
     ).double()
     x = model.generate(6, generator=new_generator(1))

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vaekit.models.networks import Upwards
-from vaekit.models.noise import new_generator
+from vaekit.models.networks.convolutional import Upwards
+from vaekit.randomness import new_generator
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from vaekit.models import Planar, Radial
-from vaekit.models.noise import draw_from, draw_scored, new_generator
-from vaekit.models.planar import PlanarStep, RadialStep
+from vaekit.models.distributions.noise import draw_from, draw_scored
+from vaekit.models.posteriors.planar import PlanarStep, RadialStep
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,21 +13,23 @@ from vaekit.models import (
     VAE,
     Bernoulli,
     Conditional,
+    Deterministic,
     FlowPosterior,
     FullGaussian,
     Gaussian,
     Mixture,
-    Point,
     Posterior,
     PowerSpherical,
-    Standard,
+    StandardNormal,
     UniformSphere,
     Vamp,
     VonMisesFisher,
 )
+from vaekit.models.distributions.noise import draw_from, noise_shape
+from vaekit.models.distributions.transformed import Transformed
 from vaekit.models.drawing import draw_latent
-from vaekit.models.flows import FlowNetwork, Transformed
-from vaekit.models.noise import draw_from, new_generator, noise_shape
+from vaekit.models.networks.flow import FlowNetwork
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,7 +48,7 @@ def posterior_of(family: Any) -> Conditional:
 
 
 def prior_for(family: Any) -> nn.Module:
-    return (UniformSphere() if isinstance(family, ON_SPHERE) else Standard()).build(SIZE).double()
+    return (UniformSphere() if isinstance(family, ON_SPHERE) else StandardNormal()).build(SIZE).double()
 
 
 def rows(n: int = 4) -> Tensor:
@@ -75,7 +77,9 @@ def test_a_posterior_is_one_distribution_for_each_row(family: Any) -> None:
 
 
 every_density = pytest.mark.parametrize(
-    "family", [family for family in FAMILIES if not isinstance(family, Point)], ids=every_posterior.kwargs["ids"]
+    "family",
+    [family for family in FAMILIES if not isinstance(family, Deterministic)],
+    ids=every_posterior.kwargs["ids"],
 )
 
 
@@ -138,7 +142,7 @@ def test_a_full_gaussian_has_the_covariance_of_its_triangle() -> None:
 
 def test_a_full_gaussian_has_a_closed_kl_from_the_standard_normal() -> None:
     q = posterior_of(FullGaussian())(rows())
-    latent = draw_latent(q, Standard().build(SIZE).double()(), (20_000,), None, new_generator(1))
+    latent = draw_latent(q, StandardNormal().build(SIZE).double()(), (20_000,), None, new_generator(1))
     closed = latent.closed_kl()
     assert closed is not None
     sampled = latent.log_q - latent.log_p
@@ -187,7 +191,7 @@ def test_a_mixture_starts_near_unit_variance() -> None:
 
 
 def test_a_point_is_where_the_network_says_and_has_no_density() -> None:
-    posterior = posterior_of(Point())
+    posterior = posterior_of(Deterministic())
     q, x = posterior(rows()), rows()
     where = posterior.network(x)
     assert q.mean.equal(where)
@@ -195,7 +199,7 @@ def test_a_point_is_where_the_network_says_and_has_no_density() -> None:
     assert draw_from(q, (3,), new_generator(1)).equal(where.expand(3, -1, -1))
     assert q.log_prob(where).equal(torch.zeros(4, dtype=torch.float64))
     assert (q.log_prob(where + 1) == -torch.inf).all()
-    vae = VAE(posterior, Standard().build(SIZE), Conditional(nn.Linear(SIZE, 6), Gaussian(scale=1.0))).double()
+    vae = VAE(posterior, StandardNormal().build(SIZE), Conditional(nn.Linear(SIZE, 6), Gaussian(scale=1.0))).double()
     for score in (True, False):
         draw = vae.draw(x, 2, score=score)
         assert draw.latents[0].is_point
@@ -206,4 +210,4 @@ def test_a_point_is_where_the_network_says_and_has_no_density() -> None:
 
 def test_a_vamp_prior_of_points_is_refused() -> None:
     with pytest.raises(ValueError, match="a point posterior has none"):
-        Vamp().build(SIZE, posterior_of(Point()), (6,))
+        Vamp().build(SIZE, posterior_of(Deterministic()), (6,))

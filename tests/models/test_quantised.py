@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaekit.models import FsqPosterior, Standard, VqPosterior
-from vaekit.models.codes import Quantised
+from vaekit.models import FsqPosterior, StandardNormal, VqPosterior
+from vaekit.models.distributions.codes import Quantised
 from vaekit.models.drawing import draw_latent
-from vaekit.models.noise import new_generator
-from vaekit.models.quantised import Codebooks, SumOfLevels
+from vaekit.models.posteriors.quantised import Codebooks, SumOfLevels
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +32,7 @@ class TestVq:
         nearest = head.vectors[0][distances.argmin(-1)].reshape(30, 4)
         assert q.mean.equal(nearest)
         torch.testing.assert_close(q.penalties["commitment"], 0.3 * (raw - nearest).square().sum(-1))
-        latent = draw_latent(q, Standard().build(4, None).double()(), (3,))
+        latent = draw_latent(q, StandardNormal().build(4, None).double()(), (3,))
         assert latent.aux["commitment"].equal(q.penalties["commitment"])
         assert latent.z.equal(nearest.expand(3, -1, -1))
         assert not latent.log_q.any()

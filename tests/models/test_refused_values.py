@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from unions import examples, name
-from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Mlp, Standard
+from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Mlp, StandardNormal
+from vaekit.models.distributions.noise import draw_from
 from vaekit.models.families import Head
-from vaekit.models.noise import draw_from, new_generator
+from vaekit.randomness import new_generator
 
 SIZE = 3
 REFUSED = {
@@ -28,7 +29,7 @@ REFUSED = {
 
 def model_of(likelihood: nn.Module) -> VAE:
     posterior = Conditional(nn.Linear(SIZE, 4), Gaussian(), (2,))
-    return VAE(posterior, Standard().build(2), likelihood)
+    return VAE(posterior, StandardNormal().build(2), likelihood)
 
 
 def likelihood_of(head: Head) -> Conditional:

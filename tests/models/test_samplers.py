@@ -11,12 +11,16 @@ from torch import nn
 from unions import name, over_real
 from vaekit import Conditional, Gaussian
 from vaekit.errors import ConfigError, VaekitError
-from vaekit.models import FlowPosterior, FromFlow, FromMixture, Prior
-from vaekit.models.families import independent
-from vaekit.models.fitting import fit_network
-from vaekit.models.flows import FlowNetwork, Transformed
-from vaekit.models.noise import draw_from, new_generator
-from vaekit.models.samplers import AggregatedPosterior, check_real, tempered
+from vaekit.models import FlowPosterior, Prior
+from vaekit.models.distributions.base import independent
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.distributions.transformed import Transformed
+from vaekit.models.networks.flow import FlowNetwork
+from vaekit.randomness import new_generator
+from vaekit.samplers import FromFlow, FromMixture
+from vaekit.samplers.aggregated import AggregatedPosterior
+from vaekit.samplers.fitting import check_real, fit_network
+from vaekit.samplers.temperature import tempered
 
 SPREAD = torch.tensor([[2.0, 0.0], [1.5, 0.5]])
 

@@ -20,8 +20,8 @@ from vaekit.models import (
     Poisson,
     ZeroInflated,
 )
+from vaekit.models.distributions.gamma import gamma_rest
 from vaekit.models.families import Head
-from vaekit.models.gamma import gamma_rest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,9 +9,11 @@ from scipy import special, stats
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from vaekit.models import PowerSpherical, VonMisesFisher, directions
-from vaekit.models.directions import UniformDirection, log_area
-from vaekit.models.noise import draw_from, new_generator
+from vaekit.models import PowerSpherical, VonMisesFisher
+from vaekit.models.distributions import directions
+from vaekit.models.distributions.directions import UniformDirection, log_area
+from vaekit.models.distributions.noise import draw_from
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -23,8 +23,9 @@ from vaekit.models import (
     StudentT,
     ZeroInflated,
 )
-from vaekit.models.families import Head, LocationScale
-from vaekit.models.units import Units
+from vaekit.models.families import Head
+from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.networks.units import Units
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, Standard
+from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, StandardNormal
 from vaekit.models.drawing import Latent, draw_latent, path_log_prob
-from vaekit.models.noise import new_generator
+from vaekit.randomness import new_generator
 
 
 class FullCovariance(nn.Module):
@@ -65,7 +65,7 @@ def parts(zuko) -> dict[str, dict[str, Callable[[], nn.Module]]]:
             "flow": lambda: zuko.flows.MAF(2, context=5, transforms=1, hidden_features=[8]),
         },
         "prior": {
-            "own": lambda: Standard().build(2),
+            "own": lambda: StandardNormal().build(2),
             "learned": lambda: LearnedPrior(2),
             "flow": lambda: zuko.flows.MAF(2, transforms=1, hidden_features=[8]),
         },
@@ -78,7 +78,7 @@ def parts(zuko) -> dict[str, dict[str, Callable[[], nn.Module]]]:
 
 def model(prior: nn.Module | None = None) -> VAE:
     posterior, likelihood = Conditional(nn.Linear(5, 4), Gaussian()), Conditional(nn.Linear(2, 5), Gaussian(scale=1.0))
-    return VAE(posterior, prior or Standard().build(2), likelihood).double()
+    return VAE(posterior, prior or StandardNormal().build(2), likelihood).double()
 
 
 def rows(n: int = 3) -> Tensor:
@@ -221,7 +221,7 @@ def refused(message: str, posterior: nn.Module, prior: nn.Module, likelihood: nn
 
 def test_errors_name_the_part_and_the_mend() -> None:
     x = torch.zeros(3, 5)
-    posterior, prior = Conditional(nn.Linear(5, 4), Gaussian()), Standard().build(2)
+    posterior, prior = Conditional(nn.Linear(5, 4), Gaussian()), StandardNormal().build(2)
     likelihood = Conditional(nn.Linear(2, 5), Bernoulli())
     loose = Always(td.Normal(torch.zeros(4, 3, 5), 1.0))
     narrow = Conditional(nn.Linear(2, 7), Bernoulli())
@@ -234,7 +234,11 @@ def test_errors_name_the_part_and_the_mend() -> None:
     refused("posterior returned Tensor", nn.Linear(5, 2), prior, likelihood, x)
     refused("prior returned int", posterior, Always(3), likelihood, x)
     refused(
-        r"posterior is over z of shape \(2,\), the prior over \(3,\)", posterior, Standard().build(3), likelihood, x
+        r"posterior is over z of shape \(2,\), the prior over \(3,\)",
+        posterior,
+        StandardNormal().build(3),
+        likelihood,
+        x,
     )
     one_for_all = Always(td.Independent(td.Normal(torch.zeros(2), 1.0), 1))
     refused(r"posterior has batch shape \(\) for 3 rows", one_for_all, prior, likelihood, x)
@@ -275,7 +279,7 @@ def test_a_network_may_give_an_image(event_shape: tuple[int, int, int]) -> None:
 def test_levels_stay_integers_all_the_way() -> None:
     vae = VAE(
         Conditional(nn.Linear(5, 4), Gaussian(), transform=nn.Hardtanh()),
-        Standard().build(2),
+        StandardNormal().build(2),
         Conditional(nn.Linear(2, 15), Categorical(3), event_shape=(5,)),
     )
     x = vae.generate(6, generator=new_generator(1))

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, Point, Standard
-from vaekit.models.noise import new_generator
+from vaekit.models import VAE, Bernoulli, Conditional, Deterministic, Gaussian, Mlp, StandardNormal
 from vaekit.objectives import Adversary, Critic, Elbo, Factor, FeatureGan, Regularised, StepContext
 from vaekit.objectives.critics import _shuffled
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -23,7 +23,7 @@ every_kind = pytest.mark.parametrize("penalty", KINDS, ids=lambda penalty: penal
 def model() -> VAE:
     posterior = Conditional(Mlp(widths=(8,), activation="tanh").build((6,), 4), Gaussian())
     likelihood = Conditional(Mlp(widths=(8,), activation="tanh").build((2,), 6), Bernoulli())
-    return VAE(posterior, Standard().build(2), likelihood).double()
+    return VAE(posterior, StandardNormal().build(2), likelihood).double()
 
 
 def rows(n: int = 7) -> Tensor:
@@ -59,7 +59,11 @@ def learn(critic: nn.Module, penalty, x: Tensor, steps: int, batch: int = 500) -
     with torch.no_grad():
         identity.weight.copy_(torch.eye(2))
         identity.bias.zero_()
-    parts = Conditional(identity, Point(), (2,)), Standard().build(2), Conditional(nn.Linear(2, 2), Gaussian(scale=1.0))
+    parts = (
+        Conditional(identity, Deterministic(), (2,)),
+        StandardNormal().build(2),
+        Conditional(nn.Linear(2, 2), Gaussian(scale=1.0)),
+    )
     vae, optimiser = VAE(*parts), torch.optim.Adam(critic.parameters(), lr=3e-3)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)

@@ -16,13 +16,13 @@ from vaekit.models import (
     FactorisedCodes,
     Gaussian,
     LinearGaussian,
-    Standard,
+    StandardNormal,
     VqPosterior,
 )
-from vaekit.models.code_priors import FactorisedPrior
-from vaekit.models.codes import Factorised, OneHot, Relaxation
-from vaekit.models.noise import new_generator
+from vaekit.models.distributions.codes import Factorised, OneHot, Relaxation
+from vaekit.models.priors.codes import FactorisedPrior
 from vaekit.objectives import Elbo, Enumerate, Iwae, Pathwise, Score
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -178,7 +178,9 @@ def test_only_small_discrete_latents_are_enumerated() -> None:
     vae = VAE(posterior, FactorisedCodes().build(50, posterior), Conditional(nn.Linear(50, 10), Gaussian()))
     with pytest.raises(ValueError, match=r"make 10\^5 values of z, and at most 4096 can"):
         vae.draw(torch.zeros(2, 5), every=True, path=False)
-    real = VAE(Conditional(nn.Linear(5, 4), Gaussian()), Standard().build(2), Conditional(nn.Linear(2, 10), Gaussian()))
+    real = VAE(
+        Conditional(nn.Linear(5, 4), Gaussian()), StandardNormal().build(2), Conditional(nn.Linear(2, 10), Gaussian())
+    )
     with pytest.raises(ValueError, match="cannot be listed"):
         real.draw(torch.zeros(2, 5), every=True, path=False)
 
@@ -191,7 +193,7 @@ def test_pathwise_is_the_default_estimator_of_relaxed_latents() -> None:
 @pytest.mark.parametrize("objective", [Elbo(samples=3), Iwae(samples=3)], ids=lambda objective: objective.kind)
 def test_objectives_subtract_the_penalties_that_latents_bring(objective: Elbo | Iwae) -> None:
     posterior = Conditional(nn.Linear(5, 6), VqPosterior(classes=4, dim=3), (6,))
-    vae = VAE(posterior, Standard().build(6, posterior), Conditional(nn.Linear(6, 10), Gaussian())).double()
+    vae = VAE(posterior, StandardNormal().build(6, posterior), Conditional(nn.Linear(6, 10), Gaussian())).double()
     draw = vae.draw(x(7), 3)
     terms, penalty = objective(draw), draw.latents[0].aux["commitment"]
     assert (penalty > 0).all()

@@ -10,8 +10,17 @@ from torch.distributions import Distribution
 
 from unions import name, sampling
 from vaekit.errors import ConfigError, SpecError
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Latent, LinearGaussian, Mixture, Point, Standard
-from vaekit.models.noise import new_generator
+from vaekit.models import (
+    VAE,
+    Bernoulli,
+    Conditional,
+    Deterministic,
+    Gaussian,
+    Latent,
+    LinearGaussian,
+    Mixture,
+    StandardNormal,
+)
 from vaekit.models.vae import Draw
 from vaekit.objectives import (
     Cyclical,
@@ -27,6 +36,7 @@ from vaekit.objectives import (
     Terms,
     Warmup,
 )
+from vaekit.randomness import new_generator
 
 
 def model(spread: float = 1.0) -> VAE:
@@ -35,7 +45,7 @@ def model(spread: float = 1.0) -> VAE:
     with torch.no_grad():
         for weight in posterior.parameters():
             weight.mul_(spread)
-    return VAE(posterior, Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli())).double()
+    return VAE(posterior, StandardNormal().build(2), Conditional(nn.Linear(2, 6), Bernoulli())).double()
 
 
 def rows(n: int = 5) -> Tensor:
@@ -284,8 +294,8 @@ def test_cyclical_warm_up_starts_again() -> None:
 
 
 def autoencoder() -> VAE:
-    posterior = Conditional(nn.Linear(6, 2), Point(), (2,))
-    return VAE(posterior, Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli())).double()
+    posterior = Conditional(nn.Linear(6, 2), Deterministic(), (2,))
+    return VAE(posterior, StandardNormal().build(2), Conditional(nn.Linear(2, 6), Bernoulli())).double()
 
 
 def test_with_a_point_posterior_it_is_an_autoencoder_and_claims_no_bound() -> None:

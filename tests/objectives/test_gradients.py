@@ -10,9 +10,8 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from unions import name, sampling
-from vaekit.models import VAE, LinearGaussian, Standard
+from vaekit.models import VAE, LinearGaussian, StandardNormal
 from vaekit.models.drawing import NARROW, Latent, draw_latent, steadied
-from vaekit.models.noise import new_generator
 from vaekit.models.vae import Draw
 from vaekit.objectives import (
     Detached,
@@ -27,6 +26,7 @@ from vaekit.objectives import (
     gradient_check,
 )
 from vaekit.objectives.gradients import RunningMean
+from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +67,7 @@ def test_the_estimator_documented_as_biased_is(readings) -> None:
     assert biased[0].bias == pytest.approx(biased[0].exact, rel=0.01)  # the whole true gradient
 
 
-RUNGS = [
+ESTIMATORS = [
     "stick the landing",
     "pathwise, closed KL",
     "pathwise, sampled KL",
@@ -77,17 +77,17 @@ RUNGS = [
 ]
 
 
-def test_the_ladder_of_variances_near_the_optimum(readings) -> None:
-    ladder = [readings["near the optimum", rung] for rung in RUNGS]
-    for lower, higher in itertools.pairwise(ladder):
+def test_the_order_of_variances_near_the_optimum(readings) -> None:
+    ordered = [readings["near the optimum", estimator] for estimator in ESTIMATORS]
+    for lower, higher in itertools.pairwise(ordered):
         assert lower.variance_mu < higher.variance_mu
         assert lower.variance_log_sigma < higher.variance_log_sigma
     detached = readings["near the optimum", "detached"]
-    assert ladder[0].variance_mu < detached.variance_mu < ladder[1].variance_mu
+    assert ordered[0].variance_mu < detached.variance_mu < ordered[1].variance_mu
 
 
-def test_the_ladder_of_variances_early(readings) -> None:
-    landing, closed, *others = [readings["early", rung] for rung in RUNGS]
+def test_the_order_of_variances_early(readings) -> None:
+    landing, closed, *others = [readings["early", estimator] for estimator in ESTIMATORS]
     # where q is the prior, ln p(z) - ln q(z) and the closed KL have no slope alike: the two are one estimator
     assert landing.variance_mu == pytest.approx(closed.variance_mu, rel=0.05)
     for lower, higher in itertools.pairwise([closed, *others]):
@@ -320,7 +320,7 @@ def test_a_surrogate_has_the_value_of_its_signal(gradient: Pathwise) -> None:
 @pytest.mark.parametrize("gradient", sampling(Gradient), ids=name)
 def test_every_estimator_gives_decoder_and_learned_prior_the_pathwise_gradient(gradient: Pathwise) -> None:
     story = orthogonal_story()
-    prior = Standard().build(4).double()
+    prior = StandardNormal().build(4).double()
     x = torch.ones(5, 12, dtype=torch.float64)
 
     def to_the_model(estimator: Pathwise) -> tuple[Tensor, ...]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vaekit.models import LinearGaussian
-from vaekit.models.noise import new_generator
 from vaekit.objectives import Detached, DoublyReparametrised, Elbo, Iwae, Pathwise, Score, StickTheLanding
 from vaekit.objectives.gradient_check import PosteriorPerRow, gradient_estimates
+from vaekit.randomness import new_generator
 
 ROWS = 40_000
 

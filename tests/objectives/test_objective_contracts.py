@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from unions import examples, members, name, sampling
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, Standard
-from vaekit.models.noise import new_generator
+from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, StandardNormal
 from vaekit.objectives import Cosine, Elbo, Gradient, Objective, Regulariser, Schedule, StepContext, Warmup
+from vaekit.randomness import new_generator
 
 UNIONS = [Objective, Regulariser, Gradient, Schedule]
 ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
@@ -25,7 +25,7 @@ every_schedule = pytest.mark.parametrize("schedule", examples(Schedule), ids=nam
 def model() -> VAE:
     posterior = Conditional(Mlp(widths=(8,), activation="tanh").build((6,), 4), Gaussian())
     likelihood = Conditional(Mlp(widths=(8,), activation="tanh").build((2,), 6), Bernoulli())
-    return VAE(posterior, Standard().build(2), likelihood).double()
+    return VAE(posterior, StandardNormal().build(2), likelihood).double()
 
 
 def rows() -> Tensor:

@@ -12,8 +12,17 @@ from torch import distributions as td
 
 from unions import examples, name
 from vaekit.errors import ConfigError
-from vaekit.models import VAE, Bernoulli, Conditional, FlowPosterior, FullGaussian, Gaussian, Mlp, Point, Standard
-from vaekit.models.noise import new_generator
+from vaekit.models import (
+    VAE,
+    Bernoulli,
+    Conditional,
+    Deterministic,
+    FlowPosterior,
+    FullGaussian,
+    Gaussian,
+    Mlp,
+    StandardNormal,
+)
 from vaekit.objectives import (
     DecoderSlope,
     DecoderWeights,
@@ -26,6 +35,7 @@ from vaekit.objectives import (
     StepContext,
     TotalCorrelation,
 )
+from vaekit.randomness import new_generator
 
 LATENT = 2
 every_penalty = pytest.mark.parametrize("penalty", examples(Regulariser), ids=name)
@@ -35,7 +45,7 @@ def model(head=None, size: int = LATENT) -> VAE:
     head = head or Gaussian()
     encoder = Mlp(widths=(8,), activation="tanh").build((6,), head.features((size,)))
     decoder = Mlp(widths=(8,), activation="tanh").build((size,), 6)
-    parts = Conditional(encoder, head, (size,)), Standard().build(size), Conditional(decoder, Bernoulli())
+    parts = Conditional(encoder, head, (size,)), StandardNormal().build(size), Conditional(decoder, Bernoulli())
     return VAE(*parts).double()
 
 
@@ -173,7 +183,9 @@ def test_the_total_correlation_of_a_gaussian_aggregate_is_its_closed_form() -> N
     covariance = torch.tensor([[1.0, 0.7], [0.7, 1.0]], dtype=torch.float64)
     n, scale = 1500, 0.4
     x = torch.randn(n, 2, dtype=torch.float64, generator=new_generator(5)) @ torch.linalg.cholesky(covariance).T
-    vae = VAE(GivenPosterior(scale), Standard().build(2), Conditional(nn.Linear(2, 2), Gaussian(scale=1.0))).double()
+    vae = VAE(
+        GivenPosterior(scale), StandardNormal().build(2), Conditional(nn.Linear(2, 2), Gaussian(scale=1.0))
+    ).double()
     draw = vae.draw(x, generator=new_generator(6))
     found = TotalCorrelation(weight=1.0)(draw, StepContext(rows=n)).value[0].item()
     aggregate = covariance + scale**2 * torch.eye(2, dtype=torch.float64)
@@ -200,7 +212,7 @@ def test_a_batch_of_one_row_has_no_total_correlation() -> None:
 
 
 @pytest.mark.parametrize("of", ["means", "z"])
-@pytest.mark.parametrize("head", [Gaussian(), FullGaussian(), Point()], ids=name)
+@pytest.mark.parametrize("head", [Gaussian(), FullGaussian(), Deterministic()], ids=name)
 def test_dip_takes_the_covariance_that_numpy_gives(head, of: str) -> None:
     vae = model(head)
     draw = vae.draw(rows(), generator=new_generator(2))
@@ -248,8 +260,8 @@ def test_the_decoders_slope_is_its_jacobian(grad: bool) -> None:
     """Over all signs the estimate's mean is |J|^2; a linear decoder's J is its weight."""
     size = 3
     decoder = nn.Linear(size, 6)
-    posterior = Conditional(nn.Linear(6, size), Point(), (size,))
-    vae = VAE(posterior, Standard().build(size), Conditional(decoder, Gaussian(scale=1.0))).double()
+    posterior = Conditional(nn.Linear(6, size), Deterministic(), (size,))
+    vae = VAE(posterior, StandardNormal().build(size), Conditional(decoder, Gaussian(scale=1.0))).double()
     signs = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=size)), dtype=torch.float64)
     with torch.set_grad_enabled(grad):
         draw = vae.draw(rows(1).expand(8, -1), 2)

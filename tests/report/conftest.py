@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 
 SMALL = [
     "train.epochs=2",
@@ -26,7 +26,7 @@ def train_small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     def trained(name: str, *settings: str) -> Path:
         folder = tmp_path_factory.mktemp("runs") / name
         tree = override(preset("digits"), [f"name={name}", *SMALL, *settings])
-        for _ in Job.start(make_run({**tree, "run_dir": str(folder)})).events():
+        for _ in TrainingRun.start(make_run({**tree, "run_dir": str(folder)})).events():
             pass
         return folder
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vaekit.evaluation import Estimate
+from vaekit.report.collect import RunFacts, gather
 from vaekit.report.curves import typical_range
-from vaekit.report.gather import RunFacts, gather
 from vaekit.report.numbers import brief, estimates_table, headline, parts_of, texts, why_not_comparable
 from vaekit.report.page import label_apart
 from vaekit.runs import open_run

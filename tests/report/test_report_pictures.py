@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaekit.data import Binary, Levels, Real, Schema, Unit
-from vaekit.models.noise import new_generator
+from vaekit.randomness import new_generator
 from vaekit.report import (
     captioned,
     image_grid,

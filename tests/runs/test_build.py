@@ -9,7 +9,7 @@ from vaekit.data import Real, Unit
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import baseline
 from vaekit.models import Likelihood
-from vaekit.runs import Job, fit, make_run, open_rows, open_run, override, preset, reopen
+from vaekit.runs import TrainingRun, fit, make_run, open_rows, open_run, override, preset, reopen
 from vaekit.runs.build import _numbers_per_sample, build_model, check_memory, default_likelihood, open_data
 
 
@@ -59,7 +59,7 @@ def test_every_likelihood_fits_some_support_by_default_or_by_name():
     ("settings", "why"),
     [
         (["model.prior=factorised"], r"prior is factorised, over discrete z.*posterior is gaussian, whose z is real"),
-        (["model.prior=autoregressive"], r"over discrete z.*use model\.prior=standard"),
+        (["model.prior=autoregressive"], r"over discrete z.*use model\.prior=standard_normal"),
         (["model.posterior=fsq", "model.prior=flow"], r"prior is flow, over real z.*fsq, whose z is discrete"),
         (["model.posterior=bernoulli", "model.prior=vamp"], r"prior is vamp, over real or sphere z"),
         (["model.posterior=vq", "model.prior=mixture"], r"prior is mixture, over real z"),
@@ -78,7 +78,7 @@ def test_every_likelihood_fits_some_support_by_default_or_by_name():
 )
 def test_latents_that_do_not_go_together_are_refused(settings, why):
     with pytest.raises(ConfigError, match=why):
-        Job.start(digits(*settings))
+        TrainingRun.start(digits(*settings))
 
 
 @pytest.mark.parametrize("latent", [1_000_000, 50_000_000])
@@ -91,7 +91,9 @@ def test_a_model_beyond_memory_is_refused_at_once(latent, monkeypatch):
 
 def test_a_model_whose_weights_cannot_be_counted_is_refused_at_once():
     with pytest.raises(ConfigError, match="more weights than can be counted"):
-        Job.start(digits("model.latent=100000000", "model.posterior=full_gaussian", "model.encoder.widths=[65536]"))
+        TrainingRun.start(
+            digits("model.latent=100000000", "model.posterior=full_gaussian", "model.encoder.widths=[65536]")
+        )
 
 
 def test_the_memory_that_is_allowed_can_be_set():
@@ -126,7 +128,7 @@ def test_a_table_of_series_is_convolved_along_its_columns(tmp_path, network):
 @pytest.mark.parametrize("settings", [[], ["data.binarise=dynamic"], ["data.scale=unit"], ["data.scale=standard"]])
 def test_the_bias_start_decodes_to_the_best_model_without_latents(settings, encoder):
     """With the last layer's weights at zero, p(x|z) is the baseline itself."""
-    job = Job.start(digits(*settings, f"model.decoder={encoder}", f"model.encoder={encoder}"))
+    job = TrainingRun.start(digits(*settings, f"model.decoder={encoder}", f"model.encoder={encoder}"))
     network = job.model.likelihood.network
     with torch.no_grad():
         (network.stages[-1].convolution.weight if encoder == "conv" else network.layers[-1].weight).zero_()
@@ -138,7 +140,7 @@ def test_the_bias_start_decodes_to_the_best_model_without_latents(settings, enco
 
 
 def test_the_bias_start_is_a_switch():
-    job = Job.start(digits("model.bias_start=false"))
+    job = TrainingRun.start(digits("model.bias_start=false"))
     assert job.model.likelihood.network.output_bias.abs().max() < 0.1
 
 

@@ -67,7 +67,7 @@ def test_a_bare_name_stands_for_every_choice_wherever_it_is_one():
 @pytest.mark.parametrize(
     ("earlier", "later"),
     [
-        ("model.latent=8", "model.kind=ladder"),
+        ("model.latent=8", "model.kind=hierarchical"),
         ("model.prior.components=5", "model.prior=vamp"),
         ("objective.gradient.baseline=false", "objective.gradient={kind: score}"),
     ],
@@ -104,7 +104,7 @@ def test_a_single_value_stands_for_a_list_of_it_wherever_there_is_one(place):
     def outcome(value):
         try:
             return make_run(override({}, [*assignments, f"{path}={value}"]))
-        except ConfigError as error:  # that of a ladder whose groups do not match, say: the same for both
+        except ConfigError as error:  # that of a hierarchical VAE whose groups do not match, say: the same for both
             return str(error).partition(" is ")[0]
 
     if place[-1][0] == "betas":  # two unlike numbers, which must be written out
@@ -125,8 +125,8 @@ def test_the_end_of_a_path_is_looked_for_in_the_tree_as_it_stands():
     assert make_run(override({}, ["model.prior=vamp", "components=5"])).model.prior.components == 5
     with pytest.raises(ConfigError, match="unknown setting 'components'"):
         make_run(override({}, ["components=5"]))
-    with pytest.raises(ConfigError, match=r"'model.kind=ladder' comes after 'latent=8' and drops it"):
-        override_in_order({}, ["latent=8", "model.kind=ladder"])
+    with pytest.raises(ConfigError, match=r"'model.kind=hierarchical' comes after 'latent=8' and drops it"):
+        override_in_order({}, ["latent=8", "model.kind=hierarchical"])
 
 
 def test_numbers_as_people_write_them():

@@ -10,7 +10,7 @@ import torch
 from pyarrow import parquet
 
 from vaekit.errors import ConfigError, ModelFileError, VaekitError
-from vaekit.runs import Job, extend, fit, open_run, run
+from vaekit.runs import TrainingRun, extend, fit, open_run, run
 from vaekit.runs.samplers import fingerprint
 
 TINY = (
@@ -101,7 +101,7 @@ def test_an_extension_stays_out_of_the_data(tmp_path):
 
 def test_a_run_that_was_stopped_is_extended_from_where_it_stands(tmp_path):
     fit(small(tmp_path / "four", "epochs=4"))
-    job = Job.start(small(tmp_path / "stopped", "epochs=3"))
+    job = TrainingRun.start(small(tmp_path / "stopped", "epochs=3"))
     for event in job.events():
         if event.step == 4:
             job.stop()
@@ -149,17 +149,17 @@ def test_a_run_begins_with_the_weights_of_another(two_epochs, tmp_path):
     source = open_run(two_epochs)
     settings = run("objective=iwae", "lr=1e-4", initialise_from=two_epochs, run_dir=tmp_path / "new")
     assert settings.model == source.run.model
-    job = Job.start(settings)
+    job = TrainingRun.start(settings)
     assert fingerprint(job.model) == fingerprint(source.model)
     (said,) = job.run.provenance
     epoch = source.weights["epoch"]
     assert said == f"initialised from two (best weights, epoch {epoch}, SHA-256 {fingerprint(source.model)[:12]})"
-    resumed = Job.resume(tmp_path / "new")
+    resumed = TrainingRun.resume(tmp_path / "new")
     assert fingerprint(resumed.model) == fingerprint(source.model)
     finish(job)
     assert open_run(tmp_path / "new").run.provenance == (said,)
     assert fingerprint(open_run(tmp_path / "new").model) != fingerprint(source.model)
-    fresh = Job.start(run("digits", config=tmp_path / "new" / "run.yaml", run_dir=tmp_path / "again"))
+    fresh = TrainingRun.start(run("digits", config=tmp_path / "new" / "run.yaml", run_dir=tmp_path / "again"))
     assert fresh.run.provenance == (said,)
 
 
@@ -169,15 +169,15 @@ def test_other_data_of_the_same_shape_goes_with_the_weights(two_epochs, tmp_path
     np.save(tmp_path / "other.npy", pictures)
     words = ("data.support=levels", "data.levels=17")
     settings = run(str(tmp_path / "other.npy"), *words, initialise_from=two_epochs)
-    job = Job.start(settings)
+    job = TrainingRun.start(settings)
     assert fingerprint(job.model) == fingerprint(open_run(two_epochs).model)
 
 
 def test_weights_that_do_not_fit_are_named_with_their_shapes(two_epochs, tmp_path):
     with pytest.raises(ModelFileError, match=r"is \(16, 3\) float32 there, and \(16, 4\) float32 by"):
-        Job.start(run("latent=4", initialise_from=two_epochs, run_dir=tmp_path / "new"))
+        TrainingRun.start(run("latent=4", initialise_from=two_epochs, run_dir=tmp_path / "new"))
     with pytest.raises(ModelFileError, match="is missing there, and"):
-        Job.start(run("model.prior=vamp", initialise_from=two_epochs, run_dir=tmp_path / "new"))
+        TrainingRun.start(run("model.prior=vamp", initialise_from=two_epochs, run_dir=tmp_path / "new"))
     with pytest.raises(ModelFileError, match="not a run folder"):
         run("latent=4", initialise_from=tmp_path)
     assert not (tmp_path / "new").exists()
@@ -185,4 +185,4 @@ def test_weights_that_do_not_fit_are_named_with_their_shapes(two_epochs, tmp_pat
 
 def test_a_run_from_scratch_claims_no_provenance(tmp_path):
     (tmp_path / "old.yaml").write_text("provenance: [extended from 1 to 2 epochs]")
-    assert Job.start(run("digits", *TINY, config=tmp_path / "old.yaml")).run.provenance == ()
+    assert TrainingRun.start(run("digits", *TINY, config=tmp_path / "old.yaml")).run.provenance == ()

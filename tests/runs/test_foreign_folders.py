@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from runs_to_cut import cut, make
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
-from vaekit.models import FromMixture
-from vaekit.runs import Job, open_rows, open_run, sampling
+from vaekit.runs import TrainingRun, open_rows, open_run, sampling
+from vaekit.samplers import FromMixture
 from vaekit.training import RunFolder
 
 NEWEST = "checkpoints/000002-step-45"
@@ -40,7 +40,7 @@ SECONDS = 20  # in which a verb on such a small run must have ended
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    cut(Job.start(make("mlp", folder)), 45)
+    cut(TrainingRun.start(make("mlp", folder)), 45)
     sampling(open_run(folder / "run"), FromMixture(components=3))
     RunFolder(folder / "run").keep_findings([])
     return folder / "run"
@@ -76,7 +76,7 @@ def read_all(run: Path) -> None:
 
 
 def resume(run: Path) -> None:
-    cut(Job.resume(run), 46)
+    cut(TrainingRun.resume(run), 46)
 
 
 VERBS = [sample, read_all, resume]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit.runs import Job, make_run, override, preset, presets, to_tree
+from vaekit.runs import TrainingRun, make_run, override, preset, presets, to_tree
 
 TINY = ["limit.train=40", "limit.valid=10", "train.epochs=2", "train.batch_size=20"]
 
 
-def players(job: Job) -> Iterator[tuple[str, nn.Parameter]]:
+def players(job: TrainingRun) -> Iterator[tuple[str, nn.Parameter]]:
     """The weights of the model, and those of its opponent if there is one."""
     yield from job.state.step.model.named_parameters()
     if job.state.step.opponent is not None:
@@ -27,7 +27,7 @@ def test_a_preset_trains_and_every_weight_gets_a_gradient(name):
             tree["model"]["likelihood"] = {"kind": "beta_binomial", "levels": 17}
         kept = {key: tree["data"][key] for key in ("binarise", "context") if key in tree["data"]}
         tree["data"] = {"source": "digits"} | kept
-    job = Job.start(make_run(override(tree, TINY)))
+    job = TrainingRun.start(make_run(override(tree, TINY)))
     metrics = {}
     for event in job.events():
         if event.kind == "step":

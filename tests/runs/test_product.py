@@ -12,10 +12,10 @@ from unions import examples, members, name, over_real
 from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
 from vaekit.models import Likelihood, Posterior, Prior
-from vaekit.models.families import OverLevels
-from vaekit.models.noise import new_generator
+from vaekit.models.likelihoods.categorical import OverLevels
 from vaekit.objectives import Objective, Regulariser
-from vaekit.runs import Job, load, make_run, override, preset
+from vaekit.randomness import new_generator
+from vaekit.runs import TrainingRun, load, make_run, override, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,7 +33,7 @@ TINY = [
 def train_and_load(settings: list[str], folder: Any, context: Tensor | None = None) -> Any:
     """Train a few steps and load what was saved: the numbers are finite, and the same. The trained model."""
     run = make_run(override(preset("digits"), [*TINY[:4], *settings, f"run_dir={folder}"]))
-    job = Job.start(run)
+    job = TrainingRun.start(run)
     for event in job.events():
         assert all(torch.tensor(list(event.metrics.values())).isfinite())
     x, loaded = job.data.valid.batch(slice(0, 5), new_generator(0)), load(folder)
@@ -45,9 +45,9 @@ def train_and_load(settings: list[str], folder: Any, context: Tensor | None = No
     return job.model
 
 
-LADDERS = {
-    "dense ladder": "{kind: dense, latent: [3, 2], widths: [8]}",
-    "spatial ladder": "{kind: spatial, latent: 3, channels: [4, 6], groups: [0, 1], hidden: 8}",
+HIERARCHIES = {
+    "dense hierarchy": "{kind: dense, latent: [3, 2], widths: [8]}",
+    "spatial hierarchy": "{kind: spatial, latent: 3, channels: [4, 6], groups: [0, 1], hidden: 8}",
 }
 SMALL = {
     "vq": "{kind: vq, classes: 6, dim: 2}",
@@ -79,8 +79,8 @@ def of_posterior(setting: str, *others: str) -> list[str]:
     return [*NETWORKS, f"model.posterior={setting}", *others]
 
 
-def of_ladder(groups: str) -> list[str]:
-    return ["model.kind=ladder", f"model.groups={groups}"]
+def of_hierarchy(groups: str) -> list[str]:
+    return ["model.kind=hierarchical", f"model.groups={groups}"]
 
 
 # By what each is over: its name and its settings.
@@ -91,7 +91,7 @@ for head in examples(Posterior):
 POSTERIORS["real"] |= {
     f"{flow} flow": of_posterior(f"{{kind: flow, flow: {flow}, hidden: [8]}}") for flow in ("coupling", "spline")
 }
-POSTERIORS["real"] |= {kind: of_ladder(groups) for kind, groups in LADDERS.items()}
+POSTERIORS["real"] |= {kind: of_hierarchy(groups) for kind, groups in HIERARCHIES.items()}
 POSTERIORS["discrete"] |= {
     "relaxed": of_posterior("{kind: categorical, classes: 4, temperature: {start: 1.0, end: 0.5}}"),
     "relaxed bits": of_posterior("{kind: bernoulli, temperature: 0.5}"),
@@ -139,14 +139,14 @@ WHOLE = bool(os.environ.get("VAEKIT_WHOLE_PRODUCT"))  # all of the cube, in ten 
 @pytest.mark.parametrize(("posterior", "prior", "likelihood"), cells(WHOLE))
 def test_every_product(posterior: str, prior: str, likelihood: str, tmp_path) -> None:
     settings = [*SETTINGS[posterior], f"model.prior={PRIORS[prior]}", *likelihood_settings(likelihood)]
-    if (posterior, prior) == ("point", "vamp"):
+    if (posterior, prior) == ("deterministic", "vamp"):
         with pytest.raises(ConfigError, match="a point posterior has none"):
             train_and_load(settings, tmp_path / "run")
         return
     train_and_load(settings, tmp_path / "run")
 
 
-PAIRS = sorted({cell[:2] for cell in cells(whole=True)} - {("point", "vamp")})
+PAIRS = sorted({cell[:2] for cell in cells(whole=True)} - {("deterministic", "vamp")})
 STRANGERS = [(q, p) for q in SETTINGS for p in PRIORS if SUPPORT[q] not in OVER[kind_of(p)]]
 
 
@@ -154,7 +154,7 @@ STRANGERS = [(q, p) for q in SETTINGS for p in PRIORS if SUPPORT[q] not in OVER[
 def test_a_posterior_and_a_prior_of_different_spaces_are_refused(posterior: str, prior: str) -> None:
     settings = [*TINY[:4], *SETTINGS[posterior], f"model.prior={PRIORS[prior]}"]
     with pytest.raises(ConfigError, match=r"over .* z, and model.posterior is"):
-        Job.start(make_run(override(preset("digits"), settings)))
+        TrainingRun.start(make_run(override(preset("digits"), settings)))
 
 
 @pytest.mark.parametrize(("posterior", "prior"), PAIRS)
@@ -192,7 +192,7 @@ WITH_NORMAL_NOISE = ["mmd", "adversary", "feature_gan", "decoder_slope"]
 def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, codes: str) -> None:
     penalised = f"objective={{kind: regularised, penalties: [{penalty}]}}"
     told = ["model.prior={kind: autoregressive, width: 8}", "data.context=label"]
-    job = Job.start(make_run(override(preset("digits"), [*TINY[:4], *SETTINGS[codes], penalised, *told])))
+    job = TrainingRun.start(make_run(override(preset("digits"), [*TINY[:4], *SETTINGS[codes], penalised, *told])))
     for event in job.events():
         assert all(torch.tensor(list(event.metrics.values())).isfinite())
 
@@ -200,24 +200,24 @@ def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, cod
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["model.posterior=point", "objective=iwae"], "use the elbo objective"),
-        (["model.posterior=point", "objective=switch"], "use the elbo objective"),
-        (["model.posterior=point", "objective.gradient=score"], "use gradient pathwise"),
+        (["model.posterior=deterministic", "objective=iwae"], "use the elbo objective"),
+        (["model.posterior=deterministic", "objective=switch"], "use the elbo objective"),
+        (["model.posterior=deterministic", "objective.gradient=score"], "use gradient pathwise"),
         (["model.prior=mixture", "objective.kl=closed"], "use objective.kl=sampled"),
         (["model.posterior=planar", "objective={kind: regularised, penalties: [dip]}"], "model.posterior=gaussian"),
-        (["model.kind=ladder", "objective={kind: regularised, penalties: [mmd]}"], "over one group of latents"),
+        (["model.kind=hierarchical", "objective={kind: regularised, penalties: [mmd]}"], "over one group of latents"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused_before_a_folder_is_made(settings, said, tmp_path) -> None:
-    start = TINY[:4] if "model.kind=ladder" in settings else TINY
+    start = TINY[:4] if "model.kind=hierarchical" in settings else TINY
     run = make_run(override(preset("digits"), [*start, *settings, f"run_dir={tmp_path / 'run'}"]))
     with pytest.raises(ConfigError, match=said):
-        Job.start(run)
+        TrainingRun.start(run)
     assert not (tmp_path / "run").exists()
 
 
 REFINED = ["model.refine={kind: hamiltonian, steps: 2}", "objective.samples=2"]
-DENSE = [q for q, support in SUPPORT.items() if support == "real" and q != "point" and "ladder" not in q]
+DENSE = [q for q, support in SUPPORT.items() if support == "real" and q != "deterministic" and "hierarchy" not in q]
 
 
 @pytest.mark.parametrize("posterior", DENSE)

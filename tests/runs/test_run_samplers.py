@@ -8,10 +8,10 @@ import torch
 
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import fingerprint
-from vaekit.models import FromAggregated, FromFlow, FromMixture, FromPrior
-from vaekit.models.noise import new_generator
+from vaekit.randomness import new_generator
 from vaekit.runs import fit, make_run, open_run, override, preset, reopen, sampling
 from vaekit.runs.samplers import training_codes
+from vaekit.samplers import FromAggregated, FromFlow, FromMixture, FromPrior
 
 MIXTURE = FromMixture(components=3)
 FLOW = FromFlow(transforms=1, hidden=(8,), steps=10)
@@ -116,11 +116,11 @@ def test_errors_are_clear(run):
             sampling(open_run(run), sampler)
 
 
-def test_a_temperature_is_of_every_group_of_a_ladder(tmp_path):
+def test_a_temperature_is_of_every_group_of_a_hierarchy(tmp_path):
     settings = ["train.epochs=1", "limit.train=96", "limit.valid=40", "model.groups.latent=[4, 3]"]
     base = override(preset("hvae-2level"), ["data.source=digits", *settings, "model.groups.widths=[16]"])
-    fit(make_run({**base, "run_dir": str(tmp_path / "ladder")}))
-    opened, generator = open_run(tmp_path / "ladder"), new_generator(0)
+    fit(make_run({**base, "run_dir": str(tmp_path / "hierarchical")}))
+    opened, generator = open_run(tmp_path / "hierarchical"), new_generator(0)
     _, latents = sampling(opened, None, 1e-4).model.simulate(200, generator=generator)
     assert all(z.std(0).max() < 0.01 for z in latents)
     _, latents = sampling(opened).model.simulate(200, generator=generator)

@@ -6,14 +6,14 @@ import torch
 
 from vaekit import evaluate, open_run
 from vaekit.errors import DataError
-from vaekit.runs import Job, make_run, override, reopen
+from vaekit.runs import TrainingRun, make_run, override, reopen
 
 SMALL = ["train.epochs=1", "model.latent=2", "model.encoder.widths=[8]", "model.decoder.widths=[8]"]
 
 
 def trained(folder, source, *settings):
     tree = override({"data": {"source": str(source)}, "run_dir": str(folder)}, [*SMALL, *settings])
-    for _ in Job.start(make_run(tree)).events():
+    for _ in TrainingRun.start(make_run(tree)).events():
         pass
     return open_run(folder)
 

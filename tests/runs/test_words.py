@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import vaekit
-from vaekit.apps.training import train_command
+from vaekit.cli.train import train_command
 from vaekit.data import names, where
 from vaekit.errors import ConfigError, SpecError
-from vaekit.runs import Job, open_run, presets, run
+from vaekit.runs import TrainingRun, open_run, presets, run
 from vaekit.runs.samplers import fingerprint
 
 FEW = ("limit.train=40", "limit.valid=10", "train.epochs=1", "train.batch_size=40", "train.precision=fp32")
@@ -22,7 +22,7 @@ def test_the_same_words_build_the_same_weights_in_python_as_on_the_command_line(
         pytest.skip("VAEKIT_DATA is not set")
     words = (data, *FEW)
     train_command(words, None, None, tmp_path / "run", None, False)
-    built = Job.start(run(*words))
+    built = TrainingRun.start(run(*words))
     for _ in built.events():
         pass
     assert fingerprint(open_run(tmp_path / "run", built.run.train.weights).model) == fingerprint(built.model)
@@ -96,7 +96,7 @@ def test_an_estimate_shows_its_error_and_unit():
 def test_a_verb_imports_only_what_it_needs():
     """Most of the time that a verb takes to begin is torch's; what only some need comes when it is needed."""
     slow = "matplotlib jinja2 scipy sklearn pyarrow zuko sympy torch._dynamo torch._inductor requests pandas"
-    check = "import sys, vaekit.apps.verbs, vaekit.apps.training, vaekit.apps.codes, vaekit.apps.sampling; "
+    check = "import sys, vaekit.cli.evaluate, vaekit.cli.train, vaekit.cli.encode, vaekit.cli.sample; "
     check += f"print([name for name in {slow.split()} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=environment, check=True)

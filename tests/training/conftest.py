@@ -1,7 +1,7 @@
 import pytest
 
 from vaekit import products
-from vaekit.training import compiling
+from vaekit.training.engine import compiling
 
 
 @pytest.fixture

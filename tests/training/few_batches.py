@@ -2,7 +2,7 @@
 
 import torch
 
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 from vaekit.training.update import Updater
 
 SMALL = ["limit.train=50", "limit.valid=10", "train.batch_size=20", "model.latent=3", "train.epochs=100"]
@@ -28,8 +28,8 @@ def gradients(settings: list[str], make) -> list[torch.Tensor]:
     return found
 
 
-def start(settings: list[str]) -> Job:
-    return Job.start(make_run(override(preset("digits"), [*SMALL, *settings])))
+def start(settings: list[str]) -> TrainingRun:
+    return TrainingRun.start(make_run(override(preset("digits"), [*SMALL, *settings])))
 
 
 def check_close(found: list[torch.Tensor], wanted: list[torch.Tensor], rtol: float = 1e-4) -> None:

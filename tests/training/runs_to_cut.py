@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vaekit.models.noise import new_generator
-from vaekit.runs import Job, load, make_run
+from vaekit.randomness import new_generator
+from vaekit.runs import TrainingRun, load, make_run
 
 STEPS = 60
 BASE = {
@@ -95,7 +95,7 @@ def check_same(one: dict[str, object], other: dict[str, object]) -> None:
             assert torch.equal(value, other[part][name]), f"{part}: {name}"
 
 
-def cut(job: Job, step: int, kind: str = "step") -> bool:
+def cut(job: TrainingRun, step: int, kind: str = "step") -> bool:
     """Train up to a step (or to the epoch that it ends), then stop; whether the run was at its end before."""
     events = job.events()
     for event in events:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from vaekit import run
-from vaekit.runs import Job
+from vaekit.runs import TrainingRun
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "calibrated_gaussian", "laplace"])
@@ -13,7 +13,7 @@ from vaekit.runs import Job
 def test_the_baseline_of_a_training_knows_no_units(tmp_path, likelihood, centre, spread):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(centre, spread, (200, 3)))
     settings = ("data.scale=none", "train.epochs=1", "train.patience=1", "encoder.widths=4", "decoder.widths=4")
-    job = Job.start(run(str(tmp_path / "x.npy"), *settings, f"model.likelihood={likelihood}"))
+    job = TrainingRun.start(run(str(tmp_path / "x.npy"), *settings, f"model.likelihood={likelihood}"))
     found = [event.metrics["valid_baseline"] for event in job.events() if event.kind == "epoch"]
     train, valid = (rows.batch(slice(0, len(rows))).double().numpy() for rows in (job.data.train, job.data.valid))
     if likelihood == "laplace":

@@ -85,7 +85,7 @@ def test_a_disk_without_room_is_asked_before(kept, monkeypatch):
 
 
 def test_doubt_about_durability_is_not_failure(kept, monkeypatch):
-    import vaekit.training.checkpoints as module
+    import vaekit.training.checkpoints.store as module
 
     sync, calls = module.sync_folder, []
 

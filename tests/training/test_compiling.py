@@ -9,10 +9,11 @@ from torch import nn
 
 from vaekit import products
 from vaekit.runs import fit, make_run, override, preset
-from vaekit.training import State, Train, compiling
-from vaekit.training import engine as engine_module
-from vaekit.training.engine import Autograd, Programs, build_engine, slowed_by_others
-from vaekit.training.program import trace
+from vaekit.training import State, Train
+from vaekit.training.engine import compiling
+from vaekit.training.engine import traced as engine_module
+from vaekit.training.engine.program import trace
+from vaekit.training.engine.traced import Autograd, Programs, build_engine, slowed_by_others
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,20 +7,20 @@ from torch import nn
 
 from unions import members
 from vaekit import products
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Standard
+from vaekit.distributed import World
+from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.objectives import Elbo, Regulariser
 from vaekit.training import State, Step, Train
-from vaekit.training.engine import FIRST_TRACED, Autograd, Programs
-from vaekit.training.program import trace
+from vaekit.training.engine.program import trace
+from vaekit.training.engine.traced import FIRST_TRACED, Autograd, Programs
 from vaekit.training.step import NoiseSource
 from vaekit.training.update import Updater
-from vaekit.world import World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONV = [f"model.{part}={{kind: conv, channels: [4, 8], hidden: 16}}" for part in ("encoder", "decoder")]
-DENSE = "model={kind: ladder, groups: {latent: [3, 2], widths: [8]}}"
-SPATIAL = "model={kind: ladder, groups: {kind: spatial, latent: 3, channels: [4, 8], groups: [1, 1], hidden: 16}}"
+DENSE = "model={kind: hierarchical, groups: {latent: [3, 2], widths: [8]}}"
+SPATIAL = "model={kind: hierarchical, groups: {kind: spatial, latent: 3, channels: [4, 8], groups: [1, 1], hidden: 16}}"
 PENALTIES = [kind.kind for kind in members(Regulariser)]
 KINDS = {
     "categorical": MLP,
@@ -65,12 +65,17 @@ KINDS = {
     "labels": [*MLP, "data.context=label"],
     "labels, vamp": [*MLP, "data.context=label", "model.prior={kind: vamp, components: 5}"],
     "labels, conv": [*CONV, "data.context=label", "model.prior={kind: mixture, components: 5}"],
-    "ladder": [DENSE],
-    "ladder, vamp": [DENSE, "model.prior={kind: vamp, components: 5}", "objective.samples=2", "data.context=label"],
-    "ladder, landing": [DENSE, "objective.gradient=stick_the_landing", "objective.free_nats=0.5"],
-    "ladder, iwae": [DENSE, "objective={kind: iwae, samples: 4}"],
-    "ladder, double": [DENSE, "objective={kind: iwae, samples: 4, gradient: doubly_reparametrised}"],
-    "spatial ladder": [SPATIAL, "objective.samples=2"],
+    "hierarchical": [DENSE],
+    "hierarchical, vamp": [
+        DENSE,
+        "model.prior={kind: vamp, components: 5}",
+        "objective.samples=2",
+        "data.context=label",
+    ],
+    "hierarchical, landing": [DENSE, "objective.gradient=stick_the_landing", "objective.free_nats=0.5"],
+    "hierarchical, iwae": [DENSE, "objective={kind: iwae, samples: 4}"],
+    "hierarchical, double": [DENSE, "objective={kind: iwae, samples: 4, gradient: doubly_reparametrised}"],
+    "spatial": [SPATIAL, "objective.samples=2"],
     "gumbel": [
         *MLP,
         "model.posterior={kind: categorical, classes: 3, temperature: {start: 1.0, end: 0.4, over: 0.02}}",
@@ -88,7 +93,7 @@ KINDS = {
     "cyclical": [*MLP, "objective.beta={kind: cyclical, cycles: 4}"],
     "capacity": [*MLP, "objective.capacity={kind: warmup, end: 9}", "objective.beta=3"],
     "balance": [*MLP, "objective.balance=true"],
-    "point": [*MLP, "model.posterior=point", "objective.beta=0"],
+    "point": [*MLP, "model.posterior=deterministic", "objective.beta=0"],
     **{f"penalty {kind}": [*MLP, f"objective={{kind: regularised, penalties: [{kind}]}}"] for kind in PENALTIES},
     "warm-up": [*MLP, "objective.beta={kind: warmup, over: 0.02}"],
 }
@@ -116,7 +121,7 @@ def test_a_program_with_every_product_by_onednn(kind, monkeypatch):
 
 
 def model_of(encoder: nn.Module) -> State:
-    model = VAE(Conditional(encoder, Gaussian()), Standard().build(2), Conditional(nn.Linear(2, 6), Bernoulli()))
+    model = VAE(Conditional(encoder, Gaussian()), StandardNormal().build(2), Conditional(nn.Linear(2, 6), Bernoulli()))
     return State(Step(model, Elbo(), 8, World()), Train())
 
 

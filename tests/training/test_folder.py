@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 import vaekit
 from vaekit.errors import ConfigError, Diverged, ModelFileError, VaekitError
-from vaekit.runs import Job, fit, load, open_run
+from vaekit.runs import TrainingRun, fit, load, open_run
 from vaekit.training import RunFolder, pack_tensors
 
 HERE = Path(__file__).parent
@@ -66,13 +66,13 @@ def test_starts_without_a_folder_each_get_one(tmp_path):
 
 
 def test_a_deleted_lock_lets_no_second_trainer_in(tmp_path):
-    events = Job.start(make("mlp", tmp_path)).events()
+    events = TrainingRun.start(make("mlp", tmp_path)).events()
     next(events)
     (tmp_path / "run" / "LOCK").unlink()
     with pytest.raises(VaekitError, match="another process is training into"):
-        list(Job.resume(tmp_path / "run").events())
+        list(TrainingRun.resume(tmp_path / "run").events())
     events.close()
-    assert cut(Job.resume(tmp_path / "run"), 3) is False
+    assert cut(TrainingRun.resume(tmp_path / "run"), 3) is False
 
 
 def test_a_claim_ends_with_its_process(tmp_path):
@@ -86,21 +86,21 @@ def status(folder: Path) -> str:
 
 
 def test_the_status_is_true_however_training_ends(tmp_path, monkeypatch):
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     assert status(tmp_path) == "starting\n"
     del job
     assert status(tmp_path) == "interrupted at step 0\n"
-    events = Job.resume(tmp_path / "run").events()
+    events = TrainingRun.resume(tmp_path / "run").events()
     next(events)
     assert status(tmp_path) == "running\n"
     events.close()
     assert status(tmp_path) == "interrupted at step 0\n"
-    events = Job.resume(tmp_path / "run").events()
+    events = TrainingRun.resume(tmp_path / "run").events()
     next(events)
     with pytest.raises(BrokenPipeError):
         events.throw(BrokenPipeError())
     assert status(tmp_path).startswith("failed at step 0")
-    list(Job.resume(tmp_path / "run").events())
+    list(TrainingRun.resume(tmp_path / "run").events())
     assert status(tmp_path) == "finished\n"
 
 
@@ -111,17 +111,17 @@ def test_no_memory_for_a_checkpoint_is_as_no_room_for_it(tmp_path, monkeypatch, 
     def fail(state):
         raise error
 
-    monkeypatch.setattr("vaekit.runs.keeper.pack", fail)
-    events = Job.start(make("mlp", tmp_path)).events()
+    monkeypatch.setattr("vaekit.runs.writer.pack", fail)
+    events = TrainingRun.start(make("mlp", tmp_path)).events()
     assert "out of memory" in next(events).message
     with pytest.warns(UserWarning, match="out of memory"):
         events.close()
     assert status(tmp_path).startswith("interrupted at step 0")
-    assert not Job.resume(tmp_path / "run").folder.checkpoints.any()
+    assert not TrainingRun.resume(tmp_path / "run").folder.checkpoints.any()
 
 
 def test_a_start_that_is_not_finite_diverges(tmp_path):
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     with torch.no_grad():
         next(job.model.parameters()).fill_(float("inf"))
     with pytest.raises(Diverged, match="not finite before the first step"):
@@ -155,8 +155,10 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def test_equal_runs_have_equal_files_in_every_process(tmp_path):
     make("mlp", tmp_path)  # the data
-    program = "import sys; from pathlib import Path; from runs_to_cut import cut, make; from vaekit.runs import Job\n"
-    program += "cut(Job.start(make('score and average', Path(sys.argv[1]))), 35)"
+    program = (
+        "import sys; from pathlib import Path; from runs_to_cut import cut, make; from vaekit.runs import TrainingRun\n"
+    )
+    program += "cut(TrainingRun.start(make('score and average', Path(sys.argv[1]))), 35)"
     made = []
     for seed in ("1", "2"):
         words = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
@@ -187,7 +189,7 @@ def test_tensors_are_packed_as_safetensors_reads_them(tmp_path):
 
 
 def test_without_the_optimiser_a_run_is_used_but_not_resumed(tmp_path):
-    cut(Job.start(make("mlp", tmp_path)), 45)
+    cut(TrainingRun.start(make("mlp", tmp_path)), 45)
     newest = tmp_path / "run" / "checkpoints" / "000002-step-45"
     weights = load(tmp_path / "run").state_dict()
     for name in ("training.safetensors", "last.safetensors", "progress.json"):
@@ -197,7 +199,7 @@ def test_without_the_optimiser_a_run_is_used_but_not_resumed(tmp_path):
     assert all(torch.equal(value, weights[name]) for name, value in load(tmp_path / "run").state_dict().items())
     (newest.parent / "000001-step-0").rename(tmp_path / "away")
     with pytest.raises(ModelFileError, match=r"training\.safetensors cannot be read|last\.safetensors cannot be read"):
-        Job.resume(tmp_path / "run")
+        TrainingRun.resume(tmp_path / "run")
 
 
 def test_a_run_says_which_vaekit_made_it(tmp_path):
@@ -207,7 +209,7 @@ def test_a_run_says_which_vaekit_made_it(tmp_path):
 
 def test_settings_are_utf_8_whatever_the_locale(tmp_path):
     run = make("mlp", tmp_path).model_copy(update={"name": "größe", "about": "naïve"})
-    cut(Job.start(run), 45)
+    cut(TrainingRun.start(run), 45)
     program = "import sys; from vaekit.runs import open_run; print(ascii(open_run(sys.argv[1]).run.name))"
     ended = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", program, tmp_path / "run"],

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.models.families import LearnedScale
-from vaekit.runs import Job, load, make_run
+from vaekit.models.likelihoods.gaussian import LearnedScale
+from vaekit.runs import TrainingRun, load, make_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -20,29 +20,31 @@ def lines(noise: float = 0.05, rows: int = 1000) -> np.ndarray:
 
 def job_of(
     x: np.ndarray, folder, scale: str = "auto", per_dimension: bool = True, run_dir=None, network=TINY, **train
-) -> Job:
+) -> TrainingRun:
     path = folder / "x.npy"
     np.save(path, x)
     likelihood = {"kind": "calibrated_gaussian", "per_dimension": per_dimension}
     model = {"likelihood": likelihood, "latent": 4, "encoder": network, "decoder": network}
     data = {"source": str(path), "scale": scale}
-    return Job.start(make_run({"data": data, "model": model, "train": train, "run_dir": run_dir and str(run_dir)}))
+    return TrainingRun.start(
+        make_run({"data": data, "model": model, "train": train, "run_dir": run_dir and str(run_dir)})
+    )
 
 
-def trained(job: Job) -> Job:
+def trained(job: TrainingRun) -> TrainingRun:
     for _ in job.events():
         pass
     return job
 
 
-def scale_of(job: Job) -> torch.Tensor:
+def scale_of(job: TrainingRun) -> torch.Tensor:
     head = job.model.likelihood.head
     assert isinstance(head, LearnedScale)
     return (0.5 * head.log_variance.detach()).exp()
 
 
 @torch.no_grad()
-def residuals(job: Job) -> torch.Tensor:
+def residuals(job: TrainingRun) -> torch.Tensor:
     """Root mean squared, (columns,), of training rows at samples of z, in units of the table."""
     x = job.data.train.batch(slice(0, len(job.data.train)))
     draw = job.model.draw(x, 20, generator=torch.Generator().manual_seed(0))
@@ -95,7 +97,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_scale(tmp_path) -> None:
     for event in job.events():
         if event.kind == "step" and event.step == 4:
             job.stop()
-    again = trained(Job.resume(tmp_path / "run"))
+    again = trained(TrainingRun.resume(tmp_path / "run"))
     for key, value in whole.state.step.model.state_dict().items():
         assert again.state.step.model.state_dict()[key].equal(value), key
     assert load(tmp_path / "run").likelihood.head.log_variance.equal(again.model.likelihood.head.log_variance)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from vaekit.errors import ConfigError, Diverged, ModelFileError
-from vaekit.runs import Job, fit, load, make_run, open_run, override, preset, train
+from vaekit.runs import TrainingRun, fit, load, make_run, open_run, override, preset, train
 from vaekit.training import RunFolder, pack, read_weights
-from vaekit.training.checkpoints import Checkpoint
+from vaekit.training.checkpoints.store import Checkpoint
 from vaekit.training.patience import LEAST_STEPS
 
 
@@ -67,7 +67,7 @@ def test_validation_is_the_elbo_whatever_beta_is():
 
 def test_patience_stops_early_and_the_best_weights_are_handed_on(tmp_path):
     run = tiny("train.epochs=600", "train.patience=3", "train.lr=0.01", "objective.beta=1", run_dir=tmp_path / "run")
-    job = Job.start(run)
+    job = TrainingRun.start(run)
     events = list(job.events())
     elbo = [e.metrics["valid_elbo"] for e in events if e.kind == "epoch"]
     best = max(range(len(elbo)), key=elbo.__getitem__)
@@ -89,7 +89,7 @@ def test_last_weights_on_request(tmp_path):
 
 def test_a_caller_that_stops_reading_keeps_the_weights(tmp_path):
     run = tiny("train.epochs=50", run_dir=tmp_path / "run")
-    events = Job.start(run).events()
+    events = TrainingRun.start(run).events()
     list(itertools.islice(events, 6))
     events.close()
     assert (tmp_path / "run" / "STATUS").read_text() == "interrupted at step 4\n"
@@ -121,7 +121,7 @@ def test_every_optimiser_lowers_the_loss(name):
 def test_the_learning_rate_follows_its_schedule_and_gradients_are_clipped():
     settings = ["train.schedule={kind: cosine, warmup: 0.5}", "train.clip=1e-12", "train.optimiser=adamw"]
     run = tiny(*settings, "train.optimiser.weight_decay=0", "train.optimiser.eps=1.0")
-    start = Job.start(run)
+    start = TrainingRun.start(run)
     before = {name: value.clone() for name, value in start.model.state_dict().items()}
     events = [e for e in start.events() if e.kind == "epoch"]
     assert events[0].metrics["lr"] > events[1].metrics["lr"]
@@ -150,7 +150,7 @@ class TestRunFolder:
             read_weights(Checkpoint(tmp_path, {"best.safetensors": content}), "best")
 
     def test_weights_that_are_not_finite_are_refused(self, tmp_path):
-        job = Job.start(tiny("train.epochs=1", run_dir=tmp_path / "run"))
+        job = TrainingRun.start(tiny("train.epochs=1", run_dir=tmp_path / "run"))
         list(job.events())
         name = next(iter(job.state.best))
         job.state.best[name][0] = float("nan")
@@ -160,7 +160,7 @@ class TestRunFolder:
 
     def test_weights_of_another_model_are_refused(self, tmp_path):
         fit(tiny("train.epochs=1", run_dir=tmp_path / "a"))
-        other = Job.start(tiny("train.epochs=1", "model.latent=5", run_dir=tmp_path / "b"))
+        other = TrainingRun.start(tiny("train.epochs=1", "model.latent=5", run_dir=tmp_path / "b"))
         list(other.events())
         RunFolder(tmp_path / "a").checkpoints.save(99, pack(other.state))
         with pytest.raises(ModelFileError, match="of another model"):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from runs_to_cut import cut, make
 
+from vaekit.distributed import World
 from vaekit.errors import ConfigError
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 from vaekit.training import State, Step, Train
 from vaekit.training.update import Updater
-from vaekit.world import World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,9 +28,9 @@ SMALL = [
 ]
 
 
-def start(kind: str, *settings: str) -> Job:
+def start(kind: str, *settings: str) -> TrainingRun:
     objective = f"objective={{kind: regularised, penalties: [{{kind: {kind}, critic: {CRITIC}}}]}}"
-    return Job.start(make_run(override(preset("digits"), [*SMALL, objective, *settings])))
+    return TrainingRun.start(make_run(override(preset("digits"), [*SMALL, objective, *settings])))
 
 
 def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -100,12 +100,12 @@ def test_a_second_player_that_is_not_finite_is_not_good_and_sends_training_back(
 
 
 def test_a_checkpoint_holds_the_second_player(tmp_path):
-    job = Job.start(make("second player", tmp_path))
+    job = TrainingRun.start(make("second player", tmp_path))
     cut(job, 7)
-    again = Job.resume(tmp_path / "run")
+    again = TrainingRun.resume(tmp_path / "run")
     for name, value in weights(job.state.step.opponent).items():
         assert value.equal(again.state.step.opponent.get_parameter(name)), name
-    start_anew = Job.start(make("second player", tmp_path).model_copy(update={"run_dir": None}))
+    start_anew = TrainingRun.start(make("second player", tmp_path).model_copy(update={"run_dir": None}))
     name, value = next(iter(weights(job.state.step.opponent).items()))
     assert not value.equal(start_anew.state.step.opponent.get_parameter(name))
 

@@ -15,7 +15,7 @@ import torch
 from pyarrow import parquet
 from runs_to_cut import make
 
-from vaekit.runs import Job
+from vaekit.runs import TrainingRun
 
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -119,7 +119,7 @@ def processes_with(mark: str) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    list(Job.start(make("mlp", folder)).events())
+    list(TrainingRun.start(make("mlp", folder)).events())
     return folder / "run"
 
 
@@ -137,7 +137,7 @@ folder = os.path.join(sys.argv[1], str(rank))
 os.makedirs(folder)
 os.chdir(folder)
 np.save("x.npy", np.random.default_rng(rank).integers(0, 256, (90, 8, 8), dtype=np.uint8))
-from vaekit.apps.main import main
+from vaekit.cli.main import main
 try:
     main(sys.argv[2:])
 except SystemExit as left:

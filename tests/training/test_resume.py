@@ -9,7 +9,7 @@ import torch
 from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
-from vaekit.runs import Job, fit, load
+from vaekit.runs import TrainingRun, fit, load
 from vaekit.training.optimisers import Updates
 
 
@@ -23,11 +23,11 @@ def test_a_run_cut_at_every_step_is_the_run_that_was_not(kind, tmp_path):
     for folder in (whole, chain):
         folder.mkdir()
     fit(make(kind, whole))
-    job, cuts = Job.start(make(kind, chain)), 0
+    job, cuts = TrainingRun.start(make(kind, chain)), 0
     while not cut(job, job.state.at.step + 1):
         cuts += 1
         assert job.folder.read("STATUS") == f"interrupted at step {cuts}\n"
-        job = Job.resume(chain / "run")
+        job = TrainingRun.resume(chain / "run")
         assert job.notice == ""
     assert cuts == STEPS
     check_same(outcome(whole), outcome(chain))
@@ -39,23 +39,23 @@ def test_cut_beside_a_validation(kind, where, tmp_path):
     for folder in (whole, parts):
         folder.mkdir()
     fit(make(kind, whole))
-    cut(Job.start(make(kind, parts)), *where)
-    cut(Job.resume(parts / "run"), 1000)
+    cut(TrainingRun.start(make(kind, parts)), *where)
+    cut(TrainingRun.resume(parts / "run"), 1000)
     check_same(outcome(whole), outcome(parts))
 
 
 def test_stop_ends_after_the_step_and_saves(tmp_path):
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     for event in job.events():
         if event.kind == "step" and event.step == 7:
             job.stop()
     assert event.step == 7
     assert job.folder.read("STATUS") == "interrupted at step 7\n"
-    assert Job.resume(tmp_path / "run").state.at.step == 7
+    assert TrainingRun.resume(tmp_path / "run").state.at.step == 7
 
 
 def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    job = Job.start(make("mlp", tmp_path, save_every=1))
+    job = TrainingRun.start(make("mlp", tmp_path, save_every=1))
 
     update = Updates.__call__
 
@@ -67,7 +67,7 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_p
     monkeypatch.setattr(Updates, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(job.events())
-    assert Job.resume(tmp_path / "run").state.at.step == 9
+    assert TrainingRun.resume(tmp_path / "run").state.at.step == 9
 
 
 def test_resuming_a_run_that_never_saved_starts_it(tmp_path):
@@ -75,15 +75,15 @@ def test_resuming_a_run_that_never_saved_starts_it(tmp_path):
     for folder in (whole, early):
         folder.mkdir()
     fit(make("mlp", whole))
-    Job.start(make("mlp", early))
-    list(Job.resume(early / "run").events())
+    TrainingRun.start(make("mlp", early))
+    list(TrainingRun.resume(early / "run").events())
     check_same(outcome(whole), outcome(early))
 
 
 def test_a_run_killed_before_its_second_checkpoint_goes_on_from_its_first(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
-    events = Job.start(make("mlp", whole)).events()
+    events = TrainingRun.start(make("mlp", whole)).events()
     while next(events).kind != "epoch":
         pass
     shutil.copytree(whole, killed)  # as a kill would leave it: a line of metrics, and the checkpoint of the start
@@ -91,34 +91,34 @@ def test_a_run_killed_before_its_second_checkpoint_goes_on_from_its_first(tmp_pa
     assert len((killed / "run" / "metrics.jsonl").read_text().splitlines()) == 1
     with pytest.raises(ModelFileError, match="step-0 is of before training"):
         load(killed / "run")
-    list(Job.resume(killed / "run").events())
+    list(TrainingRun.resume(killed / "run").events())
     check_same(outcome(whole), outcome(killed))
 
 
 def test_early_stopping_is_remembered(tmp_path):
-    job = Job.start(make("mlp", tmp_path, epochs=50, patience=1, lr=0.3, schedule="constant"))
+    job = TrainingRun.start(make("mlp", tmp_path, epochs=50, patience=1, lr=0.3, schedule="constant"))
     ended = list(job.events())[-1]
     assert "stopped early" in ended.message
-    again = list(Job.resume(tmp_path / "run").events())
+    again = list(TrainingRun.resume(tmp_path / "run").events())
     assert [event.kind for event in again if event.kind != "finding"] == ["start", "end"]
     assert again[-1].metrics == ended.metrics
 
 
 def test_two_trainers_on_one_folder(tmp_path):
-    first = Job.start(make("mlp", tmp_path)).events()
+    first = TrainingRun.start(make("mlp", tmp_path)).events()
     next(first)
     with pytest.raises(VaekitError, match="another process is training into"):
-        list(Job.resume(tmp_path / "run").events())
+        list(TrainingRun.resume(tmp_path / "run").events())
     first.close()
-    assert list(Job.resume(tmp_path / "run").events())[-1].kind == "end"
+    assert list(TrainingRun.resume(tmp_path / "run").events())[-1].kind == "end"
 
 
 def test_another_number_of_threads_is_said(tmp_path):
-    cut(Job.start(make("mlp", tmp_path)), 5)
+    cut(TrainingRun.start(make("mlp", tmp_path)), 5)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        notice = Job.resume(tmp_path / "run").notice
+        notice = TrainingRun.resume(tmp_path / "run").notice
     finally:
         torch.set_num_threads(threads)
     assert f"threads {threads} before, {threads + 1} now" in notice
@@ -126,38 +126,38 @@ def test_another_number_of_threads_is_said(tmp_path):
 
 
 def test_changed_data_are_refused(tmp_path):
-    cut(Job.start(make("mlp", tmp_path)), 5)
+    cut(TrainingRun.start(make("mlp", tmp_path)), 5)
     (tmp_path / "images.npy").unlink()
     np.save(tmp_path / "images.npy", np.full((188, 8, 8), 7, np.uint8))
     with pytest.raises(DataError, match="has changed since"):
-        Job.resume(tmp_path / "run")
+        TrainingRun.resume(tmp_path / "run")
 
 
 def test_another_model_is_refused(tmp_path):
-    cut(Job.start(make("mlp", tmp_path)), 5)
+    cut(TrainingRun.start(make("mlp", tmp_path)), 5)
     settings = tmp_path / "run" / "run.yaml"
     settings.write_text(settings.read_text().replace("latent: 3", "latent: 4"))
     with pytest.raises(ModelFileError, match=r"of another model: model\.likelihood.* is \(16, 3\) .*, and \(16, 4\)"):
-        Job.resume(tmp_path / "run")
+        TrainingRun.resume(tmp_path / "run")
 
 
 def test_the_history_has_no_gap_and_no_half_line(tmp_path):
-    cut(Job.start(make("mlp", tmp_path)), 40)
+    cut(TrainingRun.start(make("mlp", tmp_path)), 40)
     history = tmp_path / "run" / "metrics.jsonl"
     history.write_text(history.read_text() + '{"epoch": 2, "step": 60}\n{"epoch": 3, "st')
-    cut(Job.resume(tmp_path / "run"), 1000)
+    cut(TrainingRun.resume(tmp_path / "run"), 1000)
     assert [json.loads(line)["epoch"] for line in history.read_text().splitlines()] == [1, 2]
 
 
 def test_metrics_that_could_not_be_written_come_with_the_checkpoint(tmp_path, monkeypatch):
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr(job.folder, "log", lambda metrics: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.warns(UserWarning, match="the line is kept, and tried again"):
             cut(job, 45)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
-    list(Job.resume(tmp_path / "run").events())
-    assert [line["epoch"] for line in Job.resume(tmp_path / "run").folder.history()] == [1, 2]
+    list(TrainingRun.resume(tmp_path / "run").events())
+    assert [line["epoch"] for line in TrainingRun.resume(tmp_path / "run").folder.history()] == [1, 2]
 
 
 def test_an_interrupt_while_an_epoch_is_closed_leaves_the_checkpoint_before(tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_an_interrupt_while_an_epoch_is_closed_leaves_the_checkpoint_before(tmp_
     for folder in (whole, parts):
         folder.mkdir()
     fit(make("mlp", whole))
-    job = Job.start(make("mlp", parts, save_every=1))
+    job = TrainingRun.start(make("mlp", parts, save_every=1))
     mark = job.state.mark_good
 
     def interrupted():
@@ -176,12 +176,12 @@ def test_an_interrupt_while_an_epoch_is_closed_leaves_the_checkpoint_before(tmp_
     monkeypatch.setattr(job.state, "mark_good", interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(job.events())
-    list(Job.resume(parts / "run").events())
+    list(TrainingRun.resume(parts / "run").events())
     check_same(outcome(whole), outcome(parts))
 
 
 def test_a_job_trains_once(tmp_path):
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     list(job.events())
     with pytest.raises(VaekitError, match="has trained already"):
         list(job.events())
@@ -191,16 +191,16 @@ def test_a_run_whose_checkpoints_are_gone_is_not_started_anew(tmp_path):
     fit(make("mlp", tmp_path))
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(ModelFileError, match="has a history but no checkpoint"):
-        Job.resume(tmp_path / "run")
+        TrainingRun.resume(tmp_path / "run")
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_damaged_checkpoint_is_put_aside_and_the_good_one_kept(tmp_path):
-    cut(Job.start(make("mlp", tmp_path, save_every=4)), 10)
+    cut(TrainingRun.start(make("mlp", tmp_path, save_every=4)), 10)
     newest = max((tmp_path / "run" / "checkpoints").iterdir())
     (newest / "training.safetensors").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"training\.safetensors is damaged.*step-8, is used"):
-        job = Job.resume(tmp_path / "run")
+        job = TrainingRun.resume(tmp_path / "run")
     assert job.state.at.step == 8
     cut(job, 9)
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())

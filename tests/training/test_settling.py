@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from vaekit.models.quantised import Codebooks
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.models.posteriors.quantised import Codebooks
+from vaekit.runs import TrainingRun, make_run, override, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,17 +22,17 @@ SMALL = [
 ]
 
 
-def job_of(*settings: str) -> Job:
-    return Job.start(make_run(override(preset("digits"), [*SMALL, *settings])))
+def job_of(*settings: str) -> TrainingRun:
+    return TrainingRun.start(make_run(override(preset("digits"), [*SMALL, *settings])))
 
 
-def codebooks(job: Job) -> Codebooks:
+def codebooks(job: TrainingRun) -> Codebooks:
     head = job.state.step.model.posterior.head
     assert isinstance(head, Codebooks)
     return head
 
 
-def trained(*settings: str) -> Job:
+def trained(*settings: str) -> TrainingRun:
     job = job_of(*settings)
     for _ in job.events():
         pass
@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_codes(tmp_path) -> None:
     for event in job.events():
         if event.kind == "step" and event.step == 4:
             job.stop()
-    again = Job.resume(tmp_path / "run")
+    again = TrainingRun.resume(tmp_path / "run")
     for _ in again.events():
         pass
     for name, value in whole.state.step.model.state_dict().items():

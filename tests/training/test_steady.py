@@ -7,7 +7,7 @@ import torch
 from runs_to_cut import STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import Diverged, VaekitError
-from vaekit.runs import Job, fit, load
+from vaekit.runs import TrainingRun, fit, load
 from vaekit.training import Step
 from vaekit.training.loop import SETTLING_STEPS, TIMED_STEPS
 from vaekit.training.update import MOST_SKIPPED, Updater
@@ -32,13 +32,13 @@ def poison(monkeypatch):
     return inject
 
 
-def notices(job: Job) -> list[str]:
+def notices(job: TrainingRun) -> list[str]:
     return [event.message for event in job.events() if event.kind == "notice"]
 
 
 def test_a_loss_that_is_not_finite_sends_training_back_with_half_the_learning_rate(tmp_path, poison):
     poison(step=40, times=2)
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     told = notices(job)
     assert len(told) == 2
     assert "the loss is nan at step 40 (epoch 2): term 'rate' is nan, worst in training row" in told[0]
@@ -54,15 +54,15 @@ def test_training_that_went_back_resumes_as_if_it_had_not_stopped(tmp_path, pois
         folder.mkdir()
     poison(step=40, times=1)
     fit(make("mlp", whole))
-    cut(Job.start(make("mlp", parts)), 36)
+    cut(TrainingRun.start(make("mlp", parts)), 36)
     poison(step=40, times=1)
-    list(Job.resume(parts / "run").events())
+    list(TrainingRun.resume(parts / "run").events())
     check_same(outcome(whole), outcome(parts))
 
 
 def test_a_loss_that_stays_bad_ends_with_exit_5_and_good_weights(tmp_path, poison):
     poison(step=40, times=1000)
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     with pytest.raises(Diverged, match="Going back 3 times with half the learning rate each did not help") as e:
         list(job.events())
     assert e.value.exit_code == 5
@@ -79,7 +79,7 @@ def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
         return 1e9 if self.state.at.step == 10 else found
 
     monkeypatch.setattr(Updater, "_norm", exploding)
-    job = Job.start(make("mlp", tmp_path, skip_above=1e6))
+    job = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
     (told,) = notices(job)
     assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above" in told
     assert all(torch.equal(seen[10][name], seen[11][name]) for name in seen[10])
@@ -95,7 +95,7 @@ def test_many_skipped_steps_are_named_once_counted_and_found(tmp_path, monkeypat
         return 1e9 if self.state.at.step % 10 else found
 
     monkeypatch.setattr(Updater, "_norm", mostly_exploding)
-    job = Job.start(make("mlp", tmp_path, skip_above=1e6))
+    job = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
     events = list(job.events())
     assert len([event for event in events if event.kind == "notice"]) == 1
     (skipped,) = (event.finding for event in events if event.finding and event.finding.id == "steps_skipped")
@@ -105,7 +105,7 @@ def test_many_skipped_steps_are_named_once_counted_and_found(tmp_path, monkeypat
 
 
 def test_gradients_that_never_stop_exploding_end_the_run(tmp_path):
-    job = Job.start(make("mlp", tmp_path, skip_above=1e-9))
+    job = TrainingRun.start(make("mlp", tmp_path, skip_above=1e-9))
     with pytest.raises(Diverged, match=f"the {MOST_SKIPPED}th step in a row.*train.skip_above"):
         list(job.events())
 
@@ -135,7 +135,7 @@ def test_running_out_of_memory_halves_the_rows_at_a_time_but_not_the_batch(tmp_p
     whole = {name: value.clone() for name, value in fit(make("mlp", tmp_path)).state_dict().items()}
     (tmp_path / "less").mkdir()
     little_memory(2, error)
-    job = Job.start(make("mlp", tmp_path / "less"))
+    job = TrainingRun.start(make("mlp", tmp_path / "less"))
     told = notices(job)
     assert told == ["out of memory: from here on 2 rows at a time, the same batch in more pieces"]
     assert job.state.at.micro_batch == 2
@@ -146,14 +146,14 @@ def test_running_out_of_memory_halves_the_rows_at_a_time_but_not_the_batch(tmp_p
 def test_a_row_that_does_not_fit_ends_the_run(tmp_path, little_memory):
     little_memory(0, CPU)
     with pytest.raises(VaekitError, match="with a single row at a time") as e:
-        list(Job.start(make("mlp", tmp_path)).events())
+        list(TrainingRun.start(make("mlp", tmp_path)).events())
     assert e.value.exit_code == 1
 
 
 def test_other_errors_pass(tmp_path, little_memory):
     little_memory(0, RuntimeError("something else"))
     with pytest.raises(RuntimeError, match="something else"):
-        list(Job.start(make("mlp", tmp_path)).events())
+        list(TrainingRun.start(make("mlp", tmp_path)).events())
 
 
 @pytest.mark.parametrize("kind", ["mlp", "score"])
@@ -165,7 +165,7 @@ def test_a_batch_in_pieces_is_the_batch(kind, tmp_path):
 
 
 def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
-    job = Job.start(make("mlp", tmp_path, ema=0.99, weights="last"))
+    job = TrainingRun.start(make("mlp", tmp_path, ema=0.99, weights="last"))
     parameters = dict(job.state.step.model.named_parameters())
     average: dict[str, torch.Tensor] = {}
     for event in job.events():
@@ -181,14 +181,14 @@ def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
 
 
 def test_a_time_budget_becomes_steps_which_a_resumed_run_keeps(tmp_path):
-    job = Job.start(make("mlp", tmp_path, epochs=1, budget="3s"))
+    job = TrainingRun.start(make("mlp", tmp_path, epochs=1, budget="3s"))
     events = job.events()
     while job.state.at.steps is None:
         next(events)
     events.close()
     decided = job.state.at.steps
     assert decided > job.state.at.step >= SETTLING_STEPS + TIMED_STEPS
-    again = Job.resume(tmp_path / "run")
+    again = TrainingRun.resume(tmp_path / "run")
     ended = list(again.events())[-1]
     assert (ended.kind, ended.step, ended.steps) == ("end", decided, decided)
     assert 1 < again.state.at.total_seconds < 9
@@ -196,12 +196,12 @@ def test_a_time_budget_becomes_steps_which_a_resumed_run_keeps(tmp_path):
 
 def test_a_time_budget_ends_at_as_many_epochs_as_are_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr("vaekit.training.loop.MOST_EPOCHS", 60)
-    ended = list(Job.start(make("mlp", tmp_path, epochs=1, budget="1h")).events())[-1]
+    ended = list(TrainingRun.start(make("mlp", tmp_path, epochs=1, budget="1h")).events())[-1]
     assert (ended.kind, ended.epoch) == ("end", 60)
 
 
 def test_a_full_disk_is_said_and_survived_until_it_lasts(tmp_path, monkeypatch):
-    job = Job.start(make("mlp", tmp_path, save_every=5))
+    job = TrainingRun.start(make("mlp", tmp_path, save_every=5))
     full: list[int] = []
 
     def write(path, content):
@@ -209,21 +209,21 @@ def test_a_full_disk_is_said_and_survived_until_it_lasts(tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
         path.write_bytes(content)
 
-    monkeypatch.setattr("vaekit.training.checkpoints._write", write)
+    monkeypatch.setattr("vaekit.training.checkpoints.store._write", write)
     full += [10, 20, 25]
     told = notices(job)
     assert [text.split(" into ")[0] for text in told] == [f"cannot write a checkpoint of step {n}" for n in full]
     assert "No space left on device" in told[0]
     (tmp_path / "again").mkdir()
-    job = Job.start(make("mlp", tmp_path / "again", save_every=5))
+    job = TrainingRun.start(make("mlp", tmp_path / "again", save_every=5))
     full += [15]
     with pytest.raises(VaekitError, match="3 times in a row: make room"):
         list(job.events())
-    assert Job.resume(tmp_path / "again" / "run").state.at.step == 5
+    assert TrainingRun.resume(tmp_path / "again" / "run").state.at.step == 5
 
 
 def test_metrics_that_could_not_be_written_are_written_later(tmp_path, monkeypatch):
-    job = Job.start(make("mlp", tmp_path))
+    job = TrainingRun.start(make("mlp", tmp_path))
     log, calls = job.folder.log, []
 
     def fail_once(metrics):

@@ -5,7 +5,7 @@ import torch
 
 from vaekit.errors import ConfigError
 from vaekit.objectives import Elbo, Iwae, Switch
-from vaekit.runs import Job, make_run, override, preset
+from vaekit.runs import TrainingRun, make_run, override, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -17,8 +17,8 @@ TINY = [
 ]
 
 
-def start(*settings: str) -> Job:
-    return Job.start(make_run(override(preset("digits"), [*TINY, *settings])))
+def start(*settings: str) -> TrainingRun:
+    return TrainingRun.start(make_run(override(preset("digits"), [*TINY, *settings])))
 
 
 def test_each_epoch_has_the_objective_that_is_planned_for_its_first_step():
@@ -55,7 +55,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(stop, tmp_path):
     for event in job.events():
         if event.kind == "step" and event.step == stop:
             job.stop()
-    job = Job.resume(tmp_path / "run")
+    job = TrainingRun.resume(tmp_path / "run")
     for _ in job.events():
         pass
     for name, weight in whole.model.state_dict().items():

@@ -9,12 +9,12 @@ import torch
 import yaml
 from runs_to_cut import make
 
-from vaekit.runs import Job
+from vaekit.distributed import World
+from vaekit.runs import TrainingRun
 from vaekit.runs.build import build_model, build_opponent, start_from_data
 from vaekit.training import State, Step, train_model
-from vaekit.training.parallel import whole
+from vaekit.training.distributed import whole
 from vaekit.training.update import Updater
-from vaekit.world import World
 
 
 class Double:
@@ -43,7 +43,7 @@ class Double:
         return None if context is None else context.double()
 
 
-def train(job: Job, settings: dict) -> dict:
+def train(job: TrainingRun, settings: dict) -> dict:
     """Train in double precision; a process may be told to die or to ask for a stop at a step."""
     run, data, world = job.run, job.data, World.join()
     model = build_model(run, data.schema)
@@ -61,7 +61,7 @@ def train(job: Job, settings: dict) -> dict:
     return {"metrics": metrics, "weights": state.weights(), "step": state.at.step}
 
 
-def gradient(job: Job, settings: dict) -> dict:
+def gradient(job: TrainingRun, settings: dict) -> dict:
     """The gradient of the first step, in single precision."""
     job.state.advance(precision="fp32")
     update = Updater(job.state, job.data.train, job.run.train, job.run.seed, steps=1)
@@ -74,7 +74,7 @@ def work(place: Path, task: dict) -> dict:
     do, kind = settings.pop("do", "train"), settings.pop("kind", "mlp")
     own = {name: settings.pop(name) for name in ("stop_at", "die_at") if name in settings}
     run = make(kind, place, **settings).model_copy(update={"run_dir": None})
-    return {"train": train, "gradient": gradient}[do](Job.start(run), own)
+    return {"train": train, "gradient": gradient}[do](TrainingRun.start(run), own)
 
 
 def main() -> None:

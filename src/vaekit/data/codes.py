@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.arrays import npz_bytes, npz_names, read_named
-from vaekit.data.opening import open_source
+from vaekit.data.open import open_source
 from vaekit.data.raw import listing, unnamed
 from vaekit.data.readers import CSV, NPZ, PARQUET, PARTS, kind_of
 from vaekit.data.source import Source

@@ -11,18 +11,18 @@ import torch
 
 from vaekit.data.checks import check_cells, stored_support
 from vaekit.data.context import LABEL, fit_context, one_hot, take_context
-from vaekit.data.opening import open_source
+from vaekit.data.open import open_source
+from vaekit.data.preprocessor import TEST_SEED, Preprocessor
 from vaekit.data.raw import listing, unnamed
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling, choose_scale, fit_scaling
+from vaekit.data.scan import survey
 from vaekit.data.schema import Binary, Levels, Schema, Support
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec, Limit
 from vaekit.data.split import hold_rows, split_rows
 from vaekit.data.stores import Sizes, Store
 from vaekit.data.streamed import StreamedRows
-from vaekit.data.survey import survey
-from vaekit.data.turn import TEST_SEED, Turn
 from vaekit.errors import ConfigError, DataError
 
 
@@ -64,7 +64,7 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support,
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":
         scaling = fit_scaling(how, stored, source.values[split.train], source)
-    turn = Turn(source, spec, stored, scaling, fit_context(source, split.train))
+    turn = Preprocessor(source, spec, stored, scaling, fit_context(source, split.train))
     schema = _schema(source, turn, fingerprint, split.protocol)
     return Dataset(schema, turn.train(split.train), turn.valid(split.valid), turn.test(split.test))
 
@@ -91,7 +91,7 @@ def _prepare_streamed(
     if spec.binarise == "none":
         scaling = fit_scaling(how, found.stored, found.moments or source.values[places[0]], source)
     source = take_context(source, spec.context)
-    turn = Turn(source, spec, found.stored, scaling, fit_context(source, places[0]))
+    turn = Preprocessor(source, spec, found.stored, scaling, fit_context(source, places[0]))
     schema = _schema(store, turn, found.fingerprint, held.protocol)
     rows = turn.train(places[0])
     if held.train is None:
@@ -197,7 +197,7 @@ def _like(other: Source | Store, spec: DataSpec, schema: Schema, limit: Limit) -
     if isinstance(other, Store):
         nothing = np.arange(0)
         stored = survey(other, declared, nothing, nothing, moments=False).stored
-        turn = Turn(other.part(np.empty((0, *shape), other.dtype)), spec, stored, scaling)
+        turn = Preprocessor(other.part(np.empty((0, *shape), other.dtype)), spec, stored, scaling)
         if spec.binarise == "dynamic":
             raise DataError(
                 f"{other.name} is too large to be binarised once and for all, as data.binarise=dynamic asks of rows "
@@ -206,7 +206,7 @@ def _like(other: Source | Store, spec: DataSpec, schema: Schema, limit: Limit) -
         rows = StreamedRows.of(other, nothing, _maker(other, turn, "test"), Sizes.of(limit))
     else:
         check_cells(other)
-        turn = Turn(other, spec, stored_support(other, declared), scaling, None if by_label else schema.context)
+        turn = Preprocessor(other, spec, stored_support(other, declared), scaling, None if by_label else schema.context)
         rows = turn.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
     rows = replace(
         rows,
@@ -267,7 +267,7 @@ def _told_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[
     return replace(rows, context=torch.from_numpy(one_hot(rows.labels.numpy(), classes)))
 
 
-def _maker(store: Store, turn: Turn, split: Literal["train", "test"]) -> Callable[[np.ndarray], Rows]:
+def _maker(store: Store, turn: Preprocessor, split: Literal["train", "test"]) -> Callable[[np.ndarray], Rows]:
     """What turns stored values, (n, *shape), into rows of a split."""
 
     def make(values: np.ndarray) -> Rows:
@@ -277,7 +277,7 @@ def _maker(store: Store, turn: Turn, split: Literal["train", "test"]) -> Callabl
     return make
 
 
-def _schema(data: Source | Store, turn: Turn, fingerprint: str, split: str) -> Schema:
+def _schema(data: Source | Store, turn: Preprocessor, fingerprint: str, split: str) -> Schema:
     shape, scaling, protocol = turn.source.values.shape[1:], turn.scaling, turn.protocol(split)
     return Schema(
         name=data.name,

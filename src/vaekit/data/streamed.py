@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaekit.data.chunk_cache import ChunkCache
 from vaekit.data.rows import Rows, drawn_rows
-from vaekit.data.shelf import Shelf
 from vaekit.data.stores import Sizes, Store
 
 _PLACES = 64  # of the file, that rows which stand for all are taken from
@@ -33,7 +33,7 @@ class StreamedRows:
     out: np.ndarray
     make: Callable[[np.ndarray], Rows]
     sizes: Sizes
-    shelf: Shelf
+    shelf: ChunkCache
     labels: Tensor | None
     n: int
     device: torch.device
@@ -45,7 +45,7 @@ class StreamedRows:
     def of(cls, store: Store, out: np.ndarray, make: Callable[[np.ndarray], Rows], sizes: Sizes) -> "StreamedRows":
         """All rows of a store that are not in `out`."""
         labels = None if store.labels is None else torch.from_numpy(np.delete(store.labels, out))
-        shelf = Shelf(store, sizes.held)
+        shelf = ChunkCache(store, sizes.held)
         log_scale = make(np.empty((0, *store.shape), store.dtype)).log_scale
         n, device = len(store) - len(out), torch.device("cpu")
         return cls(store, out, make, sizes, shelf, labels, n, device, log_scale=log_scale)

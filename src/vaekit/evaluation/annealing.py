@@ -11,6 +11,7 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.distributed import World
 from vaekit.errors import VaekitError
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.checks import (
@@ -27,13 +28,13 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
 from vaekit.evaluation.units import in_stored_units, log_scale_of
-from vaekit.models.codes import Quantised
-from vaekit.models.distributions import in_words, measure, support_of
-from vaekit.models.hamiltonian import Refined
-from vaekit.models.noise import Purpose, draw_from, new_generator
+from vaekit.models.distributions.codes import Quantised
+from vaekit.models.distributions.hamiltonian import Refined
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.distributions.support import in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
+from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
-from vaekit.world import World
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -113,7 +114,7 @@ def annealed_bound(
         VaekitError: z is not such that it can be moved along gradients.
 
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> model = VAE(posterior, Standard().build(2), likelihood)
+    >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
     >>> annealed_bound(model, torch.ones(5, 8), Annealing(chains=4, temperatures=10)).lower.n
     5
     """

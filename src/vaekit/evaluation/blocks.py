@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows
+from vaekit.distributed import World
 from vaekit.files import inside, parse_json, read_regular, written
-from vaekit.models.noise import Purpose, new_generator
-from vaekit.world import World
+from vaekit.randomness import Purpose, new_generator
 
 BLOCK = 100  # rows
 MOST_KEPT = 1 << 22  # bytes that are read of what was kept of a block

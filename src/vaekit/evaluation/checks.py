@@ -9,9 +9,9 @@ from torch.distributions import Distribution
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
-from vaekit.models.distributions import in_words, measure, support_of
-from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.distributions.support import in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
+from vaekit.randomness import Purpose, new_generator
 
 NO_DENSITY = "the posterior is a single point for each row: it has no density to make a bound of"
 NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows
+from vaekit.distributed import World
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Blocks
 from vaekit.evaluation.boosting import boosted_trees
@@ -33,7 +34,6 @@ from vaekit.evaluation.counting import (
 )
 from vaekit.evaluation.estimate import Estimate
 from vaekit.models.vae import Model
-from vaekit.world import World
 
 POINTS = 10_000  # rows used for mutual information
 FITTED_POINTS = 15_000  # rows used where something is fitted to four fifths of them and tested on the rest

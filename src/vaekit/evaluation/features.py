@@ -16,9 +16,10 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Blocks, Data
 from vaekit.models.conditional import Rescale
-from vaekit.models.fitting import fit_network, seeded
-from vaekit.models.networks import Conv, Mlp
-from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.networks.convolutional import Conv
+from vaekit.models.networks.mlp import Mlp
+from vaekit.randomness import Purpose, new_generator
+from vaekit.samplers.fitting import fit_network, seeded
 
 SIZE = 64  # features of a classifier
 TRAINED_ON = 60_000  # rows, at most

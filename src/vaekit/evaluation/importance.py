@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from vaekit.distributed import World
 from vaekit.evaluation.blocks import Blocks, Data, kept
 from vaekit.evaluation.checks import (
     NO_DENSITY,
@@ -23,7 +24,6 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
-from vaekit.world import World
 
 AT_ONCE_ON_CPU, AT_ONCE = 500_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 2 MB in single precision
 
@@ -64,7 +64,7 @@ def bound_curve(
         A point for each K, in the order asked for; of a posterior that is a point, each without values.
 
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> model = VAE(posterior, Standard().build(2), likelihood)
+    >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
     >>> [point.samples for point in bound_curve(model, torch.ones(5, 8), samples=(1, 10))]
     [1, 10]
     """

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.data import Rows, StreamedRows
+from vaekit.distributed import World
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.models.distributions.hamiltonian import Refined
 from vaekit.models.drawing import Latent
-from vaekit.models.hamiltonian import Refined
 from vaekit.models.vae import Draw, Model
-from vaekit.world import World
 
 ROWS = 10_000
 GROUPS = 20  # of rows, left out in turn: a divisor of BLOCK

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaekit.distributed import World
 from vaekit.evaluation.blocks import Blocks, Data, evaluating, kept
 from vaekit.evaluation.checks import (
     NO_DENSITY,
@@ -28,9 +29,8 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
 from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
-from vaekit.models.distributions import measure
+from vaekit.models.distributions.support import measure
 from vaekit.models.vae import Model
-from vaekit.world import World
 
 ACTIVE_KL = 0.01  # nats
 ACTIVE_VARIANCE = 0.01
@@ -170,8 +170,8 @@ def bound_rows(
 def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | None]:
     """KL of each dimension and the posterior's mean, (rows, dimensions) each, where latents factorise.
 
-    Of a ladder, the first group's dimensions come first; the KL below is at one sample of z above, the mean at the
-    means above.
+    Of a hierarchical VAE, the first group's dimensions come first; the KL below is at one sample of z above, the mean
+    at the means above.
     """
 
     def latents_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:

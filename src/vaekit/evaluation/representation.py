@@ -107,8 +107,8 @@ def representation(
 ) -> dict[str, Estimate]:
     """Linear probe and k nearest neighbours on a model's codes, on the raw data, and on as many principal components.
 
-    Codes are means of q(z|x), in a ladder those of the first group, q(z_1|x). Of each of the six probes there are
-    `linear_codes`, `linear_pca`, `linear_raw`, `neighbours_codes`, ..., shares of right labels, and `..._time`,
+    Codes are means of q(z|x), in a hierarchical VAE those of the first group, q(z_1|x). Of each of the six probes there
+    are `linear_codes`, `linear_pca`, `linear_raw`, `neighbours_codes`, ..., shares of right labels, and `..._time`,
     microseconds for each row from x to label: of encoding (or projecting) and predicting, in batches of 100 rows, as
     measured on this machine.
 

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import Data
 from vaekit.evaluation.estimate import Estimate, short
-from vaekit.models.distributions import measure
+from vaekit.models.distributions.support import measure
 
 LOWER, HIGHER = ("elbo", "bound", "likelihood", "baseline", "lower", "upper"), ("loss", "distortion")
 Number = TypeVar("Number", Estimate, float)

@@ -1,36 +1,40 @@
 """What a VAE is: posterior, prior, likelihood, and the record of one pass. Pure torch: no files, no printing."""
 
-from vaekit.models.beta_binomial import BetaBinomial
-from vaekit.models.code_priors import AutoregressiveCodes, FactorisedCodes
-from vaekit.models.codes import CodeSpace
 from vaekit.models.conditional import Conditional, Log1p, Rescale
-from vaekit.models.counts import NegativeBinomial, Poisson, ZeroInflated
-from vaekit.models.dense_ladder import Dense
-from vaekit.models.discrete import Anneal, BernoulliPosterior, CategoricalPosterior
+from vaekit.models.distributions.codes import CodeSpace
 from vaekit.models.drawing import Latent
-from vaekit.models.families import (
-    Bernoulli,
-    CalibratedGaussian,
-    Categorical,
-    ContinuousBernoulli,
-    Gaussian,
-    SoftBernoulli,
-)
-from vaekit.models.groups import Groups
-from vaekit.models.hamiltonian import Hamiltonian
-from vaekit.models.heavy_tails import Laplace, StudentT
-from vaekit.models.ladder import Ladder
+from vaekit.models.hierarchical import Groups
+from vaekit.models.hierarchical.dense import DenseHierarchy
+from vaekit.models.hierarchical.model import HierarchicalVAE
+from vaekit.models.hierarchical.spatial import SpatialHierarchy
 from vaekit.models.likelihoods import Likelihood
+from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
+from vaekit.models.likelihoods.beta_binomial import BetaBinomial
+from vaekit.models.likelihoods.categorical import Categorical
+from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
+from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
+from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
 from vaekit.models.linear_gaussian import LinearGaussian
-from vaekit.models.logistic_mixture import LogisticMixture
-from vaekit.models.networks import Conv, Mlp, Network, ResNet
-from vaekit.models.planar import Planar, Radial
-from vaekit.models.posteriors import FlowPosterior, FullGaussian, Point, Posterior
-from vaekit.models.priors import Flow, Mixture, Prior, Standard, Vamp
-from vaekit.models.quantised import FsqPosterior, VqPosterior
-from vaekit.models.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
-from vaekit.models.spatial_ladder import Spatial
-from vaekit.models.sphere import PowerSpherical, UniformSphere, VonMisesFisher
+from vaekit.models.networks import Network
+from vaekit.models.networks.convolutional import Conv, ResNet
+from vaekit.models.networks.mlp import Mlp
+from vaekit.models.posteriors import Posterior
+from vaekit.models.posteriors.deterministic import Deterministic
+from vaekit.models.posteriors.directions import PowerSpherical, VonMisesFisher
+from vaekit.models.posteriors.discrete import Anneal, BernoulliPosterior, CategoricalPosterior
+from vaekit.models.posteriors.flow import FlowPosterior
+from vaekit.models.posteriors.full_gaussian import FullGaussian
+from vaekit.models.posteriors.hamiltonian import Hamiltonian
+from vaekit.models.posteriors.planar import Planar, Radial
+from vaekit.models.posteriors.quantised import FsqPosterior, VqPosterior
+from vaekit.models.priors import Prior
+from vaekit.models.priors.codes import AutoregressiveCodes, FactorisedCodes
+from vaekit.models.priors.flow import Flow
+from vaekit.models.priors.mixture import Mixture
+from vaekit.models.priors.sphere import UniformSphere
+from vaekit.models.priors.standard_normal import StandardNormal
+from vaekit.models.priors.vamp import Vamp
 from vaekit.models.vae import VAE, Code, Draw, Model
 
 __all__ = [
@@ -48,21 +52,18 @@ __all__ = [
     "Conditional",
     "ContinuousBernoulli",
     "Conv",
-    "Dense",
+    "DenseHierarchy",
+    "Deterministic",
     "Draw",
     "FactorisedCodes",
     "Flow",
     "FlowPosterior",
-    "FromAggregated",
-    "FromFlow",
-    "FromMixture",
-    "FromPrior",
     "FsqPosterior",
     "FullGaussian",
     "Gaussian",
     "Groups",
     "Hamiltonian",
-    "Ladder",
+    "HierarchicalVAE",
     "Laplace",
     "Latent",
     "Likelihood",
@@ -75,7 +76,6 @@ __all__ = [
     "NegativeBinomial",
     "Network",
     "Planar",
-    "Point",
     "Poisson",
     "Posterior",
     "PowerSpherical",
@@ -83,10 +83,9 @@ __all__ = [
     "Radial",
     "ResNet",
     "Rescale",
-    "Sampler",
     "SoftBernoulli",
-    "Spatial",
-    "Standard",
+    "SpatialHierarchy",
+    "StandardNormal",
     "StudentT",
     "UniformSphere",
     "Vamp",

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.families import Head, LocationScale, Shape, floating
-from vaekit.models.gamma import wide
-from vaekit.models.precision import run_network
-from vaekit.models.units import Units
+from vaekit.models.distributions.gamma import wide
+from vaekit.models.families import Head
+from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.networks.precision import run_network
+from vaekit.models.networks.units import Units
+from vaekit.models.parameters import Shape, floating
 
 
 class Rescale(nn.Module):

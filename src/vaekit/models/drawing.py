@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
-from vaekit.models.codes import Factorised, Quantised, kl_per_position
-from vaekit.models.distributions import Delta
-from vaekit.models.noise import draw_scored
+from vaekit.models.distributions.codes import Factorised, Quantised, kl_per_position
+from vaekit.models.distributions.delta import Delta
+from vaekit.models.distributions.noise import draw_scored
 
 NARROW = 0.1  # standard deviations of z; the prior's is about 1
 
@@ -36,7 +36,7 @@ class Latent:
     def closed_kl(self) -> Tensor | None:
         """KL(q || p), in nats; None where torch knows no closed form.
 
-        (batch,), but (samples, batch) for a group of a ladder that depends on z above it.
+        (batch,), but (samples, batch) for a group of a hierarchical VAE that depends on z above it.
         """
         return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
 

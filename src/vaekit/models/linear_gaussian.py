@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from vaekit.models.conditional import Conditional
-from vaekit.models.families import Gaussian
-from vaekit.models.priors import StandardPrior
+from vaekit.models.likelihoods.gaussian import Gaussian
+from vaekit.models.priors.standard_normal import StandardNormalPrior
 from vaekit.models.vae import VAE
 
 PerRow = Float[Tensor, "batch"]
@@ -118,7 +118,7 @@ class LinearGaussian:
         with torch.no_grad():
             network.weight.copy_(self.loadings)
             network.bias.copy_(self.offset)
-        prior = StandardPrior(size).to(self.offset)
+        prior = StandardNormalPrior(size).to(self.offset)
         likelihood = Conditional(network, Gaussian(scale=self.noise))
         return VAE(ExactPosterior(self) if posterior is None else posterior, prior, likelihood)
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.blocks import BLOCK, Generative
 from vaekit.models.conditional import Conditional
-from vaekit.models.distributions import check_values
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.distributions.support import check_values
 from vaekit.models.drawing import Latent, PerSample, draw_latent, every_latent
-from vaekit.models.noise import draw_from
-from vaekit.models.priors import VampPrior
+from vaekit.models.generative import BLOCK, Generative
+from vaekit.models.priors.vamp import VampPrior
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class VAE(Generative, nn.Module):
 
     >>> model = VAE(
     ...     posterior=Conditional(nn.Linear(8, 4), Gaussian()),
-    ...     prior=Standard().build(2),
+    ...     prior=StandardNormal().build(2),
     ...     likelihood=Conditional(nn.Linear(2, 8), Bernoulli()),
     ... )
     >>> model.draw(torch.ones(5, 8), samples=3).log_w.shape

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 
 from vaekit.models.linear_gaussian import LinearGaussian
-from vaekit.models.noise import new_generator
 from vaekit.objectives.gradient_check import gradient_estimates
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
 from vaekit.objectives.iwae import Iwae
+from vaekit.randomness import new_generator
 
 BY_SAMPLES: Mapping[str, Gradient] = {
     "pathwise": Pathwise(),

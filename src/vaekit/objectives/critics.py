@@ -13,8 +13,9 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from vaekit.errors import ConfigError
-from vaekit.models.families import floating
-from vaekit.models.networks import Mlp, Network
+from vaekit.models.networks import Network
+from vaekit.models.networks.mlp import Mlp
+from vaekit.models.parameters import floating
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives.penalties import Cost, NotNegative, Penalty, Shape, only_latent, prior_draw
 from vaekit.objectives.terms import StepContext

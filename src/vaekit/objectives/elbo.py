@@ -44,7 +44,7 @@ class Elbo:
 
     >>> x = torch.zeros(5, 8)
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> model = VAE(posterior, Standard().build(2), likelihood)
+    >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
     >>> Elbo()(model.draw(x, samples=3)).value.shape
     torch.Size([5])
     """
@@ -86,7 +86,7 @@ class Elbo:
         closed = [self._closed_kl(latent) for latent in draw.latents]
         kls = [_per_row(draw, latent, kl) for latent, kl in zip(draw.latents, closed, strict=True)]
         rate = torch.stack([kl.detach() for kl in kls]).sum(0)
-        # in a ladder, the numbers of q depend on the z above, whose paths hold that gradient already
+        # in a hierarchical VAE, the numbers of q depend on the z above, whose paths hold that gradient already
         lands_alone = isinstance(self.gradient, _NO_SCORE) and len(draw.latents) == 1 and torch.is_grad_enabled()
         weights = self._weights(draw.latents, kls, beta, ctx)
         if self.capacity is not None:

@@ -1,4 +1,4 @@
-"""The ladder of gradient estimators, measured where the true gradient is known: on a linear-Gaussian VAE.
+"""The order of gradient estimators, measured where the true gradient is known: on a linear-Gaussian VAE.
 
 Every estimate goes the way that training goes, through `VAE.draw` and the objective. Each row of a batch has a mean and
 a log-scale of its own, so one backward pass gives as many independent estimates as there are rows.
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
-from vaekit.models.families import independent
+from vaekit.models.distributions.base import independent
 from vaekit.models.linear_gaussian import LinearGaussian
-from vaekit.models.noise import new_generator
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Detached, Score, StickTheLanding
 from vaekit.objectives.terms import Bound, StepContext
+from vaekit.randomness import new_generator
 
 LADDER: Mapping[str, Elbo] = {
     "stick the landing": Elbo(kl="sampled", gradient=StickTheLanding()),

@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vaekit.distributed import World
 from vaekit.spec import by_kind, spec
-from vaekit.world import World
 
 
 class RunningMean(nn.Module):
@@ -159,10 +159,11 @@ class DoublyReparametrised:
     """Stick-the-landing made unbiased for importance-weighted bounds (DReG): each path is weighted by its share twice.
 
     For the ELBO, where every sample has the same share, it is `StickTheLanding`. Its variance falls with K where that
-    of `Pathwise` does not fall fast enough for the shrinking gradient. A ladder is gone through twice for each draw.
+    of `Pathwise` does not fall fast enough for the shrinking gradient. A hierarchical VAE is gone through twice for
+    each draw.
 
-    Sources: Tucker, Lawson, Gu and Maddison, 2019, arXiv 1810.04152, equation 6; for ladders Bauer and Mnih, 2021,
-    arXiv 2101.11046.
+    Sources: Tucker, Lawson, Gu and Maddison, 2019, arXiv 1810.04152, equation 6; for hierarchical VAEs Bauer and Mnih,
+    2021, arXiv 2101.11046.
     """
 
     kind: Literal["doubly_reparametrised"] = "doubly_reparametrised"

@@ -43,7 +43,7 @@ class Iwae:
 
     >>> x = torch.zeros(5, 8)
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> draw = VAE(posterior, Standard().build(2), likelihood).draw(x, samples=6)
+    >>> draw = VAE(posterior, StandardNormal().build(2), likelihood).draw(x, samples=6)
     >>> bool((Iwae(samples=6)(draw).value >= Iwae(samples=6, groups=2)(draw).value).all())
     True
     """

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from vaekit.errors import ConfigError
-from vaekit.models.distributions import Delta
+from vaekit.models.distributions.delta import Delta
+from vaekit.models.distributions.noise import draw_from, noise_map
 from vaekit.models.drawing import Latent
-from vaekit.models.noise import draw_from, noise_map
 from vaekit.models.vae import VAE, Draw
 from vaekit.objectives.terms import PerRow, StepContext
 from vaekit.spec import Several, spec

@@ -32,7 +32,7 @@ class Regularised:
 
     >>> x = torch.zeros(5, 8)
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> draw = VAE(posterior, Standard().build(2), likelihood).draw(x)
+    >>> draw = VAE(posterior, StandardNormal().build(2), likelihood).draw(x)
     >>> sorted(Regularised(penalties=(Dip(),))(draw).parts)
     ['dip', 'distortion', 'elbo', 'rate']
     """

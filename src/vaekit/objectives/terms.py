@@ -62,7 +62,7 @@ class StepContext:
         return (known + share * (found - known)).expand(len(rows))
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal numbers of the shape of `like`, (batch, *z)."""
+        """StandardNormal normal numbers of the shape of `like`, (batch, *z)."""
         if self.noise is not None:
             return self.noise
         return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=self.generator)

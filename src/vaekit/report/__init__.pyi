@@ -1,8 +1,8 @@
+from .components import Cell as Cell
+from .components import Picture as Picture
+from .components import Section as Section
+from .components import Table as Table
 from .page import write_report as write_report
-from .parts import Cell as Cell
-from .parts import Picture as Picture
-from .parts import Section as Section
-from .parts import Table as Table
 from .pictures import captioned as captioned
 from .pictures import image_grid as image_grid
 from .pictures import pairs_grid as pairs_grid

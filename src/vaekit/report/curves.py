@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vaekit.report.components import TIMES
 from vaekit.report.figures import COLOURS, QUIET, STROKES, add_legend, name_axes, new_figure, pictured, short
-from vaekit.report.parts import TIMES
 
 _ROOM = 5.0  # a panel is at most so many times as high as a typical line in it,
 _RARE = 3.0  # or shows everything, where that takes at most so much more room

@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from vaekit.objectives import GradientReading, gradient_check
+from vaekit.report.collect import RunFacts
+from vaekit.report.components import SIGMA, Cell, Picture, Section, Table, cells
 from vaekit.report.figures import (
     COLOURS,
     DENSITY,
@@ -18,8 +20,6 @@ from vaekit.report.figures import (
     pictured,
     power_of_ten,
 )
-from vaekit.report.gather import RunFacts
-from vaekit.report.parts import SIGMA, Cell, Picture, Section, Table, cells
 
 ROWS = 20_000  # independent estimates for each reading
 _UNUSUAL = ("detached", "score")

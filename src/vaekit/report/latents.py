@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.likelihood import ACTIVE_KL
+from vaekit.report.components import MINUS
 from vaekit.report.figures import (
     COLOURS,
     HEIGHT,
@@ -22,7 +23,6 @@ from vaekit.report.figures import (
     new_figure,
     pictured,
 )
-from vaekit.report.parts import MINUS
 from vaekit.report.pictures import GUTTER
 
 _MOST_NAMED = 24  # dimensions, with a tick each

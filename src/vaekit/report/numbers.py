@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import hundredths
 from vaekit.evaluation.units import units_in_words
-from vaekit.report.gather import HeldOut, RunFacts
-from vaekit.report.parts import MINUS, NOTHING, Card, Cell, Table, cells
+from vaekit.report.collect import HeldOut, RunFacts
+from vaekit.report.components import MINUS, NOTHING, Card, Cell, Table, cells
 
 _QUANTITIES = {
     "log_likelihood": ("log-likelihood", "importance-weighted lower bound on ln p(x), K = {samples}"),

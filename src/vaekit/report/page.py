@@ -14,10 +14,10 @@ from PIL import Image
 
 from vaekit import __version__
 from vaekit.errors import ConfigError
+from vaekit.report.collect import RunFacts, gather
+from vaekit.report.components import Picture, Section
 from vaekit.report.estimators import calls_for_estimators, estimators_section
-from vaekit.report.gather import RunFacts, gather
 from vaekit.report.numbers import estimates_table, headline, why_not_comparable
-from vaekit.report.parts import Picture, Section
 from vaekit.report.sections import curves_section, latent_section, reconstructions_section, samples_section
 from vaekit.report.settings import circumstances, describe, differences
 from vaekit.runs import open_run

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaekit.data import Levels, Schema, Support
 from vaekit.evaluation import evaluating
 from vaekit.models import Model
-from vaekit.models.codes import centre, centre_in_words
+from vaekit.models.distributions.codes import centre, centre_in_words
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
 MOST_NUMBERS = 10_000_000  # of all rows in a picture

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vaekit.report.collect import HeldOut, RunFacts, manifold_axis
 from vaekit.report.columns import MOST_COLUMNS, histograms_by_column, pairs_by_column
+from vaekit.report.components import MINUS, Picture, Section
 from vaekit.report.curves import Line, curves, typical_range
 from vaekit.report.figures import DENSITY
-from vaekit.report.gather import HeldOut, RunFacts, manifold_axis
 from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
-from vaekit.report.parts import MINUS, Picture, Section
 from vaekit.report.pictures import brightness, column_names, image_grid, pairs_grid, to_unit
 
 Facts = Sequence[RunFacts]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vaekit.report.gather import RunFacts
-from vaekit.report.parts import NOTHING, TIMES, Cell, Table, cells
+from vaekit.report.collect import RunFacts
+from vaekit.report.components import NOTHING, TIMES, Cell, Table, cells
 
 _SAID_ELSEWHERE = ("name", "about")
 

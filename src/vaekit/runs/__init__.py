@@ -1,5 +1,6 @@
 """Run, the one typed tree of settings, and what needs it: train, fit, load."""
 
+from vaekit.runs.arguments import run, split_words
 from vaekit.runs.config import (
     check_known,
     make_run,
@@ -14,20 +15,19 @@ from vaekit.runs.config import (
     to_yaml,
     with_source,
 )
-from vaekit.runs.extending import extend
-from vaekit.runs.job import Job, fit, stop_signals, train
-from vaekit.runs.opened import Opened, check_same_run, load, open_rows, open_run, reopen
+from vaekit.runs.extend import extend
 from vaekit.runs.samplers import Sampling, sampling
-from vaekit.runs.tree import LadderSpec, ModelSpec, Run
-from vaekit.runs.words import run, split_words
+from vaekit.runs.trained_run import TrainedRun, check_same_run, load, open_rows, open_run, reopen
+from vaekit.runs.training_run import TrainingRun, fit, stop_signals, train
+from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
 
 __all__ = [
-    "Job",
-    "LadderSpec",
+    "HierarchicalSpec",
     "ModelSpec",
-    "Opened",
     "Run",
     "Sampling",
+    "TrainedRun",
+    "TrainingRun",
     "check_known",
     "check_same_run",
     "extend",

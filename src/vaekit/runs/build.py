@@ -22,26 +22,28 @@ from vaekit.models import (
     ContinuousBernoulli,
     Gaussian,
     Hamiltonian,
-    Ladder,
+    HierarchicalVAE,
     Likelihood,
     Log1p,
     NegativeBinomial,
-    Point,
     Prior,
     Rescale,
     SoftBernoulli,
 )
-from vaekit.models.codes import check_enumerable
-from vaekit.models.context import with_context
-from vaekit.models.discrete import DiscreteHead
-from vaekit.models.families import LocationScale, OverLevels, Shape
-from vaekit.models.networks import Upwards
-from vaekit.models.noise import Purpose, new_generator
-from vaekit.models.priors import VampPrior
-from vaekit.models.quantised import Codebooks
-from vaekit.models.units import Units
+from vaekit.models.distributions.codes import check_enumerable
+from vaekit.models.likelihoods.categorical import OverLevels
+from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.networks.context import with_context
+from vaekit.models.networks.convolutional import Upwards
+from vaekit.models.networks.units import Units
+from vaekit.models.parameters import Shape
+from vaekit.models.posteriors.deterministic import Deterministic
+from vaekit.models.posteriors.discrete import DiscreteHead
+from vaekit.models.posteriors.quantised import Codebooks
+from vaekit.models.priors.vamp import VampPrior
 from vaekit.objectives import Gradient, Regularised, StepContext, Switch
-from vaekit.runs.tree import LadderSpec, ModelSpec, Run
+from vaekit.randomness import Purpose, new_generator
+from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
 ROWS_TO_START_FROM = 10_000
@@ -110,7 +112,7 @@ def check_likelihood(head: Likelihood, schema: Schema) -> None:
     )
 
 
-def build_model(run: Run, schema: Schema) -> VAE | Ladder:
+def build_model(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     """The untrained model of a run, on the CPU; its weights are a function of run.seed alone.
 
     Raises:
@@ -127,7 +129,7 @@ def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
     """The untrained second player of a run's objective; None where it has none."""
     if not isinstance(run.objective, Regularised):
         return None
-    if isinstance(run.model, LadderSpec):
+    if isinstance(run.model, HierarchicalSpec):
         raise ConfigError("objective.kind is regularised, whose penalties are over one group of latents: use elbo")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(new_generator(run.seed, Purpose.WEIGHTS, 2).initial_seed())
@@ -138,7 +140,7 @@ def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
 
 
 @torch.no_grad()
-def check_objective(run: Run, model: VAE | Ladder, data: Dataset) -> None:
+def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset) -> None:
     """Refuse an objective that does not go with the model, which one trial of it on a few rows shows."""
     some, opponent = data.train.some(2), build_opponent(run, data.schema)
     x, told = data.train.batch(some, new_generator(run.seed)), data.train.context_of(some)
@@ -150,7 +152,7 @@ def check_objective(run: Run, model: VAE | Ladder, data: Dataset) -> None:
     model.train()
 
 
-def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
+def start_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) -> None:
     """Start what is best started from training rows: units of data, with `model.bias_start` the decoder's output bias
     at the best fit without latents, a vamp prior's pseudo-inputs at some rows, and code vectors at what the encoder
     makes of some."""
@@ -176,7 +178,7 @@ def start_from_data(model: VAE | Ladder, data: Dataset, run: Run) -> None:
             codebooks.start_from(raw, new_generator(run.seed, Purpose.WEIGHTS, 2))
 
 
-def check_memory(run: Run, schema: Schema, model: VAE | Ladder | None = None, training: bool = True) -> None:
+def check_memory(run: Run, schema: Schema, model: VAE | HierarchicalVAE | None = None, training: bool = True) -> None:
     """Refuse a model whose weights, moments and activations cannot fit, before they are allocated.
 
     Args:
@@ -235,7 +237,7 @@ def choose_device(name: str, local: int = 0) -> torch.device:
     return device
 
 
-def _assemble(run: Run, schema: Schema) -> VAE | Ladder:
+def _assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     spec, shape = run.model, tuple(schema.shape)
     if spec.likelihood is None:
         raise ConfigError("model.likelihood is not set: a model cannot be built without one")
@@ -247,7 +249,7 @@ def _assemble(run: Run, schema: Schema) -> VAE | Ladder:
     if isinstance(support, Real) and schema.loc is None:  # values as they are stored, in any units
         transform = Units(shape)
     try:
-        if isinstance(spec, LadderSpec):
+        if isinstance(spec, HierarchicalSpec):
             model = spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
         else:
             model = _vae(spec, shape, spec.likelihood, transform, context)
@@ -283,8 +285,8 @@ def _check_latents(run: Run) -> None:
             f"model.prior is {prior.kind}, over {' or '.join(prior.over)} z, and model.posterior is {head.kind}, whose "
             f"z is {head.support_of_z}: use model.prior={' or '.join(fitting)}, or another posterior"
         )
-    if isinstance(run.model, LadderSpec) and head.support_of_z == "discrete":
-        raise ConfigError(f"model.posterior is {head.kind}, and a ladder's z are not discrete: use gaussian")
+    if isinstance(run.model, HierarchicalSpec) and head.support_of_z == "discrete":
+        raise ConfigError(f"model.posterior is {head.kind}, and a hierarchical VAE's z are not discrete: use gaussian")
     for phase in objective.phases if isinstance(objective, Switch) else (objective,):
         gradient = phase.gradient
         if why := head.why_not(gradient.path, gradient.score, gradient.every):
@@ -298,7 +300,7 @@ def _check_latents(run: Run) -> None:
 def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient) -> None:
     """Refuse what does not go with draws that are moved, and can be scored only as they are drawn."""
     head = run.model.posterior
-    if head.support_of_z != "real" or isinstance(head, Point):
+    if head.support_of_z != "real" or isinstance(head, Deterministic):
         raise ConfigError(
             f"model.refine is {refine.kind}, which moves draws of a density over real z, and model.posterior is "
             f"{head.kind}: use gaussian, full_gaussian or a flow, or set model.refine=null"
@@ -323,7 +325,7 @@ def _check_enumerable(run: Run, posterior: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _numbers_per_sample(model: VAE | Ladder, schema: Schema) -> int:
+def _numbers_per_sample(model: VAE | HierarchicalVAE, schema: Schema) -> int:
     """How many numbers the layers of a model give out for one row and one z, z and its density included."""
     counts: list[int] = []
     layers = [layer for layer in model.modules() if not list(layer.children()) or isinstance(layer, Upwards)]

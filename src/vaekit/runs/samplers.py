@@ -14,23 +14,17 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, ModelFileError
 from vaekit.evaluation import evaluating, fingerprint
 from vaekit.files import parse_json
-from vaekit.models import VAE, Ladder
-from vaekit.models.blocks import BLOCK
-from vaekit.models.fitting import seeded
-from vaekit.models.ladder import Rung
-from vaekit.models.noise import Purpose, draw_from, new_generator
-from vaekit.models.samplers import (
-    Aggregated,
-    Fitted,
-    FromAggregated,
-    FromPrior,
-    Sampler,
-    Tempered,
-    TemperedRung,
-    check_real,
-    check_temperature,
-)
-from vaekit.runs.opened import Opened, reopen
+from vaekit.models import VAE, HierarchicalVAE
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.generative import BLOCK
+from vaekit.models.hierarchical.model import LatentBlock
+from vaekit.randomness import Purpose, new_generator
+from vaekit.runs.trained_run import TrainedRun, reopen
+from vaekit.samplers import Fitted, Sampler
+from vaekit.samplers.aggregated import Aggregated, FromAggregated
+from vaekit.samplers.fitting import check_real, seeded
+from vaekit.samplers.prior import FromPrior
+from vaekit.samplers.temperature import Tempered, TemperedBlock, check_temperature
 from vaekit.training import (
     FORMAT_VERSION,
     NewerFormat,
@@ -53,13 +47,13 @@ class Sampling:
     facts: what a fitted sampler was fitted to; empty for others.
     """
 
-    model: VAE | Ladder
+    model: VAE | HierarchicalVAE
     source: str
     facts: dict[str, Any]
 
 
 def sampling(
-    opened: Opened, sampler: Sampler | None = None, temperature: float = 1.0, data: str | None = None
+    opened: TrainedRun, sampler: Sampler | None = None, temperature: float = 1.0, data: str | None = None
 ) -> Sampling:
     """The model of a run with another source of z in place of its prior.
 
@@ -69,7 +63,7 @@ def sampling(
     Args:
         opened: the run.
         sampler: the source; by default the model's prior.
-        temperature: see `vaekit.models.samplers.tempered`; of every group of latents.
+        temperature: see `vaekit.samplers.temperature.tempered`; of every group of latents.
         data: where the data that the run was trained on lies now; by default where it lay then.
 
     Raises:
@@ -92,17 +86,17 @@ def sampling(
         prior = Tempered(prior, temperature)
         told = opened.context(1)
         prior(*(() if told is None else (told.to(device),)))  # refuses a family that has no temperature
-    if isinstance(model, Ladder):
-        rungs = list(model.rungs)
+    if isinstance(model, HierarchicalVAE):
+        blocks = list(model.blocks)
         if temperature != 1:
-            rungs = [TemperedRung(cast(Rung, rung), temperature) for rung in rungs]
-        drawn = Ladder(model.posterior, prior, model.start, rungs, model.likelihood)
+            blocks = [TemperedBlock(cast(LatentBlock, block), temperature) for block in blocks]
+        drawn = HierarchicalVAE(model.posterior, prior, model.start, blocks, model.likelihood)
         below = "" if isinstance(sampler, FromPrior) else ", and from the prior below the first group"
         return Sampling(drawn.eval(), f"{sampler}{below}", facts)
     return Sampling(VAE(model.posterior, prior, model.likelihood).eval(), str(sampler), facts)
 
 
-def training_codes(model: VAE | Ladder, rows: Rows | StreamedRows, n: int = CODES, seed: int = 0) -> Tensor:
+def training_codes(model: VAE | HierarchicalVAE, rows: Rows | StreamedRows, n: int = CODES, seed: int = 0) -> Tensor:
     """At least n draws of the first group's z ~ q(z|x), (.., size) on the CPU: equally many for each of (at most n)
     training rows."""
     chosen, found = rows.some(n), []
@@ -116,7 +110,7 @@ def training_codes(model: VAE | Ladder, rows: Rows | StreamedRows, n: int = CODE
     return torch.cat(found)
 
 
-def _fitted(opened: Opened, sampler: Fitted, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
+def _fitted(opened: TrainedRun, sampler: Fitted, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
     facts = {
         "sampler": asdict(sampler),
         "seed": opened.run.seed,
@@ -133,7 +127,7 @@ def _fitted(opened: Opened, sampler: Fitted, data: str | None) -> tuple[nn.Modul
     return found, {**facts, "fitted": "now"}
 
 
-def _read(opened: Opened, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
+def _read(opened: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
     """The sampler that was fitted before to just this; None if there is none, or its files are damaged."""
     folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
     where = folder.path / f"{name}.json"
@@ -155,7 +149,7 @@ def _read(opened: Opened, sampler: Fitted, size: int, facts: dict[str, Any]) -> 
     return fitted
 
 
-def _keep(opened: Opened, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
+def _keep(opened: TrainedRun, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
     folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
     content = pack_tensors(fitted.state_dict(), {})
     try:

@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaekit.data import DataSpec, Limit
-from vaekit.models import Dense, Gaussian, Groups, Hamiltonian, Likelihood, Mlp, Network, Posterior, Prior, Standard
+from vaekit.models import (
+    DenseHierarchy,
+    Gaussian,
+    Groups,
+    Hamiltonian,
+    Likelihood,
+    Mlp,
+    Network,
+    Posterior,
+    Prior,
+    StandardNormal,
+)
 from vaekit.objectives import Elbo, Objective
 from vaekit.spec import Several, Text, by_kind, in_words, spec
 from vaekit.training.spec import Train
@@ -31,7 +42,7 @@ class ModelSpec:
     decoder: Network = Mlp()
     posterior: Posterior = Gaussian()
     likelihood: Likelihood | None = None
-    prior: Prior = Standard()
+    prior: Prior = StandardNormal()
     refine: Annotated[Hamiltonian | None, by_kind] = None
     bias_start: bool = True
     kind: Literal["vae"] = "vae"
@@ -43,8 +54,8 @@ class ModelSpec:
 
 
 @spec
-class LadderSpec:
-    """A ladder: several groups of latents, from the top down.
+class HierarchicalSpec:
+    """A hierarchical VAE: several groups of latents, from the top down.
 
     Args:
         groups: their sizes, and the networks between them.
@@ -53,20 +64,20 @@ class LadderSpec:
         likelihood, bias_start: see `ModelSpec`.
     """
 
-    groups: Groups = Dense()
+    groups: Groups = DenseHierarchy()
     posterior: Posterior = Gaussian()
-    prior: Prior = Standard()
+    prior: Prior = StandardNormal()
     likelihood: Likelihood | None = None
     bias_start: bool = True
-    kind: Literal["ladder"] = "ladder"
+    kind: Literal["hierarchical"] = "hierarchical"
 
     @property
     def summary(self) -> str:
         """The model's shape in a few words."""
-        return f"{self.groups.kind} ladder, {self.groups.summary}"
+        return f"{self.groups.kind} hierarchy, {self.groups.summary}"
 
 
-Choice = Annotated[ModelSpec | LadderSpec, Field(discriminator="kind"), by_kind]
+Choice = Annotated[ModelSpec | HierarchicalSpec, Field(discriminator="kind"), by_kind]
 
 
 @in_words

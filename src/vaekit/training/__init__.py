@@ -1,14 +1,14 @@
 """From built parts to weights: the loop, the step, the state, the run folder and its checkpoints."""
 
-from vaekit.training.checkpoints import Checkpoint, Checkpoints
+from vaekit.training.checkpoints.contents import pack, read_weights, unpack, wanted, weights_wanted
+from vaekit.training.checkpoints.store import Checkpoint, Checkpoints
+from vaekit.training.checkpoints.tensors import check_alike, most_bytes, pack_tensors, unpack_tensors
 from vaekit.training.folder import RunFolder, environment
 from vaekit.training.loop import Event, train_model
 from vaekit.training.run_files import FORMAT_VERSION, NewerFormat, refuse_newer
-from vaekit.training.saving import pack, read_weights, unpack, wanted, weights_wanted
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import Step
-from vaekit.training.tensors import check_alike, most_bytes, pack_tensors, unpack_tensors
 
 __all__ = [
     "FORMAT_VERSION",

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from vaekit.models.conditional import Conditional
-from vaekit.models.gamma import wide
-from vaekit.models.noise import Purpose, new_generator
+from vaekit.models.distributions.gamma import wide
+from vaekit.randomness import Purpose, new_generator
 from vaekit.training.update import Rows
 
 FITTED_TO = 10_000  # rows, or

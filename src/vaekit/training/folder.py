@@ -20,7 +20,7 @@ from vaekit import __version__
 from vaekit.errors import ConfigError, ModelFileError, VaekitError
 from vaekit.files import NotRegular, inside, parse_json, read_regular, sweep, write_whole
 from vaekit.findings import Finding, as_json
-from vaekit.training.checkpoints import Checkpoints
+from vaekit.training.checkpoints.store import Checkpoints
 from vaekit.training.run_files import (
     FORMAT_VERSION,
     MOST_BYTES,

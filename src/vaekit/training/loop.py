@@ -9,11 +9,12 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
+from vaekit.distributed import World
 from vaekit.errors import Diverged
 from vaekit.evaluation import bound_rows
 from vaekit.findings import Finding
-from vaekit.models.noise import Purpose, new_generator
 from vaekit.models.vae import Model
+from vaekit.randomness import Purpose, new_generator
 from vaekit.training.baseline import validation_baseline
 from vaekit.training.findings import TrainingFacts, findings
 from vaekit.training.patience import Patience
@@ -21,7 +22,6 @@ from vaekit.training.run_files import MOST_EPOCHS
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.update import ADVICE, NotFinite, Rows, Updater, largest_weight
-from vaekit.world import World
 
 VALIDATION_BLOCK = 500  # rows
 GOOD_EVERY = 1000  # steps between states to go back to, besides those after each validation

@@ -14,12 +14,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.objectives import Regularised
+from vaekit.training.checkpoints.tensors import check_alike, most_bytes
+from vaekit.training.distributed import placed_like, shard, whole
 from vaekit.training.optimisers import MOMENTS, Updates, own_rules
-from vaekit.training.parallel import placed_like, shard, whole
 from vaekit.training.run_files import Above0, Finite, Whole
 from vaekit.training.spec import Adam, Train
 from vaekit.training.step import Step
-from vaekit.training.tensors import check_alike, most_bytes
 
 Tensors = dict[str, Tensor]
 

@@ -6,12 +6,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vaekit.models.noise import Purpose, new_generator, noise_map, noise_of_rows, noise_shape
-from vaekit.models.precision import networks_in_bf16
+from vaekit.distributed import World
+from vaekit.models.distributions.noise import noise_map, noise_shape
+from vaekit.models.networks.precision import networks_in_bf16
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Iwae, Objective, Regularised, StepContext, Switch
 from vaekit.objectives.gradients import RunningMean
-from vaekit.world import World
+from vaekit.randomness import Purpose, new_generator, noise_of_rows
 
 
 @runtime_checkable
@@ -182,7 +183,9 @@ class NoiseSource:
         for latent in draw.latents:
             found = None if latent.q is None else noise_map(latent.q)
             shape = None if latent.q is None else noise_shape(latent.q)
-            rows = 0 if latent.q is None else len(latent.q.batch_shape)  # a ladder's lower groups have samples of rows
+            rows = (
+                0 if latent.q is None else len(latent.q.batch_shape)
+            )  # a hierarchical VAE's lower groups have samples of rows
             self.groups += [None if found is None or shape is None else (found.base, shape[rows:], samples)]
         self.more = len(self.groups) if more else None
         if more:

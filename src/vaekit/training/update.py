@@ -10,15 +10,15 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from vaekit.distributed import is_out_of_memory
 from vaekit.errors import Diverged, VaekitError
-from vaekit.models.noise import Purpose, new_generator, noise_of_rows
 from vaekit.models.vae import Model
-from vaekit.training.engine import build_engine, slowed_by_others
-from vaekit.training.parallel import whole
+from vaekit.randomness import Purpose, new_generator, noise_of_rows
+from vaekit.training.distributed import whole
+from vaekit.training.engine.traced import build_engine, slowed_by_others
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import NoiseSource
-from vaekit.world import is_out_of_memory
 
 ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1

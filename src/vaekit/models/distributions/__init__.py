@@ -1,0 +1,31 @@
+"""Distributions that torch has not, or not in every precision: whatever p(x|z), q(z|x) and p(z) are made of."""
+
+from vaekit.models.distributions.base import Mass, Summed, Unchecked, independent
+from vaekit.models.distributions.bernoulli import (
+    Bernoulli,
+    ContinuousBernoulli,
+    SoftBernoulli,
+    log_normaliser,
+    logits_of_mean,
+)
+from vaekit.models.distributions.categorical import Categorical
+from vaekit.models.distributions.delta import Delta
+from vaekit.models.distributions.support import check_values, in_words, measure, support_of
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Delta",
+    "Mass",
+    "SoftBernoulli",
+    "Summed",
+    "Unchecked",
+    "check_values",
+    "in_words",
+    "independent",
+    "log_normaliser",
+    "logits_of_mean",
+    "measure",
+    "support_of",
+]

@@ -1,0 +1,87 @@
+"""Which values a distribution is over, and whether it is of a mass or a density."""
+
+import math
+
+from torch import Tensor
+from torch import distributions as td
+from torch.distributions import Distribution, constraints
+
+from vaekit.models.distributions.bernoulli import SoftBernoulli
+
+
+def support_of(px: Distribution) -> constraints.Constraint | None:
+    """Where values may lie; None for somebody else's distribution that does not say."""
+    try:
+        return px.support
+    except NotImplementedError:
+        return None
+
+
+def in_words(support: constraints.Constraint | None) -> str:
+    """A support, for a message."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support is constraints.real:
+        return "the real numbers"
+    if support is constraints.boolean:
+        return "{0, 1}"
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    if low is None:
+        return str(support)
+    numbers = "the whole numbers" if getattr(support, "is_discrete", False) else "the numbers"
+    return f"{numbers} from {low:g}" + ("" if high is None else f" to {high:g}")
+
+
+def check_values(px: Distribution, x: Tensor) -> None:
+    """Refuse rows x (batch, *event) with a value to which p(x|z), over rows, gives no probability.
+
+    Raises:
+        ValueError: names the value, its row, and where values may lie.
+    """
+    if x.device.type == "meta":
+        return
+    support, inside = _of_values(px), x.isfinite()
+    if support is not None:
+        allowed = support.check(x)
+        inside = inside & allowed.reshape(*allowed.shape, *[1] * (x.dim() - allowed.dim()))
+    if inside.all():
+        return
+    cell = tuple(int(place) for place in (~inside).nonzero()[0])
+    value = float(x[cell])
+    if not math.isfinite(value):
+        rule = "is over finite numbers: fill or leave out what is missing"
+    elif support is constraints.boolean:
+        rule = "is over {0, 1}: binarise the data, or take a likelihood over [0, 1], such as ContinuousBernoulli"
+    else:
+        fix = (
+            "give whole numbers in that range" if support and support.is_discrete else "scale the data into that range"
+        )
+        rule = f"is over {in_words(support)}: {fix}, or take a likelihood over real numbers, such as Gaussian"
+    raise ValueError(f"row {cell[0]} of x holds {value:g}, and the likelihood ({_name(px)}) {rule}")
+
+
+def _of_values(px: Distribution) -> constraints.Constraint | None:
+    """Where each value may lie; None where that depends on z, or is not said: then p(x|z) itself has to say it."""
+    support = support_of(px)
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support is None or constraints.is_dependent(support):
+        return None
+    bounds = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    return None if any(isinstance(bound, Tensor) and bound.dim() > 0 for bound in bounds) else support
+
+
+def _name(px: Distribution) -> str:
+    while isinstance(px, td.Independent):
+        px = px.base_dist
+    return type(px).__name__
+
+
+def measure(px: Distribution) -> str:
+    """What exp(log_prob) is: a probability "mass", a "density", or only a "score" that is no likelihood."""
+    while isinstance(px, td.Independent):
+        px = px.base_dist
+    if isinstance(px, SoftBernoulli):
+        return "score"
+    support = support_of(px)
+    return "mass" if support is not None and support.is_discrete else "density"

@@ -1,0 +1,208 @@
+"""HierarchicalVAE: several groups of latents, drawn from the top down.
+
+    p(x, z) = p(z_1) p(z_2 | z_1) ... p(z_L | z_1, ..., z_L-1) p(x | z)
+    q(z | x) = q(z_1 | x) q(z_2 | x, z_1) ... q(z_L | x, z_1, ..., z_L-1)
+
+What the groups above say reaches a group as one tensor, the state; what x says reaches it as features, which a pass
+from the bottom up computes once for each row. z_1 is drawn `samples` times for each row, every other group once for
+each of those.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.models.conditional import Conditional
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.drawing import Latent, draw_latent, without_score
+from vaekit.models.generative import BLOCK, Generative
+from vaekit.models.networks.precision import run_network
+from vaekit.models.priors.vamp import VampPrior
+from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples
+
+
+@runtime_checkable
+class BottomUp(Protocol):
+    """The network of the first group's posterior, which tells the other groups, too, what x says."""
+
+    def everything(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The raw numbers of q(z_1|x), (batch, numbers), and the features for each group below, (batch, ...)."""
+        ...
+
+
+@runtime_checkable
+class LatentBlock(Protocol):
+    """One group of latents below the first, given the state (samples, batch, ...) that those above it leave."""
+
+    def prior(self, state: Tensor) -> Distribution:
+        """p(z_l | z above), with batch shape (samples, batch)."""
+        ...
+
+    def both(self, state: Tensor, features: Tensor) -> tuple[Distribution, Distribution]:
+        """q(z_l | x, z above) and p(z_l | z above), with batch shape (samples, batch)."""
+        ...
+
+    def merge(self, state: Tensor, z: Tensor) -> Tensor:
+        """The state for what comes below, from this one and z_l (samples, batch, *event)."""
+        ...
+
+
+class HierarchicalVAE(Generative, nn.Module):
+    """A variational autoencoder with several groups of latents.
+
+    Args:
+        posterior: q(z_1|x), whose network is a `BottomUp`.
+        prior: p(z_1).
+        start: from z_1 (and the context, if there is one) to the first state.
+        blocks: the groups below the first, from the top down, each a `LatentBlock`.
+        likelihood: from the last state to p(x|z).
+
+    `DenseHierarchy` and `SpatialHierarchy` build all of these.
+
+    Sources: Sonderby et al., 2016, arXiv 1602.02282 (posteriors from the top down); Vahdat and Kautz, 2020, arXiv
+    2007.03898 (residual posteriors); Child, 2021, arXiv 2011.10650 (many groups).
+    """
+
+    def __init__(
+        self,
+        posterior: Conditional,
+        prior: nn.Module,
+        start: nn.Module,
+        blocks: Sequence[nn.Module],
+        likelihood: nn.Module,
+    ):
+        super().__init__()
+        self.posterior = posterior
+        self.prior = prior
+        self.start = start
+        self.blocks = nn.ModuleList(blocks)
+        self.likelihood = likelihood
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+        """q of each group, every one at the means of the groups above it; and what `draw` needs of x."""
+        q, _, features = self._first(x, context, None)
+        posteriors, state = [q], _started(self.start, q.mean, context)
+        for block, given in zip(self._groups(), features, strict=True):
+            q, _ = block.both(state, given)
+            posteriors.append(q)
+            state = block.merge(state, q.mean)
+        return Code(tuple(posteriors), features)
+
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
+        """p(x|z) for latents (z_1, ..., z_L), each (..., *event)."""
+        if len(latents) != 1 + len(self.blocks):
+            raise ValueError(
+                f"got {len(latents)} groups of latents, and this hierarchical VAE has {1 + len(self.blocks)}"
+            )
+        state = _started(self.start, latents[0], context)
+        for block, z in zip(self._groups(), latents[1:], strict=True):
+            state = block.merge(state, z)
+        return call_part(self.likelihood, "likelihood", state, context=None)
+
+    def draw(
+        self,
+        x: Tensor,
+        samples: int = 1,
+        *,
+        context: Tensor | None = None,
+        code: Code | None = None,
+        noise: Sequence[Tensor | None] | None = None,
+        generator: torch.Generator | None = None,
+        path: bool = True,
+        score: bool = True,
+        every: bool = False,
+        check: bool = True,
+    ) -> Draw:
+        """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
+
+        With score=False, the densities are taken at copies of the z, in a second pass from the top down, so that the
+        gradient of ln w to a z, which counts its way through the numbers of every p and q below, is apart from the
+        gradients by which z was drawn. No gradient of ln q goes any other way.
+
+        Source: Bauer and Mnih, 2021, arXiv 2101.11046 (the estimator for several groups).
+        """
+        check_samples(samples)
+        if every:
+            raise ValueError(
+                "the z of a hierarchical VAE are not discrete and cannot be enumerated: draw with every=False"
+            )
+        q, p, features = self._first(x, context, code)
+        given = [None] * (1 + len(self.blocks)) if noise is None else noise
+
+        def drawn(number: int, q: Distribution, p: Distribution) -> Latent:
+            return draw_latent(q, p, () if number else (samples,), given[number], generator, path)
+
+        latents, state = self._down(q, p, features, context, drawn)
+        if torch.is_grad_enabled() and not score:
+            copies = [latent.z.view_as(latent.z) for latent in latents]
+
+            def scored(number: int, q: Distribution, p: Distribution) -> Latent:
+                return Latent(copies[number], q.log_prob(copies[number]), p.log_prob(copies[number]), q, p)
+
+            latents, state = self._down(q, p, features, context, scored)
+            latents = without_score(latents)
+        px = call_part(self.likelihood, "likelihood", state, context=None)
+        check_likelihood(px, x, samples, check)
+        return Draw(x, None, context, tuple(latents), px, px.log_prob(x), path, score)
+
+    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """ln p(x, z), (...), for latents (z_1, ..., z_L), each (..., batch, *event)."""
+        first, *others = latents
+        log_p = call_part(self.prior, "prior", context=context).log_prob(first)
+        state = _started(self.start, first, context)
+        for block, z in zip(self._groups(), others, strict=True):
+            log_p = log_p + block.prior(state).log_prob(z)
+            state = block.merge(state, z)
+        return call_part(self.likelihood, "likelihood", state, context=None).log_prob(x) + log_p
+
+    def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
+        p = call_part(self.prior, "prior", context=context)
+        latents = [draw_from(p, () if p.batch_shape else (BLOCK,), generator)]
+        state = _started(self.start, latents[0], context)
+        for block in self._groups():
+            latents.append(draw_from(block.prior(state), (), generator))
+            state = block.merge(state, latents[-1])
+        px = call_part(self.likelihood, "likelihood", state, context=None)
+        return px.mean if mean else draw_from(px, (), generator), *latents
+
+    def _groups(self) -> Iterable[LatentBlock]:
+        return cast(Iterable[LatentBlock], self.blocks)
+
+    def _down(
+        self,
+        q: Distribution,
+        p: Distribution,
+        features: Sequence[Tensor],
+        context: Tensor | None,
+        latent_of: Callable[[int, Distribution, Distribution], Latent],
+    ) -> tuple[list[Latent], Tensor]:
+        """Each group's latent, made of its number, q and p, from the top down, and the last state."""
+        latents = [latent_of(0, q, p)]
+        state = _started(self.start, latents[0].z, context)
+        for number, (block, of_x) in enumerate(zip(self._groups(), features, strict=True), 1):
+            q, p = block.both(state, of_x)
+            latents.append(latent_of(number, q, p))
+            state = block.merge(state, latents[-1].z)
+        return latents, state
+
+    def _first(
+        self, x: Tensor, context: Tensor | None, code: Code | None
+    ) -> tuple[Distribution, Distribution, tuple[Tensor, ...]]:
+        """q(z_1|x), p(z_1), and what x says to each group below."""
+        if code is not None:
+            return code.posteriors[0], call_part(self.prior, "prior", context=context), code.features
+        seen, given = self.posterior.transform(x), context
+        if isinstance(self.prior, VampPrior):
+            seen, given = self.prior.beside(seen, context)
+        raw, *features = cast(BottomUp, self.posterior.network).everything(seen, given)
+        q, features = self.posterior.of(raw[: len(x)]), tuple(part[: len(x)] for part in features)
+        if isinstance(self.prior, VampPrior):
+            return q, self.prior.of(raw[len(x) :], context), features
+        return q, call_part(self.prior, "prior", context=context), features
+
+
+def _started(start: nn.Module, z: Tensor, context: Tensor | None) -> Tensor:
+    return run_network(start, z) if context is None else run_network(start, z, context)

@@ -1,0 +1,49 @@
+"""Families of p(x|z): each turns the raw numbers of a decoder into a distribution of x."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
+from vaekit.models.likelihoods.beta_binomial import BetaBinomial
+from vaekit.models.likelihoods.categorical import Categorical
+from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
+from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
+from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
+from vaekit.spec import by_kind
+
+Likelihood = Annotated[
+    Bernoulli
+    | SoftBernoulli
+    | ContinuousBernoulli
+    | Categorical
+    | BetaBinomial
+    | LogisticMixture
+    | Gaussian
+    | CalibratedGaussian
+    | Laplace
+    | StudentT
+    | Poisson
+    | NegativeBinomial
+    | ZeroInflated,
+    Field(discriminator="kind"),
+    by_kind,
+]
+
+__all__ = [
+    "Bernoulli",
+    "BetaBinomial",
+    "CalibratedGaussian",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "LogisticMixture",
+    "NegativeBinomial",
+    "Poisson",
+    "SoftBernoulli",
+    "StudentT",
+    "ZeroInflated",
+]

@@ -1,0 +1,26 @@
+"""Networks: specs that build tensor-to-tensor modules. No probability in here.
+
+A built network maps (..., *in_shape) to (..., features), for any number of leading dimensions, and keeps the bias of
+its output in `output_bias` (features,), so that a model can start from the data's mean.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from vaekit.models.networks.convolutional import Conv, ResNet
+from vaekit.models.networks.mlp import Mlp
+from vaekit.spec import by_kind
+
+Network = Annotated[
+    Mlp | Conv | ResNet,
+    Field(discriminator="kind"),
+    by_kind,
+]
+
+__all__ = [
+    "Conv",
+    "Mlp",
+    "Network",
+    "ResNet",
+]

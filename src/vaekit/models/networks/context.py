@@ -1,0 +1,50 @@
+"""What a model is told beside x: labels or covariates, (batch, width), which reach posterior, prior and likelihood."""
+
+import math
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.models.networks.mlp import Linear, Shape
+
+
+class WithContext(nn.Module):
+    """A network that sees a context beside its input: as more numbers of a vector, or as one more channel of an image.
+
+    network: takes the input with the context joined to it.
+    in_shape: of the input without.
+    width: numbers of the context.
+    """
+
+    def __init__(self, network: nn.Module, in_shape: Shape, width: int):
+        super().__init__()
+        self.network, self.in_shape, self.width = network, in_shape, width
+        self.channel = Linear(width, math.prod(in_shape[1:])) if len(in_shape) > 1 else None
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.network.output_bias)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.network(self.join(x, context))
+
+    def join(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """x (..., batch, *in_shape) with the context of each row."""
+        if context is None or context.shape[-1] != self.width:
+            given = "none was given" if context is None else f"the one given has {context.shape[-1]}"
+            raise ValueError(f"this model needs a context (rows, {self.width}), and {given}: hand it context=")
+        lead = x.shape[: x.dim() - len(self.in_shape)]
+        if self.channel is None:
+            return torch.cat([x, context.to(x.dtype).expand(*lead, -1)], -1)
+        channel = self.channel(context.to(x.dtype)).reshape(-1, 1, *self.in_shape[1:])
+        return torch.cat([x, channel.expand(*lead, *channel.shape[1:])], -len(self.in_shape))
+
+
+def with_context(build: Callable[[Shape], nn.Module], in_shape: Shape, width: int) -> nn.Module:
+    """The network that `build` makes for the shape of its input, which sees `width` numbers of context beside it."""
+    if width == 0:
+        return build(in_shape)
+    first, *others = in_shape
+    return WithContext(build((first + (1 if others else width), *others)), in_shape, width)

@@ -1,0 +1,93 @@
+"""Networks: specs that build tensor -> tensor modules. No probability in here.
+
+A built network maps (..., *in_shape) to (..., features), for any number of leading dimensions, and keeps the bias of
+its output in `output_bias` (features,), so that a model can start from the data's mean.
+"""
+
+import itertools
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from vaekit import products
+from vaekit.spec import Several, spec
+
+Shape = tuple[int, ...]
+
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+Widths = Annotated[Several[Width], Field(max_length=64)]
+
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "softplus"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+}
+
+
+@spec
+class Mlp:
+    """Fully connected layers with an activation after each but the last.
+
+    Args:
+        widths: the hidden layers' widths; none makes the network linear.
+        activation: the non-linearity between layers; "gated" multiplies each layer by the sigmoid of another.
+
+    >>> Mlp((32,)).build((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 20])
+    """
+
+    widths: Widths = (512, 512)
+    activation: Activation | Literal["gated"] = "relu"
+    kind: Literal["mlp"] = "mlp"
+
+    def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "MlpNetwork":
+        return MlpNetwork(in_shape, (*self.widths, features), self.activation)
+
+
+class Linear(nn.Linear):
+    """torch's, by the fastest kernel where no gradient is asked for. (Training chooses kernels for whole steps.)"""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(input.device.type):
+            return super().forward(input)
+        return products.linear(input, self.weight, self.bias)
+
+
+def hidden_layers(sizes: Shape, activation: str) -> list[nn.Module]:
+    """Fully connected layers from each size to the next, an activation after each."""
+    factor = 2 if activation == "gated" else 1
+    pairs = itertools.pairwise(sizes)
+    return [part for fan_in, width in pairs for part in (Linear(fan_in, factor * width), non_linearity(activation))]
+
+
+def non_linearity(activation: str) -> nn.Module:
+    """The module of an activation's name; "gated" halves the numbers."""
+    return nn.GLU() if activation == "gated" else _ACTIVATIONS[activation]()
+
+
+class MlpNetwork(nn.Module):
+    def __init__(self, in_shape: Shape, widths: Shape, activation: str):
+        super().__init__()
+        self.in_dims = len(in_shape)
+        *hidden, features = widths
+        sizes = (math.prod(in_shape), *hidden)
+        self.layers = nn.Sequential(*hidden_layers(sizes, activation), Linear(sizes[-1], features))
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        return self.layers[-1].bias  # pyright: ignore[reportReturnType]
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = x.shape[: x.dim() - self.in_dims]
+        raw = self.layers(x.reshape(math.prod(lead), math.prod(x.shape[len(lead) :])))
+        return raw.reshape(*lead, raw.shape[-1])

@@ -1,0 +1,39 @@
+"""Units of data: values relative to where and how widely they lie, so that no bound and no step depends on them."""
+
+import torch
+from torch import Tensor, nn
+
+from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.parameters import Shape
+
+CONSTANT = 1e-6  # a spread of this share of the largest value, or less, is rounding
+
+
+class Units(nn.Module):
+    """x = loc + scale u: of each column of a table, or one scale for all values of an image, which share it.
+
+    0 and 1 until they are measured; saved with the weights.
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, event_shape: Shape):
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(event_shape))
+        self.register_buffer("scale", torch.ones(event_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """u of x (..., *event), in the precision of the units."""
+        return (x.to(self.scale.dtype) - self.loc) / self.scale
+
+    @torch.no_grad()
+    def measure(self, x: Tensor, head: LocationScale) -> None:
+        """Take the units from rows x (n, *event), as the best location and scale of the head's family has them."""
+        loc, scale = (part.reshape(self.loc.shape) for part in head.best(x))
+        size = x.abs().amax(0).double()
+        if self.loc.dim() != 1:
+            scale, size = scale.square().mean().sqrt().expand_as(scale), size.max().expand_as(size)
+        scale = torch.where(scale > CONSTANT * size, scale, size)  # of a constant, its own size
+        self.loc.copy_(loc)
+        self.scale.copy_(torch.where(scale > 0, scale, 1.0))

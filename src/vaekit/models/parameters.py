@@ -1,0 +1,56 @@
+"""From the raw numbers of a network to bounded parameters."""
+
+import math
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+@runtime_checkable
+class Scales(Protocol):
+    """Units of data; see `Units`."""
+
+    loc: Tensor
+    scale: Tensor
+
+
+LOG_VARIANCE_BOUND = 20.0
+
+_TAIL = 0.25
+
+
+def soft_bound(raw: Tensor, ratio: float = 1.0) -> Tensor:
+    """raw itself within ±20 / ratio, a logarithm of it beyond: finite for every float, its slope falling as 1/|raw|.
+
+    A ratio of 2 is for the logarithm of a standard deviation, where 1 is for that of a variance.
+    """
+    inner = raw.clamp(-LOG_VARIANCE_BOUND / ratio, LOG_VARIANCE_BOUND / ratio)
+    tail = _TAIL / ratio
+    beyond = ((raw - inner).abs() / tail).clamp_max(torch.finfo(raw.dtype).max)
+    return inner + tail * raw.sign() * torch.log1p(beyond)
+
+
+def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> Tensor:
+    """Raw (..., count * prod(event)) as (..., count, *event), a view; a flat event if no shape is given."""
+    if event_shape is None:
+        event_shape = (raw.shape[-1] // count,)
+    if raw.shape[-1] != count * math.prod(event_shape):
+        raise ValueError(
+            f"the network gives {raw.shape[-1]} numbers, but {count} for each of {math.prod(event_shape)} values "
+            f"(event shape {event_shape}) makes {count * math.prod(event_shape)}: give its last layer that width"
+        )
+    return raw.reshape(*raw.shape[:-1], count, *event_shape)
+
+
+def parameters(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tensor, ...]:
+    """The `count` parameters that raw holds, (..., *event) each."""
+    packed, dim = unpack(raw, count, event_shape), -1 - (1 if event_shape is None else len(event_shape))
+    return (packed.squeeze(dim),) if count == 1 else packed.unbind(dim)
+
+
+def floating(x: Tensor) -> Tensor:
+    """x, integers as floating point."""
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())

@@ -1,0 +1,63 @@
+"""Priors: modules whose call returns p(z). A spec says `over` which supports of z it can be."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.models.distributions.mixtures import mixture
+from vaekit.models.likelihoods.gaussian import Gaussian
+from vaekit.models.parameters import Shape
+from vaekit.spec import spec
+
+Components = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Weights(nn.Module):
+    """ln of the probabilities of a mixture's components, up to a constant; a context shifts each of them."""
+
+    def __init__(self, components: int, context: int):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.of_context = nn.Linear(context, components, bias=False) if context else None
+
+    def forward(self, context: Tensor | None) -> Tensor:
+        return self.logits if self.of_context is None or context is None else self.logits + self.of_context(context)
+
+
+class MixturePrior(nn.Module):
+    def __init__(self, size: int, components: int, context: int = 0):
+        super().__init__()
+        spread = 0.5  # of the means; with the scales it makes the mixture's variance about 1
+        self.loc = nn.Parameter(spread * torch.randn(components, size))
+        self.log_variance = nn.Parameter(torch.full((components, size), math.log(1 - spread**2)))
+        self.weights = Weights(components, context)
+
+    def forward(self, context: Tensor | None = None) -> Distribution:
+        components = Gaussian()(torch.cat([self.loc, self.log_variance], -1))
+        return mixture(components, self.weights(context))
+
+
+@spec
+class Mixture:
+    """A learned mixture of diagonal Gaussians; with a context, that says which of them are likely.
+
+    Args:
+        components: their number.
+
+    >>> Mixture(components=10).build(2)().log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5])
+    """
+
+    components: Components = 100
+    kind: Literal["mixture"] = "mixture"
+
+    over = ("real",)
+
+    def build(
+        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
+    ) -> MixturePrior:
+        return MixturePrior(size, self.components, context)

@@ -1,0 +1,237 @@
+"""Everything that a report shows of a run, computed once and held in frozen records."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from vaekit.data import Dataset, Rows, Schema
+from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import Estimate, baseline, evaluate, evaluating, in_stored_units, kl_per_dimension
+from vaekit.findings import Finding
+from vaekit.models.conditional import Conditional
+from vaekit.models.distributions.support import measure
+from vaekit.models.generative import in_blocks
+from vaekit.models.posteriors.deterministic import Deterministic
+from vaekit.randomness import Purpose, new_generator
+from vaekit.report.pictures import from_prior, reconstruct
+from vaekit.runs import Run, TrainedRun, reopen, to_yaml
+
+ROWS = 2000  # test rows that estimates are made from
+MAP_ROWS = 3000  # test rows on the latent map
+PAIRS = 24  # originals shown with their reconstructions
+SAMPLES = 64  # rows shown from the prior
+TABLE_ROWS = 1000  # of a table, which is shown as distributions, so that more rows are needed
+TRAINING_ROWS = 10_000  # that the baseline is fitted to
+MANIFOLD_SIDE = 15
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What the test rows show of a run. x and its likes are as the model sees them."""
+
+    rows: int  # estimated from
+    of: int  # that there are
+    training_rows: int
+    estimates: Mapping[str, Estimate]
+    baseline: Estimate | None
+    kl: tuple[Estimate, ...] | None  # of each latent dimension
+    originals: np.ndarray
+    reconstructions: np.ndarray  # mean of p(x|z) at z = mean of q(z|x)
+    codes: np.ndarray  # (n, latent): means of q(z|x)
+    labels: np.ndarray | None  # (n,) of the codes
+
+
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """A run, as a page shows it. `missing` says, in sentences, what could not be had and why."""
+
+    label: str
+    folder: Path
+    run: Run
+    schema: Schema
+    weights: Mapping[str, str]
+    status: str
+    environment: Mapping[str, Any]
+    history: tuple[Mapping[str, float | None], ...]  # with log-densities of rows as they are stored
+    findings: tuple[Finding, ...]
+    config: str
+    log_scale: float  # by which log-densities of x are above those of rows as they are stored
+    measure: str  # what p(x|z) is: a mass, a density, or a score that is no likelihood
+    parameters: int
+    samples: int  # K of the importance-weighted bound
+    held_out: HeldOut | None
+    prior_means: np.ndarray  # mean of p(x|z), z from the prior
+    prior_draws: np.ndarray  # draws of p(x|z), from the same z
+    manifold: np.ndarray | None  # (side, side, *shape): mean of p(x|z) over quantiles of z1 (across), z2 (upwards)
+    missing: tuple[str, ...]
+
+    @property
+    def is_score(self) -> bool:
+        """Whether its values are no log-likelihoods."""
+        return self.measure == "score"
+
+    @property
+    def is_point(self) -> bool:
+        """Whether its posterior is a point, so that nothing here is a bound on ln p(x)."""
+        return isinstance(self.run.model.posterior, Deterministic)
+
+
+def gather(opened: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths: bool = False) -> RunFacts:
+    """Read and compute what a report shows of a run; what cannot be had is said in `missing`.
+
+    Args:
+        opened: the run.
+        samples: K of the importance-weighted bound.
+        rows: at most so many test rows, drawn at random with a fixed seed, go into the estimates.
+        full_paths: whether whole paths may be shown; else files and folders go by their names alone.
+    """
+    missing: list[str] = []
+    try:
+        held_out = _held_out(opened, reopen(opened), samples, rows)
+    except (DataError, ConfigError) as error:
+        held_out = None
+        missing += [f"Estimates, reconstructions and the latent map are left out, for want of the data: {error}"]
+    history = tuple(opened.folder.history())
+    if not history:
+        missing += ["There is no line in metrics.jsonl, so there are no curves."]
+    environment = opened.folder.environment()
+    if not environment:
+        missing += ["There is no environment.json, so it is not known what the run ran on."]
+    image, shapes = opened.schema.kind == "image", opened.latent_shapes
+    shown = SAMPLES if image else TABLE_ROWS
+    with evaluating(opened.model):
+        kind = measure(opened.model.decode([torch.zeros(1, *shape) for shape in shapes], opened.context(1)))
+    found = RunFacts(
+        label=opened.run.name,
+        folder=opened.folder.path,
+        run=opened.run,
+        schema=opened.schema,
+        weights=opened.weights,
+        status=opened.folder.status(),
+        environment=environment,
+        history=tuple(_in_stored_units(line, opened.log_scale) for line in history),
+        findings=opened.folder.findings(),
+        config=to_yaml(opened.run),
+        log_scale=opened.log_scale,
+        measure=kind,
+        parameters=sum(p.numel() for p in opened.model.parameters()),
+        samples=samples,
+        held_out=held_out,
+        prior_means=_from_prior(opened, shown, mean=True),
+        prior_draws=_from_prior(opened, shown, mean=False),
+        manifold=_manifold(opened)
+        if image and shapes == ((2,),) and opened.run.model.posterior.support_of_z == "real"
+        else None,
+        missing=tuple(missing),
+    )
+    return found if full_paths else without_paths(found)
+
+
+def without_paths(facts: RunFacts) -> RunFacts:
+    """The facts with the names alone of files and folders, which tell nothing of the machine and its users."""
+    tree = facts.run.model_dump(mode="json")
+    paths = {text for text in _texts(tree) if os.path.isabs(os.path.expanduser(text))}
+    paths |= {text for text in (tree["data"]["source"], tree["run_dir"]) if text and os.sep in text}
+    for path in (str(facts.folder), *paths):
+        paths |= {path, os.path.abspath(os.path.expanduser(path)), os.path.realpath(os.path.expanduser(path))}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(item) for key, item in value.items()}
+        return [named(item) for item in value] if isinstance(value, list) else in_text(value)
+
+    def in_text(value: Any) -> Any:
+        if isinstance(value, str):
+            for path in sorted(paths, key=len, reverse=True):
+                value = value.replace(path, os.path.basename(path.rstrip(os.sep)) or path)
+        return value
+
+    run = type(facts.run).model_validate(named(tree))
+    return replace(
+        facts,
+        folder=Path(os.path.basename(os.path.abspath(facts.folder))),
+        run=run,
+        config=to_yaml(run),
+        missing=tuple(map(in_text, facts.missing)),
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a tree of settings."""
+    if isinstance(value, dict):
+        yield from (text for item in value.values() for text in _texts(item))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in _texts(item))
+    elif isinstance(value, str):
+        yield value
+
+
+def _held_out(opened: TrainedRun, data: Dataset, samples: int, rows: int) -> HeldOut:
+    model, seed = opened.model, opened.run.seed
+    order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
+    held = data.test.at(order[:rows].sort().values, new_generator(0, Purpose.BINARISE))
+    x, told = held.batch(slice(None)), held.context_of(slice(None))
+    fitted = None
+    if isinstance(model.likelihood, Conditional):
+        train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
+        fitted = baseline(model.likelihood, train, held)
+    few = slice(0, PAIRS if opened.schema.kind == "image" else TABLE_ROWS)
+    shown = x[few]
+    mapped = order[:MAP_ROWS].sort().values
+    labels = data.test.labels
+    return HeldOut(
+        rows=len(x),
+        of=len(data.test),
+        training_rows=len(data.train),
+        estimates=evaluate(model, held, samples, seed=seed),
+        baseline=fitted,
+        kl=kl_per_dimension(model, held),
+        originals=shown.numpy(),
+        reconstructions=reconstruct(model, shown, None if told is None else told[few]),
+        codes=_codes(opened, *_take(data.test, mapped)),
+        labels=None if labels is None else labels[mapped].numpy(),
+    )
+
+
+def _take(rows: Rows, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    index = index.sort().values
+    return rows.batch(index, new_generator(0, Purpose.BINARISE)), rows.context_of(index)
+
+
+def _codes(opened: TrainedRun, x: Tensor, told: Tensor | None) -> np.ndarray:
+    def mean(x: Tensor, *told: Tensor) -> tuple[Tensor]:
+        return (opened.model.encode(x, *told).posteriors[0].mean.flatten(1),)
+
+    with evaluating(opened.model):
+        return in_blocks(mean, x, *(() if told is None else (told,)))[0].numpy()
+
+
+def _from_prior(opened: TrainedRun, n: int, mean: bool) -> np.ndarray:
+    generator = new_generator(opened.run.seed, Purpose.GENERATE)
+    return from_prior(opened.model, opened.schema, n, generator, mean)
+
+
+def _manifold(opened: TrainedRun) -> np.ndarray:
+    """What z decodes to over a square of evenly spaced quantiles of N(0, 1); the first row has the largest z2."""
+    z = manifold_axis()
+    z1, z2 = torch.meshgrid(z, z.flip(0), indexing="xy")
+    with evaluating(opened.model):
+        plane = torch.stack([z1, z2], -1).reshape(-1, 2)
+        return opened.model.decode((plane,), opened.context(len(plane))).mean.unflatten(0, z1.shape).numpy()
+
+
+def manifold_axis() -> Tensor:
+    """The values of z1, and of z2, that the manifold is decoded at."""
+    return Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, MANIFOLD_SIDE))
+
+
+def _in_stored_units(line: Mapping[str, float | None], log_scale: float) -> dict[str, float | None]:
+    known = {name: value for name, value in line.items() if value is not None}
+    return {**line, **in_stored_units(known, log_scale)}

@@ -1,0 +1,279 @@
+"""A run at rest: its folder read back, its model, its data."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like, rows_like
+from vaekit.distributed import World
+from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
+from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
+from vaekit.models import VAE, HierarchicalVAE
+from vaekit.models.distributions.codes import centre
+from vaekit.models.generative import in_blocks
+from vaekit.models.parameters import Shape
+from vaekit.randomness import Purpose, new_generator
+from vaekit.runs.build import build_model, check_likelihood, check_memory, log_scale_of, open_data
+from vaekit.runs.config import make_run, parse_yaml
+from vaekit.runs.tree import Run
+from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
+
+# Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
+_LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
+_LATER += ("posterior.transform.scale",)
+AT_A_TIME = 4096  # rows
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A trained run: its settings, what it knows of its data, its model in evaluation mode, its folder.
+
+    Its methods take rows as they are stored, and give rows so.
+    """
+
+    run: Run
+    schema: Schema
+    model: VAE | HierarchicalVAE
+    folder: RunFolder
+    weights: dict[str, str]  # which they are, and their metadata
+
+    @property
+    def settings(self) -> Run:
+        """The settings that it was trained with."""
+        return self.run
+
+    def data(self) -> Dataset:
+        """The data that it was trained on, split and scaled as then: see `reopen`."""
+        return reopen(self)
+
+    def rows(self, data: Any = None, context: Any = None) -> Rows | StreamedRows:
+        """Rows as the model takes them: its own test rows, or other ones.
+
+        data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape); the name or path of other
+            data; or rows of a split, which are taken as they are.
+        context: (n,) labels or (n, width) columns as they are stored, for a model that takes them; data that is named,
+            or a split, brings its own.
+        Raises DataError where they are not such rows.
+        """
+        if data is None or isinstance(data, str | Path):
+            return open_rows(self, None if data is None else str(data))
+        if isinstance(data, Rows | StreamedRows):
+            return data
+        return rows_like(data, self.run.data, self.schema, context)
+
+    def evaluate(
+        self, data: Any = None, samples: int = 64, *, context: Any = None, seed: int = 0
+    ) -> dict[str, Estimate]:
+        """`evaluate` of its model on `rows(data, context)`, with log-densities of the rows as they are stored."""
+        return evaluate(self.model, self.rows(data, context).to(self._device), samples, seed=seed)
+
+    def encode(self, data: Any = None, *, context: Any = None) -> np.ndarray:
+        """Means of q(z|x), (n, latent), of the rows `rows(data, context)`; all groups of latents beside one another."""
+
+        def means(x: Tensor, *told: Tensor) -> tuple[Tensor]:
+            return (torch.cat([q.mean.flatten(1) for q in self.model.encode(x, *told).posteriors], 1),)
+
+        return self._over(means, self.rows(data, context))
+
+    def reconstruct(self, data: Any = None, *, context: Any = None) -> np.ndarray:
+        """Means of p(x|z) at the means of q(z|x), (n, *shape), in the units of the data as it is stored."""
+
+        def means(x: Tensor, *told: Tensor) -> tuple[Tensor]:
+            return (self.model.decode([centre(q) for q in self.model.encode(x, *told).posteriors], *told).mean,)
+
+        return self.schema.to_stored(self._over(means, self.rows(data, context)))
+
+    def sample(self, n: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
+        """n rows from the model, (n, *shape), in the units of the data as it is stored: draws of p(x|z), z from the
+        prior, or their means; of a model with a context, every label in turn, or at the mean of its columns."""
+        context = None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
+        context = None if context is None else context.to(self._device)
+        generator = new_generator(seed, Purpose.GENERATE, device=self._device)
+        with evaluating(self.model):
+            x = self.model.generate(n, generator=generator, mean=mean, context=context)
+        return self.schema.to_stored(x.cpu().numpy())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _over(self, compute: Callable[..., tuple[Tensor, ...]], rows: Rows | StreamedRows) -> np.ndarray:
+        rows, found = rows.to(self._device), []
+        with evaluating(self.model):
+            for start in range(0, len(rows), AT_A_TIME):
+                index = slice(start, min(start + AT_A_TIME, len(rows)))
+                told = rows.context_of(index)
+                noise = new_generator(0, Purpose.BINARISE, start, device=self._device)
+                found += [in_blocks(compute, rows.batch(index, noise), *([] if told is None else [told]))[0].cpu()]
+        return torch.cat(found).numpy()
+
+    def context(self, rows: int) -> Tensor | None:
+        """A context of zeros, (rows, width), to try the model with; None where it takes none."""
+        return (
+            None
+            if self.schema.context is None
+            else torch.zeros(rows, len(self.schema.context.names), device=self._device)
+        )
+
+    @property
+    def log_scale(self) -> float:
+        """What its log-densities of x are above those of rows as they are stored, in nats."""
+        return log_scale_of(self.run, self.schema)
+
+    @property
+    def latent_shapes(self) -> tuple[Shape, ...]:
+        """The shape of z of each group."""
+        with torch.no_grad():
+            code = self.model.encode(torch.zeros(1, *self.schema.shape, device=self._device), self.context(1))
+        return tuple(tuple(q.event_shape) for q in code.posteriors)
+
+
+def open_run(folder: str | Path, weights: str | None = None) -> TrainedRun:
+    """Read a run folder. `weights` is best or last; by default what the run's settings say.
+
+    Raises:
+        ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
+    """
+    home = RunFolder(folder)
+    run, schema = read_run(home)
+    model = rebuilt(home, run, schema, training=False)
+    tensors, metadata = _read_weights(home, model, weights or run.train.weights, asked=weights is not None)
+    tensors = {name: value for name, value in model.state_dict().items() if name in _LATER} | tensors
+    if found := check_alike(tensors, model.state_dict()):
+        raise ModelFileError(f"the weights in {home.path} are of another model: {found}")
+    model.load_state_dict(tensors)
+    model.scaling = schema.scaling
+    return TrainedRun(run, schema, model.eval(), home, metadata)
+
+
+def read_run(home: RunFolder) -> tuple[Run, Schema]:
+    """The settings of a run folder, and what it knows of its data."""
+    try:
+        run = make_run(parse_yaml(home.read("run.yaml"), str(home.path / "run.yaml")))
+    except ConfigError as error:
+        raise _cannot_build(home, error) from None
+    where, text = home.path / "data.json", home.read("data.json")
+    refuse_newer(text.encode(), where)
+    try:
+        return run, Schema.from_json(text)
+    except ModelFileError as error:
+        raise ModelFileError(f"{where}: {error}; train again, or give another run") from None
+
+
+def rebuilt(home: RunFolder, run: Run, schema: Schema, training: bool) -> VAE | HierarchicalVAE:
+    """The untrained model of a run folder, if it fits in memory: what a folder asks for may be anything.
+
+    training: whether it has to fit with all that training keeps beside it.
+
+    Raises:
+        ModelFileError: it does not fit, or its settings do not go with its data.
+    """
+    try:
+        if run.model.likelihood is not None:
+            check_likelihood(run.model.likelihood, schema)
+        check_memory(run, schema, training=training)
+        return build_model(run, schema)
+    except ConfigError as error:
+        raise _cannot_build(home, error) from None
+
+
+def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
+    why = "; ".join(str(error).splitlines())
+    return ModelFileError(f"{home.path} does not describe a model that this version can build: {why}")
+
+
+def load(run_folder: str | Path, weights: str | None = None) -> VAE | HierarchicalVAE:
+    """The trained model of a run folder, in evaluation mode, on the CPU. See `open_run`."""
+    return open_run(run_folder, weights).model
+
+
+def _read_weights(
+    home: RunFolder, model: VAE | HierarchicalVAE, which: str, asked: bool
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A run that stopped before its first validation has no best weights: then the last stand in, unless asked for."""
+    limits = weights_wanted(model.state_dict())
+    checkpoint = home.checkpoints.newest({f"{which}.safetensors": limits[f"{which}.safetensors"]}, trained=True)
+    if which == "best" and not asked and not checkpoint.files:
+        return _read_weights(home, model, "last", asked)
+    tensors, metadata = read_weights(checkpoint, which)
+    return tensors, {"weights": which, **metadata}
+
+
+def reopen(opened: TrainedRun, moved: str | None = None) -> Dataset:
+    """The data that a run was trained on, split and scaled as then.
+
+    Args:
+        opened: the run.
+        moved: where the data lies now; by default where it lay then.
+
+    Raises:
+        DataError: it is gone, or has changed.
+    """
+    return same_data(opened.run, opened.schema, opened.folder, moved)
+
+
+def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = None) -> Dataset:
+    """The data of a run, which must be what it was: see `reopen`."""
+    if moved is not None:
+        run = run.model_copy(update={"data": replace(run.data, source=moved)})
+    try:
+        _, data = open_data(run)
+    except DataError as error:
+        what = f"the data of {folder.path} cannot be opened" if moved is None else f"{moved} is not its data"
+        fix = "if it has moved, say where it is: --data PATH, or for `reconstruct` and `encode` the path after the run"
+        raise DataError(f"{what}: {error} ({fix})") from None
+    except ConfigError as error:
+        raise ModelFileError(f"the settings of {folder.path} do not go with its data: {error}") from None
+    if data.schema.fingerprint != schema.fingerprint:
+        raise DataError(
+            f"{run.data.source} has changed since {folder.path} was trained, or is other data: its fingerprint is "
+            f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or say with "
+            "--data where it is"
+        )
+    for fact in ("kind", "shape", "support", "stored"):
+        theirs, ours = getattr(schema, fact), getattr(data.schema, fact)
+        if theirs != ours:
+            raise ModelFileError(f"{folder.path / 'data.json'} has {fact} {theirs}, and the data {ours}: train again")
+    return data
+
+
+def check_same(world: World, what: str, found: str, error: type[VaekitError]) -> None:
+    """Refuse, at every process of a job, what is not the same at each of them: a fingerprint, or settings."""
+    other = world.differing(found)
+    if other is not None:
+        rank, *values = other
+        known = " and ".join(value[:12] for value in values if value.isalnum())
+        raise error(
+            f"processes 0 and {rank} of this job have different {what}{known and f' (fingerprints {known})'}: give "
+            "every process the same"
+        )
+
+
+def check_same_run(world: World, opened: TrainedRun, other: Rows | StreamedRows | None = None) -> None:
+    """Refuse, at every process, a job whose processes have other weights or other data than the first.
+
+    other: rows that are not of the run's own data.
+    """
+    if world.size == 1:
+        return
+    check_same(world, f"weights in {opened.folder.path}", fingerprint(opened.model), ModelFileError)
+    digest = hashlib.sha256(opened.schema.fingerprint.encode())
+    for start in range(0, 0 if other is None else len(other), AT_A_TIME):
+        assert other is not None
+        index = slice(start, min(start + AT_A_TIME, len(other)))
+        noise = new_generator(0, Purpose.BINARISE, start, device=opened._device)
+        for part in (other.batch(index, noise), other.context_of(index)):
+            digest.update(b"" if part is None else part.cpu().numpy().tobytes())
+    check_same(world, "data", digest.hexdigest(), DataError)
+
+
+def open_rows(opened: TrainedRun, source: str | None = None) -> Rows | StreamedRows:
+    """The run's test rows, or all rows of another source, scaled as the run's data was."""
+    run = opened.run
+    return reopen(opened).test if source is None else read_like(source, run.data, opened.schema, run.limit)

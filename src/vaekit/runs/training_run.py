@@ -1,0 +1,226 @@
+"""A run at work: build its parts, train them, keep its folder."""
+
+import os
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from vaekit.data import Dataset, Schema, names
+from vaekit.distributed import World
+from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
+from vaekit.files import is_within
+from vaekit.models import VAE, HierarchicalVAE
+from vaekit.runs.build import (
+    build_model,
+    build_opponent,
+    check_memory,
+    check_objective,
+    choose_device,
+    log_scale_of,
+    open_data,
+    start_from_data,
+)
+from vaekit.runs.config import to_yaml
+from vaekit.runs.initialise import inherit
+from vaekit.runs.preflight import foreseen
+from vaekit.runs.trained_run import check_same, read_run, rebuilt, same_data
+from vaekit.runs.tree import Run
+from vaekit.runs.writer import RunWriter
+from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A run with its parts built and its folder made: iterate `events()` to train."""
+
+    run: Run
+    data: Dataset
+    model: VAE | HierarchicalVAE
+    state: State
+    folder: RunFolder | None  # none where nothing is kept, and at all processes but the leading one
+    notice: str = ""
+
+    @classmethod
+    def start(cls, run: Run, above: Path | None = None) -> "TrainingRun":
+        """Open the data, build the model, make the folder. Everything that can be refused is refused here.
+
+        above: where `run.run_dir` is not set, the folder in which the next free one of NAME-1, NAME-2, ... is taken.
+        """
+        world = World.join()
+        device = choose_device(run.train.device, world.local)
+        run, data = open_data(run)
+        check_same_at_all(world, run, data.schema)
+        check_apart_from_data(run, above)
+        check_memory(run, data.schema)
+        model = build_model(run, data.schema)
+        check_memory(run, data.schema, model)
+        check_objective(run, model, data)
+        run = inherit(run, model)
+        folder = None
+        if world.leads and run.run_dir:
+            folder = RunFolder.create(run.run_dir)
+        elif world.leads and above:
+            folder = RunFolder.create_next(above, run.name)
+        if above and not run.run_dir:
+            run = run.model_copy(update={"run_dir": world.agree(folder and str(folder.path))})
+        try:
+            if folder:
+                folder.write_json("environment.json", environment() | {"device": str(device), "processes": world.size})
+                folder.write("data.json", data.schema.to_json().encode())
+                folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
+            if run.initialise_from is None:
+                start_from_data(model, data, run)
+            return cls._assemble(run, data, model.to(device), folder, world)
+        except BaseException as error:
+            if folder:
+                folder.end(f"failed before step 1: {str(error) or type(error).__name__}")
+            raise
+
+    @classmethod
+    def resume(cls, run_folder: str | Path) -> "TrainingRun":
+        """A run that was stopped, ready to go on from its newest checkpoint as if it never had been.
+
+        The numbers that follow are bitwise those of a run without a stop on the same device, with as many threads and
+        processes; otherwise they are close, and `notice` says so.
+
+        Raises:
+            ModelFileError: the folder is not a run's, or none of its checkpoints can be used.
+            DataError: its data is gone, or has changed.
+        """
+        world = World.join()
+        folder = RunFolder(run_folder)
+        run, schema = read_run(folder)
+        run = run.model_copy(update={"run_dir": str(run_folder)})
+        device = choose_device(run.train.device, world.local)
+        model = rebuilt(folder, run, schema, training=True)
+        data = same_data(run, schema, folder)
+        check_same_at_all(world, run, data.schema)
+        begun = folder.checkpoints.any()
+        if not begun and folder.history():
+            raise ModelFileError(
+                f"{folder.path} has a history but no checkpoint, so it cannot go on: put its checkpoints back, or "
+                "start a new run"
+            )
+        if not begun and run.initialise_from is None:
+            start_from_data(model, data, run)
+        elif not begun and inherit(run, model).provenance != run.provenance:
+            raise ModelFileError(f"the weights of {run.initialise_from} have changed since {folder.path} was begun")
+        job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
+        if not begun:
+            return job
+        checkpoint = folder.checkpoints.newest(wanted(job.state))
+        return replace(job, notice=unpack(checkpoint, job.state, run.train.batch_size))
+
+    @classmethod
+    def _assemble(
+        cls, run: Run, data: Dataset, model: VAE | HierarchicalVAE, folder: RunFolder | None, world: World
+    ) -> "TrainingRun":
+        device = next(model.parameters()).device
+        data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
+        opponent = build_opponent(run, data.schema)
+        opponent = None if opponent is None else opponent.to(device)
+        model.scaling = data.schema.scaling
+        state = State(Step(model, run.objective, len(data.train), world, opponent), run.train)
+        return cls(run, data, cast(VAE | HierarchicalVAE, state.twin or model), state, folder)
+
+    @property
+    def log_scale(self) -> float:
+        """By how much its metrics, which are of x as the model sees it, are above those of rows as they are stored."""
+        return log_scale_of(self.run, self.data.schema)
+
+    def stop(self) -> None:
+        """Ask training to end after the step that it is in; safe to call from a signal handler."""
+        self.state.asked_to_stop = True
+
+    def events(self) -> Generator[Event, None, None]:
+        """Train, yielding events. Ended early, by `stop` or by closing the iterator, it can be resumed.
+
+        Raises:
+            Diverged: a number that training needs was not finite, again and again.
+            VaekitError: another process trains into the folder, or checkpoints cannot be written.
+        """
+        if self.state.over:
+            raise VaekitError("this job has trained already: start a new one, or use TrainingRun.resume on its folder")
+        run, keeper = self.run, RunWriter(self.folder, self.state, self.run)
+        with self.folder.lock() if self.folder else nullcontext():
+            if self.folder:
+                self.folder.checkpoints.tidy(wanted(self.state))
+            try:
+                yield from keeper.follow(
+                    train_model(self.state, self.data.train, self.data.valid, run.train, run.seed),
+                    self.notice,
+                    foreseen(run, self.data),
+                )
+            finally:
+                keeper.hand_on(self.model)
+
+
+def train(run: Run) -> Iterator[Event]:
+    """Train a run: an iterator of events, which the caller may stop reading at any time.
+
+    With `run.run_dir` set, everything is written there. Settings are checked when the first event is asked for.
+
+    Raises:
+        ConfigError, DataError: the run cannot be built.
+        Diverged: a number that training needs was not finite, again and again.
+    """
+    yield from TrainingRun.start(run).events()
+
+
+def fit(run: Run) -> VAE | HierarchicalVAE:
+    """Train a run to its end and return the model, with the weights that `train.weights` asks for.
+
+    Ctrl-C ends it after the step that it is in, saves, and raises KeyboardInterrupt; a second one acts at once.
+    """
+    job = TrainingRun.start(run)
+    with stop_signals(job) as received:
+        for _ in job.events():
+            pass
+    if received:
+        raise KeyboardInterrupt
+    return job.model.eval()
+
+
+def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
+    """Refuse, at every process, a job whose processes do not work on the same data with the same settings."""
+    anywhere = run.model_copy(update={"data": replace(run.data, source=None)})  # which may be another path there
+    check_same(world, "data", schema.fingerprint, DataError)
+    check_same(world, "settings", to_yaml(anywhere), ConfigError)
+
+
+def check_apart_from_data(run: Run, above: Path | None = None) -> None:
+    """Refuse a run folder within a folder of data, whose pictures would be data the next time."""
+    place, source = run.run_dir or above, run.data.source
+    if place and source and source not in names() and is_within(place, os.path.expanduser(source)):
+        raise ConfigError(
+            f"the run folder would lie in the data {source}: give another run_dir (the option --run-dir), outside of it"
+        )
+
+
+@contextmanager
+def stop_signals(job: TrainingRun) -> Iterator[list[int]]:
+    """Within, the first SIGINT, SIGTERM or SIGHUP stops the job cleanly, and is listed; a second SIGINT acts at once.
+    Where SIGHUP was ignored before, as under nohup, it still is."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def receive(number: int, frame: object) -> None:
+        received.append(number)
+        job.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers += [signal.SIGHUP]
+    before = {number: signal.signal(number, receive) for number in numbers}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

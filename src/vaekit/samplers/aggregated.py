@@ -1,0 +1,57 @@
+"""Samplers: where z comes from when a trained model is drawn from. A sampler is a prior that is fitted after training.
+
+Each is a module whose call returns a distribution of z, so `VAE(posterior, sampler, likelihood).generate(n)` draws from
+it; encoder and decoder stay as they are.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.models.distributions.base import Unchecked
+from vaekit.models.distributions.noise import draw_from
+from vaekit.spec import spec
+
+Posterior = Callable[[Tensor], Distribution]
+
+
+class AggregatedPosterior(Unchecked):
+    """q(z) = (1/N) sum_n q(z|x_n) over training rows: a row at random, then z from its posterior. No density.
+
+    posterior: q(z|x) of a batch.
+    take: x of the rows with these numbers, (batch,) int64.
+    rows: N.
+    """
+
+    def __init__(self, posterior: Posterior, take: Callable[[Tensor], Tensor], rows: int):
+        self.posterior, self.take, self.rows = posterior, take, rows
+        super().__init__(Size(), posterior(take(torch.zeros(1, dtype=torch.int64))).event_shape)
+
+    def sample(self, sample_shape=()) -> Tensor:
+        shape = Size(sample_shape)
+        z = draw_from(self.posterior(self.take(torch.randint(self.rows, (shape.numel(),)))))
+        return z.reshape(*shape, *self.event_shape)
+
+
+class Aggregated(nn.Module):
+    """`AggregatedPosterior` as a sampler."""
+
+    def __init__(self, posterior: Posterior, take: Callable[[Tensor], Tensor], rows: int):
+        super().__init__()
+        self.q = (AggregatedPosterior(posterior, take, rows),)  # its weights are the model's already
+
+    def forward(self) -> Distribution:
+        return self.q[0]
+
+
+@spec
+class FromAggregated:
+    """z from the aggregated posterior: q(z|x) of training rows drawn at random."""
+
+    kind: Literal["aggregated"] = "aggregated"
+
+    def __str__(self) -> str:
+        return "the aggregated posterior (q(z|x) of random training rows)"

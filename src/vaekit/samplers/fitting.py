@@ -1,0 +1,91 @@
+"""Small networks beside a model (a density of its codes, a classifier of its data), fitted by Adam in seconds.
+
+No run, no checkpoint, no choice of optimiser: what is trained for its own sake belongs in a run.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+
+from vaekit.errors import ConfigError, VaekitError
+from vaekit.models.distributions.codes import Quantised
+from vaekit.models.distributions.support import in_words, support_of
+
+WARM = 0.1  # of the steps, in which the learning rate rises
+
+
+@contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """Within, torch's global generator, from which modules draw their first weights, is ours; put back afterwards."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(generator.initial_seed())
+        yield
+
+
+def fit_network(
+    network: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    rows: int,
+    *,
+    steps: int,
+    generator: torch.Generator,
+    batch_size: int = 256,
+    lr: float = 2e-3,
+) -> None:
+    """Minimise a loss over rows by Adam; the learning rate rises over a tenth of the steps, then falls as a cosine.
+
+    Args:
+        network: whose weights are fitted, in place.
+        loss: of the rows with these numbers, (batch,) int64: their mean, a scalar.
+        rows: how many there are; each is seen once in a random order before any is seen again.
+        steps: updates of the weights.
+        generator: of the order, on the CPU.
+        batch_size: rows of a step.
+        lr: the highest learning rate.
+
+    Raises:
+        VaekitError: the loss was not finite.
+
+    >>> line, x = nn.Linear(1, 1), torch.linspace(0, 1, 50)[:, None]
+    >>> error = lambda index: (line(x[index]) - 3 * x[index]).square().mean()
+    >>> fit_network(line, error, 50, steps=500, generator=torch.Generator(), lr=0.1)
+    >>> round(line.weight.item(), 1)
+    3.0
+    """
+    optimiser = torch.optim.Adam(network.parameters(), lr)
+    order = iter(())
+    with torch.enable_grad():
+        for step in range(steps):
+            index = next(order, None)
+            if index is None:
+                order = iter(torch.randperm(rows, generator=generator).split(batch_size))
+                index = next(order)
+            for group in optimiser.param_groups:
+                group["lr"] = lr * min((step + 1) / (WARM * steps), 0.5 + 0.5 * math.cos(math.pi * step / steps))
+            optimiser.zero_grad()
+            value = loss(index)
+            value.backward()
+            if not math.isfinite(now := float(value.detach())):
+                raise VaekitError(f"the loss of fitting {type(network).__name__} is {now} at step {step}")
+            optimiser.step()
+
+
+def check_real(q: Distribution) -> None:
+    """Refuse to fit a density of vectors to codes that are none.
+
+    Raises:
+        ConfigError: z is discrete, bounded, on a surface, or has more than one dimension.
+    """
+    support = support_of(q)
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if len(q.event_shape) != 1 or support is not constraints.real or isinstance(q, Quantised):
+        where = "is one of a few code vectors" if isinstance(q, Quantised) else f"lies in {in_words(support)}"
+        raise ConfigError(
+            f"z of this model has the shape {tuple(q.event_shape)} and {where}, and a mixture or a flow is fitted "
+            "to vectors of real numbers: draw from the prior or from the aggregated posterior"
+        )

@@ -1,0 +1,1 @@
+"""vaekit.training.checkpoints.store"""

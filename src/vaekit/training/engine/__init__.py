@@ -1,0 +1,1 @@
+"""vaekit.training.engine.traced"""

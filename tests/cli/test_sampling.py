@@ -1,0 +1,101 @@
+"""`vaekit sample` from every source of z."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+SOURCES = ("prior", "aggregated", "mixture", "flow")
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("samplers"))
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Flows are fitted in few steps."""
+    from vaekit.cli import sample as sampling
+    from vaekit.models import FromFlow
+
+    monkeypatch.setitem(sampling.SAMPLERS, "flow", FromFlow(hidden=(16,), steps=30))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_rows_from_each_source_say_which(cli, cli_json, run, tmp_path, source):
+    out = tmp_path / "x.npy"
+    told = cli_json(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out}")
+    assert np.load(out).shape == (20, 1, 8, 8)
+    assert (told["from"], told["temperature"], told["mean"], told["seed"]) == (source, 0.5, False, 0)
+    assert told["weights"]["weights"] == "best"
+    assert source in told["what"]
+    first = np.load(out)
+    assert cli(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out} --force")[0] == 0
+    assert np.array_equal(np.load(out), first)
+    code, printed, _ = cli(f"sample {run} --from {source} -n 20 --out {out} --mean --force")
+    assert (code, "means of p(x|z), z from" in printed, "temperature 1, seed 0" in printed) == (0, True, True)
+    assert not np.array_equal(np.load(out), first)
+
+
+def test_what_was_fitted_stays_with_the_run_and_other_weights_have_their_own(cli_json, run, tmp_path):
+    command = f"sample {run} --from mixture -n 4 --force --out {tmp_path / 'x.npy'}"
+    assert [cli_json(command)["fitted"]["fitted"] for _ in range(2)] == ["now", "before"]
+    assert {path.name for path in (run / "samplers").iterdir()} == {"mixture.json", "mixture.safetensors"}
+    newest = max((run / "checkpoints").iterdir())
+    tensors = [load_file(newest / f"{name}.safetensors") for name in ("best", "last")]
+    same = all(tensors[0][name].equal(tensors[1][name]) for name in tensors[0])
+    assert cli_json(f"{command} --weights last")["fitted"]["fitted"] == ("before" if same else "now")
+    assert json.loads((run / "samplers" / "mixture.json").read_text())["sampler"]["components"] == 10
+    assert cli_json(f"sample {run} -n 4 --force --out {tmp_path / 'x.npy'}")["fitted"] is None
+
+
+def test_a_picture_has_its_source_below_it(cli, trained, tmp_path):
+    pictures = []
+    for name, flags in (("one", ""), ("other", "--temperature 0.9999999")):
+        assert cli(f"sample {trained} -n 9 --mean {flags} --out {tmp_path / name}.png")[0] == 0
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            pictures += [np.asarray(picture.convert("L")).astype(int)]
+    grid = 3 * (48 + 3) + 3
+    assert all(len(picture) > grid + 12 for picture in pictures)
+    for picture in pictures:
+        assert picture[grid:].min() < 100, "there is no text"
+        assert picture[-2:].min() == 255
+    height = min(len(picture) for picture in pictures)
+    assert np.array_equal(*(picture[grid:height] for picture in pictures)), "both are of temperature 1, as printed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "parts"),
+    [
+        ("--temperature 0", 2, ["temperature is 0", "above 0"]),
+        ("--temperature -1", 2, ["temperature is -1", "above 0"]),
+        ("--temperature inf --from mixture", 2, ["temperature is inf"]),
+        ("--temperature nan", 2, ["temperature is nan"]),
+        ("--temperature warm", 2, ["warm"]),
+        ("--from nowhere", 2, ["nowhere", "aggregated"]),
+        ("--from aggregated", 3, ["the data of", "gone.npy"]),
+        ("--from mixture", 3, ["the data of", "gone.npy"]),
+        ("--from flow", 3, ["the data of", "gone.npy"]),
+    ],
+)
+def test_one_clear_error(cli, run, tmp_path, flags, code, parts):
+    settings = run / "run.yaml"
+    settings.write_text(settings.read_text().replace("source: digits", "source: gone.npy"))
+    found, out, err = cli(f"sample {run} --out {tmp_path / 'x.npy'} {flags}")
+    assert found == code, err
+    for part in parts:
+        assert part in " ".join(err.split()), err
+    assert (out, "Traceback" in err) == ("", False)
+    assert not (tmp_path / "x.npy").exists()
+
+
+def test_a_flow_needs_two_dimensions(cli, tmp_path):
+    small = "train.epochs=1 limit.train=60 limit.valid=20 model.latent=1 model.encoder.widths=[8]"
+    assert cli(f"train digits {small} --run-dir {tmp_path / 'line'}")[0] == 0
+    code, _, err = cli(f"sample {tmp_path / 'line'} --from flow --out {tmp_path / 'x.npy'}")
+    assert (code, "there is 1" in " ".join(err.split())) == (2, True)
+    assert cli(f"sample {tmp_path / 'line'} --from mixture --out {tmp_path / 'x.npy'}")[0] == 0
