@@ -204,9 +204,9 @@ def warm() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("training", "verbs", "codes", "suites", "sampling", "listings", "main"):
+    for name in ("train", "evaluate", "encode", "suites", "sample", "listings", "main"):
         importlib.import_module(f"vaekit.cli.{name}")
-    for name in ("data.parquet", "data.table", "report.page", "models.flows"):
+    for name in ("data.parquet", "data.table", "report.page", "models.networks.flow"):
         importlib.import_module(f"vaekit.{name}")
     sklearn.datasets.load_digits()
 

@@ -20,7 +20,7 @@ def run(trained, tmp_path):
 def short(monkeypatch):
     """Flows are fitted in few steps."""
     from vaekit.cli import sample as sampling
-    from vaekit.models import FromFlow
+    from vaekit.samplers import FromFlow
 
     monkeypatch.setitem(sampling.SAMPLERS, "flow", FromFlow(hidden=(16,), steps=30))
 

@@ -18,7 +18,7 @@ def quick(monkeypatch):
     from vaekit.cli import sample as sampling
     from vaekit.cli import suites
     from vaekit.evaluation import Annealing, disentanglement, features
-    from vaekit.models import FromFlow
+    from vaekit.samplers import FromFlow
 
     monkeypatch.setattr(suites, "ANNEALING", Annealing(chains=4, temperatures=4))
     monkeypatch.setattr(suites, "ANNEALED_ROWS", 10)

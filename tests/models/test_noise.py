@@ -12,7 +12,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from unions import examples, name, over_real
-from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Prior
+from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Prior, StandardNormal
 from vaekit.models.distributions.bernoulli import ContinuousBernoulli
 from vaekit.models.distributions.noise import draw_from, noise_map, noise_shape
 from vaekit.models.families import Head
