@@ -113,7 +113,7 @@ def gradients(
     objective, ctx = Elbo(kl="sampled", samples=samples, gradient=gradient), StepContext()
     weights, generator = list(model.posterior.parameters()), new_generator(seed, stream)
     for number in range(-SETTLING, count):  # the running baseline of Score settles before the first that counts
-        draw = model.draw(x, samples, generator=generator, path=gradient.path, score=gradient.score)
+        draw = model.draw(x, samples, generator=generator, reparametrised=gradient.reparametrised, score=gradient.score)
         value = objective(draw, ctx).value.mean()
         ctx.signal_mean.settle()
         if number >= 0:

@@ -29,7 +29,7 @@ def examples(union: Any) -> list[Any]:
 
 def sampling(gradients: Any) -> list[Any]:
     """The estimators that draw samples of z, of whatever kind it is."""
-    return [gradient for gradient in examples(gradients) if not gradient.every]
+    return [gradient for gradient in examples(gradients) if not gradient.enumerate]
 
 
 def over_real(specs: Any) -> list[Any]:

@@ -174,7 +174,7 @@ def test_evaluation_says_what_cannot_be_had_and_gives_the_rest() -> None:
 def test_what_cannot_be_refined_is_refused() -> None:
     model, _, x = refined()
     with pytest.raises(ValueError, match="scores only its own draws"):
-        model.draw(x, path=False)
+        model.draw(x, reparametrised=False)
     with pytest.raises(ValueError, match="scores only its own draws"):
         model.draw(x, score=False)
     with pytest.raises(ValueError, match=r"over z of shape \(2,\), and the steps that refine it are over \(3,\)"):

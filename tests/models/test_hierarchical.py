@@ -228,7 +228,7 @@ def test_gradients_of_the_elbo_are_exact_on_average(name: str) -> None:
             x.expand(400, -1),
             objective.samples,
             generator=new_generator(3, number),
-            path=gradient.path,
+            reparametrised=gradient.reparametrised,
             score=gradient.score,
         )
         value = objective(draw).value.mean()

@@ -177,7 +177,7 @@ def test_what_is_no_hierarchy_is_refused() -> None:
     with pytest.raises(ValueError, match="samples is 0"):
         model.draw(x, 0, context=told(3, 2))
     with pytest.raises(ValueError, match="cannot be enumerated"):
-        model.draw(x, every=True, context=told(3, 2))
+        model.draw(x, enumerate=True, context=told(3, 2))
     stranger = HierarchicalVAE(model.posterior, model.prior, model.start, list(model.blocks), Always())
     with pytest.raises(ValueError, match="likelihood is over x of shape"):
         stranger.draw(x, context=told(3, 2))

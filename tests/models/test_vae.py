@@ -10,7 +10,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, StandardNormal
-from vaekit.models.drawing import Latent, draw_latent, path_log_prob
+from vaekit.models.drawing import Latent, draw_latent, reparametrised_log_prob
 from vaekit.randomness import new_generator
 
 
@@ -91,8 +91,8 @@ def rows(n: int = 3) -> Tensor:
 def test_anyones_modules_serve_in_each_role(zuko, posterior: str, prior: str, likelihood: str) -> None:
     made = parts(zuko)
     vae = VAE(made["posterior"][posterior](), made["prior"][prior](), made["likelihood"][likelihood]()).double()
-    for path in (True, False):
-        draw = vae.draw(rows(), samples=4, generator=new_generator(1), path=path)
+    for reparametrised in (True, False):
+        draw = vae.draw(rows(), samples=4, generator=new_generator(1), reparametrised=reparametrised)
         for value in (draw.log_px, draw.log_pz, draw.log_qz, draw.log_w):
             assert value.shape == (4, 3)
             assert value.isfinite().all()
@@ -138,7 +138,7 @@ def test_there_is_no_closed_kl_where_torch_knows_none() -> None:
 def test_without_path_no_gradient_reaches_the_posterior_through_z() -> None:
     vae, x = model(), rows()
     kept = vae.draw(x, generator=new_generator(1))
-    cut = vae.draw(x, generator=new_generator(1), path=False)
+    cut = vae.draw(x, generator=new_generator(1), reparametrised=False)
     assert cut.latents[0].z.equal(kept.latents[0].z)
     assert not cut.latents[0].z.requires_grad
     weights = list(vae.posterior.parameters())
@@ -178,7 +178,7 @@ def test_path_log_prob_has_the_value_of_log_prob_and_a_gradient_through_z_alone(
     weights = list(posterior.parameters())
     q = posterior(x)
     z = q.rsample(torch.Size((4,)))
-    value = path_log_prob(q, z)
+    value = reparametrised_log_prob(q, z)
     torch.testing.assert_close(value, q.log_prob(z), rtol=1e-12, atol=1e-12)
     # the same posterior, its weights held constant, scored at the same z
     fixed = copy.deepcopy(posterior).requires_grad_(False)(x).log_prob(z)
@@ -187,29 +187,29 @@ def test_path_log_prob_has_the_value_of_log_prob_and_a_gradient_through_z_alone(
     found = torch.autograd.grad((signal * value).sum(), weights, allow_unused=True)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-    leaked = path_log_prob(q, z.detach())
+    leaked = reparametrised_log_prob(q, z.detach())
     assert not leaked.requires_grad
 
 
 @pytest.mark.parametrize("kind", DISTRIBUTIONS)
-def test_a_draw_without_score_takes_the_path_alone(kind: str, zuko) -> None:
+def test_a_draw_without_score_has_gradients_through_z_alone(kind: str, zuko) -> None:
     posterior, x = posterior_module(kind, zuko), rows()
     q = posterior(x)
     p = td.Normal(torch.zeros((), dtype=torch.float64), 1.0)
     prior = p if kind == "scalar" else td.Independent(p.expand((2,)), 1)
     both = draw_latent(q, prior, (4,), generator=new_generator(1))
-    path = draw_latent(q, prior, (4,), generator=new_generator(1), score=False)
-    torch.testing.assert_close(both.log_q, path.log_q)
-    neither = draw_latent(q, prior, (4,), generator=new_generator(1), path=False, score=False)
+    through_z = draw_latent(q, prior, (4,), generator=new_generator(1), score=False)
+    torch.testing.assert_close(both.log_q, through_z.log_q)
+    neither = draw_latent(q, prior, (4,), generator=new_generator(1), reparametrised=False, score=False)
     assert not neither.log_q.requires_grad
     with torch.no_grad():
         assert draw_latent(q, prior, (4,), generator=new_generator(1), score=False).log_q.equal(both.log_q.detach())
 
 
-def test_a_prior_keeps_its_gradient_where_the_path_is_cut() -> None:
+def test_a_prior_keeps_its_gradient_where_z_has_none() -> None:
     prior = LearnedPrior(2)
     vae = model(prior)
-    draw = vae.draw(rows(), samples=4, path=False)
+    draw = vae.draw(rows(), samples=4, reparametrised=False)
     (gradient,) = torch.autograd.grad(draw.log_pz.sum(), prior.loc)
     torch.testing.assert_close(gradient, (draw.latents[0].z - prior.loc).sum((0, 1)).detach())
 

@@ -34,12 +34,12 @@ def rows(n: int = 7) -> Tensor:
 def test_each_player_learns_by_its_own_value_alone(penalty) -> None:
     vae, objective = model(), Regularised(penalties=(penalty,))
     critic = objective.build(2, (6,)).double()
-    ctx = StepContext(model=vae, opponent=critic, noise=torch.randn(7, 2, dtype=torch.float64))
+    ctx = StepContext(model=vae, discriminator=critic, noise=torch.randn(7, 2, dtype=torch.float64))
     terms = objective(vae.draw(rows(), generator=new_generator(2)), ctx)
-    assert terms.opponent is not None
+    assert terms.discriminator is not None
     ours, theirs = list(vae.parameters()), list(critic.parameters())
     of_model = torch.autograd.grad(terms.value.sum(), [*ours, *theirs], retain_graph=True, allow_unused=True)
-    of_critic = torch.autograd.grad(terms.opponent.sum(), [*ours, *theirs], retain_graph=True, allow_unused=True)
+    of_critic = torch.autograd.grad(terms.discriminator.sum(), [*ours, *theirs], retain_graph=True, allow_unused=True)
     assert all(g is not None and g.any() for g in of_model[: len(ours)])
     assert all(g is None for g in of_model[len(ours) :])
     assert all(g is None for g in of_critic[: len(ours)])
@@ -68,9 +68,9 @@ def learn(critic: nn.Module, penalty, x: Tensor, steps: int, batch: int = 500) -
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)
         places = torch.randint(len(x), (batch,), generator=new_generator(1, step))
-        ctx = StepContext(opponent=critic, generator=new_generator(2, step))
+        ctx = StepContext(discriminator=critic, generator=new_generator(2, step))
         optimiser.zero_grad()
-        (-penalty(vae.draw(x[places]), ctx).opponent.mean()).backward()
+        (-penalty(vae.draw(x[places]), ctx).discriminator.mean()).backward()
         optimiser.step()
     return vae
 
@@ -82,9 +82,11 @@ def test_the_critics_log_odds_are_the_total_correlation() -> None:
     penalty = Factor(weight=1.0, critic=SMALL)
     critic = penalty.build(2, (2,))
     vae = learn(critic, penalty, x, 250)
-    found = penalty(vae.draw(x), StepContext(opponent=critic, generator=new_generator(4))).value
+    found = penalty(vae.draw(x), StepContext(discriminator=critic, generator=new_generator(4))).value
     assert found.mean().item() == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.05)
-    assert Factor(weight=3.0, critic=SMALL)(vae.draw(x[:9]), StepContext(opponent=critic)).value.allclose(3 * found[:9])
+    assert Factor(weight=3.0, critic=SMALL)(vae.draw(x[:9]), StepContext(discriminator=critic)).value.allclose(
+        3 * found[:9]
+    )
 
 
 def test_a_critic_tells_codes_from_the_prior_by_their_odds() -> None:
@@ -108,7 +110,7 @@ def test_shuffled_codes_keep_each_dimension_and_lose_their_rows() -> None:
 def test_the_critics_part_of_the_loss_reaches_the_decoder_and_not_the_encoder() -> None:
     vae, penalty = model(), KINDS[2]
     critic = penalty.build(2, (6,)).double()
-    ctx = StepContext(model=vae, opponent=critic, noise=torch.randn(7, 2, dtype=torch.float64))
+    ctx = StepContext(model=vae, discriminator=critic, noise=torch.randn(7, 2, dtype=torch.float64))
 
     def gradients(weight: float) -> tuple[list[Tensor], list[Tensor]]:
         value = replace(penalty, weight=weight)(vae.draw(rows(), generator=new_generator(2)), ctx).value
@@ -124,7 +126,7 @@ def test_the_critics_part_of_the_loss_reaches_the_decoder_and_not_the_encoder() 
 def test_pixels_weigh_what_is_left_of_the_likelihood(pixels: float) -> None:
     vae, x = model(), rows()
     critic = SMALL.build((6,)).double()
-    ctx = StepContext(model=vae, opponent=critic, noise=torch.randn(7, 2, dtype=torch.float64))
+    ctx = StepContext(model=vae, discriminator=critic, noise=torch.randn(7, 2, dtype=torch.float64))
     draw = vae.draw(x, generator=new_generator(2))
     found = Regularised(Elbo(), (FeatureGan(weight=0.0, pixels=pixels, critic=SMALL),))(draw, ctx)
     features = [critic(part)[1] for part in (x, draw.px.mean[0])]

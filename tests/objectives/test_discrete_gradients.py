@@ -79,7 +79,7 @@ def exact_bound(vae: VAE, samples: int) -> Tensor:
 def estimates(objective: Elbo | Iwae, relaxation: Relaxation | None = None) -> tuple[Tensor, Tensor]:
     """An independent estimate for each row of the gradient to the logits, and of the objective."""
     vae, gradient = model(ROWS, relaxation), objective.gradient
-    how = {"path": gradient.path, "score": gradient.score}
+    how = {"reparametrised": gradient.reparametrised, "score": gradient.score}
     draw = vae.draw(x(ROWS), objective.samples, generator=new_generator(2), **how)
     value = objective(draw).value
     (found,) = torch.autograd.grad(value.sum(), vae.posterior.logits)
@@ -99,7 +99,7 @@ def exact_gradient(value: Tensor, vae: VAE) -> Tensor:
 @pytest.mark.parametrize("kl", ["closed", "sampled"])
 def test_enumeration_is_the_sum_over_every_value(kl) -> None:
     vae = model(1)
-    draw = vae.draw(x(), every=True, path=False)
+    draw = vae.draw(x(), enumerate=True, reparametrised=False)
     assert draw.log_qz.exp().sum().item() == pytest.approx(1)
     terms = Elbo(kl=kl, gradient=Enumerate())(draw)
     torch.testing.assert_close(terms.value[0], exact_elbo(vae))
@@ -164,10 +164,10 @@ def test_what_lets_no_gradient_through_is_refused() -> None:
         Elbo()(vae.draw(x(3)))
     with torch.no_grad():
         assert Elbo()(vae.draw(x(3))).value.isfinite().all()
-    with pytest.raises(ValueError, match=r"enumerate needs z drawn with .*every=True"):
-        Elbo(gradient=Enumerate())(vae.draw(x(3), path=False))
-    with pytest.raises(ValueError, match="every=False, and it was drawn with"):
-        Elbo(gradient=Score())(vae.draw(x(3), path=False, every=True))
+    with pytest.raises(ValueError, match=r"enumerate needs z drawn with .*enumerate=True"):
+        Elbo(gradient=Enumerate())(vae.draw(x(3), reparametrised=False))
+    with pytest.raises(ValueError, match="enumerate=False, and it was drawn with"):
+        Elbo(gradient=Score())(vae.draw(x(3), reparametrised=False, enumerate=True))
     with pytest.raises(SpecError, match="use it with the elbo objective"):
         Iwae(gradient=Enumerate())
 
@@ -177,12 +177,12 @@ def test_only_small_discrete_latents_are_enumerated() -> None:
     posterior = Conditional(nn.Linear(5, 50), head, (50,))
     vae = VAE(posterior, FactorisedCodes().build(50, posterior), Conditional(nn.Linear(50, 10), Gaussian()))
     with pytest.raises(ValueError, match=r"make 10\^5 values of z, and at most 4096 can"):
-        vae.draw(torch.zeros(2, 5), every=True, path=False)
+        vae.draw(torch.zeros(2, 5), enumerate=True, reparametrised=False)
     real = VAE(
         Conditional(nn.Linear(5, 4), Gaussian()), StandardNormal().build(2), Conditional(nn.Linear(2, 10), Gaussian())
     )
     with pytest.raises(ValueError, match="cannot be listed"):
-        real.draw(torch.zeros(2, 5), every=True, path=False)
+        real.draw(torch.zeros(2, 5), enumerate=True, reparametrised=False)
 
 
 def test_pathwise_is_the_default_estimator_of_relaxed_latents() -> None:

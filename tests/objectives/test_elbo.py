@@ -52,8 +52,8 @@ def rows(n: int = 5) -> Tensor:
     return torch.bernoulli(torch.full((n, 6), 0.5, dtype=torch.float64), generator=new_generator(1))
 
 
-def drawn(vae: VAE, samples: int = 3, path: bool = True, score: bool = True, n: int = 5) -> Draw:
-    return vae.draw(rows(n), samples, generator=new_generator(2), path=path, score=score)
+def drawn(vae: VAE, samples: int = 3, reparametrised: bool = True, score: bool = True, n: int = 5) -> Draw:
+    return vae.draw(rows(n), samples, generator=new_generator(2), reparametrised=reparametrised, score=score)
 
 
 def encoder_gradient(vae: VAE, terms: Terms) -> Tensor:
@@ -147,7 +147,7 @@ def test_the_floor_is_compared_with_the_mean_over_the_whole_batch() -> None:
 @pytest.mark.parametrize("kl", ["auto", "sampled"])
 def test_the_value_is_the_same_for_every_estimator(gradient: Pathwise, kl: str) -> None:
     vae = model()
-    draw = drawn(vae, path=gradient.path, score=gradient.score)
+    draw = drawn(vae, reparametrised=gradient.reparametrised, score=gradient.score)
     expected = Elbo(kl="sampled" if isinstance(gradient, StickTheLanding | DoublyReparametrised) else kl)(
         drawn(vae)
     ).value
@@ -165,7 +165,7 @@ def test_more_samples_lower_the_variance_and_keep_the_mean() -> None:
 
 def test_detached_with_a_closed_kl_sees_the_kl_alone() -> None:
     vae = model()
-    terms = Elbo(kl="closed", gradient=Detached())(drawn(vae, path=False))
+    terms = Elbo(kl="closed", gradient=Detached())(drawn(vae, reparametrised=False))
     kl = td.kl_divergence(vae.posterior(rows()), vae.prior()).mean()
     expected = torch.cat([g.flatten() for g in torch.autograd.grad(-kl, list(vae.posterior.parameters()))])
     torch.testing.assert_close(encoder_gradient(vae, terms), expected)
@@ -221,9 +221,11 @@ def test_an_estimator_can_be_named() -> None:
 def test_a_draw_made_for_another_estimator_is_refused(gradient) -> None:
     """Its value would be right and its gradient wrong, in silence."""
     vae, objective = model(), Elbo(gradient=gradient)
-    objective(drawn(vae, path=gradient.path, score=gradient.score))
-    wrong = drawn(vae, path=not gradient.path, score=True)
-    with pytest.raises(ValueError, match=f"{gradient.kind} needs z drawn with path={gradient.path}"):
+    objective(drawn(vae, reparametrised=gradient.reparametrised, score=gradient.score))
+    wrong = drawn(vae, reparametrised=not gradient.reparametrised, score=True)
+    with pytest.raises(
+        ValueError, match=f"{gradient.kind} needs z drawn with reparametrised={gradient.reparametrised}"
+    ):
         objective(wrong)
     with torch.no_grad():
         objective(wrong)
@@ -316,6 +318,6 @@ def test_with_a_point_posterior_it_is_an_autoencoder_and_claims_no_bound() -> No
 def test_estimators_through_the_density_are_refused_for_a_point() -> None:
     vae = autoencoder()
     with pytest.raises(ConfigError, match="a point posterior has not"):
-        Elbo(gradient=Score())(drawn(vae, path=False))
+        Elbo(gradient=Score())(drawn(vae, reparametrised=False))
     with pytest.raises(ConfigError, match="samples of a point posterior are all the same"):
         Iwae()(drawn(vae))

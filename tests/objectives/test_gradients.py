@@ -174,7 +174,7 @@ def estimates(
         torch.ones(rows, 12, dtype=torch.float64),
         objective.samples,
         generator=new_generator(seed, 1),
-        path=gradient.path,
+        reparametrised=gradient.reparametrised,
         score=gradient.score,
     )
     value = objective(draw, ctx).value.sum()
@@ -217,7 +217,7 @@ def test_what_torch_normal_gives_an_encoder_is_what_detached_gives_it() -> None:
     z = torch.normal(q.base_dist.loc, q.base_dist.scale)
     by_hand = model.likelihood(z).log_prob(x) + model.prior().log_prob(z) - q.log_prob(z)
     noise = ((z - posterior.loc) / posterior.log_scale.exp()).detach()[None]
-    draw = model.draw(x, noise=(noise,), path=False)
+    draw = model.draw(x, noise=(noise,), reparametrised=False)
     ours = Elbo(kl="sampled", gradient=Detached())(draw).value
     weights = list(model.parameters())
     torch.testing.assert_close(ours, by_hand)
@@ -289,7 +289,7 @@ def test_score_is_unbiased_for_binary_latents_by_enumeration(kl: str, gradient: 
     (exact,) = torch.autograd.grad(elbo, one.logits)
 
     posterior = BinaryPosterior(rows, 3)
-    draw = model(posterior).draw(x.expand(rows, -1), samples, generator=new_generator(1), path=False)
+    draw = model(posterior).draw(x.expand(rows, -1), samples, generator=new_generator(1), reparametrised=False)
     value = Elbo(kl=kl, gradient=gradient)(draw).value
     (found,) = torch.autograd.grad(value.sum(), posterior.logits)
     z = (found.mean(0) - exact[0]) / (found.var(0) / rows).sqrt()
@@ -327,7 +327,9 @@ def test_every_estimator_gives_decoder_and_learned_prior_the_pathwise_gradient(g
         model = VAE(FreePosterior(5, torch.ones(4, dtype=torch.float64)), prior, story.vae().likelihood)
         shift = torch.zeros(4, dtype=torch.float64, requires_grad=True)
         prior.loc = shift
-        draw = model.draw(x, 3, generator=new_generator(1), path=estimator.path, score=estimator.score)
+        draw = model.draw(
+            x, 3, generator=new_generator(1), reparametrised=estimator.reparametrised, score=estimator.score
+        )
         value = Elbo(kl="sampled", gradient=estimator)(draw).value.sum()
         return torch.autograd.grad(value, (shift, *model.likelihood.parameters()))
 

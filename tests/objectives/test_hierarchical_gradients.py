@@ -34,7 +34,7 @@ def expected_gradients(objective: Any, residual: bool) -> dict[str, Tensor]:
     each = torch.cartesian_prod(*[points] * 4).T.reshape(2, 2, -1, 1)  # (groups, samples, rows, 1)
     of_rows = torch.cartesian_prod(*[weights / weights.sum()] * 4).prod(1)
     x = torch.tensor([[0.8, -0.5]], dtype=torch.float64).expand(len(of_rows), -1)
-    draw = model.draw(x, 2, noise=list(each), path=estimator.path, score=estimator.score)
+    draw = model.draw(x, 2, noise=list(each), reparametrised=estimator.reparametrised, score=estimator.score)
     value = (of_rows * objective(draw).value).sum()
     named = dict(model.named_parameters())
     return dict(zip(named, torch.autograd.grad(value, list(named.values())), strict=True))
@@ -133,7 +133,9 @@ def estimates(objective: Any, rows: int, off: float) -> Tensor:
     """An independent estimate for each row of the gradients to q's numbers, (rows, 5)."""
     model, numbers, x = linear_hierarchy(rows, off)
     estimator = objective.gradient
-    draw = model.draw(x, objective.samples, generator=new_generator(2), path=estimator.path, score=estimator.score)
+    draw = model.draw(
+        x, objective.samples, generator=new_generator(2), reparametrised=estimator.reparametrised, score=estimator.score
+    )
     return torch.cat(torch.autograd.grad(objective(draw).value.sum(), list(numbers.parameters())), -1)
 
 

@@ -52,7 +52,7 @@ def test_a_spec_survives_its_configuration_and_refuses_what_it_does_not_know(spe
 def test_an_objective_gives_a_finite_value_for_each_row_and_a_gradient_for_each_weight(
     objective: Elbo, samples: int, model: VAE
 ) -> None:
-    draw = model.draw(rows(), samples, path=objective.gradient.path, score=objective.gradient.score)
+    draw = model.draw(rows(), samples, reparametrised=objective.gradient.reparametrised, score=objective.gradient.score)
     terms = objective(draw, StepContext(step=3, steps=10, rows=5, model=model))
     for value in (terms.value, *terms.parts.values()):
         assert value.shape == (5,)
@@ -65,7 +65,7 @@ def test_an_objective_gives_a_finite_value_for_each_row_and_a_gradient_for_each_
 @pytest.mark.parametrize("samples", [1, 3])
 def test_an_estimator_gives_a_gradient_for_each_weight(gradient: Any, samples: int, model: VAE) -> None:
     assert isinstance(gradient.unbiased, bool)
-    draw = model.draw(rows(), samples, path=gradient.path, score=gradient.score)
+    draw = model.draw(rows(), samples, reparametrised=gradient.reparametrised, score=gradient.score)
     every_weight_has_a_gradient(Elbo(samples=samples, gradient=gradient)(draw).value.sum(), model)
 
 
@@ -89,7 +89,7 @@ def test_a_row_alone_has_the_value_it_has_in_a_batch(objective: Elbo, model: VAE
 @every_objective
 def test_an_objective_can_be_called_without_gradients(objective: Elbo, model: VAE) -> None:
     with torch.no_grad():
-        draw = model.draw(rows(), 3, path=objective.gradient.path, score=objective.gradient.score)
+        draw = model.draw(rows(), 3, reparametrised=objective.gradient.reparametrised, score=objective.gradient.score)
         assert objective(draw).value.isfinite().all()
 
 

@@ -54,9 +54,9 @@ def rows(n: int = 7) -> Tensor:
 
 
 def context(vae: VAE, objective: Regularised, **more) -> StepContext:
-    opponent = objective.build(LATENT, (6,))
-    opponent = None if opponent is None else opponent.double()
-    return StepContext(rows=50, model=vae, generator=new_generator(3), opponent=opponent, **more)
+    discriminator = objective.build(LATENT, (6,))
+    discriminator = None if discriminator is None else discriminator.double()
+    return StepContext(rows=50, model=vae, generator=new_generator(3), discriminator=discriminator, **more)
 
 
 @every_penalty

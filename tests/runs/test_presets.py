@@ -13,10 +13,10 @@ TINY = ["limit.train=40", "limit.valid=10", "train.epochs=2", "train.batch_size=
 
 
 def players(job: TrainingRun) -> Iterator[tuple[str, nn.Parameter]]:
-    """The weights of the model, and those of its opponent if there is one."""
+    """The weights of the model, and those of its discriminator if there is one."""
     yield from job.state.step.model.named_parameters()
-    if job.state.step.opponent is not None:
-        yield from job.state.step.opponent.named_parameters(prefix="opponent")
+    if job.state.step.discriminator is not None:
+        yield from job.state.step.discriminator.named_parameters(prefix="discriminator")
 
 
 @pytest.mark.parametrize("name", presets())

@@ -42,28 +42,28 @@ def test_each_player_takes_a_step_of_its_own_length(kind):
     """The first step of Adam is as long as the learning rate, wherever there is a gradient."""
     job = start(kind)
     step = job.state.step
-    before = weights(step.model), weights(step.opponent)
+    before = weights(step.model), weights(step.discriminator)
     update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=100)
     update(torch.arange(20), 100)
-    for module, old, lr in ((step.model, before[0], job.run.train.lr), (step.opponent, before[1], LR)):
+    for module, old, lr in ((step.model, before[0], job.run.train.lr), (step.discriminator, before[1], LR)):
         moved = torch.cat([(p.detach() - old[name]).abs().flatten() for name, p in module.named_parameters()])
         assert moved.max() == pytest.approx(lr, rel=1e-2)
         assert (moved > 0.9 * lr).float().mean() > 0.3
-    assert math.isfinite(job.state.at.sums["opponent_loss"])
+    assert math.isfinite(job.state.at.sums["discriminator_loss"])
 
 
 def test_the_critic_sees_nothing_of_the_models_weight_and_the_model_nothing_of_the_critics_rate():
     """A penalty of weight zero leaves the model as it was, and the critic learns all the same."""
     objective = f"{{kind: regularised, penalties: [{{kind: factor, weight: 0, critic: {CRITIC}}}]}}"
     plain, watched = start("factor", "objective={kind: regularised}"), start("factor", f"objective={objective}")
-    untrained = weights(watched.state.step.opponent)
+    untrained = weights(watched.state.step.discriminator)
     for job in (plain, watched):
         update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=100)
         for rows in (slice(0, 20), slice(20, 40)):
             update(torch.arange(50)[rows], 100)
     for name, value in weights(plain.state.step.model).items():
         assert value.equal(watched.state.step.model.get_parameter(name)), name
-    assert not any(value.equal(untrained[name]) for name, value in weights(watched.state.step.opponent).items())
+    assert not any(value.equal(untrained[name]) for name, value in weights(watched.state.step.discriminator).items())
 
 
 def test_going_back_takes_the_second_player_along():
@@ -73,14 +73,14 @@ def test_going_back_takes_the_second_player_along():
     update(torch.arange(20), 100)
     snapshot = state.capture()
     names = {name.split(".")[0] for name in snapshot.tensors}
-    assert {"model", "opponent", "optimiser", "opponent_optimiser"} <= names
-    after_one = weights(state.step.opponent)
+    assert {"model", "discriminator", "optimiser", "discriminator_optimiser"} <= names
+    after_one = weights(state.step.discriminator)
     update(torch.arange(20, 40), 100)
-    after_two = weights(state.step.opponent)
+    after_two = weights(state.step.discriminator)
     state.restore(snapshot)
-    assert all(value.equal(after_one[name]) for name, value in weights(state.step.opponent).items())
+    assert all(value.equal(after_one[name]) for name, value in weights(state.step.discriminator).items())
     update(torch.arange(20, 40), 100)
-    assert all(value.equal(after_two[name]) for name, value in weights(state.step.opponent).items())
+    assert all(value.equal(after_two[name]) for name, value in weights(state.step.discriminator).items())
 
 
 def test_a_second_player_that_is_not_finite_is_not_good_and_sends_training_back():
@@ -89,29 +89,29 @@ def test_a_second_player_that_is_not_finite_is_not_good_and_sends_training_back(
     for event in job.events():
         if event.kind == "step" and event.step == 5 and not told:
             with torch.no_grad():
-                next(job.state.step.opponent.parameters()).fill_(math.nan)
+                next(job.state.step.discriminator.parameters()).fill_(math.nan)
             job.state.mark_good()
             assert job.state.good.progress.step == 3
         if event.kind == "notice":
             told += [event.message]
     assert len(told) == 1
     assert "Back at step 3 with half the learning rate" in told[0]
-    assert all(p.isfinite().all() for p in job.state.step.opponent.parameters())
+    assert all(p.isfinite().all() for p in job.state.step.discriminator.parameters())
 
 
 def test_a_checkpoint_holds_the_second_player(tmp_path):
     job = TrainingRun.start(make("second player", tmp_path))
     cut(job, 7)
     again = TrainingRun.resume(tmp_path / "run")
-    for name, value in weights(job.state.step.opponent).items():
-        assert value.equal(again.state.step.opponent.get_parameter(name)), name
+    for name, value in weights(job.state.step.discriminator).items():
+        assert value.equal(again.state.step.discriminator.get_parameter(name)), name
     start_anew = TrainingRun.start(make("second player", tmp_path).model_copy(update={"run_dir": None}))
-    name, value = next(iter(weights(job.state.step.opponent).items()))
-    assert not value.equal(start_anew.state.step.opponent.get_parameter(name))
+    name, value = next(iter(weights(job.state.step.discriminator).items()))
+    assert not value.equal(start_anew.state.step.discriminator.get_parameter(name))
 
 
 def test_what_is_not_offered_with_a_divided_model_is_refused():
     job = start("factor")
-    step = Step(job.state.step.model, job.run.objective, 50, World(0, 2), job.state.step.opponent)
+    step = Step(job.state.step.model, job.run.objective, 50, World(0, 2), job.state.step.discriminator)
     with pytest.raises(ConfigError, match=r"not available with train\.parallel=fsdp: use ddp"):
         State(step, replace(Train(), parallel="fsdp"))

@@ -11,7 +11,7 @@ from runs_to_cut import make
 
 from vaekit.distributed import World
 from vaekit.runs import TrainingRun
-from vaekit.runs.build import build_model, build_opponent, start_from_data
+from vaekit.runs.build import build_discriminator, build_model, start_from_data
 from vaekit.training import State, Step, train_model
 from vaekit.training.distributed import whole
 from vaekit.training.update import Updater
@@ -48,8 +48,8 @@ def train(job: TrainingRun, settings: dict) -> dict:
     run, data, world = job.run, job.data, World.join()
     model = build_model(run, data.schema)
     start_from_data(model, data, run)
-    opponent = build_opponent(run, data.schema)
-    state = State(Step(model, run.objective, len(data.train), world, opponent).double(), run.train)
+    discriminator = build_discriminator(run, data.schema)
+    state = State(Step(model, run.objective, len(data.train), world, discriminator).double(), run.train)
     metrics = []
     for event in train_model(state, Double(data.train), Double(data.valid), run.train, run.seed):
         if event.kind in ("epoch", "end"):

@@ -56,35 +56,35 @@ def draw_latent(
     shape: tuple[int, ...],
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
-    path: bool = True,
+    reparametrised: bool = True,
     score: bool = True,
 ) -> Latent:
-    """Samples of one group, (*shape, *batch of q, *event), and their log-densities; see `VAE.draw` for `path` and
-    `score`."""
+    """Samples of one group, (*shape, *batch of q, *event), and their log-densities; see `VAE.draw` for
+    `reparametrised` and `score`."""
     if q.event_shape != p.event_shape:
         raise ValueError(
             f"the posterior is over z of shape {tuple(q.event_shape)}, the prior over {tuple(p.event_shape)}: "
             "they must be the same"
         )
-    with torch.set_grad_enabled(path and torch.is_grad_enabled()):
+    with torch.set_grad_enabled(reparametrised and torch.is_grad_enabled()):
         z, log_q = draw_scored(q, shape, generator, noise)
     if torch.is_grad_enabled() and not score:
-        log_q = path_log_prob(q, z)
-    elif log_q is None or (torch.is_grad_enabled() and not path):
+        log_q = reparametrised_log_prob(q, z)
+    elif log_q is None or (torch.is_grad_enabled() and not reparametrised):
         log_q = q.log_prob(z)
     aux = q.penalties if isinstance(q, Quantised) else {}
     return Latent(z, log_q, p.log_prob(z), q, p, aux)
 
 
-def every_latent(q: Distribution, p: Distribution) -> Latent:
+def enumerated_latent(q: Distribution, p: Distribution) -> Latent:
     """Every value that z can have, as if each were a sample: z is (values, batch, *event)."""
     if not isinstance(q, Factorised):
         raise ValueError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it")
-    z = q.every()
+    z = q.enumerated()
     return Latent(z, q.log_prob(z), p.log_prob(z), q, p)
 
 
-def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
+def reparametrised_log_prob(q: Distribution, z: Tensor) -> Tensor:
     """ln q(z) whose gradient flows through z alone, whatever the distribution.
 
     The slope of ln q is taken at a detached copy of z, and returned to z as the gradient of a zero.
@@ -93,8 +93,8 @@ def path_log_prob(q: Distribution, z: Tensor) -> Tensor:
         leaf = z.detach().requires_grad_()
         log_q = q.log_prob(leaf)
         (slope,) = torch.autograd.grad(log_q.sum(), leaf)
-    path = (z - leaf.detach()) * slope
-    return log_q.detach() + path.reshape(*log_q.shape, -1).sum(-1)
+    through_z = (z - leaf.detach()) * slope
+    return log_q.detach() + through_z.reshape(*log_q.shape, -1).sum(-1)
 
 
 def steadied(latent: Latent) -> Tensor:
@@ -132,8 +132,8 @@ def without_score(latents: Sequence[Latent]) -> list[Latent]:
         known = latent.log_q.detach()
         if not latent.z.requires_grad:
             return known
-        path = (latent.z - latent.z.detach()) * next(slopes)
-        return known + path.reshape(*known.shape, -1).sum(-1)
+        along_z = (latent.z - latent.z.detach()) * next(slopes)
+        return known + along_z.reshape(*known.shape, -1).sum(-1)
 
     return [replace(latent, log_q=through_z(latent)) for latent in latents]
 

@@ -39,10 +39,9 @@ class Head(ABC):
         """The shape of z as a decoder sees it, if this is a posterior, and the module that makes it so."""
         return self.z_shape(latent), None
 
-    def why_not(self, path: bool, score: bool, every: bool) -> str:
-        """Why z cannot be drawn so that gradients flow through z (`path`) and ln q (`score`), or as `every` value that
-        it can have; empty if it can."""
-        return "z that is not discrete cannot be enumerated: use pathwise" if every else ""
+    def why_not(self, reparametrised: bool, score: bool, enumerate: bool) -> str:
+        """Why z cannot be drawn as a gradient estimator needs it; empty if it can: see `VAE.draw` for the arguments."""
+        return "z that is not discrete cannot be enumerated: use pathwise" if enumerate else ""
 
     def build(self, event_shape: Shape) -> "Head":
         """The head itself, or, for one with weights of its own, the module that holds them."""

@@ -18,7 +18,7 @@ from torch.distributions import Distribution
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.support import check_values
-from vaekit.models.drawing import Latent, PerSample, draw_latent, every_latent
+from vaekit.models.drawing import Latent, PerSample, draw_latent, enumerated_latent
 from vaekit.models.generative import BLOCK, Generative
 from vaekit.models.priors.vamp import VampPrior
 
@@ -33,7 +33,7 @@ class Draw:
     latents: tuple[Latent, ...]
     px: Distribution
     log_px: PerSample
-    path: bool = True  # how it was drawn: see `VAE.draw`
+    reparametrised: bool = True  # how it was drawn: see `VAE.draw`
     score: bool = True
     weights: Tensor | None = None  # of the samples in means over q(z|x), (samples, batch); none has them count alike
 
@@ -102,9 +102,9 @@ class Model(Protocol):
         code: Code | None = None,
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
-        path: bool = True,
+        reparametrised: bool = True,
         score: bool = True,
-        every: bool = False,
+        enumerate: bool = False,
         check: bool = True,
     ) -> Draw: ...
 
@@ -168,9 +168,9 @@ class VAE(Generative, nn.Module):
         code: Code | None = None,
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
-        path: bool = True,
+        reparametrised: bool = True,
         score: bool = True,
-        every: bool = False,
+        enumerate: bool = False,
         check: bool = True,
     ) -> Draw:
         """Draw `samples` z from q(z|x) for each row of x, and score them.
@@ -182,9 +182,10 @@ class VAE(Generative, nn.Module):
             code: an encoding of the same x to reuse.
             noise: base noise of each group of latents, (samples, batch, *event), where already drawn.
             generator: source of the noise that is not handed in.
-            path: let gradients reach the posterior through z (the reparametrisation trick).
+            reparametrised: let gradients reach the posterior through z (the reparametrisation trick).
             score: let gradients of ln q(z|x) reach the posterior's parameters directly.
-            every: instead of samples, every value of a discrete z, with the weight q(z|x): means over them are exact.
+            enumerate: instead of samples, list all values of a discrete z, each with the weight q(z|x): means over them
+                are exact.
             check: refuse x outside the support of the likelihood. Training, whose rows have been checked, does without.
 
         Raises:
@@ -199,14 +200,16 @@ class VAE(Generative, nn.Module):
             )
         if self.refine is not None:
             q = self.refine(q, lambda z: self.decode((z,), context).log_prob(x) + p.log_prob(z))
-        if every:
-            latent = every_latent(q, p)
+        if enumerate:
+            latent = enumerated_latent(q, p)
         else:
-            latent = draw_latent(q, p, (samples,), None if noise is None else noise[0], generator, path, score)
+            latent = draw_latent(
+                q, p, (samples,), None if noise is None else noise[0], generator, reparametrised, score
+            )
         px = self.decode((latent.z,), context)
         check_likelihood(px, x, len(latent.z), check)
-        weights = latent.log_q.exp() if every else None
-        return Draw(x, None, context, (latent,), px, px.log_prob(x), path, score, weights)
+        weights = latent.log_q.exp() if enumerate else None
+        return Draw(x, None, context, (latent,), px, px.log_prob(x), reparametrised, score, weights)
 
     def _posterior_and_prior(
         self, x: Tensor, context: Tensor | None, code: Code | None

@@ -1,7 +1,7 @@
 """Penalties with a second player: a critic that learns to tell two kinds of things apart, beside the model.
 
 The critic's weights learn by what it maximises alone, and the model's by the model's value alone: each sees the other
-as it stands. See `Terms.opponent`.
+as it stands. See `Terms.discriminator`.
 """
 
 from typing import Annotated, Literal
@@ -80,7 +80,7 @@ class Factor(Penalty):
         return self.critic.build((latent,))
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
-        z, critic = only_latent(draw).z[0], _opponent(ctx)
+        z, critic = only_latent(draw).z[0], _discriminator(ctx)
         known = z.detach()
         shuffled = _shuffled(known, ctx)
         told = -softplus(-critic(known)[0]) - softplus(critic(shuffled)[0])
@@ -109,7 +109,7 @@ class Adversary(Penalty):
         return self.critic.build((latent,))
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
-        latent, critic = only_latent(draw), _opponent(ctx)
+        latent, critic = only_latent(draw), _discriminator(ctx)
         z = latent.z[0]
         of_codes, of_prior = critic(z.detach())[0], critic(prior_draw(latent, ctx).detach())[0]
         told = -softplus(-of_codes) - softplus(of_prior)
@@ -146,7 +146,7 @@ class FeatureGan(Penalty):
         return self.critic.build(shape)
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
-        latent, critic = only_latent(draw), _opponent(ctx)
+        latent, critic = only_latent(draw), _discriminator(ctx)
         if not isinstance(ctx.model, Model):
             raise ConfigError("feature_gan decodes draws of the prior: hand it the model in StepContext(model=)")
         x, decoded = floating(draw.x), draw.px.mean[0]
@@ -160,13 +160,13 @@ class FeatureGan(Penalty):
         return Cost(pixels + distance + self.weight * passes, told)
 
 
-def _opponent(ctx: StepContext) -> nn.Module:
-    if ctx.opponent is None:
+def _discriminator(ctx: StepContext) -> nn.Module:
+    if ctx.discriminator is None:
         raise ConfigError(
             "this objective has a second player: build it with objective.build(latent, shape), and hand it over in "
-            "StepContext(opponent=)"
+            "StepContext(discriminator=)"
         )
-    return ctx.opponent
+    return ctx.discriminator
 
 
 def _held(critic: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -124,7 +124,11 @@ def gradient_estimates(
         posterior = PosteriorPerRow(loc.expand(len(some), -1), log_scale.expand(len(some), -1))
         with torch.enable_grad():
             draw = story.vae(posterior).draw(
-                some, objective.samples, generator=generator, path=estimator.path, score=estimator.score
+                some,
+                objective.samples,
+                generator=generator,
+                reparametrised=estimator.reparametrised,
+                score=estimator.score,
             )
             value = objective(draw, ctx).value.sum()
         ctx.signal_mean.settle()

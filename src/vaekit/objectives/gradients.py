@@ -1,10 +1,10 @@
 """Gradient estimators: how z is drawn, and how a signal for each sample becomes a surrogate to differentiate.
 
 The signal of a sample is `reward - cost`, with cost the part that holds ln q(z|x). A surrogate has the signal's value,
-and as its gradient an estimate of the gradient of the signal's mean over q(z|x). `path` and `score` tell `model.draw`
-through which of the two ways gradients reach the encoder: through z, or through ln q directly; `every` asks for all
-values of z in place of samples. `unbiased` says whether that estimate's mean is the ELBO's true gradient;
-`gradient_check` measures it.
+and as its gradient an estimate of the gradient of the signal's mean over q(z|x). `reparametrised`, `score` and
+`enumerate` are the arguments of `model.draw`: whether gradients reach the encoder through z, whether they reach it
+through ln q directly, and whether all values of z are listed in place of samples. `unbiased` says whether that
+estimate's mean is the ELBO's true gradient; `gradient_check` measures it.
 """
 
 from typing import Annotated, Literal
@@ -73,9 +73,9 @@ class Pathwise:
     kind: Literal["pathwise"] = "pathwise"
 
     unbiased = True
-    path = True
+    reparametrised = True
     score = True
-    every = False
+    enumerate = False
 
     surrogate = _signal
 
@@ -98,9 +98,9 @@ class Score:
     kind: Literal["score"] = "score"
 
     unbiased = True
-    path = False
+    reparametrised = False
     score = True
-    every = False
+    enumerate = False
 
     def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
         signal = (reward - cost).detach()
@@ -126,9 +126,9 @@ class Enumerate:
     kind: Literal["enumerate"] = "enumerate"
 
     unbiased = True
-    path = False
+    reparametrised = False
     score = True
-    every = True
+    enumerate = True
 
     surrogate = _signal  # the samples' weights in the mean carry the gradient
 
@@ -147,9 +147,9 @@ class StickTheLanding:
     kind: Literal["stick_the_landing"] = "stick_the_landing"
 
     unbiased = True
-    path = True
+    reparametrised = True
     score = False
-    every = False
+    enumerate = False
 
     surrogate = _signal
 
@@ -169,9 +169,9 @@ class DoublyReparametrised:
     kind: Literal["doubly_reparametrised"] = "doubly_reparametrised"
 
     unbiased = True
-    path = True
+    reparametrised = True
     score = False
-    every = False
+    enumerate = False
 
     surrogate = _signal
 
@@ -188,9 +188,9 @@ class Detached:
     kind: Literal["detached"] = "detached"
 
     unbiased = False
-    path = False
+    reparametrised = False
     score = True
-    every = False
+    enumerate = False
 
     surrogate = _signal
 

@@ -67,7 +67,7 @@ class Iwae:
             raise ValueError(
                 f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}"
             )
-        if self.gradient.every:
+        if self.gradient.enumerate:
             raise ValueError("enumerate leaves no samples whose bound could be taken: use it with the elbo objective")
         if isinstance(self.gradient, Score) and self.gradient.baseline and self.samples == self.groups:
             raise ValueError(

@@ -27,7 +27,7 @@ class Cost:
     """What a penalty takes off the value of each row, in nats; and what its second player maximises, if it has one."""
 
     value: PerRow
-    opponent: PerRow | None = None
+    discriminator: PerRow | None = None
 
 
 class Penalty(ABC):

@@ -47,7 +47,7 @@ class Regularised:
             raise ValueError(f"the penalties are {', '.join(kinds)}: each may stand there once")
         if len(self._critics()) > 1:
             raise ValueError(f"the penalties are {', '.join(kinds)}: one second player at a time")
-        if self.penalties and not self.gradient.path:
+        if self.penalties and not self.gradient.reparametrised:
             raise ValueError(
                 f"the gradient {self.gradient.kind} does not reach the encoder through z, and the penalties do: use "
                 "pathwise or stick_the_landing"
@@ -82,10 +82,10 @@ class Regularised:
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         terms = self.elbo(draw, ctx)
-        value, parts, opponent = terms.value, dict(terms.parts), terms.opponent
+        value, parts, discriminator = terms.value, dict(terms.parts), terms.discriminator
         for penalty in self.penalties:
             cost = penalty(draw, ctx or StepContext())
             value = value - cost.value
             parts[penalty.kind] = cost.value.detach()
-            opponent = cost.opponent if opponent is None else opponent
-        return Terms(value, parts, opponent)
+            discriminator = cost.discriminator if discriminator is None else discriminator
+        return Terms(value, parts, discriminator)

@@ -19,12 +19,13 @@ PerRow = Float[Tensor, "batch"]
 class Terms:
     """What an objective returns: a value for each row to maximise, in nats, and its named parts (for reading only).
 
-    opponent: what a second player maximises, where there is one. Neither value has gradients for the other's weights.
+    discriminator: what the discriminator maximises, where there is one. Neither value has gradients for the other's
+        weights.
     """
 
     value: PerRow
     parts: Mapping[str, PerRow]
-    opponent: PerRow | None = None
+    discriminator: PerRow | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StepContext:
     step, steps: numbers, or tensors () where the step is traced into a program, in which numbers would be fixed.
     rows: of the training data. batch_mean: of values of rows, over the whole batch. gather: the rows of the whole
     batch, at all processes, and where this process's own are among them; gradients reach these alone.
-    opponent: the second player, where there is one. noise: standard normal, (batch, *z), for the objective to use.
+    discriminator: the second player, where there is one. noise: standard normal, (batch, *z), for the objective to use.
 
     In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
     """
@@ -47,7 +48,7 @@ class StepContext:
     signal_mean: RunningMean = field(default_factory=RunningMean)
     batch_mean: Callable[[Tensor], Tensor] = torch.mean
     gather: Callable[[Tensor], tuple[Tensor, slice]] = lambda rows: (rows, slice(0, len(rows)))
-    opponent: nn.Module | None = None
+    discriminator: nn.Module | None = None
     noise: Tensor | None = None
 
     def over_batch(self, rows: Tensor, measure: Callable[[Tensor], Tensor]) -> PerRow:
@@ -81,21 +82,23 @@ class Bound(Protocol):
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms: ...
 
 
+def _arguments(reparametrised: bool, score: bool, enumerate: bool) -> str:
+    return f"reparametrised={reparametrised}, score={score}, enumerate={enumerate}"
+
+
 def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
     """Refuse a draw whose z lets other gradients through than the estimator needs: they would be wrong in silence."""
-    asked = (gradient.path, gradient.score, gradient.every)
-    how = (draw.path, draw.score, draw.weights is not None)
+    needed = (gradient.reparametrised, gradient.score, gradient.enumerate)
+    drawn = (draw.reparametrised, draw.score, draw.weights is not None)
     if not torch.is_grad_enabled():
         return
-    if how != asked:
+    if drawn != needed:
         raise ValueError(
-            f"the gradient estimator {gradient.kind} needs z drawn with path={asked[0]}, score={asked[1]}, "
-            f"every={asked[2]}, and it was drawn with path={how[0]}, score={how[1]}, every={how[2]}: its gradients "
-            "would be wrong. Draw with model.draw(x, objective.samples, path=objective.gradient.path, "
-            "score=objective.gradient.score, every=objective.gradient.every)"
+            f"the gradient estimator {gradient.kind} needs z drawn with {_arguments(*needed)}, and it was drawn with "
+            f"{_arguments(*drawn)}: its gradients would be wrong. Draw with model.draw(x, {_arguments(*needed)})"
         )
     stuck = [latent.q for latent in draw.latents if latent.q is not None and not latent.q.has_rsample]
-    if draw.path and stuck:
+    if draw.reparametrised and stuck:
         raise ValueError(
             f"the gradient estimator {gradient.kind} goes through z, and no gradient passes through samples of "
             f"{type(stuck[0]).__name__}: use the gradient score, or, in training mode, a temperature that relaxes z. "
@@ -105,7 +108,7 @@ def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
 
 def check_has_gradient(draw: Draw, gradient: Gradient) -> None:
     """Refuse an estimator that leaves the encoder of a point posterior without a gradient."""
-    if not (draw.has_bound or gradient.path):
+    if not (draw.has_bound or gradient.reparametrised):
         raise ConfigError(
             f"the gradient estimator {gradient.kind} works through ln q(z|x), which a point posterior has not: use "
             "gradient pathwise, or another posterior"

@@ -125,7 +125,7 @@ def build_model(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     return convert_conv2d_weight_memory_format(model, torch.channels_last)  # convolutions are a fifth faster so
 
 
-def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
+def build_discriminator(run: Run, schema: Schema) -> nn.Module | None:
     """The untrained second player of a run's objective; None where it has none."""
     if not isinstance(run.objective, Regularised):
         return None
@@ -142,13 +142,15 @@ def build_opponent(run: Run, schema: Schema) -> nn.Module | None:
 @torch.no_grad()
 def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset) -> None:
     """Refuse an objective that does not go with the model, which one trial of it on a few rows shows."""
-    some, opponent = data.train.some(2), build_opponent(run, data.schema)
+    some, discriminator = data.train.some(2), build_discriminator(run, data.schema)
     x, told = data.train.batch(some, new_generator(run.seed)), data.train.context_of(some)
     objective = run.objective
     model.eval()
     for phase in objective.phases if isinstance(objective, Switch) else (objective,):
-        draw = model.draw(x, phase.samples, context=told, generator=new_generator(run.seed), every=phase.gradient.every)
-        phase(draw, StepContext(model=model, generator=new_generator(run.seed), opponent=opponent))
+        draw = model.draw(
+            x, phase.samples, context=told, generator=new_generator(run.seed), enumerate=phase.gradient.enumerate
+        )
+        phase(draw, StepContext(model=model, generator=new_generator(run.seed), discriminator=discriminator))
     model.train()
 
 
@@ -289,7 +291,7 @@ def _check_latents(run: Run) -> None:
         raise ConfigError(f"model.posterior is {head.kind}, and a hierarchical VAE's z are not discrete: use gaussian")
     for phase in objective.phases if isinstance(objective, Switch) else (objective,):
         gradient = phase.gradient
-        if why := head.why_not(gradient.path, gradient.score, gradient.every):
+        if why := head.why_not(gradient.reparametrised, gradient.score, gradient.enumerate):
             raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
         if isinstance(run.model, ModelSpec) and run.model.refine is not None:
             _check_refined(run, run.model.refine, gradient)
@@ -305,7 +307,7 @@ def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient) -> None:
             f"model.refine is {refine.kind}, which moves draws of a density over real z, and model.posterior is "
             f"{head.kind}: use gaussian, full_gaussian or a flow, or set model.refine=null"
         )
-    if not (gradient.path and gradient.score):
+    if not (gradient.reparametrised and gradient.score):
         raise ConfigError(
             f"model.refine is {refine.kind}, whose draws carry all their gradients along, and objective.gradient is "
             f"{gradient.kind}: use pathwise"
@@ -319,7 +321,11 @@ def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient) -> None:
 
 def _check_enumerable(run: Run, posterior: nn.Module) -> None:
     """Refuse to enumerate more values of z than can be."""
-    if run.objective.gradient.every and isinstance(posterior, Conditional) and isinstance(posterior.head, DiscreteHead):
+    if (
+        run.objective.gradient.enumerate
+        and isinstance(posterior, Conditional)
+        and isinstance(posterior.head, DiscreteHead)
+    ):
         space = posterior.head.space(posterior.event_shape or ())
         check_enumerable(space.positions, space.classes)
 

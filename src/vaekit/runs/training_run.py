@@ -15,8 +15,8 @@ from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.files import is_within
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.runs.build import (
+    build_discriminator,
     build_model,
-    build_opponent,
     check_memory,
     check_objective,
     choose_device,
@@ -121,10 +121,10 @@ class TrainingRun:
     ) -> "TrainingRun":
         device = next(model.parameters()).device
         data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
-        opponent = build_opponent(run, data.schema)
-        opponent = None if opponent is None else opponent.to(device)
+        discriminator = build_discriminator(run, data.schema)
+        discriminator = None if discriminator is None else discriminator.to(device)
         model.scaling = data.schema.scaling
-        state = State(Step(model, run.objective, len(data.train), world, opponent), run.train)
+        state = State(Step(model, run.objective, len(data.train), world, discriminator), run.train)
         return cls(run, data, cast(VAE | HierarchicalVAE, state.twin or model), state, folder)
 
     @property

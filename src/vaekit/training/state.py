@@ -103,9 +103,9 @@ class State:
             )
         ]
         critic = step.objective.critic if isinstance(step.objective, Regularised) else None
-        if step.opponent is not None and critic is not None:
-            updates = Updates(Adam(critic.betas), step.opponent.parameters())
-            self.players += [_Player("opponent_optimiser.", step.opponent, updates, critic.lr)]
+        if step.discriminator is not None and critic is not None:
+            updates = Updates(Adam(critic.betas), step.discriminator.parameters())
+            self.players += [_Player("discriminator_optimiser.", step.discriminator, updates, critic.lr)]
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
@@ -206,16 +206,16 @@ class State:
     def _tensors(self) -> Tensors:
         """What training changes, where it lies, but for the optimisers' part."""
         modules = {"model.": self.step.model, "signal.": self.step.signal_mean}
-        if self.step.opponent is not None:
-            modules["opponent."] = self.step.opponent
+        if self.step.discriminator is not None:
+            modules["discriminator."] = self.step.discriminator
         if self.average is not None:
             modules["average."] = self.average
         return {prefix + name: value for prefix, part in modules.items() for name, value in part.state_dict().items()}
 
     def mark_good(self) -> None:
         """Keep this state to go back to, unless a weight is not finite."""
-        opponent = [] if self.step.opponent is None else self.step.opponent.parameters()
-        if all(bool(p.isfinite().all()) for p in (*self.whole_model().parameters(), *opponent)):
+        discriminator = [] if self.step.discriminator is None else self.step.discriminator.parameters()
+        if all(bool(p.isfinite().all()) for p in (*self.whole_model().parameters(), *discriminator)):
             self.good = self.capture()
 
     def keep_best(self, elbo: float) -> None:

@@ -43,7 +43,7 @@ class Step(nn.Module):
         objective: what to maximise.
         rows: of the training data.
         world: the processes that divide each batch.
-        opponent: the second player of the objective, where it has one; `opponent_loss` is then among the sums.
+        discriminator: that of the objective, where it has one; `discriminator_loss` is then among the sums.
 
     What changes from step to step without being a tensor is set from outside: `steps` of the whole training, the
     `objective` of the epoch (`enter`), the `generator` for distributions that take no base noise, whether networks
@@ -52,13 +52,13 @@ class Step(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, rows: int, world: World, opponent: nn.Module | None = None
+        self, model: nn.Module, objective: Objective, rows: int, world: World, discriminator: nn.Module | None = None
     ):
         super().__init__()
         self.model = model
         self.planned = objective
         self.enter(0, 1)
-        self.opponent = opponent
+        self.discriminator = discriminator
         self.needs_noise = isinstance(objective, Regularised) and objective.needs_noise
         self.rows, self.world = rows, world
         self.signal_mean = RunningMean()
@@ -92,15 +92,15 @@ class Step(nn.Module):
                 context=context,
                 noise=of_latents,
                 generator=self.generator,
-                path=gradient.path,
+                reparametrised=gradient.reparametrised,
                 score=gradient.score,
-                every=gradient.every,
+                enumerate=gradient.enumerate,
                 check=False,
             )
             terms = self.objective(draw, self._context(step, own))
         sums = {"loss": -terms.value.sum()}
-        if terms.opponent is not None:
-            sums["opponent_loss"] = -terms.opponent.sum()
+        if terms.discriminator is not None:
+            sums["discriminator_loss"] = -terms.discriminator.sum()
         sums |= {name: part.sum() for name, part in terms.parts.items()}
         if self.counts:
             return sums
@@ -138,7 +138,7 @@ class Step(nn.Module):
             self.signal_mean,
             self._mean_over_batch,
             self._gather,
-            self.opponent,
+            self.discriminator,
             noise,
         )
 

@@ -86,7 +86,7 @@ class Updater:
         state.settled = False
         self.step.steps = steps
         told, sums = self._gradients(index)
-        if not (math.isfinite(sums["loss"]) and math.isfinite(sums.get("opponent_loss", 0.0))):
+        if not (math.isfinite(sums["loss"]) and math.isfinite(sums.get("discriminator_loss", 0.0))):
             raise NotFinite(self._explain(index, sums))
         lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
         norm = self._norm()

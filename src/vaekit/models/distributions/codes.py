@@ -152,7 +152,7 @@ class Factorised(Unchecked):
         smooth = self.space.moment((perturbed / self.relaxation.temperature).softmax(-1))
         return hard + (smooth - smooth.detach()) if self.relaxation.straight_through else smooth
 
-    def every(self) -> Tensor:
+    def enumerated(self) -> Tensor:
         """All values that z can have, (values, *batch, size)."""
         positions, classes = self.space.positions, self.space.classes
         check_enumerable(positions, classes)

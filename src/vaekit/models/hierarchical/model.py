@@ -111,9 +111,9 @@ class HierarchicalVAE(Generative, nn.Module):
         code: Code | None = None,
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
-        path: bool = True,
+        reparametrised: bool = True,
         score: bool = True,
-        every: bool = False,
+        enumerate: bool = False,
         check: bool = True,
     ) -> Draw:
         """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
@@ -125,15 +125,15 @@ class HierarchicalVAE(Generative, nn.Module):
         Source: Bauer and Mnih, 2021, arXiv 2101.11046 (the estimator for several groups).
         """
         check_samples(samples)
-        if every:
+        if enumerate:
             raise ValueError(
-                "the z of a hierarchical VAE are not discrete and cannot be enumerated: draw with every=False"
+                "the z of a hierarchical VAE are not discrete and cannot be enumerated: draw with enumerate=False"
             )
         q, p, features = self._first(x, context, code)
         given = [None] * (1 + len(self.blocks)) if noise is None else noise
 
         def drawn(number: int, q: Distribution, p: Distribution) -> Latent:
-            return draw_latent(q, p, () if number else (samples,), given[number], generator, path)
+            return draw_latent(q, p, () if number else (samples,), given[number], generator, reparametrised)
 
         latents, state = self._down(q, p, features, context, drawn)
         if torch.is_grad_enabled() and not score:
@@ -146,7 +146,7 @@ class HierarchicalVAE(Generative, nn.Module):
             latents = without_score(latents)
         px = call_part(self.likelihood, "likelihood", state, context=None)
         check_likelihood(px, x, samples, check)
-        return Draw(x, None, context, tuple(latents), px, px.log_prob(x), path, score)
+        return Draw(x, None, context, tuple(latents), px, px.log_prob(x), reparametrised, score)
 
     def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
         """ln p(x, z), (...), for latents (z_1, ..., z_L), each (..., batch, *event)."""

@@ -73,8 +73,8 @@ class HardOrRelaxed(DiscreteHead):
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return factorised(raw, self.space(raw.shape[-1:] if event_shape is None else event_shape), None)
 
-    def why_not(self, path: bool, score: bool, every: bool) -> str:
-        if path and self.temperature is None:
+    def why_not(self, reparametrised: bool, score: bool, enumerate: bool) -> str:
+        if reparametrised and self.temperature is None:
             return (
                 "its samples are discrete, and no gradient goes through them: use objective.gradient=score or "
                 "enumerate, or relax them with model.posterior.temperature=0.5"

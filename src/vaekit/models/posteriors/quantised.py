@@ -25,9 +25,9 @@ MOST_CODES = 65536  # of a position
 class QuantisedHead(DiscreteHead):
     """A head whose z is a function of x. Abstract."""
 
-    def why_not(self, path: bool, score: bool, every: bool) -> str:
+    def why_not(self, reparametrised: bool, score: bool, enumerate: bool) -> str:
         only = "its z is a function of x, so ln q(z|x) teaches the encoder nothing: use objective.gradient=pathwise"
-        return "" if path and score else only
+        return "" if reparametrised and score else only
 
 
 @spec

@@ -90,7 +90,7 @@ class Autograd:
 
 def _minimised(sums: Mapping[str, Tensor]) -> Tensor:
     """What is differentiated: both players' losses at once, since neither has gradients for the other's weights."""
-    return sums["loss"] + sums["opponent_loss"] if "opponent_loss" in sums else sums["loss"]
+    return sums["loss"] + sums["discriminator_loss"] if "discriminator_loss" in sums else sums["loss"]
 
 
 @dataclass
