@@ -1,10 +1,24 @@
-"""What is distributed: an sdist from which the tests can be run. `.ci/run` builds it and collects them there."""
+"""What is distributed, and which names it has: an sdist from which the tests can be run; `.ci/run` builds it."""
 
 import fnmatch
+import importlib
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+import vaekit
+
 ROOT = Path(__file__).parent.parent
+NAMES = """
+    VAE HierarchicalVAE Draw Latent Conditional Gaussian Bernoulli Categorical ContinuousBernoulli Mlp Conv ResNet
+    StandardNormal Elbo Iwae Run train fit load open_run evaluate Estimate
+"""
+NAMESPACES = """
+    likelihoods posteriors priors networks objectives gradients evaluation samplers data training runs errors
+"""
 
 
 def test_the_sdist_has_all_that_a_checkout_has():
@@ -18,3 +32,20 @@ def test_the_sdist_has_all_that_a_checkout_has():
 
 def _is_checkout() -> bool:
     return (ROOT / ".git").exists()
+
+
+def test_the_top_level_has_the_public_names_and_namespaces():
+    assert set(dir(vaekit)) == {*NAMES.split(), *NAMESPACES.split()}
+
+
+@pytest.mark.parametrize("name", NAMESPACES.split())
+def test_a_namespace_is_a_module_of_which_every_name_loads(name):
+    module = importlib.import_module(f"vaekit.{name}")
+    assert getattr(vaekit, name) is module
+    assert all(hasattr(module, public) for public in getattr(module, "__all__", ()))
+
+
+def test_importing_vaekit_loads_no_library():
+    check = "import sys, vaekit; print(sorted({'torch', 'numpy', 'pydantic', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,4 +1,8 @@
-"""vaekit: variational autoencoders as parts that compose. The public names, loaded when they are first used."""
+"""vaekit: variational autoencoders as parts that compose.
+
+The names that most programs need are here; the others are in namespaces, such as `vaekit.priors`. Both are loaded when
+they are first used, so that `import vaekit` costs nothing.
+"""
 
 import lazy_loader
 

@@ -8,20 +8,11 @@ from stories import Stretched, rows_of, story
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaekit import (
-    VAE,
-    Annealing,
-    Bernoulli,
-    Conditional,
-    Gaussian,
-    SoftBernoulli,
-    StandardNormal,
-    annealed_bound,
-    bidirectional,
-)
+from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.errors import VaekitError
-from vaekit.evaluation import hmc
+from vaekit.evaluation import Annealing, annealed_bound, bidirectional, hmc
 from vaekit.evaluation.annealing import schedule, simulated
+from vaekit.likelihoods import SoftBernoulli
 from vaekit.models import Draw, Latent
 from vaekit.models.vae import Code
 

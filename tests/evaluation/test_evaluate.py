@@ -8,22 +8,14 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vaekit import (
-    VAE,
-    Bernoulli,
-    Conditional,
-    ContinuousBernoulli,
-    Deterministic,
-    Gaussian,
-    SoftBernoulli,
-    StandardNormal,
-    evaluate,
-)
+from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, StandardNormal, evaluate
 from vaekit.errors import DataError, VaekitError
 from vaekit.evaluation import Estimate, baseline, bound_rows, kl_per_dimension
 from vaekit.evaluation.blocks import BLOCK
 from vaekit.evaluation.importance import effective_samples
+from vaekit.likelihoods import SoftBernoulli
 from vaekit.models.linear_gaussian import LinearGaussian
+from vaekit.posteriors import Deterministic
 from vaekit.randomness import new_generator
 
 

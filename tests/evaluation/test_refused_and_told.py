@@ -4,10 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from vaekit import VAE, Annealing, Bernoulli, Conditional, Gaussian, StandardNormal, annealed_bound
+from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.data import Rows
 from vaekit.errors import ConfigError, VaekitError
-from vaekit.evaluation import aggregate_posterior, bound_curve, evaluate, kl_per_group, representation
+from vaekit.evaluation import (
+    Annealing,
+    aggregate_posterior,
+    annealed_bound,
+    bound_curve,
+    evaluate,
+    kl_per_group,
+    representation,
+)
 from vaekit.models import Mixture
 from vaekit.models.distributions.codes import OneHot, Quantised
 from vaekit.models.distributions.delta import Delta

@@ -7,8 +7,9 @@ import pytest
 import torch
 from sklearn.decomposition import FactorAnalysis
 
-from vaekit import Annealing, DataSpec, Gaussian, Limit, annealed_bound, bidirectional, bound_curve, evaluate, prepare
-from vaekit.evaluation import Estimate, baseline, in_stored_units
+from vaekit import Gaussian, evaluate
+from vaekit.data import DataSpec, Limit, prepare
+from vaekit.evaluation import Annealing, Estimate, annealed_bound, baseline, bidirectional, bound_curve, in_stored_units
 from vaekit.models import Conditional
 from vaekit.models.linear_gaussian import LinearGaussian
 

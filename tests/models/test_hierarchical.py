@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit import Annealing, annealed_bound, bidirectional
-from vaekit.evaluation import evaluate
+from vaekit.evaluation import Annealing, annealed_bound, bidirectional, evaluate
 from vaekit.evaluation.annealing import simulated
 from vaekit.models import Conditional, HierarchicalVAE, StandardNormal
 from vaekit.models.families import Head

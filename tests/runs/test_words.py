@@ -10,8 +10,9 @@ import vaekit
 from vaekit.cli.train import train_command
 from vaekit.data import names, where
 from vaekit.errors import ConfigError, SpecError
-from vaekit.runs import TrainingRun, open_run, presets, run
+from vaekit.runs import TrainingRun, open_run, preset, presets, run
 from vaekit.runs.samplers import fingerprint
+from vaekit.training import Train
 
 FEW = ("limit.train=40", "limit.valid=10", "train.epochs=1", "train.batch_size=40", "train.precision=fp32")
 
@@ -31,8 +32,8 @@ def test_the_same_words_build_the_same_weights_in_python_as_on_the_command_line(
 
 @pytest.mark.parametrize("name", presets())
 def test_a_preset_is_the_run_that_its_name_trains(name):
-    assert vaekit.preset(name) == run(preset=name)
-    assert run(name).model == vaekit.preset(name).model if name in names() else True
+    assert preset(name) == run(preset=name)
+    assert run(name).model == preset(name).model if name in names() else True
 
 
 def test_words_may_stand_in_any_order_and_with_dashes():
@@ -54,21 +55,21 @@ def test_data_without_a_preset_takes_the_defaults(tmp_path):
         (lambda: vaekit.Elbo(samples=0), ["Elbo: samples is 0", "greater than or equal to 1"]),
         (lambda: vaekit.Elbo(bta=1), ["Elbo: unknown setting 'bta': did you mean 'beta'"]),
         (
-            lambda: vaekit.Elbo(1.0, 0.0, None, False, 1, "auto", vaekit.Pathwise(), "elbo", 9),
+            lambda: vaekit.Elbo(1.0, 0.0, None, False, 1, "auto", vaekit.gradients.Pathwise(), "elbo", 9),
             ["one argument too many"],
         ),
-        (lambda: vaekit.Train(lr=-1), ["Train: lr is -1", "greater than 0"]),
+        (lambda: Train(lr=-1), ["Train: lr is -1", "greater than 0"]),
         (lambda: vaekit.Mlp((0,)), ["Mlp: widths is 0", "greater than or equal to 1"]),
         (lambda: vaekit.Mlp(widths="wide"), ["Mlp: widths is 'wide'", "valid integer"]),
         (lambda: vaekit.Conv(()), ["Conv: channels is ()", "at least 1 items"]),
-        (lambda: vaekit.DataSpec(source=3), ["DataSpec: source is 3", "valid string"]),
+        (lambda: vaekit.data.DataSpec(source=3), ["DataSpec: source is 3", "valid string"]),
         (lambda: vaekit.Run(model=3), ["Run: model is 3"]),
         (
-            lambda: vaekit.Run(train=vaekit.Train(), epochs=3),
+            lambda: vaekit.Run(train=Train(), epochs=3),
             ["Run: unknown setting 'epochs': did you mean 'train.epochs'"],
         ),
         (lambda: vaekit.Categorical(), ["Categorical: levels is missing"]),
-        (lambda: vaekit.Warmup(over=2), ["Warmup: over is 2", "less than or equal to 1"]),
+        (lambda: vaekit.objectives.Warmup(over=2), ["Warmup: over is 2", "less than or equal to 1"]),
     ],
 )
 def test_a_part_that_is_made_wrongly_says_so_in_one_line_as_a_value_error(make, parts):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vaekit import run
-from vaekit.runs import TrainingRun
+from vaekit.runs import TrainingRun, run
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "calibrated_gaussian", "laplace"])

@@ -1,4 +1,4 @@
-"""From the words of `vaekit train`, or of `vaekit.run` in Python, to a Run: the same words build the same."""
+"""From the words of `vaekit train`, or of `vaekit.runs.run` in Python, to a Run: the same words build the same."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def run(
 
     Args:
         words: DATA, a name or a path, and settings as path=value, or by the end of a path where only one ends so.
-        preset: start from these settings (see `vaekit.presets`).
+        preset: start from these settings (see `vaekit.runs.presets`).
         config: start from the settings in this YAML file.
         initialise_from: start from the settings of the run in this folder, and from its weights.
         run_dir: folder to write to; none writes nothing.

@@ -1,0 +1,24 @@
+"""Gradient estimators: how z is drawn, and how the objective's signal becomes a gradient. A field of the objective."""
+
+from vaekit.objectives.gradient_check import GradientReading, gradient_check
+from vaekit.objectives.gradients import (
+    Detached,
+    DoublyReparametrised,
+    Enumerate,
+    Gradient,
+    Pathwise,
+    Score,
+    StickTheLanding,
+)
+
+__all__ = [
+    "Detached",
+    "DoublyReparametrised",
+    "Enumerate",
+    "Gradient",
+    "GradientReading",
+    "Pathwise",
+    "Score",
+    "StickTheLanding",
+    "gradient_check",
+]
