@@ -21,7 +21,7 @@ from vaekit.data import Rows
 from vaekit.evaluation import Estimate, disentanglement_scores, evaluate
 from vaekit.evaluation.disentanglement import scores_of
 from vaekit.runs import TrainingRun, make_run, override, preset
-from vaekit.runs.build import open_data
+from vaekit.runs.factory import open_data
 
 CRITIC = "{network: {kind: mlp, widths: [256, 256, 256, 256], activation: leaky_relu}, lr: 1.0e-4}"
 METHODS = {

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vaekit.runs import run
-from vaekit.runs.build import open_data
+from vaekit.runs.factory import open_data
 
 ROWS = 40
 

@@ -59,7 +59,7 @@ def test_a_zero_inflated_count_is_a_zero_or_a_count() -> None:
 def test_the_start_of_zero_inflated_counts_finds_what_they_were_drawn_with() -> None:
     raw = double(2.0, 0.7, -0.5)
     x = draw_from(ZeroInflated()(raw[None], (1,)), (2000,), new_generator(3))[:, 0]
-    torch.testing.assert_close(ZeroInflated().start(x), raw, rtol=0, atol=0.25)
+    torch.testing.assert_close(ZeroInflated().initial_parameters(x), raw, rtol=0, atol=0.25)
 
 
 ZERO = (ZeroInflated(), double(1.2, 0.3, -0.4))

@@ -77,7 +77,7 @@ BY_FORMULA = [head for head in examples(Likelihood) if not isinstance(head, Logi
 @pytest.mark.parametrize("head", BY_FORMULA, ids=name)
 def test_start_is_the_best_constant(head: Head) -> None:
     x, built = rows(head), head.build(EVENT)
-    start = built.start(x)
+    start = built.initial_parameters(x)
     assert start.shape == (built.features(EVENT),)
 
     def mean_log_prob(raw: Tensor) -> Tensor:
@@ -100,16 +100,16 @@ def test_start_is_the_best_constant(head: Head) -> None:
 def test_start_is_finite_on_constant_columns_and_on_integers(head: Head) -> None:
     x = torch.zeros(10, *EVENT)
     for constant in (x, x + 1, (x + 1).to(torch.uint8)):
-        assert head.build(EVENT).start(constant).isfinite().all()
+        assert head.build(EVENT).initial_parameters(constant).isfinite().all()
 
 
 @pytest.mark.parametrize("network", [Mlp(widths=(4,)), Conv(channels=(2,), hidden=4)], ids=name)
 @pytest.mark.parametrize("head", examples(Likelihood), ids=name)
-def test_start_from_makes_the_output_bias_the_start(network: Mlp | Conv, head: Head) -> None:
+def test_initialise_from_makes_the_output_bias_the_start(network: Mlp | Conv, head: Head) -> None:
     x = rows(head)
     likelihood = Conditional(network.build((2,), head.features(EVENT), EVENT), head, EVENT).double()
-    likelihood.start_from(x)
-    start = head.build(EVENT).start(x).double()
+    likelihood.initialise_from(x)
+    start = head.build(EVENT).initial_parameters(x).double()
     torch.testing.assert_close(likelihood.network.output_bias.detach(), start)
 
 
@@ -119,7 +119,7 @@ def test_a_calibrated_scale_is_one_number_or_one_for_each_dimension() -> None:
     for head, shape in ((shared, ()), (own, EVENT)):
         assert isinstance(head, LearnedScale)
         assert head.log_variance.shape == shape
-        px = head(head.double().start(x), EVENT)
+        px = head(head.double().initial_parameters(x), EVENT)
         variance = x.var(0, correction=0)
         torch.testing.assert_close(px.variance, variance if shape else variance.mean().expand(EVENT))
 

@@ -145,7 +145,7 @@ def test_a_start_comes_near_the_entropy_of_what_it_can_fit(head: LogisticMixture
     x = torch.from_numpy(np.stack(columns, 1))
     shares = shares_of_levels(x, 32)
     entropy = -(shares * shares.log()).sum(0)
-    reached = -head(head.start(x)).base_dist.log_prob(x).mean(0)
+    reached = -head(head.initial_parameters(x)).base_dist.log_prob(x).mean(0)
     assert (reached - entropy < (0.06 if isinstance(head, LogisticMixture) else 0.02)).all()
 
 
@@ -154,8 +154,8 @@ def test_a_start_for_colours_has_the_numbers_of_the_head() -> None:
     grey = torch.randint(0, 16, (2000, 1, 2, 4), generator=new_generator(1))
     x = (grey + torch.randint(-1, 2, (2000, 3, 2, 4), generator=new_generator(2))).clamp(0, 15)
     head = LogisticMixture(levels=16)
-    px = head(head.start(x), (3, 2, 4))
+    px = head(head.initial_parameters(x), (3, 2, 4))
     assert -px.log_prob(x).mean() < 0.85 * 24 * np.log(16)
     likelihood = Conditional(Mlp(widths=(4,)).build((2,), head.features((3, 2, 4)), (3, 2, 4)), head, (3, 2, 4))
-    likelihood.start_from(x)
+    likelihood.initialise_from(x)
     assert likelihood(torch.zeros(5, 2)).log_prob(x[:5]).isfinite().all()

@@ -164,7 +164,7 @@ def test_a_trained_linear_vae_reaches_the_maximum_likelihood_of_probabilistic_pc
         StandardNormal().build(latents),
         Conditional(Mlp(widths=()).build((latents,), features), CalibratedGaussian(), event_shape=(features,)),
     ).double()
-    model.likelihood.start_from(x)
+    model.likelihood.initialise_from(x)
     objective, generator, steps = Elbo(kl="closed"), new_generator(4), 500
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -41,7 +41,7 @@ def likelihood_of(head: Head, columns: int) -> Conditional:
 def reached(head: Head, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean ln p of each column, (columns,), of a decoder that says nothing yet, and of the best constant."""
     rows, likelihood = torch.from_numpy(x).float(), likelihood_of(head, x.shape[1])
-    likelihood.start_from(rows)
+    likelihood.initialise_from(rows)
     started = without_input(likelihood, rows)
     return started, likelihood.constant(rows).base_dist.log_prob(rows.double()).mean(0).numpy()
 
@@ -148,7 +148,7 @@ def test_constant_columns_neither_collapse_nor_explode(head: LocationScale, size
     """A new decoder misses a constant by a share of its size, which costs tens of nats and not millions."""
     x = torch.full((50, 3), size)
     likelihood = likelihood_of(head, 3)
-    likelihood.start_from(x)
+    likelihood.initialise_from(x)
     px = likelihood(torch.randn(50, 2))
     assert px.log_prob(x).isfinite().all()
     assert px.log_prob(x).min() > -1e5
@@ -167,7 +167,7 @@ def test_units_of_an_image_are_those_of_all_its_pixels() -> None:
 def test_units_are_saved_with_the_weights() -> None:
     likelihood = likelihood_of(Gaussian(), 2)
     assert {"units.loc", "units.scale"} <= likelihood.state_dict().keys()
-    likelihood.start_from(torch.tensor([[1.0, 1e6], [3.0, 5e6]]))
+    likelihood.initialise_from(torch.tensor([[1.0, 1e6], [3.0, 5e6]]))
     again = likelihood_of(Gaussian(), 2)
     again.load_state_dict(likelihood.state_dict())
     z = torch.randn(4, 2)

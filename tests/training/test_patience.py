@@ -57,7 +57,7 @@ def test_without_patience_training_never_stops() -> None:
 
 def test_a_temperature_that_falls_is_waited_for() -> None:
     settings = ["data.source=digits", "model.posterior={kind: categorical, temperature: {over: 0.5}}"]
-    from vaekit.runs.build import build_model, open_data
+    from vaekit.runs.factory import build_model, open_data
 
     run, data = open_data(make_run(override(preset("digits"), [*settings, "model.latent=2", "objective.beta=1"])))
     assert stops_at(run.objective, PATIENT, model=build_model(run, data.schema)) == 15 + 2

@@ -11,7 +11,7 @@ from runs_to_cut import make
 
 from vaekit.distributed import World
 from vaekit.runs import TrainingRun
-from vaekit.runs.build import build_discriminator, build_model, start_from_data
+from vaekit.runs.factory import build_discriminator, build_model, initialise_from_data
 from vaekit.training import State, Step, train_model
 from vaekit.training.distributed import whole
 from vaekit.training.update import Updater
@@ -47,7 +47,7 @@ def train(job: TrainingRun, settings: dict) -> dict:
     """Train in double precision; a process may be told to die or to ask for a stop at a step."""
     run, data, world = job.run, job.data, World.join()
     model = build_model(run, data.schema)
-    start_from_data(model, data, run)
+    initialise_from_data(model, data, run)
     discriminator = build_discriminator(run, data.schema)
     state = State(Step(model, run.objective, len(data.train), world, discriminator).double(), run.train)
     metrics = []

@@ -38,7 +38,7 @@ def data_command(data: str | None, settings: Sequence[str], as_json: bool) -> No
 
 def describe(data: str, settings: Sequence[str], as_json: bool) -> None:
     """Read a data set as training would, and say what it is."""
-    from vaekit.runs.build import open_data
+    from vaekit.runs.factory import open_data
 
     run, dataset = open_data(words_to_run(data, *settings))
     schema, likelihood = dataset.schema, run.model.likelihood

@@ -98,13 +98,13 @@ class Conditional(nn.Module):
             self.units.measure(x, cast(LocationScale, self.head))
 
     @torch.no_grad()
-    def start_from(self, x: Tensor) -> None:
+    def initialise_from(self, x: Tensor) -> None:
         """Set the bias of the network's output to the raw numbers that fit rows x best without an input.
 
         The network must have an `output_bias`, as vaekit's own have.
         """
         self.measure(x)
-        start = self.head.start(x if self.units is None else self.units(x))
+        start = self.head.initial_parameters(x if self.units is None else self.units(x))
         self.network.output_bias.copy_(start)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     @torch.no_grad()
@@ -112,11 +112,11 @@ class Conditional(nn.Module):
         """The best distribution that depends on nothing, by rows x; this module stays as it is. In double precision,
         where the device has it, so that a far outlier has a density, if a small one.
 
-        quick: only what `start_from` starts from, where the best takes long.
+        quick: only what `initialise_from` starts from, where the best takes long.
         """
         head, units = copy.deepcopy((self.head, self.units))
         alone = Conditional(nn.Identity(), head, self.event_shape, units=units)
         alone = alone if x.device.type == "mps" else alone.double()
         alone.measure(x)
         x = wide(x) if units is None else units(wide(x))
-        return alone.of(wide(head.start(x) if quick else head.fitted(x)))
+        return alone.of(wide(head.initial_parameters(x) if quick else head.fitted(x)))

@@ -52,12 +52,12 @@ class Head(ABC):
         """The arguments of `family` that the raw numbers stand for, each (..., *event)."""
 
     @abstractmethod
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         """The raw numbers, (features,), of the best distribution without latents, from rows x (n, *event)."""
 
     def fitted(self, x: Tensor) -> Tensor:
         """As `start`, but nearer to the best where that takes long: what a VAE is compared with."""
-        return self.start(x)
+        return self.initial_parameters(x)
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         """The distribution with batch shape raw.shape[:-1] and this event shape (default: one flat dimension)."""

@@ -19,9 +19,11 @@ from vaekit.models.distributions.codes import centre
 from vaekit.models.generative import in_blocks
 from vaekit.models.parameters import Shape
 from vaekit.randomness import Purpose, new_generator
-from vaekit.runs.build import build_model, check_likelihood, check_memory, log_scale_of, open_data
 from vaekit.runs.config import make_run, parse_yaml
+from vaekit.runs.factory import build_model, log_scale_of, open_data
+from vaekit.runs.memory import check_memory
 from vaekit.runs.tree import Run
+from vaekit.runs.validation import check_likelihood
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.

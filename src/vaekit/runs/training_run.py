@@ -14,21 +14,21 @@ from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.files import is_within
 from vaekit.models import VAE, HierarchicalVAE
-from vaekit.runs.build import (
+from vaekit.runs.config import to_yaml
+from vaekit.runs.factory import (
     build_discriminator,
     build_model,
-    check_memory,
-    check_objective,
     choose_device,
+    initialise_from_data,
     log_scale_of,
     open_data,
-    start_from_data,
 )
-from vaekit.runs.config import to_yaml
 from vaekit.runs.initialise import inherit
+from vaekit.runs.memory import check_memory
 from vaekit.runs.preflight import foreseen
 from vaekit.runs.trained_run import check_same, read_run, rebuilt, same_data
 from vaekit.runs.tree import Run
+from vaekit.runs.validation import check_objective
 from vaekit.runs.writer import RunWriter
 from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
 
@@ -58,7 +58,7 @@ class TrainingRun:
         check_memory(run, data.schema)
         model = build_model(run, data.schema)
         check_memory(run, data.schema, model)
-        check_objective(run, model, data)
+        check_objective(run, model, data, build_discriminator(run, data.schema))
         run = inherit(run, model)
         folder = None
         if world.leads and run.run_dir:
@@ -73,7 +73,7 @@ class TrainingRun:
                 folder.write("data.json", data.schema.to_json().encode())
                 folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
             if run.initialise_from is None:
-                start_from_data(model, data, run)
+                initialise_from_data(model, data, run)
             return cls._assemble(run, data, model.to(device), folder, world)
         except BaseException as error:
             if folder:
@@ -106,7 +106,7 @@ class TrainingRun:
                 "start a new run"
             )
         if not begun and run.initialise_from is None:
-            start_from_data(model, data, run)
+            initialise_from_data(model, data, run)
         elif not begun and inherit(run, model).provenance != run.provenance:
             raise ModelFileError(f"the weights of {run.initialise_from} have changed since {folder.path} was begun")
         job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)

@@ -26,7 +26,7 @@ class Bernoulli(Head):
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         return {"logits": parameters(raw, 1, event_shape)[0]}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return _smoothed_mean(x).logit()
 
 
@@ -45,7 +45,7 @@ class SoftBernoulli(Head):
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         return {"logits": parameters(raw, 1, event_shape)[0]}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return _smoothed_mean(x).logit()
 
 
@@ -64,7 +64,7 @@ class ContinuousBernoulli(Head):
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         return {"logits": parameters(raw, 1, event_shape)[0]}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return own.logits_of_mean(_smoothed_mean(x))
 
 

@@ -44,7 +44,7 @@ class BetaBinomial(OverLevels):
         logits, log_concentration = parameters(raw, 2, event_shape)
         return {"logits": soft_bound(logits), "log_concentration": soft_bound(log_concentration)}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         """The best by the shares of the levels, uphill from where the first two moments put it."""
         shares, top = shares_of_levels(x, self.levels), self.levels - 1
         level = torch.arange(self.levels, dtype=torch.float64, device=x.device)[:, None]

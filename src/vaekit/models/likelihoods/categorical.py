@@ -49,5 +49,5 @@ class Categorical(OverLevels):
         dims = 1 if event_shape is None else len(event_shape)
         return independent(own.Categorical(self.arguments(raw, event_shape)["logits"], -dims - 1), dims)
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return ((counts_of_levels(x, self.levels) + 1) / (len(x) + self.levels)).log().flatten()

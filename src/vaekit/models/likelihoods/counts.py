@@ -46,7 +46,7 @@ class Poisson(Head):
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         return {"log_mean": soft_bound(parameters(raw, 1, event_shape)[0], LOG_MEAN)}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return _mean(x).log()
 
 
@@ -75,7 +75,7 @@ class NegativeBinomial(Head):
         log_mean, log_inverse = parameters(raw, 2, event_shape)
         return {"log_mean": soft_bound(log_mean, LOG_MEAN), "log_inverse": soft_bound(log_inverse)}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         """The best r by bisection: the slope of the log-likelihood in it falls through 0 once."""
         x = x.to(torch.float64).flatten(1)
         mean = _mean(x)
@@ -118,12 +118,12 @@ class ZeroInflated(Head):
         counts = {"log_mean": soft_bound(log_mean, LOG_MEAN), "log_inverse": soft_bound(log_inverse)}
         return counts | {"zero_logits": soft_bound(zero_logits)}
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         """The best for the first rows, uphill from the negative binomial's best for what half of the zeros leave."""
         x = x[:ROWS].to(torch.float64).flatten(1)
         zeros = HALF * (x == 0).double().mean(0)
         mean = _mean(x) / (1 - zeros)
-        log_r = NegativeBinomial().start(x)[x.shape[1] :]
+        log_r = NegativeBinomial().initial_parameters(x)[x.shape[1] :]
         raw = torch.cat([mean.log(), log_r, zeros.clamp(0.01, 0.99).logit()])
         return climbed(lambda raw: self(raw).log_prob(x).mean(), raw, UPHILL)
 

@@ -47,8 +47,8 @@ class Gaussian(LocationScale):
     def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return moments(x)
 
-    def start(self, x: Tensor) -> Tensor:
-        return super().start(x) if self.scale is None else self.best(x)[0]
+    def initial_parameters(self, x: Tensor) -> Tensor:
+        return super().initial_parameters(x) if self.scale is None else self.best(x)[0]
 
 
 @spec
@@ -84,7 +84,7 @@ class CalibratedGaussian(LocationScale):
     def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return moments(x)
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return self.best(x)[0]
 
 
@@ -129,8 +129,8 @@ class LearnedScale(nn.Module, LocationScale):
     def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return moments(x)
 
-    def start(self, x: Tensor) -> Tensor:
-        """As `Head.start`; sets the scale, too, to the one that fits best beside that mean."""
+    def initial_parameters(self, x: Tensor) -> Tensor:
+        """As `Head.initial_parameters`; sets the scale, too, to the one that fits best beside that mean."""
         loc, scale = self.best(x)
         variance = scale**2 if self.log_variance.dim() else scale.square().mean()
         with torch.no_grad():

@@ -43,7 +43,7 @@ class LocationScale(Head):
         """A scale in these units, in those of x."""
         return units.scale * scale
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         loc, scale = self.best(x)
         return torch.cat([loc, raised(scale**2).log()])
 

@@ -74,7 +74,7 @@ class LogisticMixture(OverLevels):
         base = DiscretisedLogistics(**self.arguments(raw, event_shape), levels=self.levels, event_dims=dims)
         return independent(base, dims)
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         """A mixture for each value, from its even quantiles by expectation and maximisation with moments; for colours
         the weights of a pixel's channels are tied, and none moves another."""
         shares, event = shares_of_levels(x, self.levels), x.shape[1:]  # (levels, values)
@@ -107,7 +107,7 @@ class LogisticMixture(OverLevels):
     def fitted(self, x: Tensor) -> Tensor:
         """Uphill from the start, by as many rounds as a few seconds allow: to the best of 36 pixels, and nearer to that
         of a large picture. Of colours the start."""
-        raw, event = self.start(x).double(), tuple(x.shape[1:])
+        raw, event = self.initial_parameters(x).double(), tuple(x.shape[1:])
         if _coloured(event):
             return raw
         shares = shares_of_levels(x, self.levels)

@@ -33,5 +33,5 @@ class Deterministic(Head):
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return Delta(**self.arguments(raw, event_shape))
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         return x.flatten(1).mean(0)

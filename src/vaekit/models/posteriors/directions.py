@@ -35,7 +35,7 @@ class Direction(Head):
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return self.family(**self.arguments(raw, event_shape))
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         raise TypeError("a posterior on the sphere has no start from the data")
 
 

@@ -57,7 +57,7 @@ class DiscreteHead(Head):
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         raise TypeError("a discrete posterior has no arguments of single dimensions")
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         raise TypeError("a discrete posterior has no start from the data")
 
 

@@ -42,7 +42,7 @@ class FlowPosterior(Head):
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         raise TypeError("a flow has weights: call .build(event_shape) and use what it returns")
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         raise TypeError("a flow posterior has no start from the data")
 
 
@@ -56,7 +56,7 @@ class FlowHead(nn.Module, Head):
         self.network = FlowNetwork(flow.flow, size, flow.transforms, flow.hidden, flow.context, inverse=True)
 
     arguments = FlowPosterior.arguments
-    start = FlowPosterior.start
+    initial_parameters = FlowPosterior.initial_parameters
 
     def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return self.network(raw)

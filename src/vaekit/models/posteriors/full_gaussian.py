@@ -44,7 +44,7 @@ class FullGaussian(Head):
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return td.MultivariateNormal(**self.arguments(raw, event_shape), validate_args=False)
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
         below = x.new_zeros(x.shape[1] * (x.shape[1] - 1) // 2)
         return torch.cat([x.mean(0), x.std(0, correction=0).clamp_min(1e-4).log(), below])

@@ -186,7 +186,7 @@ class Amortised(Head):
         base = independent(td.Normal(zeros, torch.ones_like(zeros), validate_args=False), 1)
         return Transformed(ToNoise([first, *steps]), base)
 
-    def start(self, x: Tensor) -> Tensor:
+    def initial_parameters(self, x: Tensor) -> Tensor:
         raise TypeError("a flow posterior has no start from the data")
 
 

@@ -147,7 +147,7 @@ class Codebooks(nn.Module, QuantisedHead):
         return torch.einsum("...lc,lcd->...ld", by_level, self.vectors**power).flatten(-3)
 
     @torch.no_grad()
-    def start_from(self, raw: Tensor, generator: torch.Generator) -> None:
+    def initialise_from(self, raw: Tensor, generator: torch.Generator) -> None:
         """Set the code vectors to some of the encoder's, from its raw numbers (n, features)."""
         left = raw.reshape(-1, self.settings.dim)
         for level in range(self.settings.depth):

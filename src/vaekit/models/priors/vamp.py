@@ -39,7 +39,7 @@ class VampPrior(nn.Module):
         return mixture(posterior.of(raw), self.weights(context))
 
     @torch.no_grad()
-    def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
+    def initialise_from(self, x: Tensor, context: Tensor | None = None) -> None:
         """Set the pseudo-inputs to rows x (n, *data), and what goes with them to their context, over and over where
         they are fewer."""
         (posterior,) = self.shared

@@ -10,7 +10,9 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import baseline
 from vaekit.models import Likelihood
 from vaekit.runs import TrainingRun, fit, make_run, open_rows, open_run, override, preset, reopen
-from vaekit.runs.build import _numbers_per_sample, build_model, check_memory, default_likelihood, open_data
+from vaekit.runs.factory import build_model, open_data
+from vaekit.runs.memory import activations_per_sample, check_memory
+from vaekit.runs.validation import default_likelihood
 
 
 def digits(*settings: str):
@@ -82,9 +84,8 @@ def test_latents_that_do_not_go_together_are_refused(settings, why):
 
 
 @pytest.mark.parametrize("latent", [1_000_000, 50_000_000])
-def test_a_model_beyond_memory_is_refused_at_once(latent, monkeypatch):
-    monkeypatch.setattr("vaekit.runs.build._physical_memory_gb", lambda: 24.0)
-    run, data = open_data(digits(f"model.latent={latent}"))
+def test_a_model_beyond_memory_is_refused_at_once(latent):
+    run, data = open_data(digits(f"model.latent={latent}", "limit.memory_gb=12"))
     with pytest.raises(ConfigError, match=r"needs about .* GB is allowed"):
         check_memory(run, data.schema)
 
@@ -106,7 +107,7 @@ def test_what_a_convolutional_decoder_gives_out_counts_as_memory():
     encoder, decoder = (f"model.{part}={{kind: conv, channels: [4], hidden: 8}}" for part in ("encoder", "decoder"))
     run, data = open_data(digits(encoder, decoder))
     raw = 17 * 64  # of all layers the most by far
-    assert raw < _numbers_per_sample(build_model(run, data.schema), data.schema) < 2 * raw
+    assert raw < activations_per_sample(build_model(run, data.schema), data.schema) < 2 * raw
 
 
 @pytest.mark.parametrize(

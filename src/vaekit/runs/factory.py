@@ -1,0 +1,217 @@
+"""From settings and data to the parts of a run: its data, its model, the discriminator, initial values, the device."""
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from vaekit.data import Dataset, Schema, prepare
+from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
+from vaekit.errors import ConfigError
+from vaekit.models import (
+    VAE,
+    Conditional,
+    Gaussian,
+    HierarchicalVAE,
+    Likelihood,
+    Log1p,
+    Rescale,
+    SoftBernoulli,
+)
+from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.networks.context import with_context
+from vaekit.models.networks.units import Units
+from vaekit.models.parameters import Shape
+from vaekit.models.posteriors.quantised import Codebooks
+from vaekit.models.priors.vamp import VampPrior
+from vaekit.objectives import Regularised
+from vaekit.randomness import Purpose, new_generator
+from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
+from vaekit.runs.validation import check_enumerable_latents, check_likelihood, check_parts, default_likelihood
+
+ROWS_TO_INITIALISE_FROM = 10_000
+
+
+def open_data(run: Run) -> tuple[Run, Dataset]:
+    """Open the data of a run, and choose its likelihood by the data's support where it was left open.
+
+    Args:
+        run: Its settings.
+
+    Returns:
+        The run with a likelihood, and its data.
+
+    Raises:
+        ConfigError: There is no data, or the likelihood does not fit it.
+        DataError: The data cannot be read.
+    """
+    if run.data.source is None:
+        raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
+    family = run.model.likelihood
+    data = prepare(run.data, run.limit, discrete=_default_is_discrete if family is None else family.integers)
+    if family is None:
+        family = default_likelihood(data.schema.support, data.schema.kind)
+    check_likelihood(family, data.schema)
+    return run.model_copy(update={"model": replace(run.model, likelihood=family)}), data
+
+
+def _default_is_discrete(stored: Support, kind: Literal["image", "table"]) -> bool:
+    """Whether the default likelihood of values as they are stored takes them unscaled: so no data is read twice."""
+    return stored.kind in default_likelihood(stored, kind).accepts
+
+
+def log_scale_of(run: Run, schema: Schema) -> float:
+    """By how much a log-density of x exceeds that of the row as it is stored.
+
+    Args:
+        run: Its settings, with a likelihood.
+        schema: Of its data.
+
+    Returns:
+        The logarithm of the scale, in nats; 0 where p(x|z) is no density.
+    """
+    return 0.0 if isinstance(run.model.likelihood, SoftBernoulli) else schema.log_scale
+
+
+def build_model(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
+    """Build the untrained model of a run, on the CPU; its weights are a function of run.seed alone.
+
+    Args:
+        run: Its settings, with a likelihood.
+        schema: Of its data.
+
+    Raises:
+        ConfigError: The parts do not fit one another or the data.
+    """
+    generator = new_generator(run.seed, Purpose.WEIGHTS)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(generator.initial_seed())
+        model = assemble(run, schema)
+    return convert_conv2d_weight_memory_format(model, torch.channels_last)  # convolutions are a fifth faster so
+
+
+def build_discriminator(run: Run, schema: Schema) -> nn.Module | None:
+    """Build the untrained discriminator of a run's objective; None where it has none.
+
+    Args:
+        run: Its settings.
+        schema: Of its data.
+
+    Raises:
+        ConfigError: The objective does not go with the model.
+    """
+    if not isinstance(run.objective, Regularised):
+        return None
+    if isinstance(run.model, HierarchicalSpec):
+        raise ConfigError("objective.kind is regularised, whose penalties are over one group of latents: use elbo")
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(new_generator(run.seed, Purpose.WEIGHTS, 2).initial_seed())
+        try:
+            return run.objective.build(math.prod(run.model.posterior.z_shape(run.model.latent)), tuple(schema.shape))
+        except ValueError as error:
+            raise ConfigError(f"objective: {error}") from None
+
+
+def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) -> None:
+    """Initialise what is best initialised from training rows.
+
+    These are the units of the data, with `model.bias_start` the decoder's output bias at the best fit without latents,
+    a vamp prior's pseudo-inputs at some rows, and code vectors at what the encoder makes of some.
+
+    Args:
+        model: Changed in place.
+        data: Whose training rows are read.
+        run: Its settings.
+    """
+    assert isinstance(model.posterior, Conditional)
+    assert isinstance(model.likelihood, Conditional)
+    codebooks = model.posterior.head
+    units = model.likelihood.units is not None
+    if not (units or run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
+        return
+    some = data.train.some(ROWS_TO_INITIALISE_FROM)
+    x = data.train.batch(some, new_generator(run.seed, Purpose.WEIGHTS, 1))
+    if isinstance(model.posterior.transform, Units):
+        model.posterior.transform.measure(x, Gaussian())
+    if run.model.bias_start:
+        model.likelihood.initialise_from(x)
+    else:
+        model.likelihood.measure(x)
+    if isinstance(model.prior, VampPrior):
+        model.prior.initialise_from(x, data.train.context_of(some))
+    if isinstance(codebooks, Codebooks):
+        with torch.no_grad():
+            raw = model.posterior.raw(model.posterior.transform(x), data.train.context_of(some))
+            codebooks.initialise_from(raw, new_generator(run.seed, Purpose.WEIGHTS, 2))
+
+
+def choose_device(name: str, local: int = 0) -> torch.device:
+    """The device that `train.device` names; `auto` takes a GPU if there is one.
+
+    Args:
+        name: `auto`, or a device of torch.
+        local: Number of this process on its machine; each takes the GPU of its number.
+
+    Raises:
+        ConfigError: This machine has no such device.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{local}"
+    device = torch.device("cpu" if name == "auto" else name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        have = f"{torch.cuda.device_count()} CUDA devices are here"
+        raise ConfigError(f"train.device is {name}, but {have}: use train.device=auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("train.device is mps, but this machine has none: use train.device=auto or cpu")
+    return device
+
+
+def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
+    """Make the parts of a model and put them together, with torch's global random state and default device.
+
+    Args:
+        run: Its settings, with a likelihood.
+        schema: Of its data.
+
+    Raises:
+        ConfigError: The parts do not fit one another or the data.
+    """
+    spec, shape = run.model, tuple(schema.shape)
+    if spec.likelihood is None:
+        raise ConfigError("model.likelihood is not set: a model cannot be built without one")
+    check_parts(run)
+    support, context = schema.support, 0 if schema.context is None else len(schema.context.names)
+    transform = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
+    if isinstance(support, Count):
+        transform = Log1p()
+    if isinstance(support, Real) and schema.loc is None:  # values as they are stored, in any units
+        transform = Units(shape)
+    try:
+        if isinstance(spec, HierarchicalSpec):
+            model = spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
+        else:
+            model = _vae(spec, shape, spec.likelihood, transform, context)
+        check_enumerable_latents(run, model.posterior)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from None
+    if isinstance(spec.likelihood, LocationScale) and not isinstance(support, Unit | Binary):
+        assert isinstance(model.likelihood, Conditional)
+        model.likelihood.units = Units(shape)
+    return model
+
+
+def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Module | None, context: int) -> VAE:
+    head = spec.posterior
+    z_shape, (seen, view) = head.z_shape(spec.latent), head.as_seen(spec.latent)
+
+    def decoder(in_shape: Shape) -> nn.Module:
+        return spec.decoder.build(in_shape, likelihood.features(shape), shape)
+
+    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, head.features(z_shape)), shape, context)
+    posterior = Conditional(encoder, head, z_shape, transform)
+    prior = spec.prior.build(math.prod(z_shape), posterior, shape, context)
+    px = Conditional(with_context(decoder, seen, context), likelihood, shape, view)
+    return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(z_shape))
