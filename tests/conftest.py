@@ -39,7 +39,7 @@ def seeded() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def single_precision() -> Iterator[None]:
     """`train.precision=auto` is fp32 here on every machine, so that tests can compare closely what should be equal."""
-    from vaekit import products
+    from vaekit.models.networks import products
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "bf16_gain", lambda: 0.0)

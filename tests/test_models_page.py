@@ -8,9 +8,9 @@ import pytest
 from unions import examples, name
 from vaekit.models import Groups, Likelihood, Network, Posterior, Prior
 from vaekit.objectives import Gradient, Objective, Regulariser, Schedule
-from vaekit.objectives.schedules import Changing
 from vaekit.runs import presets
 from vaekit.samplers import Sampler
+from vaekit.schedules import Changing
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "models.md").read_text()

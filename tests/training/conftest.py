@@ -1,6 +1,6 @@
 import pytest
 
-from vaekit import products
+from vaekit.models.networks import products
 from vaekit.training.engine import compiling
 
 

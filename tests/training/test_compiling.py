@@ -7,7 +7,7 @@ import torch
 from few_batches import MLP, SMALL, check_close, gradients, start
 from torch import nn
 
-from vaekit import products
+from vaekit.models.networks import products
 from vaekit.runs import fit, make_run, override, preset
 from vaekit.training import State, Train
 from vaekit.training.engine import compiling

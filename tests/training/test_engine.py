@@ -6,9 +6,9 @@ from few_batches import MLP, check_close, gradients, start
 from torch import nn
 
 from unions import members
-from vaekit import products
 from vaekit.distributed import World
 from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
+from vaekit.models.networks import products
 from vaekit.objectives import Elbo, Regulariser
 from vaekit.training import State, Step, Train
 from vaekit.training.engine.program import trace

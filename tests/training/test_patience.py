@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from vaekit.objectives import Elbo, Iwae, Regularised, Switch
-from vaekit.objectives.schedules import Cosine, Cyclical, Warmup
 from vaekit.runs import make_run, override, preset, train
+from vaekit.schedules import Cosine, Cyclical, Warmup
 from vaekit.training import Train
 from vaekit.training.patience import LEAST_STEPS, Patience
 

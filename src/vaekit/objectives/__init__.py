@@ -20,9 +20,9 @@ from vaekit.objectives.gradients import (
 from vaekit.objectives.iwae import Iwae
 from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, TotalCorrelation
 from vaekit.objectives.regularised import Regularised, Regulariser
-from vaekit.objectives.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 from vaekit.objectives.switch import Switch
 from vaekit.objectives.terms import StepContext, Terms
+from vaekit.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 from vaekit.spec import by_kind
 
 Objective = Annotated[Elbo | Iwae | Regularised | Switch, Field(discriminator="kind"), by_kind]

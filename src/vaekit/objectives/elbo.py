@@ -10,8 +10,8 @@ from vaekit.errors import ConfigError
 from vaekit.models.drawing import Latent, steadied
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
-from vaekit.objectives.schedules import Cyclical, Warmup, Weight
 from vaekit.objectives.terms import StepContext, Terms, check_has_gradient, check_how_drawn
+from vaekit.schedules import Cyclical, Warmup, Weight
 from vaekit.spec import spec
 
 _NO_SCORE = (StickTheLanding, DoublyReparametrised)

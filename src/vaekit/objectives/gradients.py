@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vaekit.distributed import World
+from vaekit.models.settling import Reduce, unchanged
 from vaekit.spec import by_kind, spec
 
 
@@ -43,11 +43,16 @@ class RunningMean(nn.Module):
         return self.total / self.weight.clamp_min(1e-12)
 
     @torch.no_grad()
-    def settle(self, world: World | None = None) -> None:
-        """Take in the signals noted since the last call, summed over all processes."""
+    def settle(self, total: Reduce = unchanged, gather: Reduce = unchanged) -> None:
+        """Take in the signals noted since the last call.
+
+        Args:
+            total: the sum of a tensor over all processes that divide the batch.
+            gather: not used.
+        """
         if not self.used:
             return
-        seen = (world or World()).sum(self.seen)
+        seen = total(self.seen)
         fresh = (1 - self.decay) * (seen[1] > 0)
         self.total.lerp_(seen[0] / seen[1].clamp_min(1), fresh)
         self.weight.lerp_(torch.ones_like(self.weight), fresh)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from vaekit.objectives import Objective, Switch
-from vaekit.objectives.schedules import Cyclical
+from vaekit.schedules import Cyclical
 from vaekit.training.spec import Train
 
 LEAST_STEPS = 500  # in which a weight can move by half at Adam's usual rate; before, the best epoch is an accident

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from vaekit.objectives.schedules import Constant, Schedule
+from vaekit.schedules import Constant, Schedule
 from vaekit.spec import by_kind, spec
 from vaekit.training.run_files import MOST_EPOCHS
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vaekit import products
 from vaekit.errors import ConfigError, Diverged, ModelFileError
+from vaekit.models.networks import products
 from vaekit.objectives import Regularised
 from vaekit.training.checkpoints.tensors import check_alike, most_bytes
 from vaekit.training.distributed import placed_like, shard, whole

@@ -9,23 +9,11 @@ from torch import Tensor, nn
 from vaekit.distributed import World
 from vaekit.models.distributions.noise import noise_map, noise_shape
 from vaekit.models.networks.precision import networks_in_bf16
+from vaekit.models.settling import Settling
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Iwae, Objective, Regularised, StepContext, Switch
 from vaekit.objectives.gradients import RunningMean
 from vaekit.randomness import Purpose, new_generator, noise_of_rows
-
-
-@runtime_checkable
-class Settling(Protocol):
-    """A module that learns from batches by other means than gradients: its forward pass notes what it needs."""
-
-    def settle(self, world: World | None = None) -> None:
-        """Take in what was noted of the batch, at all processes; called after each update of the weights."""
-        ...
-
-    def forget(self) -> None:
-        """Drop what was noted."""
-        ...
 
 
 @runtime_checkable
@@ -121,7 +109,7 @@ class Step(nn.Module):
     def settle(self) -> None:
         """Have each part take in what it noted of the batch."""
         for part in self.settling:
-            part.settle(self.world)
+            part.settle(self.world.sum, self.world.gather)
 
     def forget(self) -> None:
         """Have each part drop what it noted."""

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vaekit import products
+from vaekit.models.networks import products
 from vaekit.spec import Several, spec
 
 Shape = tuple[int, ...]

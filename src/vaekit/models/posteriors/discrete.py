@@ -12,34 +12,8 @@ from torch.distributions import Distribution
 from vaekit.models.distributions.codes import Binary, CodeSpace, Factorised, OneHot, Relaxation
 from vaekit.models.families import Head
 from vaekit.models.parameters import Shape
+from vaekit.schedules import Anneal, Positive
 from vaekit.spec import by_kind, spec
-
-Positive = Annotated[float, Field(gt=0)]
-
-
-@spec
-class Anneal:
-    """From `start` to `end` by equal factors over the first `over` of all steps, then `end`.
-
-    >>> round(Anneal(start=1.0, end=0.25, over=1.0).at(50, 100), 6)
-    0.5
-    """
-
-    start: Positive = 1.0
-    end: Positive = 0.5
-    over: Annotated[float, Field(gt=0, le=1)] = 0.5
-    kind: Literal["anneal"] = "anneal"
-
-    @property
-    def rising(self) -> float:
-        """The share of all steps in which it changes."""
-        return self.over
-
-    def at(self, step: int | Tensor, steps: int | Tensor) -> float | Tensor:
-        done = step / (self.over * steps)
-        done = done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)
-        return self.start * (self.end / self.start) ** done
-
 
 Temperature = Positive | Annotated[Anneal, by_kind]
 

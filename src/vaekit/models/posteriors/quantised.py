@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.distributed import World
 from vaekit.models.distributions.codes import CodeSpace, Quantised, one_hot
 from vaekit.models.parameters import Shape
 from vaekit.models.posteriors.discrete import DiscreteHead
+from vaekit.models.settling import Reduce, unchanged
 from vaekit.spec import Several, spec
 
 RELOCATED = 32  # codes at most, after one batch
@@ -157,9 +157,14 @@ class Codebooks(nn.Module, QuantisedHead):
             left = left - nn.functional.embedding(self._nearest(left, level), self.vectors[level])
 
     @torch.no_grad()
-    def settle(self, world: World | None = None) -> None:
-        """Take in the vectors noted since the last call, at all processes, and move codes that are hardly chosen."""
-        seen = (world or World()).sum(self.seen.clone())
+    def settle(self, total: Reduce = unchanged, gather: Reduce = unchanged) -> None:
+        """Take in the vectors noted since the last call, and move codes that are hardly chosen.
+
+        Args:
+            total: the sum of a tensor over all processes that divide the batch.
+            gather: the rows of a tensor (n, ...) of all processes.
+        """
+        seen = total(self.seen.clone())
         number = seen[0, :, 0].sum()
         fresh = (1 - self.settings.decay) * (number > 0)
         self.share.lerp_(seen[..., 0] / number.clamp_min(1), fresh)
@@ -169,7 +174,7 @@ class Codebooks(nn.Module, QuantisedHead):
         means = self.total / self.share.clamp_min(1e6 * tiny).unsqueeze(-1)
         self.vectors.copy_(torch.where(enough.unsqueeze(-1), means, self.vectors))
         if self.settings.revive_below:
-            self._revive(world or World())
+            self._revive(gather)
         self.forget()
 
     def forget(self) -> None:
@@ -188,10 +193,10 @@ class Codebooks(nn.Module, QuantisedHead):
         self.seen[level] += chosen.t() @ torch.cat([torch.ones_like(squares)[:, None], vectors], -1)
         self.furthest[level].copy_(_furthest(torch.cat([squares[:, None], vectors], -1), self.furthest[level]))
 
-    def _revive(self, world: World) -> None:
+    def _revive(self, gather: Reduce) -> None:
         for level in range(self.settings.depth):
-            every = world.gather(self.furthest[level].clone())
-            found = _furthest(every, every[:0], len(self.furthest[level]))
+            rows = gather(self.furthest[level].clone())
+            found = _furthest(rows, rows[:0], len(self.furthest[level]))
             rare = self.share[level] < self.settings.revive_below / self.classes
             place = rare.cumsum(0) - 1  # the first of them takes the furthest vector, and so on
             row = place.clamp(0, len(found) - 1)

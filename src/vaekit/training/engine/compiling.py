@@ -13,8 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor, fx
 
-from vaekit import products
 from vaekit.measured import Measured
+from vaekit.models.networks import products
 
 Call = Callable[..., Sequence[Tensor]]
 

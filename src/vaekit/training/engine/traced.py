@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from vaekit import products
+from vaekit.models.networks import products
 from vaekit.training.distributed import syncing, wrap
 from vaekit.training.engine.compiling import Call, CannotCompile, compile_if_faster, compile_program, pays, record
 from vaekit.training.engine.program import choose_products, trace

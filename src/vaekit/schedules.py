@@ -1,4 +1,7 @@
-"""Schedules: specs of a number that changes during training, evaluated at a step of the total."""
+"""Schedules: specs of a number that changes during training, evaluated at a step of so many.
+
+The arithmetic serves Python numbers and tensors () alike.
+"""
 
 import math
 from typing import Annotated, Literal
@@ -9,6 +12,12 @@ from torch import Tensor
 from vaekit.spec import by_kind, spec
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def at_most_one(x: float | Tensor) -> float | Tensor:
+    """The smaller of x and 1, for x >= 0."""
+    return x * (x < 1) + (x >= 1)
 
 
 @spec
@@ -47,10 +56,7 @@ class Warmup:
 
     def at(self, step: int | Tensor, steps: int | Tensor) -> float | Tensor:
         """The number at a step; a tensor () where these are."""
-        done = step / (self.over * steps)
-        return self.start + (self.end - self.start) * (
-            done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)
-        )
+        return self.start + (self.end - self.start) * at_most_one(step / (self.over * steps))
 
 
 @spec
@@ -72,10 +78,30 @@ class Cyclical:
 
     def at(self, step: int | float | Tensor, steps: int | Tensor) -> float | Tensor:
         """The number at a step; a tensor () where these are."""
-        done = (self.cycles * step / steps) % 1 / self.rise
-        return self.start + (self.end - self.start) * (
-            done.clamp_max(1.0) if isinstance(done, Tensor) else min(1.0, done)
-        )
+        return self.start + (self.end - self.start) * at_most_one((self.cycles * step / steps) % 1 / self.rise)
+
+
+@spec
+class Anneal:
+    """From `start` to `end` by equal factors over the first `over` of all steps, then `end`.
+
+    >>> round(Anneal(start=1.0, end=0.25, over=1.0).at(50, 100), 6)
+    0.5
+    """
+
+    start: Positive = 1.0
+    end: Positive = 0.5
+    over: Fraction = 0.5
+    kind: Literal["anneal"] = "anneal"
+
+    @property
+    def rising(self) -> float:
+        """The share of all steps in which it changes."""
+        return self.over
+
+    def at(self, step: int | Tensor, steps: int | Tensor) -> float | Tensor:
+        """The number at a step; a tensor () where these are."""
+        return self.start * (self.end / self.start) ** at_most_one(step / (self.over * steps))
 
 
 @spec
