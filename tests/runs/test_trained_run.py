@@ -115,3 +115,20 @@ def test_other_data_is_said_to_be_what_it_is(table, tmp_path):
     assert "all rows of other.csv, 5 rows" in rows.protocol
     assert "scaled as the training rows of t.csv were" in rows.protocol
     assert "drawn without replacement" not in rows.protocol
+
+
+def test_samples_of_a_given_label_are_those_of_that_label_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", X=rng.normal(size=(90, 4)), y=np.array(["left", "right", "up"])[np.arange(90) % 3])
+    run = trained(tmp_path / "run", tmp_path / "a.npz", "data.context=label")
+    turn = run.sample(3, mean=True)
+    np.testing.assert_array_equal(run.sample(3, context=["left", "right", "up"], mean=True), turn)
+    np.testing.assert_array_equal(run.sample(3, context=[1, 1, 1], mean=True)[1], turn[1])
+    with pytest.raises(DataError, match="context"):
+        run.sample(3, context=["left"])
+
+
+def test_codes_of_discrete_latents_are_their_most_probable_values(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 4)))
+    run = trained(tmp_path / "run", tmp_path / "x.npy", "model.posterior=categorical", "objective.gradient=score")
+    assert set(np.unique(run.encode())) == {0.0, 1.0}

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vaekit.cli.output import progress, say_done
 from vaekit.cli.request import open_on_device
@@ -17,10 +16,8 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.distributed import World
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.files import sweep, sync_folder, temporary
-from vaekit.models import Model
-from vaekit.models.distributions.codes import centre
 from vaekit.models.generative import BLOCK, in_blocks
-from vaekit.runs import TrainedRun, check_same_run, open_rows
+from vaekit.runs import TrainedRun, check_same_run, open_rows, posterior_moments
 
 AT_A_TIME = 4 * BLOCK  # rows read and shown to the model
 CODES = (*ARRAYS, PARQUET)
@@ -81,21 +78,14 @@ def _codes(
     for start in range(part.start, part.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, part.stop))
         told = rows.context_of(index)
-        mean, scale = in_blocks(partial(_moments, opened.model), rows.batch(index), *(() if told is None else (told,)))
+        mean, scale = in_blocks(
+            partial(posterior_moments, opened.model), rows.batch(index), *(() if told is None else (told,))
+        )
         columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
             columns["label"] = rows.labels[index].cpu().numpy()
         yield columns
         advance(index.stop - index.start)
-
-
-def _moments(model: Model, x: torch.Tensor, context: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    posteriors = model.encode(x, context).posteriors
-    mean, scale = (
-        torch.cat([part.flatten(1) for part in parts], 1)
-        for parts in ([centre(q) for q in posteriors], [q.stddev for q in posteriors])
-    )
-    return mean, scale
 
 
 def _write_parts(out: Path, blocks: Iterator[Columns], rows: int, world: World) -> None:

@@ -1,7 +1,7 @@
 """From a name or a path to arrays: sources, readers, and the schema (shape, support, scaling, split, fingerprint)."""
 
 from vaekit.data.codes import Codes, read_codes
-from vaekit.data.dataset import Dataset, prepare, read_like, rows_like
+from vaekit.data.dataset import Dataset, context_like, prepare, read_like, rows_like
 from vaekit.data.named import names, where
 from vaekit.data.rows import Rows
 from vaekit.data.schema import Binary, Count, Levels, Real, Schema, Support, Unit
@@ -22,6 +22,7 @@ __all__ = [
     "StreamedRows",
     "Support",
     "Unit",
+    "context_like",
     "names",
     "prepare",
     "read_codes",

@@ -143,7 +143,7 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
         plain, schema = replace(plain, binarise="none"), replace(schema, stored=Binary(), loc=None, scale=None)
     rows = _like(source, plain, schema, Limit())
     assert isinstance(rows, Rows)
-    return replace(rows, context=_context_given(context, schema, len(rows)))
+    return replace(rows, context=context_like(context, schema, len(rows)))
 
 
 def _as_array(values: Any, columns: tuple[str, ...] | None) -> np.ndarray:
@@ -161,8 +161,8 @@ def _as_array(values: Any, columns: tuple[str, ...] | None) -> np.ndarray:
     return array
 
 
-def _context_given(context: Any, schema: Schema, rows: int) -> torch.Tensor | None:
-    """(rows, width) what the model sees of a context that was given as it is stored."""
+def context_like(context: Any, schema: Schema, rows: int) -> torch.Tensor | None:
+    """A context (rows, width) as the model takes it, from one as it is stored; see `rows_like`."""
     wanted = schema.context
     if wanted is None and context is None:
         return None

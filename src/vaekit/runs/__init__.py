@@ -17,7 +17,7 @@ from vaekit.runs.config import (
 )
 from vaekit.runs.extend import extend
 from vaekit.runs.samplers import Sampling, sampling
-from vaekit.runs.trained_run import TrainedRun, check_same_run, load, open_rows, open_run, reopen
+from vaekit.runs.trained_run import TrainedRun, check_same_run, load, open_rows, open_run, posterior_moments, reopen
 from vaekit.runs.training_run import TrainingRun, fit, stop_signals, train
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
 
@@ -39,6 +39,7 @@ __all__ = [
     "override",
     "override_in_order",
     "parse_yaml",
+    "posterior_moments",
     "preset",
     "preset_tree",
     "presets",

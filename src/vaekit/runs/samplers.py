@@ -53,15 +53,15 @@ class Sampling:
 
 
 def sampling(
-    opened: TrainedRun, sampler: Sampler | None = None, temperature: float = 1.0, data: str | None = None
+    trained: TrainedRun, sampler: Sampler | None = None, temperature: float = 1.0, data: str | None = None
 ) -> Sampling:
     """The model of a run with another source of z in place of its prior.
 
-    A mixture or a flow is fitted when it is first asked for and kept in RUN/samplers; it is fitted anew when the
+    A mixture or a flow is fitted when it is first used and kept in RUN/samplers; it is fitted anew when the
     weights, the data or its settings are others than those it was fitted to.
 
     Args:
-        opened: the run.
+        trained: the run.
         sampler: the source; by default the model's prior.
         temperature: see `vaekit.samplers.temperature.tempered`; of every group of latents.
         data: where the data that the run was trained on lies now; by default where it lay then.
@@ -71,21 +71,21 @@ def sampling(
         DataError: the training rows are needed, and are gone or have changed.
     """
     check_temperature(temperature)
-    model, device = opened.model, next(opened.model.parameters()).device
+    model, device = trained.model, next(trained.model.parameters()).device
     prior, facts = model.prior, {}
     sampler = FromPrior() if sampler is None else sampler
-    if opened.schema.context is not None and not isinstance(sampler, FromPrior):
-        raise ConfigError("z of a model that is told a context depends on it, which only its prior knows: use prior")
+    if trained.schema.context is not None and not isinstance(sampler, FromPrior):
+        raise ConfigError("z of a model with a context depends on that, which only its prior takes: use prior")
     if isinstance(sampler, FromAggregated):
-        rows = reopen(opened, data).train.to(device)
+        rows = reopen(trained, data).train.to(device)
         prior = Aggregated(lambda x: model.encode(x).posteriors[0], rows.batch, len(rows))
     elif not isinstance(sampler, FromPrior):
-        prior, facts = _fitted(opened, sampler, data)
+        prior, facts = _fitted(trained, sampler, data)
         prior = prior.to(device)
     if temperature != 1:
         prior = Tempered(prior, temperature)
-        told = opened.context(1)
-        prior(*(() if told is None else (told.to(device),)))  # refuses a family that has no temperature
+        context = trained.context(1)
+        prior(*(() if context is None else (context.to(device),)))  # refuses a family that has no temperature
     if isinstance(model, HierarchicalVAE):
         blocks = list(model.blocks)
         if temperature != 1:
@@ -110,26 +110,26 @@ def training_codes(model: VAE | HierarchicalVAE, rows: Rows | StreamedRows, n: i
     return torch.cat(found)
 
 
-def _fitted(opened: TrainedRun, sampler: Fitted, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
+def _fitted(trained: TrainedRun, sampler: Fitted, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
     facts = {
         "sampler": asdict(sampler),
-        "seed": opened.run.seed,
-        "data": opened.schema.fingerprint,
-        "weights": fingerprint(opened.model),
+        "seed": trained.settings.seed,
+        "data": trained.schema.fingerprint,
+        "weights": fingerprint(trained.model),
     }
-    size = math.prod(opened.latent_shapes[0])
-    found = _read(opened, sampler, size, facts)
+    size = math.prod(trained.latent_shapes[0])
+    found = _read(trained, sampler, size, facts)
     if found is not None:
         return found, {**facts, "fitted": "before"}
-    train = reopen(opened, data).train.to(next(opened.model.parameters()).device)
-    found = sampler.fit(training_codes(opened.model, train, CODES, opened.run.seed), opened.run.seed)
-    _keep(opened, sampler, found, facts)
+    train = reopen(trained, data).train.to(next(trained.model.parameters()).device)
+    found = sampler.fit(training_codes(trained.model, train, CODES, trained.settings.seed), trained.settings.seed)
+    _keep(trained, sampler, found, facts)
     return found, {**facts, "fitted": "now"}
 
 
-def _read(opened: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
+def _read(trained: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
     """The sampler that was fitted before to just this; None if there is none, or its files are damaged."""
-    folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
+    folder, name = trained.folder, f"{FOLDER}/{sampler.kind}"
     where = folder.path / f"{name}.json"
     with seeded(new_generator(0)):  # its first weights, which are replaced, cost the caller's generator nothing
         fitted = sampler.build(size).requires_grad_(False)
@@ -149,8 +149,8 @@ def _read(opened: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any])
     return fitted
 
 
-def _keep(opened: TrainedRun, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
-    folder, name = opened.folder, f"{FOLDER}/{sampler.kind}"
+def _keep(trained: TrainedRun, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
+    folder, name = trained.folder, f"{FOLDER}/{sampler.kind}"
     content = pack_tensors(fitted.state_dict(), {})
     try:
         folder.write(f"{name}.safetensors", content)

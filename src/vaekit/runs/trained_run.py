@@ -1,4 +1,4 @@
-"""A run at rest: its folder read back, its model, its data."""
+"""A trained run: its settings, data and model, read back from its folder or handed over by `fit`."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import Dataset, Rows, Schema, StreamedRows, read_like, rows_like
+from vaekit.data import Dataset, Rows, Schema, StreamedRows, context_like, read_like, rows_like
 from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
@@ -29,76 +29,143 @@ from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
 _LATER += ("posterior.transform.scale",)
-AT_A_TIME = 4096  # rows
+ROWS_AT_A_TIME = 4096
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run: its settings, what it knows of its data, its model in evaluation mode, its folder.
+    """A trained model with the settings and the data that it comes from.
 
-    Its methods take rows as they are stored, and give rows so.
+    Its methods take rows as they are stored in the data, and give rows in the same units: what was scaled for the model
+    is scaled back.
+
+    Attributes:
+        settings: the settings that it was trained with. Of modules of one's own, `settings.model` is a default and
+            describes nothing.
+        schema: what is known of its data: shape, support, scaling, names.
+        model: the model, in evaluation mode.
+        weights: which weights they are, as text: `weights` is best or last, and `epoch`, `step` say of when.
+        written_to: its run folder; None where none was written.
+        dataset: the data that it was trained on, where that is in memory already.
     """
 
-    run: Run
+    settings: Run
     schema: Schema
     model: VAE | HierarchicalVAE
-    folder: RunFolder
-    weights: dict[str, str]  # which they are, and their metadata
+    weights: dict[str, str]
+    written_to: RunFolder | None = None
+    dataset: Dataset | None = None
 
     @property
-    def settings(self) -> Run:
-        """The settings that it was trained with."""
-        return self.run
+    def run(self) -> Run:
+        """The settings: see `settings`."""
+        return self.settings
+
+    @property
+    def folder(self) -> RunFolder:
+        """Its run folder.
+
+        Raises:
+            ValueError: it was trained without one.
+        """
+        if self.written_to is None:
+            raise ValueError("this run was not written to a folder: train it with run_dir set")
+        return self.written_to
 
     def data(self) -> Dataset:
-        """The data that it was trained on, split and scaled as then: see `reopen`."""
-        return reopen(self)
+        """The data that it was trained on: training, validation and test rows, split and scaled as then.
+
+        Raises:
+            DataError: it is gone, or has changed.
+        """
+        return reopen(self) if self.dataset is None else self.dataset
 
     def rows(self, data: Any = None, context: Any = None) -> Rows | StreamedRows:
         """Rows as the model takes them: its own test rows, or other ones.
 
-        data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape); the name or path of other
-            data; or rows of a split, which are taken as they are.
-        context: (n,) labels or (n, width) columns as they are stored, for a model that takes them; data that is named,
-            or a split, brings its own.
-        Raises DataError where they are not such rows.
+        Args:
+            data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape); the name or path of other
+                data; or rows of a split, which are taken as they are.
+            context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; data that
+                is named, or a split, brings its own.
+
+        Raises:
+            DataError: they are not such rows.
         """
-        if data is None or isinstance(data, str | Path):
-            return open_rows(self, None if data is None else str(data))
+        if data is None:
+            return self.data().test
+        if isinstance(data, str | Path):
+            return open_rows(self, str(data))
         if isinstance(data, Rows | StreamedRows):
             return data
-        return rows_like(data, self.run.data, self.schema, context)
+        return rows_like(data, self.settings.data, self.schema, context)
 
     def evaluate(
         self, data: Any = None, samples: int = 64, *, context: Any = None, seed: int = 0
     ) -> dict[str, Estimate]:
-        """`evaluate` of its model on `rows(data, context)`, with log-densities of the rows as they are stored."""
+        """Bounds on ln p(x) of rows as they are stored, in nats, with standard errors: see `vaekit.evaluate`.
+
+        Args:
+            data: see `rows`; by default the run's own test rows.
+            samples: K, samples of z for each row.
+            context: see `rows`.
+            seed: of the noise.
+        """
         return evaluate(self.model, self.rows(data, context).to(self._device), samples, seed=seed)
 
     def encode(self, data: Any = None, *, context: Any = None) -> np.ndarray:
-        """Means of q(z|x), (n, latent), of the rows `rows(data, context)`; all groups of latents beside one another."""
+        """Codes of rows: the mean of q(z|x) of each, or the most probable value of a discrete z.
 
-        def means(x: Tensor, *told: Tensor) -> tuple[Tensor]:
-            return (torch.cat([q.mean.flatten(1) for q in self.model.encode(x, *told).posteriors], 1),)
+        Args:
+            data: see `rows`; by default the run's own test rows.
+            context: see `rows`.
+
+        Returns:
+            (n, latent), all groups of latents side by side.
+        """
+
+        def means(x: Tensor, *context: Tensor) -> tuple[Tensor]:
+            return posterior_moments(self.model, x, *context)[:1]
 
         return self._over(means, self.rows(data, context))
 
     def reconstruct(self, data: Any = None, *, context: Any = None) -> np.ndarray:
-        """Means of p(x|z) at the means of q(z|x), (n, *shape), in the units of the data as it is stored."""
+        """The mean of p(x|z) at the code of each row (see `encode`), in the units of the data as it is stored.
 
-        def means(x: Tensor, *told: Tensor) -> tuple[Tensor]:
-            return (self.model.decode([centre(q) for q in self.model.encode(x, *told).posteriors], *told).mean,)
+        Args:
+            data: see `rows`; by default the run's own test rows.
+            context: see `rows`.
+
+        Returns:
+            (n, *shape).
+        """
+
+        def means(x: Tensor, *context: Tensor) -> tuple[Tensor]:
+            return (self.model.decode([centre(q) for q in self.model.encode(x, *context).posteriors], *context).mean,)
 
         return self.schema.to_stored(self._over(means, self.rows(data, context)))
 
-    def sample(self, n: int, *, seed: int = 0, mean: bool = False) -> np.ndarray:
-        """n rows from the model, (n, *shape), in the units of the data as it is stored: draws of p(x|z), z from the
-        prior, or their means; of a model with a context, every label in turn, or at the mean of its columns."""
-        context = None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
-        context = None if context is None else context.to(self._device)
+    def sample(self, n: int, *, context: Any = None, seed: int = 0, mean: bool = False) -> np.ndarray:
+        """New rows from the model, in the units of the data as it is stored: z from the prior, then x from p(x|z).
+
+        Args:
+            n: number of rows.
+            context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; by default
+                every label in turn, or the mean of the columns.
+            seed: of the noise; the first rows of many are those of few.
+            mean: give the mean of p(x|z) in place of a sample of it.
+
+        Returns:
+            (n, *shape).
+        """
+        if context is not None:
+            given = context_like(context, self.schema, n)
+        else:
+            given = None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
+        given = None if given is None else given.to(self._device, torch.float32)
         generator = new_generator(seed, Purpose.GENERATE, device=self._device)
         with evaluating(self.model):
-            x = self.model.generate(n, generator=generator, mean=mean, context=context)
+            x = self.model.generate(n, generator=generator, mean=mean, context=given)
         return self.schema.to_stored(x.cpu().numpy())
 
     @property
@@ -108,36 +175,53 @@ class TrainedRun:
     def _over(self, compute: Callable[..., tuple[Tensor, ...]], rows: Rows | StreamedRows) -> np.ndarray:
         rows, found = rows.to(self._device), []
         with evaluating(self.model):
-            for start in range(0, len(rows), AT_A_TIME):
-                index = slice(start, min(start + AT_A_TIME, len(rows)))
-                told = rows.context_of(index)
+            for start in range(0, len(rows), ROWS_AT_A_TIME):
+                index = slice(start, min(start + ROWS_AT_A_TIME, len(rows)))
+                context = rows.context_of(index)
                 noise = new_generator(0, Purpose.BINARISE, start, device=self._device)
-                found += [in_blocks(compute, rows.batch(index, noise), *([] if told is None else [told]))[0].cpu()]
+                given = (rows.batch(index, noise), *([] if context is None else [context]))
+                found += [in_blocks(compute, *given)[0].cpu()]
         return torch.cat(found).numpy()
 
     def context(self, rows: int) -> Tensor | None:
         """A context of zeros, (rows, width), to try the model with; None where it takes none."""
-        return (
-            None
-            if self.schema.context is None
-            else torch.zeros(rows, len(self.schema.context.names), device=self._device)
-        )
+        context = self.schema.context
+        return None if context is None else torch.zeros(rows, len(context.names), device=self._device)
 
     @property
     def log_scale(self) -> float:
         """What its log-densities of x are above those of rows as they are stored, in nats."""
-        return log_scale_of(self.run, self.schema)
+        return log_scale_of(self.settings, self.schema)
 
     @property
     def latent_shapes(self) -> tuple[Shape, ...]:
-        """The shape of z of each group."""
+        """The shape of z of each group of latents."""
         with torch.no_grad():
             code = self.model.encode(torch.zeros(1, *self.schema.shape, device=self._device), self.context(1))
         return tuple(tuple(q.event_shape) for q in code.posteriors)
 
 
+def posterior_moments(model: VAE | HierarchicalVAE, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations of q(z|x), (batch, latent) each; of a discrete z, its most probable value.
+
+    Args:
+        model: a VAE.
+        x: (batch, *data), as the model takes it.
+        context: (batch, width), where the model takes one.
+    """
+    posteriors = model.encode(x, context).posteriors
+    return (
+        torch.cat([centre(q).flatten(1) for q in posteriors], 1),
+        torch.cat([q.stddev.flatten(1) for q in posteriors], 1),
+    )
+
+
 def open_run(folder: str | Path, weights: str | None = None) -> TrainedRun:
-    """Read a run folder. `weights` is best or last; by default what the run's settings say.
+    """The trained run in a folder; its model is in evaluation mode, on the CPU.
+
+    Args:
+        folder: the run folder, as `vaekit train` or `fit` with `run_dir` set writes it.
+        weights: best or last; by default what the run's settings say.
 
     Raises:
         ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
@@ -145,17 +229,17 @@ def open_run(folder: str | Path, weights: str | None = None) -> TrainedRun:
     home = RunFolder(folder)
     run, schema = read_run(home)
     model = rebuilt(home, run, schema, training=False)
-    tensors, metadata = _read_weights(home, model, weights or run.train.weights, asked=weights is not None)
+    tensors, metadata = _read_weights(home, model, weights or run.train.weights, required=weights is not None)
     tensors = {name: value for name, value in model.state_dict().items() if name in _LATER} | tensors
     if found := check_alike(tensors, model.state_dict()):
         raise ModelFileError(f"the weights in {home.path} are of another model: {found}")
     model.load_state_dict(tensors)
     model.scaling = schema.scaling
-    return TrainedRun(run, schema, model.eval(), home, metadata)
+    return TrainedRun(run, schema, model.eval(), metadata, home)
 
 
 def read_run(home: RunFolder) -> tuple[Run, Schema]:
-    """The settings of a run folder, and what it knows of its data."""
+    """The settings in a run folder, and the schema of its data."""
     try:
         run = make_run(parse_yaml(home.read("run.yaml"), str(home.path / "run.yaml")))
     except ConfigError as error:
@@ -169,9 +253,13 @@ def read_run(home: RunFolder) -> tuple[Run, Schema]:
 
 
 def rebuilt(home: RunFolder, run: Run, schema: Schema, training: bool) -> VAE | HierarchicalVAE:
-    """The untrained model of a run folder, if it fits in memory: what a folder asks for may be anything.
+    """The untrained model of a run folder, if it fits in memory: a folder may describe a model of any size.
 
-    training: whether it has to fit with all that training keeps beside it.
+    Args:
+        home: the run folder.
+        run: its settings.
+        schema: of its data.
+        training: whether it has to fit with all that training keeps beside it.
 
     Raises:
         ModelFileError: it does not fit, or its settings do not go with its data.
@@ -191,33 +279,41 @@ def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
 
 
 def load(run_folder: str | Path, weights: str | None = None) -> VAE | HierarchicalVAE:
-    """The trained model of a run folder, in evaluation mode, on the CPU. See `open_run`."""
+    """The trained model in a run folder, in evaluation mode, on the CPU: `open_run(run_folder).model`.
+
+    Args:
+        run_folder: the run folder.
+        weights: best or last; by default what the run's settings say.
+
+    Raises:
+        ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
+    """
     return open_run(run_folder, weights).model
 
 
 def _read_weights(
-    home: RunFolder, model: VAE | HierarchicalVAE, which: str, asked: bool
+    home: RunFolder, model: VAE | HierarchicalVAE, which: str, required: bool
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A run that stopped before its first validation has no best weights: then the last stand in, unless asked for."""
+    """The weights of a run; the last ones where no best are saved yet, unless just those are required."""
     limits = weights_wanted(model.state_dict())
     checkpoint = home.checkpoints.newest({f"{which}.safetensors": limits[f"{which}.safetensors"]}, trained=True)
-    if which == "best" and not asked and not checkpoint.files:
-        return _read_weights(home, model, "last", asked)
+    if which == "best" and not required and not checkpoint.files:
+        return _read_weights(home, model, "last", required)
     tensors, metadata = read_weights(checkpoint, which)
     return tensors, {"weights": which, **metadata}
 
 
-def reopen(opened: TrainedRun, moved: str | None = None) -> Dataset:
+def reopen(trained: TrainedRun, moved: str | None = None) -> Dataset:
     """The data that a run was trained on, split and scaled as then.
 
     Args:
-        opened: the run.
+        trained: the run.
         moved: where the data lies now; by default where it lay then.
 
     Raises:
         DataError: it is gone, or has changed.
     """
-    return same_data(opened.run, opened.schema, opened.folder, moved)
+    return same_data(trained.settings, trained.schema, trained.folder, moved)
 
 
 def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = None) -> Dataset:
@@ -252,30 +348,30 @@ def check_same(world: World, what: str, found: str, error: type[VaekitError]) ->
         rank, *values = other
         known = " and ".join(value[:12] for value in values if value.isalnum())
         raise error(
-            f"processes 0 and {rank} of this job have different {what}{known and f' (fingerprints {known})'}: give "
+            f"processes 0 and {rank} of this run have different {what}{known and f' (fingerprints {known})'}: give "
             "every process the same"
         )
 
 
-def check_same_run(world: World, opened: TrainedRun, other: Rows | StreamedRows | None = None) -> None:
-    """Refuse, at every process, a job whose processes have other weights or other data than the first.
+def check_same_run(world: World, trained: TrainedRun, other: Rows | StreamedRows | None = None) -> None:
+    """Refuse, at every process, a run whose processes have other weights or other data than the first.
 
     other: rows that are not of the run's own data.
     """
     if world.size == 1:
         return
-    check_same(world, f"weights in {opened.folder.path}", fingerprint(opened.model), ModelFileError)
-    digest = hashlib.sha256(opened.schema.fingerprint.encode())
-    for start in range(0, 0 if other is None else len(other), AT_A_TIME):
+    check_same(world, f"weights in {trained.folder.path}", fingerprint(trained.model), ModelFileError)
+    digest = hashlib.sha256(trained.schema.fingerprint.encode())
+    for start in range(0, 0 if other is None else len(other), ROWS_AT_A_TIME):
         assert other is not None
-        index = slice(start, min(start + AT_A_TIME, len(other)))
-        noise = new_generator(0, Purpose.BINARISE, start, device=opened._device)
+        index = slice(start, min(start + ROWS_AT_A_TIME, len(other)))
+        noise = new_generator(0, Purpose.BINARISE, start, device=trained._device)
         for part in (other.batch(index, noise), other.context_of(index)):
             digest.update(b"" if part is None else part.cpu().numpy().tobytes())
     check_same(world, "data", digest.hexdigest(), DataError)
 
 
-def open_rows(opened: TrainedRun, source: str | None = None) -> Rows | StreamedRows:
+def open_rows(trained: TrainedRun, source: str | None = None) -> Rows | StreamedRows:
     """The run's test rows, or all rows of another source, scaled as the run's data was."""
-    run = opened.run
-    return reopen(opened).test if source is None else read_like(source, run.data, opened.schema, run.limit)
+    run = trained.settings
+    return reopen(trained).test if source is None else read_like(source, run.data, trained.schema, run.limit)
