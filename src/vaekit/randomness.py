@@ -1,37 +1,67 @@
-"""The one door for randomness.
+"""How random numbers are keyed: what is drawn is a function of a seed and of what it is drawn for, never of the past.
 
-A sample of any posterior is base noise (standard normal or uniform) pushed through a map that the distribution
-determines. The noise comes from an explicit generator, or is handed in as tensors, so a result depends on nothing
-that ran before. A distribution without a map here (a mixture, counts, heavy tails, somebody else's flow) samples by its
-own code, with torch's global generator seeded from ours for that moment and put back after.
+A stream of numbers is found by (seed, purpose, where). `Purpose` lists all of them; no two draws of a run have the same
+key, so no two share numbers by accident.
 """
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-class Purpose(IntEnum):
-    """What noise is for: part of the key of its stream. The numbers are fixed, or old runs would not replay."""
+class Purpose(Enum):
+    """What random numbers are for: the beginning of their key. What else is in the key stands beside each.
 
-    WEIGHTS = 0
-    ORDER = 1
-    BINARISE = 2
-    POSTERIOR = 3
-    VALIDATE = 4
-    EVALUATE = 5
-    GENERATE = 6
-    SAMPLER = 30
-    FEATURES = 31
+    The numbers are fixed, or a run would not give the same result again. One may begin with another's, where the keys
+    differ in length.
+    """
+
+    # building a model
+    WEIGHTS = (0,)  # first weights of the model
+    START_ROWS = (0, 1)  # binarisation of the training rows that the model is initialised from
+    DISCRIMINATOR = (0, 2)  # first weights of an objective's discriminator
+    CODEBOOKS = (7,)  # at which encoded rows code vectors start
+    TRIAL = (8,)  # a pass that shows shapes, or whether parts fit: its numbers are thrown away
+
+    # training
+    ORDER = (1,)  # the rows in a random order: epoch; without one, which test rows a report shows
+    BINARISE = (2,)  # binarisation of a batch: step, block of rows
+    POSTERIOR = (3,)  # noise of z: step, group, block of rows; of steps drawn at once, see `NoiseSource`
+    STEP = (9,)  # what a step draws by a generator: step, first row of its part of the batch, process
+    VALIDATE = (4,)  # z of the validation rows: block of rows
+
+    # evaluating a trained model
+    BASELINE = (2, 1)  # binarisation of the training rows that the best model without z is fitted to
+    EVALUATE = (5,)  # z of evaluated rows, the same for every measure: block of rows
+    EVALUATED_ROWS = (10,)  # their binarisation, of training rows alone: block of rows; without one, of some of them
+    SIMULATE = (11,)  # rows that the model makes, to be evaluated with their true z
+    COMPARED_ROWS = (12,)  # binarisation of the training rows that samples are compared with
+    CLASSIFIER = (31,)  # first weights of the classifier whose features samples are compared in
+    CLASSIFIER_SCALE = (31, 0)  # binarisation of the rows that scale its inputs
+    CLASSIFIER_ROWS = (31, 1)  # binarisation of the rows that it is trained on
+    CLASSIFIER_ORDER = (32,)  # their order
+    COMPONENTS_ROWS = (33,)  # binarisation of the rows that principal components are made from
+
+    # checks of gradient estimators, on models of their own: number, estimator
+    GRADIENT_CHECK = (20,)
+    BOUND_CHECK = (21,)
+
+    # using a trained model
+    ENCODED_ROWS = (13,)  # binarisation of rows to encode or reconstruct, of training rows alone: first row
+    GENERATE = (6,)  # new rows
+    SAMPLER_CODES = (30, 0)  # z that a sampler is fitted to: block of rows
+    SAMPLER_FLOW = (30, 1)  # first weights of a sampler's flow
+    SAMPLER_ORDER = (34,)  # the order of the codes that it is fitted to
 
 
-def new_generator(seed: int, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+def new_generator(seed: int, *key: Purpose | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream is a function of (seed, *key) alone, for instance (seed, purpose, step)."""
+    numbers = [number for part in key for number in (part.value if isinstance(part, Purpose) else (part,))]
     # as a spawn key, not as entropy: there (1,) and (1, 0) would be one stream
-    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0]
+    state = np.random.SeedSequence(seed, spawn_key=numbers).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) >> 1)
 
 
@@ -42,22 +72,28 @@ def noise_of_rows(
     draw: Callable[[int, torch.Generator], Tensor],
     rows: slice,
     batch: int,
-    key: tuple[int, ...],
+    seed: int,
+    *key: Purpose | int,
     device: torch.device | str = "cpu",
     dim: int = 0,
 ) -> Tensor:
-    """Noise for the rows `rows` of a batch, a function of the key and of their places in the batch alone.
+    """Noise for the rows `rows` of a batch: a function of the key and of where the rows stand in the batch.
 
     So a batch that is divided, among processes or to save memory, gets the noise that it would get whole.
 
-    draw: makes noise for a number of rows, with those in dimension `dim`.
-    batch: rows of the whole batch.
-    key: seed, purpose and step.
+    Args:
+        draw: makes noise for a number of rows, from a generator.
+        rows: those wanted, by number within the batch.
+        batch: rows of the whole batch.
+        seed: of the run.
+        key: purpose and step, and whatever else tells draws apart; blocks of rows are told apart here.
+        device: of the generators.
+        dim: the dimension of the noise that has the rows.
     """
     parts = []
     for block in range(rows.start // BLOCK, max(rows.start // BLOCK + 1, -(-rows.stop // BLOCK))):
         first = block * BLOCK
-        noise = draw(min(BLOCK, batch - first), new_generator(*key, block, device=device))
+        noise = draw(min(BLOCK, batch - first), new_generator(seed, *key, block, device=device))
         start = max(rows.start, first) - first
         parts += [noise.narrow(dim, start, min(rows.stop - first, noise.shape[dim]) - start)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

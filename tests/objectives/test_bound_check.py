@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from vaekit.objectives import BoundReading, bound_check
+from vaekit.objectives.bound_check import DRAWS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,7 +27,7 @@ def test_only_stick_the_landing_is_biased_and_more_so_with_more_samples(readings
     biased = [key for key, reading in readings.items() if not reading.unbiased]
     assert biased == [("stick the landing", k) for k in SAMPLES[1:]]
     biases = [readings["stick the landing", k].expected_bias for k in SAMPLES]
-    assert biases[0] < 0.001
+    assert biases[0] < 4 * (2 / DRAWS) ** 0.5  # none; the reading is a mean of |e|^2 over so many draws
     for fewer, more in itertools.pairwise(biases):
         assert more > fewer
     limit = 10**0.5 * (1 - 1 / 1.1**2)  # of many samples, over 10 coordinates

@@ -50,7 +50,7 @@ def evaluate_command(asked: EvaluationRequest, as_json: bool, out: Path | None =
                 model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep, each=write_each
             )
         if asked.is_own and isinstance(model.likelihood, Conditional):
-            noise = new_generator(seed, Purpose.BINARISE, 1, device=asked.device)
+            noise = new_generator(seed, Purpose.BASELINE, device=asked.device)
             few = asked.train.batch(asked.train.some(10_000), noise)
             estimates["baseline"] = baseline(model.likelihood, few, held, seed, world)
         kl = kl_per_dimension(model, held, world=world)

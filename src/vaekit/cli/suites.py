@@ -149,7 +149,7 @@ def samples(asked: EvaluationRequest) -> Section:
         features = choose_features(asked.train, seed)
     sources: dict[str, Callable[[], torch.Tensor]] = {}
     if not asked.on_training_rows and len(asked.train) >= n:
-        noise = new_generator(seed, Purpose.BINARISE, device=device)
+        noise = new_generator(seed, Purpose.COMPARED_ROWS, device=device)
         sources["training_rows"] = lambda: asked.train.batch(asked.train.some(n), noise)
     for name, sampler in SAMPLERS.items():
         sources[name] = lambda sampler=sampler: sampling(opened, sampler).model.generate(
@@ -207,7 +207,7 @@ QUALITIES = ("frechet_distance", "kid", "precision", "recall", "density", "cover
 def _spread(rows: Rows | StreamedRows, most: int, seed: int) -> Rows:
     """At most so many rows from all over a split, which may be sorted."""
     n = min(most, len(rows))
-    return rows.at(torch.arange(n) * len(rows) // n, new_generator(seed, Purpose.BINARISE, device=rows.device))
+    return rows.at(torch.arange(n) * len(rows) // n, new_generator(seed, Purpose.EVALUATED_ROWS, device=rows.device))
 
 
 def _annealed(kind: type[Annealed | Sandwich], rows: int, measure: Callable[[], Annealed | Sandwich]) -> Estimates:

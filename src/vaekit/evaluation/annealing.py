@@ -287,7 +287,7 @@ def simulated(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """x (rows, *data) and its latents, (rows, *event) each: the first do not depend on how many follow."""
     with evaluating(model):
-        return model.simulate(rows, generator=new_generator(seed, Purpose.GENERATE), context=context)
+        return model.simulate(rows, generator=new_generator(seed, Purpose.SIMULATE), context=context)
 
 
 def _forward_estimates(

@@ -58,7 +58,7 @@ class Blocks:
         rows = slice(number * BLOCK, min((number + 1) * BLOCK, len(self.data)))
         if isinstance(self.data, Rows | StreamedRows):
             device = self.data.device
-            x = self.data.batch(rows, new_generator(self.seed, Purpose.BINARISE, number, device=device))
+            x = self.data.batch(rows, new_generator(self.seed, Purpose.EVALUATED_ROWS, number, device=device))
         else:
             x = torch.as_tensor(self.data[rows])
         like = x if self.weight is None else self.weight

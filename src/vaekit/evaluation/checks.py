@@ -37,7 +37,7 @@ def draw_of_first(model: Model, blocks: Blocks) -> Draw:
     """A draw of the first row, to ask what its distributions are."""
     context = blocks.context_of(0)
     context = None if context is None else context[:1]
-    generator = new_generator(blocks.seed, Purpose.EVALUATE)
+    generator = new_generator(blocks.seed, Purpose.TRIAL)
     with evaluating(model):
         return model.draw(blocks.x(0)[:1], context=context, generator=generator)
 
@@ -83,7 +83,7 @@ def joined(*warnings: str) -> str:
 def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) -> None:
     """Refuse values that the likelihood gives no probability, which would pass as numbers."""
     few = None if context is None else context[:1]
-    px = model.draw(x[:1], context=few, generator=new_generator(0, device=x.device), check=False).px
+    px = model.draw(x[:1], context=few, generator=new_generator(0, Purpose.TRIAL, device=x.device), check=False).px
     support = support_of(px)
     inside = x.isfinite() if support is None else support.check(x)
     bad = ~inside.reshape(len(x), -1).all(1)

@@ -107,19 +107,19 @@ def classifier_features(rows: Rows | StreamedRows, seed: int = 0) -> ClassifierF
     if labels is None or len(labels.unique()) < 2:
         raise DataError("a classifier needs rows with labels of two classes or more: use pca_features, or raw_features")
     chosen = rows.some(TRAINED_ON)
-    generator = new_generator(seed, Purpose.FEATURES)
-    first = rows.batch(chosen[:1000], new_generator(seed, Purpose.FEATURES, 0, device=rows.device)).float()
+    first = rows.batch(chosen[:1000], new_generator(seed, Purpose.CLASSIFIER_SCALE, device=rows.device)).float()
     scale = Rescale(float(first.mean()), float(first.std().clamp_min(1e-6)))
-    with seeded(generator):
+    with seeded(new_generator(seed, Purpose.CLASSIFIER)):
         fitted = ClassifierFeatures(tuple(rows.shape), int(labels.max()) + 1, scale).to(rows.device)
-    noise = new_generator(seed, Purpose.FEATURES, 1, device=rows.device)
+    noise = new_generator(seed, Purpose.CLASSIFIER_ROWS, device=rows.device)
 
     def loss(index: Tensor) -> Tensor:
         index = chosen[index.to(chosen.device)]
         return F.cross_entropy(fitted.logits(rows.batch(index, noise)), labels[index.to(labels.device)])
 
     steps = max(STEPS, EPOCHS * math.ceil(len(chosen) / 128))
-    fit_network(fitted, loss, len(chosen), steps=steps, generator=generator, batch_size=128)
+    order = new_generator(seed, Purpose.CLASSIFIER_ORDER)
+    fit_network(fitted, loss, len(chosen), steps=steps, generator=order, batch_size=128)
     fitted.requires_grad_(False).eval()
     fitted.spread.copy_(fitted(first).square().mean().sqrt().clamp_min(1e-6))
     return fitted
@@ -133,7 +133,7 @@ def pca_features(rows: Rows | StreamedRows, size: int = COMPONENTS, seed: int = 
     from sklearn.decomposition import PCA  # slow to import
 
     index = rows.some(10_000)
-    x = rows.batch(index, new_generator(seed, Purpose.FEATURES, device=rows.device)).flatten(1).float()
+    x = rows.batch(index, new_generator(seed, Purpose.COMPONENTS_ROWS, device=rows.device)).flatten(1).float()
     found = PCA(min(size, *x.shape), random_state=0).fit(x.cpu().numpy())
     spread = max(float(np.sqrt(found.explained_variance_.mean())), 1e-12)
     mean, components = (torch.from_numpy(part).float().to(x.device) for part in (found.mean_, found.components_))

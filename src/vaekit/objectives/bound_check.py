@@ -20,7 +20,7 @@ from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.objectives.gradient_check import gradient_estimates
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
 from vaekit.objectives.iwae import Iwae
-from vaekit.randomness import new_generator
+from vaekit.randomness import Purpose, new_generator
 
 BY_SAMPLES: Mapping[str, Gradient] = {
     "pathwise": Pathwise(),
@@ -67,19 +67,21 @@ def bound_check(
     >>> [reading.samples for reading in readings if not reading.unbiased]
     [4]
     """
-    basis = torch.linalg.qr(torch.randn(DATA, LATENTS, dtype=torch.float64, generator=new_generator(seed, 0)))[0]
+    basis = torch.linalg.qr(
+        torch.randn(DATA, LATENTS, dtype=torch.float64, generator=new_generator(seed, Purpose.BOUND_CHECK, 0))
+    )[0]
     story = LinearGaussian(2 * basis, torch.zeros(DATA, dtype=torch.float64), 1.0)
-    x = story.vae().generate(1, generator=new_generator(seed, 1))
+    x = story.vae().generate(1, generator=new_generator(seed, Purpose.BOUND_CHECK, 1))
     loc, log_scale = story.true_posterior(x).mean, (too_wide * story.best_diagonal()).log()[None]
     readings: list[BoundReading] = []
     for k in samples:
-        to_log_scale, score, uncertain = _expected(too_wide, k, new_generator(seed, 2, k))
+        to_log_scale, score, uncertain = _expected(too_wide, k, new_generator(seed, Purpose.BOUND_CHECK, 2, k))
         exact, without_score = (
             torch.tensor([0.0] * LATENTS + [slope] * LATENTS, dtype=torch.float64) for slope in (to_log_scale, score)
         )
         for i, (name, gradient) in enumerate(estimators.items()):
             objective = Iwae(samples=k, gradient=gradient)
-            generator = new_generator(seed, 3, i, k)
+            generator = new_generator(seed, Purpose.BOUND_CHECK, 3, i, k)
             estimates = gradient_estimates(objective, story, x.expand(rows, -1), loc, log_scale, generator)
             error, variance = estimates.mean(0) - exact, estimates.var(0)
             stderr = (variance / rows + uncertain**2).sqrt()

@@ -16,7 +16,7 @@ from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Detached, Score, StickTheLanding
 from vaekit.objectives.terms import Bound, StepContext
-from vaekit.randomness import new_generator
+from vaekit.randomness import Purpose, new_generator
 
 LADDER: Mapping[str, Elbo] = {
     "stick the landing": Elbo(kl="sampled", gradient=StickTheLanding()),
@@ -69,9 +69,11 @@ def gradient_check(
     True
     """
     if story is None:
-        loadings = 0.65 * torch.randn(30, 10, dtype=torch.float64, generator=new_generator(seed, 0))
+        loadings = 0.65 * torch.randn(
+            30, 10, dtype=torch.float64, generator=new_generator(seed, Purpose.GRADIENT_CHECK, 0)
+        )
         story = LinearGaussian(loadings, torch.zeros(30, dtype=torch.float64), 1.0)
-    x = story.vae().generate(1, generator=new_generator(seed, 1))
+    x = story.vae().generate(1, generator=new_generator(seed, Purpose.GRADIENT_CHECK, 1))
     optimum = story.true_posterior(x).mean
     places = {
         "early": (torch.zeros_like(optimum), torch.zeros_like(optimum)),
@@ -81,7 +83,7 @@ def gradient_check(
     for place, (loc, log_scale) in places.items():
         exact = torch.cat(story.elbo_gradients(loc, log_scale, x), -1)[0]
         for i, (name, objective) in enumerate(estimators.items()):
-            generator = new_generator(seed, 2, i)
+            generator = new_generator(seed, Purpose.GRADIENT_CHECK, 2, i)
             estimates = gradient_estimates(objective, story, x.expand(rows, -1), loc, log_scale, generator)
             error, variance = estimates.mean(0) - exact, estimates.var(0)
             to_loc, to_log_scale = (objective.samples * variance).chunk(2)

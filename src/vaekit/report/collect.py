@@ -176,11 +176,11 @@ def _texts(value: Any) -> Iterator[str]:
 def _held_out(opened: TrainedRun, data: Dataset, samples: int, rows: int) -> HeldOut:
     model, seed = opened.model, opened.run.seed
     order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
-    held = data.test.at(order[:rows].sort().values, new_generator(0, Purpose.BINARISE))
+    held = data.test.at(order[:rows].sort().values)
     x, told = held.batch(slice(None)), held.context_of(slice(None))
     fitted = None
     if isinstance(model.likelihood, Conditional):
-        train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BINARISE))
+        train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BASELINE))
         fitted = baseline(model.likelihood, train, held)
     few = slice(0, PAIRS if opened.schema.kind == "image" else TABLE_ROWS)
     shown = x[few]
@@ -202,7 +202,7 @@ def _held_out(opened: TrainedRun, data: Dataset, samples: int, rows: int) -> Hel
 
 def _take(rows: Rows, index: Tensor) -> tuple[Tensor, Tensor | None]:
     index = index.sort().values
-    return rows.batch(index, new_generator(0, Purpose.BINARISE)), rows.context_of(index)
+    return rows.batch(index), rows.context_of(index)
 
 
 def _codes(opened: TrainedRun, x: Tensor, told: Tensor | None) -> np.ndarray:

@@ -108,7 +108,7 @@ def build_discriminator(run: Run, schema: Schema) -> nn.Module | None:
     if isinstance(run.model, HierarchicalSpec):
         raise ConfigError("objective.kind is regularised, whose penalties are over one group of latents: use elbo")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(new_generator(run.seed, Purpose.WEIGHTS, 2).initial_seed())
+        torch.manual_seed(new_generator(run.seed, Purpose.DISCRIMINATOR).initial_seed())
         try:
             return run.objective.build(math.prod(run.model.posterior.z_shape(run.model.latent)), tuple(schema.shape))
         except ValueError as error:
@@ -133,7 +133,7 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
     if not (units or run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
         return
     some = data.train.some(ROWS_TO_INITIALISE_FROM)
-    x = data.train.batch(some, new_generator(run.seed, Purpose.WEIGHTS, 1))
+    x = data.train.batch(some, new_generator(run.seed, Purpose.START_ROWS))
     if isinstance(model.posterior.transform, Units):
         model.posterior.transform.measure(x, Gaussian())
     if run.model.bias_start:
@@ -145,7 +145,7 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
     if isinstance(codebooks, Codebooks):
         with torch.no_grad():
             raw = model.posterior.raw(model.posterior.transform(x), data.train.context_of(some))
-            codebooks.initialise_from(raw, new_generator(run.seed, Purpose.WEIGHTS, 2))
+            codebooks.initialise_from(raw, new_generator(run.seed, Purpose.CODEBOOKS))
 
 
 def choose_device(name: str, local: int = 0) -> torch.device:

@@ -10,7 +10,7 @@ from vaekit.data import Schema
 from vaekit.errors import ConfigError
 from vaekit.memory import free_bytes
 from vaekit.models import VAE, HierarchicalVAE
-from vaekit.randomness import new_generator
+from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.factory import assemble
 from vaekit.runs.tree import Run
 
@@ -88,7 +88,7 @@ def activations_per_sample(model: VAE | HierarchicalVAE, schema: Schema) -> int:
 
     hooks = [module.register_forward_hook(count) for module in model.modules()]
     context = None if schema.context is None else torch.zeros(1, len(schema.context.names))
-    draw = model.draw(torch.zeros(1, *schema.shape), context=context, generator=new_generator(0))
+    draw = model.draw(torch.zeros(1, *schema.shape), context=context, generator=new_generator(0, Purpose.TRIAL))
     for hook in hooks:
         hook.remove()
     return sum(counts) + 4 * sum(latent.z.numel() for latent in draw.latents)

@@ -103,7 +103,7 @@ def training_codes(model: VAE | HierarchicalVAE, rows: Rows | StreamedRows, n: i
     draws = math.ceil(n / len(chosen))
     with evaluating(model):
         for number, index in enumerate(chosen.split(BLOCK)):
-            generator = new_generator(seed, Purpose.SAMPLER, 0, number, device=rows.device)
+            generator = new_generator(seed, Purpose.SAMPLER_CODES, number, device=rows.device)
             q = model.encode(rows.batch(index, generator)).posteriors[0]
             check_real(q)
             found += [draw_from(q, (draws,), generator).flatten(0, 1).cpu()]
@@ -131,7 +131,9 @@ def _read(trained: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any]
     """The sampler that was fitted before to just this; None if there is none, or its files are damaged."""
     folder, name = trained.folder, f"{FOLDER}/{sampler.kind}"
     where = folder.path / f"{name}.json"
-    with seeded(new_generator(0)):  # its first weights, which are replaced, cost the caller's generator nothing
+    with seeded(
+        new_generator(0, Purpose.TRIAL)
+    ):  # its first weights, which are replaced, cost the caller's generator nothing
         fitted = sampler.build(size).requires_grad_(False)
     try:
         about = folder.read_bytes(f"{name}.json")

@@ -178,7 +178,7 @@ class TrainedRun:
             for start in range(0, len(rows), ROWS_AT_A_TIME):
                 index = slice(start, min(start + ROWS_AT_A_TIME, len(rows)))
                 context = rows.context_of(index)
-                noise = new_generator(0, Purpose.BINARISE, start, device=self._device)
+                noise = new_generator(0, Purpose.ENCODED_ROWS, start, device=self._device)
                 given = (rows.batch(index, noise), *([] if context is None else [context]))
                 found += [in_blocks(compute, *given)[0].cpu()]
         return torch.cat(found).numpy()
@@ -365,8 +365,7 @@ def check_same_run(world: World, trained: TrainedRun, other: Rows | StreamedRows
     for start in range(0, 0 if other is None else len(other), ROWS_AT_A_TIME):
         assert other is not None
         index = slice(start, min(start + ROWS_AT_A_TIME, len(other)))
-        noise = new_generator(0, Purpose.BINARISE, start, device=trained._device)
-        for part in (other.batch(index, noise), other.context_of(index)):
+        for part in (other.batch(index), other.context_of(index)):
             digest.update(b"" if part is None else part.cpu().numpy().tobytes())
     check_same(world, "data", digest.hexdigest(), DataError)
 

@@ -26,7 +26,7 @@ from vaekit.models.likelihoods.categorical import OverLevels
 from vaekit.models.posteriors.deterministic import Deterministic
 from vaekit.models.posteriors.discrete import DiscreteHead
 from vaekit.objectives import Gradient, Regularised, StepContext, Switch
-from vaekit.randomness import new_generator
+from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
@@ -92,14 +92,21 @@ def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset, discr
         ValueError: The objective does not go with the model.
     """
     some = data.train.some(2)
-    x, context = data.train.batch(some, new_generator(run.seed)), data.train.context_of(some)
+    x, context = data.train.batch(some, new_generator(run.seed, Purpose.TRIAL)), data.train.context_of(some)
     objective = run.objective
     model.eval()
     for phase in objective.phases if isinstance(objective, Switch) else (objective,):
         draw = model.draw(
-            x, phase.samples, context=context, generator=new_generator(run.seed), enumerate=phase.gradient.enumerate
+            x,
+            phase.samples,
+            context=context,
+            generator=new_generator(run.seed, Purpose.TRIAL),
+            enumerate=phase.gradient.enumerate,
         )
-        phase(draw, StepContext(model=model, generator=new_generator(run.seed), discriminator=discriminator))
+        phase(
+            draw,
+            StepContext(model=model, generator=new_generator(run.seed, Purpose.TRIAL), discriminator=discriminator),
+        )
     model.train()
 
 

@@ -60,8 +60,7 @@ class FromFlow:
     def fit(self, codes: Tensor, seed: int = 0) -> StandardisedFlow:
         """The flow of a high likelihood for codes (n, size), on the CPU."""
         codes = codes.float().cpu()
-        generator = new_generator(seed, Purpose.SAMPLER, 1)
-        with seeded(generator):
+        with seeded(new_generator(seed, Purpose.SAMPLER_FLOW)):
             fitted = self.build(codes.shape[1])
         fitted.loc.copy_(codes.mean(0))
         fitted.scale.copy_(codes.std(0).clamp_min(1e-6))
@@ -69,5 +68,5 @@ class FromFlow:
         def loss(index: Tensor) -> Tensor:
             return -fitted().log_prob(codes[index]).mean()
 
-        fit_network(fitted, loss, len(codes), steps=self.steps, generator=generator)
+        fit_network(fitted, loss, len(codes), steps=self.steps, generator=new_generator(seed, Purpose.SAMPLER_ORDER))
         return fitted.requires_grad_(False)

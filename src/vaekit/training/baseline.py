@@ -25,12 +25,11 @@ def validation_baseline(model: nn.Module, train: Rows, valid: Rows, seed: int) -
     likelihood, device = getattr(model, "likelihood", None), next(model.parameters()).device
     if not isinstance(likelihood, Conditional):
         return None
-    values = train.batch(slice(0, 1), new_generator(seed, device=device)).numel()
+    values = train.batch(slice(0, 1), new_generator(seed, Purpose.TRIAL, device=device)).numel()
     some = train.some(min(FITTED_TO, max(1, MOST_NUMBERS // values)))
-    px = likelihood.constant(train.batch(some, new_generator(seed, Purpose.BINARISE, 1, device=device)), quick=True)
+    px = likelihood.constant(train.batch(some, new_generator(seed, Purpose.BASELINE, device=device)), quick=True)
     total = 0.0
-    for number, start in enumerate(range(0, len(valid), AT_A_TIME)):
-        generator = new_generator(seed, Purpose.VALIDATE, number, device=device)
-        x = valid.batch(slice(start, min(start + AT_A_TIME, len(valid))), generator)
+    for start in range(0, len(valid), AT_A_TIME):
+        x = valid.batch(slice(start, min(start + AT_A_TIME, len(valid))))
         total += float(px.log_prob(wide(x) if x.is_floating_point() else x).sum())
     return total / len(valid) if math.isfinite(total) else None

@@ -101,6 +101,12 @@ class Step(nn.Module):
         self.objective = planned.now(step, steps) if isinstance(planned, Switch) else planned
 
     @property
+    def first_samples(self) -> int:
+        """How many z of each row training begins with."""
+        first = self.planned.first if isinstance(self.planned, Switch) else self.planned
+        return first.samples
+
+    @property
     def validated_samples(self) -> int:
         """How many z of each row validation draws: as many as the importance-weighted bound that training ends with."""
         last = self.planned.then if isinstance(self.planned, Switch) else self.planned
@@ -159,14 +165,24 @@ class NoiseSource:
     drawn at once.
 
     more: draw standard normal numbers besides, of the shape of the first group's z, for the objective; one sample.
+    first: whether training begins with this number of samples; else an objective switches to it.
     """
 
     def __init__(
-        self, model: nn.Module, x: Tensor, context: Tensor | None, samples: int, seed: int, more: bool = False
+        self,
+        model: nn.Module,
+        x: Tensor,
+        context: Tensor | None,
+        samples: int,
+        seed: int,
+        more: bool = False,
+        first: bool = True,
     ):
         with torch.no_grad():
-            draw = cast(Model, model).draw(x[:1], context=context, generator=new_generator(0, device=x.device))
-        self.seed, self.device = seed, x.device
+            draw = cast(Model, model).draw(
+                x[:1], context=context, generator=new_generator(0, Purpose.TRIAL, device=x.device)
+            )
+        self.seed, self.device, self.first = seed, x.device, first
         self.groups: list[tuple[Callable[..., Tensor], torch.Size, int] | None] = []
         for latent in draw.latents:
             found = None if latent.q is None else noise_map(latent.q)
@@ -203,7 +219,8 @@ class NoiseSource:
             return self._noise(group, 1, rows, batch, (step, number))[0]
         block = step // steps
         if number not in self.drawn or self.drawn[number][0] != (block, batch):
-            ahead = self._noise(group, steps, slice(0, batch), batch, (block, number, batch))
+            key = (block, number, batch) if self.first else (block, number, batch, samples)
+            ahead = self._noise(group, steps, slice(0, batch), batch, key)
             self.drawn[number] = (block, batch), ahead
         return self.drawn[number][1][step % steps, :, rows]
 
@@ -221,4 +238,4 @@ class NoiseSource:
         def draw(n: int, generator: torch.Generator) -> Tensor:
             return base((steps, samples, n, *event), generator=generator, device=self.device, dtype=self.dtype)
 
-        return noise_of_rows(draw, rows, batch, (self.seed, Purpose.POSTERIOR, *key), device=self.device, dim=2)
+        return noise_of_rows(draw, rows, batch, self.seed, Purpose.POSTERIOR, *key, device=self.device, dim=2)

@@ -65,12 +65,13 @@ class Updater:
         self.state, self.rows, self.settings, self.seed = state, rows, settings, seed
         self.step, self.world = state.step, state.step.world
         self.device = next(self.step.parameters()).device
-        first = rows.batch(slice(0, 1), new_generator(seed, device=self.device))
+        first = rows.batch(slice(0, 1), new_generator(seed, Purpose.TRIAL, device=self.device))
         self.values = first.numel()
         told = rows.context_of(slice(0, 1))
         model, more = state.whole_model(), self.step.needs_noise
-        self.noise = cache(lambda samples: NoiseSource(model, first, told, samples, seed, more))
-        self.binarises = rows.noise(1, new_generator(seed, device=self.device)) is not None
+        begins_with = self.step.first_samples
+        self.noise = cache(lambda samples: NoiseSource(model, first, told, samples, seed, more, samples == begins_with))
+        self.binarises = rows.noise(1, new_generator(seed, Purpose.TRIAL, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
         busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
         self.engine.told = "; ".join(text for text in (self.engine.told, busy) if text)
@@ -167,7 +168,7 @@ class Updater:
         noise = self.noise(self.step.objective.samples)(places, len(index), step)
         if self.step.needs_noise or any(part is None for part in noise):
             own = (places.start, self.world.rank)
-            self.step.generator = new_generator(self.seed, Purpose.POSTERIOR, step, *own, device=self.device)
+            self.step.generator = new_generator(self.seed, Purpose.STEP, step, *own, device=self.device)
         x = self.rows.batch(index[places], noise=self._binarising(places, len(index), step))
         return x, self.rows.context_of(index[places]), noise
 
@@ -178,7 +179,7 @@ class Updater:
         def draw(n: int, generator: torch.Generator) -> Tensor:
             return cast(Tensor, self.rows.noise(n, generator))
 
-        return noise_of_rows(draw, places, batch, (self.seed, Purpose.BINARISE, step), device=self.device)
+        return noise_of_rows(draw, places, batch, self.seed, Purpose.BINARISE, step, device=self.device)
 
     def _use_less_memory(self, batch: int) -> str:
         """Halve the micro-batch for good."""
