@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-ROOMS = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation")
+ROOMS = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation", "vaekit.training", "vaekit.runs")
 NAMESPACE = "\n".join(["import torch", "from torch import nn", *(f"from {room} import *" for room in ROOMS)])
 
 

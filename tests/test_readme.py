@@ -24,12 +24,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python(code, capsys, tmp_path, monkeypatch):
+def test_python(capsys, tmp_path, monkeypatch):
+    """The blocks run one after the other, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)
-    assert len(code.strip().splitlines()) <= 20
-    exec(compile(code, "README.md", "exec"), {})
-    assert re.search(r"-\d+\.\d+ ± \d+\.\d+ nats", capsys.readouterr().out)
+    names: dict[str, Any] = {}
+    for code in blocks("python"):
+        assert len(code.strip().splitlines()) <= 20
+        exec(compile(code, "README.md", "exec"), names)
+        assert re.search(r"-\d+\.\d+ ± \d+\.\d+ nats", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("lines", blocks("console"))

@@ -119,7 +119,7 @@ def test_a_table_of_series_is_convolved_along_its_columns(tmp_path, network):
     np.save(tmp_path / "series.npy", np.sin(np.arange(24) / 4 + phase) + 0.1 * generator.normal(size=(400, 24)))
     settings = [f"data.source={tmp_path / 'series.npy'}", f"model.encoder={network}", f"model.decoder={network}"]
     settings += ["model.latent=2", "train.epochs=20", "train.batch_size=20", f"run_dir={tmp_path / 'run'}"]
-    model = fit(make_run(override({}, settings)))
+    model = fit(make_run(override({}, settings))).model
     assert any(isinstance(part, torch.nn.Conv1d) for part in model.posterior.modules())
     elbos = [line["valid_elbo"] for line in open_run(tmp_path / "run").folder.history()]
     assert elbos[-1] > elbos[0] + 10

@@ -84,7 +84,7 @@ def no_compiler(monkeypatch, tmp_path):
 
 
 def test_without_a_compiler_training_goes_on_and_gives_the_same(no_compiler, fresh_cache):
-    plain = fit(make_run(override(preset("digits"), [*SMALL, *MLP, "train.epochs=40", "train.compile=off"])))
+    plain = fit(make_run(override(preset("digits"), [*SMALL, *MLP, "train.epochs=40", "train.compile=off"]))).model
     job = start([*MLP, "train.epochs=40", "train.compile=on"])
     told = [event.message for event in job.events() if event.kind == "notice"]
     assert len(told) == 1

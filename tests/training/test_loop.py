@@ -21,7 +21,7 @@ def tiny(*settings: str, run_dir=None):
 
 
 def weights_after(run) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in fit(run).state_dict().items()}
+    return {name: value.clone() for name, value in fit(run).model.state_dict().items()}
 
 
 def kept(folder, name: str):

@@ -132,7 +132,7 @@ CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to all
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), CPU])
 def test_running_out_of_memory_halves_the_rows_at_a_time_but_not_the_batch(tmp_path, little_memory, error):
-    whole = {name: value.clone() for name, value in fit(make("mlp", tmp_path)).state_dict().items()}
+    whole = {name: value.clone() for name, value in fit(make("mlp", tmp_path)).model.state_dict().items()}
     (tmp_path / "less").mkdir()
     little_memory(2, error)
     job = TrainingRun.start(make("mlp", tmp_path / "less"))
@@ -159,7 +159,7 @@ def test_other_errors_pass(tmp_path, little_memory):
 @pytest.mark.parametrize("kind", ["mlp", "score"])
 def test_a_batch_in_pieces_is_the_batch(kind, tmp_path):
     (tmp_path / "pieces").mkdir()
-    whole, pieces = fit(make(kind, tmp_path)), fit(make(kind, tmp_path / "pieces", micro_batch=2))
+    whole, pieces = fit(make(kind, tmp_path)).model, fit(make(kind, tmp_path / "pieces", micro_batch=2)).model
     for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 

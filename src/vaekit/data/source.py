@@ -84,4 +84,6 @@ class Source:
             number = f"{row - self.train_rows} of the test set"
         if self.columns is not None:
             return f"row {number} (counted from 0), column {self.columns[cell[0]]!r}"
+        if len(cell) != 3:
+            return f"row {number} (counted from 0), cell {tuple(cell)}"
         return f"image {number} (counted from 0), pixel (channel {cell[0]}, row {cell[1]}, column {cell[2]})"

@@ -16,9 +16,10 @@ from vaekit.runs.config import (
     with_source,
 )
 from vaekit.runs.extend import extend
+from vaekit.runs.fitting import fit
 from vaekit.runs.samplers import Sampling, sampling
 from vaekit.runs.trained_run import TrainedRun, check_same_run, load, open_rows, open_run, posterior_moments, reopen
-from vaekit.runs.training_run import TrainingRun, fit, stop_signals, train
+from vaekit.runs.training_run import TrainingRun, stop_signals, train
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
 
 __all__ = [

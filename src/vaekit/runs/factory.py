@@ -93,12 +93,13 @@ def build_model(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     return convert_conv2d_weight_memory_format(model, torch.channels_last)  # convolutions are a fifth faster so
 
 
-def build_discriminator(run: Run, schema: Schema) -> nn.Module | None:
+def build_discriminator(run: Run, schema: Schema, size: int | None = None) -> nn.Module | None:
     """Build the untrained discriminator of a run's objective; None where it has none.
 
     Args:
         run: Its settings.
         schema: Of its data.
+        size: Of z, flat; by default as the run's settings say.
 
     Raises:
         ConfigError: The objective does not go with the model.
@@ -110,7 +111,8 @@ def build_discriminator(run: Run, schema: Schema) -> nn.Module | None:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(new_generator(run.seed, Purpose.DISCRIMINATOR).initial_seed())
         try:
-            return run.objective.build(math.prod(run.model.posterior.z_shape(run.model.latent)), tuple(schema.shape))
+            size = math.prod(run.model.posterior.z_shape(run.model.latent)) if size is None else size
+            return run.objective.build(size, tuple(schema.shape))
         except ValueError as error:
             raise ConfigError(f"objective: {error}") from None
 

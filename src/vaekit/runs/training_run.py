@@ -9,11 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from vaekit.data import Dataset, Schema, names
 from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
+from vaekit.evaluation import fingerprint
 from vaekit.files import is_within
 from vaekit.models import VAE, HierarchicalVAE
+from vaekit.models.distributions import check_values
+from vaekit.randomness import new_generator
 from vaekit.runs.config import to_yaml
 from vaekit.runs.factory import (
     build_discriminator,
@@ -26,7 +31,7 @@ from vaekit.runs.factory import (
 from vaekit.runs.initialise import inherit
 from vaekit.runs.memory import check_memory
 from vaekit.runs.preflight import foreseen
-from vaekit.runs.trained_run import check_same, read_run, rebuilt, same_data
+from vaekit.runs.trained_run import ROWS_AT_A_TIME, check_same, read_run, rebuilt, same_data
 from vaekit.runs.tree import Run
 from vaekit.runs.validation import check_objective
 from vaekit.runs.writer import RunWriter
@@ -81,6 +86,33 @@ class TrainingRun:
             raise
 
     @classmethod
+    def of(cls, run: Run, data: Dataset, model: VAE | HierarchicalVAE) -> "TrainingRun":
+        """A training of modules of one's own, which writes no folder.
+
+        Args:
+            run: the settings of training; its model is not read.
+            data: in memory.
+            model: it is trained in place, on the device of `run.train.device`.
+
+        Raises:
+            ValueError: the objective does not go with the model, or the model with the data.
+        """
+        world = World.join()
+        check_same(world, "data", data.schema.fingerprint, DataError)
+        check_same(world, "weights", fingerprint(model), ModelFileError)
+        model.cpu().eval()
+        with torch.no_grad():
+            row, context = data.train.batch(slice(0, 1)), data.train.context_of(slice(0, 1))
+            draw = model.draw(row, context=context, generator=new_generator(run.seed))
+        for part in (data.train, data.valid):
+            for start in range(0, len(part), ROWS_AT_A_TIME):
+                check_values(draw.px, part.batch(slice(start, start + ROWS_AT_A_TIME)))
+        size = sum(latent.z[0, 0].numel() for latent in draw.latents)
+        check_objective(run, model, data, build_discriminator(run, data.schema, size))
+        model.to(choose_device(run.train.device, world.local))
+        return cls._assemble(run, data, model, None, world, size)
+
+    @classmethod
     def resume(cls, run_folder: str | Path) -> "TrainingRun":
         """A run that was stopped, ready to go on from its newest checkpoint as if it never had been.
 
@@ -117,11 +149,17 @@ class TrainingRun:
 
     @classmethod
     def _assemble(
-        cls, run: Run, data: Dataset, model: VAE | HierarchicalVAE, folder: RunFolder | None, world: World
+        cls,
+        run: Run,
+        data: Dataset,
+        model: VAE | HierarchicalVAE,
+        folder: RunFolder | None,
+        world: World,
+        size: int | None = None,
     ) -> "TrainingRun":
         device = next(model.parameters()).device
         data = Dataset(data.schema, data.train.to(device), data.valid.to(device), data.test.to(device))
-        discriminator = build_discriminator(run, data.schema)
+        discriminator = build_discriminator(run, data.schema, size)
         discriminator = None if discriminator is None else discriminator.to(device)
         model.scaling = data.schema.scaling
         state = State(Step(model, run.objective, len(data.train), world, discriminator), run.train)
@@ -169,20 +207,6 @@ def train(run: Run) -> Iterator[Event]:
         Diverged: a number that training needs was not finite, again and again.
     """
     yield from TrainingRun.start(run).events()
-
-
-def fit(run: Run) -> VAE | HierarchicalVAE:
-    """Train a run to its end and return the model, with the weights that `train.weights` asks for.
-
-    Ctrl-C ends it after the step that it is in, saves, and raises KeyboardInterrupt; a second one acts at once.
-    """
-    job = TrainingRun.start(run)
-    with stop_signals(job) as received:
-        for _ in job.events():
-            pass
-    if received:
-        raise KeyboardInterrupt
-    return job.model.eval()
 
 
 def check_same_at_all(world: World, run: Run, schema: Schema) -> None:

@@ -1,0 +1,258 @@
+"""`fit` trains modules and data of one's own, or a run, and changes nothing else of the caller's."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from torch import distributions as td
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+from vaekit import VAE, Bernoulli, Categorical, Conditional, Gaussian, Iwae, Mlp, StandardNormal, fit, open_run
+from vaekit.data import DataSpec, dataset_of
+from vaekit.errors import DataError
+from vaekit.networks import Rescale
+from vaekit.objectives import Factor, Regularised
+from vaekit.runs import make_run
+from vaekit.runs.factory import build_model
+from vaekit.training import Train
+
+SHORT = Train(epochs=2, precision="fp32", device="cpu")
+
+
+def rows(n: int = 100, seed: int = 0) -> torch.Tensor:
+    return (torch.rand(n, 8, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
+
+
+def own(context: int = 0) -> VAE:
+    torch.manual_seed(0)
+    likelihood = Conditional(Narrow(2 + context, 8), Bernoulli())
+    return VAE(Conditional(Narrow(8 + context, 4), Gaussian()), StandardNormal().build(2), likelihood)
+
+
+class Narrow(nn.Module):
+    """A linear layer that takes a context beside its input."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs)
+
+    def forward(self, x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Tensor:
+        if context is not None:
+            x = torch.cat([x, context.expand(*x.shape[:-1], -1)], -1)
+        return self.layer(x)
+
+
+class Frame:
+    """What is asked of a data frame."""
+
+    def __init__(self, values: np.ndarray, columns: list[str]):
+        self.values, self.columns = values, columns
+
+    def to_numpy(self) -> np.ndarray:
+        return self.values
+
+    def __getitem__(self, names: list[str]) -> "Frame":
+        return Frame(self.values[:, [self.columns.index(name) for name in names]], names)
+
+
+class Pairs(Dataset):
+    def __init__(self, x: torch.Tensor):
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.x[index], index % 3
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+NAMES = [f"c{i}" for i in range(8)]
+KINDS = {
+    "tensor": rows(),
+    "double": rows().double().numpy(),
+    "bytes": rows().numpy().astype(np.uint8),
+    "list": rows().tolist(),
+    "frame": Frame(rows().numpy(), NAMES),
+    "sparse": sparse.csr_matrix(rows().numpy()),
+    "dataset": TensorDataset(rows()),
+    "pairs": Pairs(rows()),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_rows_of_any_kind_train_the_same_weights(kind):
+    expected = weights(fit(own(), rows().numpy(), train=SHORT, progress=False).model)
+    trained = fit(own(), KINDS[kind], train=SHORT, progress=False)
+    torch.testing.assert_close(weights(trained.model), expected, rtol=0, atol=0)
+    assert len(trained.data().train) == 90
+    assert len(trained.data().valid) == 10
+
+
+def test_a_trained_run_of_own_modules_takes_rows_and_gives_rows():
+    model = own()
+    trained = fit(model, Frame(rows().numpy(), NAMES), Iwae(samples=3), SHORT, progress=False)
+    assert trained.model is model
+    assert not model.training
+    assert trained.settings.train == SHORT
+    assert trained.encode(rows()[:5]).shape == (5, 2)
+    assert trained.reconstruct(Frame(rows().numpy()[:, ::-1], NAMES[::-1])).shape == (100, 8)
+    assert set(np.unique(trained.sample(20))) <= {0.0, 1.0}
+    assert trained.evaluate(samples=4)["log_likelihood"].n == 10
+    assert trained.evaluate(rows(7, seed=1))["elbo"].n == 7
+    with pytest.raises(ValueError, match="run_dir"):
+        _ = trained.folder
+
+
+def test_given_rows_validate_in_place_of_some_of_the_data():
+    trained = fit(own(), rows(), train=SHORT, valid=rows(20, seed=1), progress=False)
+    assert len(trained.data().train) == 100
+    torch.testing.assert_close(trained.data().valid.batch(slice(None)), rows(20, seed=1))
+
+
+def test_the_weights_are_those_of_the_best_validation():
+    x, other = rows(40), 1 - rows(40, seed=2)
+    train = Train(epochs=30, lr=0.1, precision="fp32", device="cpu")
+    trained = fit(own(), x, train=train, valid=other, progress=False)
+    assert trained.weights["weights"] == "best"
+    last = fit(own(), x, train=Train(**{**vars(train), "weights": "last"}), valid=other, progress=False)
+    assert int(trained.weights["epoch"]) < int(last.weights["epoch"]) == 30
+    best, at_last = (run.evaluate(other, samples=1)["elbo"].value for run in (trained, last))
+    assert best > at_last
+
+
+def test_whole_numbers_stay_such_for_a_likelihood_over_levels():
+    x = torch.randint(0, 4, (60, 5), generator=torch.Generator().manual_seed(0))
+    encoder, decoder = Mlp((8,)).build((5,), 4), Mlp((8,)).build((2,), 20)
+    posterior = Conditional(encoder, Gaussian(), transform=Rescale(0, 3))
+    model = VAE(posterior, StandardNormal().build(2), Conditional(decoder, Categorical(4), (5,)))
+    trained = fit(model, x, train=SHORT, progress=False)
+    assert trained.data().train.batch(slice(0, 2)).dtype == torch.int64
+    assert trained.evaluate(x)["bits_per_dim"].value is not None
+
+
+@pytest.mark.parametrize("context", [np.arange(100) % 3, np.eye(3)[np.arange(100) % 3], "label"])
+def test_a_context_reaches_all_three_parts(context):
+    data = Pairs(rows()) if isinstance(context, str) else rows()
+    trained = fit(own(context=3), data, context=context, train=SHORT, progress=False)
+    given = np.arange(5) % 3 if not isinstance(context, np.ndarray) or context.ndim == 1 else context[:5]
+    assert trained.encode(rows()[:5], context=given).shape == (5, 2)
+    assert trained.sample(4, context=given[:4]).shape == (4, 8)
+
+
+class Anything(nn.Module):
+    """A posterior or likelihood that is no Conditional."""
+
+    def __init__(self, inputs: int, outputs: int, bernoulli: bool):
+        super().__init__()
+        self.layer, self.bernoulli = nn.Linear(inputs, outputs), bernoulli
+
+    def forward(self, x: torch.Tensor) -> td.Distribution:
+        raw = self.layer(x)
+        one = td.Bernoulli(logits=raw) if self.bernoulli else td.Normal(raw, torch.ones_like(raw))
+        return td.Independent(one, 1)
+
+
+def test_any_modules_that_return_distributions_will_do():
+    torch.manual_seed(0)
+    model = VAE(Anything(8, 2, False), StandardNormal().build(2), Anything(2, 8, True))
+    before = weights(model)
+    fit(model, rows(), train=SHORT, progress=False)
+    assert all(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_hierarchical_vae_is_fitted():
+    settings = {"kind": "hierarchical", "groups": {"kind": "dense", "latent": [3, 2]}, "likelihood": "bernoulli"}
+    model = build_model(
+        make_run({"model": settings}), dataset_of(rows(), DataSpec(support="binary", scale="none")).schema
+    )
+    assert fit(model, rows(), train=SHORT, progress=False).encode(rows()[:4]).shape == (4, 5)
+
+
+def test_an_objective_may_have_a_discriminator():
+    fit(own(), rows(), Regularised(penalties=Factor()), SHORT, progress=False)
+
+
+def test_nothing_of_the_caller_is_changed(capfd):
+    torch.manual_seed(5)
+    model = own()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), torch.get_num_threads(), torch.get_default_dtype()
+    handler = signal.getsignal(signal.SIGINT)
+    x = rows()
+    with torch.no_grad():
+        fit(model, x, train=SHORT, progress=False)
+        assert not torch.is_grad_enabled()
+    after = torch.get_rng_state(), np.random.get_state()[1], torch.get_num_threads(), torch.get_default_dtype()
+    assert torch.equal(before[0], after[0])
+    assert np.array_equal(before[1], after[1])
+    assert before[2:] == after[2:]
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert torch.equal(x, rows())
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_shown_on_stderr_line_by_line(capfd):
+    fit(own(), rows(), train=Train(epochs=20, precision="fp32", log_every=10))
+    out, err = capfd.readouterr()
+    assert out == ""
+    lines = [line.split(":")[0] for line in err.splitlines() if line.startswith("epoch")]
+    assert lines == ["epoch 1/20", "epoch 10/20", "epoch 20/20"]
+    assert "\x1b" not in err
+
+
+def test_an_interrupt_ends_training_and_gives_what_was_trained():
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted at step"):
+        trained = fit(own(), rows(), train=Train(epochs=100_000, precision="fp32", device="cpu"), progress=False)
+    timer.join()
+    assert 0 < int(trained.weights["epoch"]) < 100_000
+    assert trained.encode(rows()).shape == (100, 2)
+
+
+def test_a_run_is_fitted_to_a_trained_run(tmp_path):
+    tree = {"data": {"source": "digits"}, "limit": {"train": 50}, "train": {"epochs": 1, "precision": "fp32"}}
+    trained = fit(make_run({**tree, "run_dir": str(tmp_path / "run")}), progress=False)
+    again = open_run(tmp_path / "run")
+    torch.testing.assert_close(weights(trained.model), weights(again.model), rtol=0, atol=0)
+    assert trained.settings.model == again.settings.model
+    assert trained.schema == again.schema
+    assert trained.weights["epoch"] == str(again.weights["epoch"])
+    assert trained.folder.path == again.folder.path
+
+
+def nan() -> torch.Tensor:
+    x = rows()
+    x[3, 2] = torch.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "why"),
+    [
+        (lambda: fit(own()), TypeError, "needs data"),
+        (lambda: fit(make_run({}), rows()), TypeError, "from the run"),
+        (lambda: fit(own().double(), rows()), TypeError, "float64"),
+        (lambda: fit(own(), nan()), DataError, "NaN"),
+        (lambda: fit(own(), rows()[:1]), DataError, "at least one row"),
+        (lambda: fit(own(), rows()[0]), DataError, "shape"),
+        (lambda: fit(own(), np.array([["a"]])), DataError, "numbers"),
+        (lambda: fit(own(), rows(), valid=rows()[:, :3]), DataError, "shape"),
+        (lambda: fit(own(3), rows(), context=np.zeros(4)), DataError, "n = 100"),
+        (lambda: fit(own(3), rows(), valid=rows(), context=np.zeros(100)), DataError, "a context is missing"),
+        (lambda: fit(own(), rows() + 0.5), ValueError, "binarise"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_in_words_of_python(call, error, why):
+    with pytest.raises(error, match=why) as found:
+        call()
+    assert not {"model.", "data.", "train.", "--"} & set(str(found.value).split())
