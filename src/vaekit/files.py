@@ -139,8 +139,9 @@ def read_regular(path: str | os.PathLike[str], most: int, *, follow: bool = Fals
 
 
 def inside(folder: str | os.PathLike[str], name: str) -> Path:
-    """The path of `name` in a folder, without a symbolic link on the way: a folder from elsewhere cannot send its
-    reader, or its writer, to files outside it.
+    """The path of `name` in a folder, without a symbolic link on the way.
+
+    So a folder from elsewhere cannot send its reader, or its writer, to files outside it.
 
     Args:
         folder: may itself be a symbolic link.
@@ -169,7 +170,9 @@ def inside(folder: str | os.PathLike[str], name: str) -> Path:
 def parse_json(content: bytes | str, *, unique: bool = False) -> Any:
     """The value of a JSON text, as ValueError whatever is wrong with it: depth and length of numbers included.
 
-    unique: refuse a key that stands twice, of which one would silently be dropped.
+    Args:
+        content: the text.
+        unique: refuse a key that stands twice, of which one would silently be dropped.
     """
     try:
         return json.loads(content, object_pairs_hook=_once if unique else None)

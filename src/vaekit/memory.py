@@ -8,8 +8,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes() -> float:
-    """Bytes that can still be taken: the least of what the machine has free, what the process's own limits (`ulimit
-    -v`, `ulimit -d`) leave, and what its control groups leave. Infinite where the system says nothing."""
+    """Bytes of memory that can still be taken; infinite where the system says nothing.
+
+    The least of what the machine has free, what the process's own limits (`ulimit -v`, `ulimit -d`) leave, and what its
+    control groups leave.
+    """
     return max(0.0, min(_machine(), _process(), _group()))
 
 

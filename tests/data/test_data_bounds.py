@@ -54,9 +54,9 @@ def test_sparse_files_of_every_kind(tmp_path, name):
 
 def test_what_streaming_takes_is_bounded():
     check_streamed("a", 10_000_000, 1000, 250_000_000)
-    with pytest.raises(DataError, match=r"150,000,000 rows.*limit\.data_gb"):
+    with pytest.raises(DataError, match=r"150,000,000 rows.*Limit\.data_gb"):
         check_streamed("a", 150_000_000, 1, 250_000_000)
-    with pytest.raises(DataError, match=r"30,000,000 numbers in each row.*limit\.data_gb"):
+    with pytest.raises(DataError, match=r"30,000,000 numbers in each row.*Limit\.data_gb"):
         check_streamed("a", 100, 30_000_000, 250_000_000)
     check_streamed("a", 150_000_000, 1, 1_000_000_000)
 

@@ -1,4 +1,4 @@
-"""What a model is told of each row beside x: labels and columns, in memory and streamed, of this source and others."""
+"""Context: labels and columns that a model is conditioned on, in memory and streamed, of this source and others."""
 
 import json
 from dataclasses import replace
@@ -47,7 +47,7 @@ def of(source: str, *context: str, limit: Limit = USUAL, **settings) -> Dataset:
     return prepare(DataSpec(source=source, context=context, **settings), limit, discrete=False)
 
 
-def told(rows: Rows | StreamedRows) -> np.ndarray:
+def context_of(rows: Rows | StreamedRows) -> np.ndarray:
     context = rows.context_of(slice(None))
     assert context is not None
     assert context.dtype == torch.float32
@@ -58,20 +58,20 @@ def splits(data: Dataset) -> list[Rows | StreamedRows]:
     return [data.train, data.valid, data.test]
 
 
-def test_labels_are_told_one_hot_and_stay_labels(people):
+def test_labels_are_a_one_hot_context_and_stay_labels(people):
     data = of(people, "label")
     assert data.schema.context is not None
     assert (data.schema.context.kind, data.schema.context.names) == ("label", ("ada", "bob", "cy"))
     assert data.schema.columns == ("age", "height", "weight", "old")
     for rows in splits(data):
-        assert np.array_equal(told(rows), np.eye(3)[rows.labels.numpy()])
+        assert np.array_equal(context_of(rows), np.eye(3)[rows.labels.numpy()])
         index = torch.tensor([2, 0])
-        assert np.array_equal(rows.context_of(index).numpy(), told(rows)[[2, 0]])
+        assert np.array_equal(rows.context_of(index).numpy(), context_of(rows)[[2, 0]])
     assert of(people).train.context_of(slice(None)) is None
     assert of(people).schema.context is None
 
 
-def test_columns_are_told_scaled_by_the_training_rows_and_are_no_longer_x(people):
+def test_columns_are_a_context_scaled_by_the_training_rows_and_are_no_longer_x(people):
     data, plain = of(people, "weight", "age"), of(people, scale="none")
     assert data.schema.columns == ("height", "old")
     assert data.schema.shape == (2,)
@@ -80,12 +80,12 @@ def test_columns_are_told_scaled_by_the_training_rows_and_are_no_longer_x(people
     stored = [rows.batch(slice(None)).numpy()[:, places] for rows in splits(plain)]
     mean, spread = stored[0].mean(0), stored[0].std(0)
     for rows, values in zip(splits(data), stored, strict=True):
-        np.testing.assert_allclose(told(rows), (values - mean) / spread, rtol=1e-4, atol=1e-4)
-    assert abs(told(data.train).mean(0)).max() < 1e-6
-    np.testing.assert_allclose(told(data.train).std(0), 1, rtol=1e-5)
+        np.testing.assert_allclose(context_of(rows), (values - mean) / spread, rtol=1e-4, atol=1e-4)
+    assert abs(context_of(data.train).mean(0)).max() < 1e-6
+    np.testing.assert_allclose(context_of(data.train).std(0), 1, rtol=1e-5)
     context = data.schema.context
     assert (context.kind, context.names) == ("columns", ("weight", "age"))
-    np.testing.assert_allclose(context.scaled(stored[2]), told(data.test), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(context.scaled(stored[2]), context_of(data.test), rtol=1e-4, atol=1e-4)
     assert np.array_equal(context.examples(3), np.zeros((3, 2)))
 
 
@@ -98,10 +98,10 @@ def test_x_is_that_of_the_table_without_the_columns(people, tmp_path):
     assert one.schema.support == other.schema.support
 
 
-def test_a_constant_column_can_be_told(tmp_path):
+def test_a_constant_column_can_be_a_context(tmp_path):
     data = of(write(tmp_path / "t.csv", {**table(), "c": np.full(N, 0.1)}), "c", "age")
-    assert abs(told(data.train)[:, 0]).max() < 1e-6
-    assert abs(told(data.test)[:, 0]).max() < 1e-6
+    assert abs(context_of(data.train)[:, 0]).max() < 1e-6
+    assert abs(context_of(data.test)[:, 0]).max() < 1e-6
 
 
 def test_examples_of_labels_are_every_class_in_turn(people):
@@ -112,20 +112,20 @@ def test_examples_of_labels_are_every_class_in_turn(people):
 @pytest.mark.parametrize(
     ("context", "error", "parts"),
     [
-        (("aged",), ConfigError, ["data.context names 'aged'", "did you mean age"]),
-        (("age", "age"), ConfigError, ["data.context names 'age' twice"]),
+        (("aged",), ConfigError, ["DataSpec.context names 'aged'", "did you mean age"]),
+        (("age", "age"), ConfigError, ["DataSpec.context names 'age' twice"]),
         (("age", "label"), ConfigError, ["label alone, or columns"]),
         (("age", "height", "weight", "old"), ConfigError, ["every column", "leave some for x"]),
     ],
 )
-def test_what_cannot_be_told_of_a_table(people, context, error, parts):
+def test_what_cannot_be_a_context_of_a_table(people, context, error, parts):
     with pytest.raises(error) as raised:
         of(people, *context)
     assert all(part in str(raised.value) for part in parts), raised.value
 
 
 def test_what_has_no_labels_and_what_is_no_table(tmp_path):
-    with pytest.raises(ConfigError, match=r"data.context=label, but plain.csv has no labels: set data.label"):
+    with pytest.raises(ConfigError, match=r"DataSpec.context=label, but plain.csv has no labels: set DataSpec.label"):
         of(write(tmp_path / "plain.csv", table()), "label")
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8))
     with pytest.raises(ConfigError, match=r"names columns, and images.npy is no table: use label"):
@@ -153,7 +153,7 @@ def test_schemas_come_back_and_older_ones_are_read(people, context):
         Schema.from_json(json.dumps({**older, "context": {"kind": "rumour", "names": [], "loc": [], "scale": []}}))
 
 
-def test_other_sources_are_told_by_the_names_that_the_model_knows(people, tmp_path):
+def test_other_sources_have_a_context_by_the_names_that_the_model_knows(people, tmp_path):
     data = of(people, "label")
     other = np.where(LABELS == "ada", "zoe", LABELS)  # ada is gone, so bob is its first class, and zoe is new
     spec = DataSpec(source=people, context=("label",))
@@ -161,10 +161,10 @@ def test_other_sources_are_told_by_the_names_that_the_model_knows(people, tmp_pa
         rows = read_like(write(tmp_path / "other.csv", table(), other), spec, data.schema, Limit())
     known = list(data.schema.classes)
     wanted = np.stack([np.arange(3) == (known.index(name) if name in known else -1) for name in other])
-    assert np.array_equal(told(rows), wanted)
-    assert not told(rows)[other == "zoe"].any()
+    assert np.array_equal(context_of(rows), wanted)
+    assert not context_of(rows)[other == "zoe"].any()
     assert rows.labels.max() == 3
-    with pytest.raises(DataError, match=r"none.csv has no labels, and the model was trained to be told each row's"):
+    with pytest.raises(DataError, match=r"none.csv has no labels, and the model is conditioned on the label"):
         read_like(write(tmp_path / "none.csv", table()), spec, data.schema, Limit())
 
 
@@ -174,16 +174,16 @@ def test_columns_of_other_sources_are_scaled_as_before(people, tmp_path):
     columns["age"] = columns["age"] + 100
     rows = read_like(write(tmp_path / "older.csv", columns, LABELS), spec, data.schema, Limit())
     loc, scale = data.schema.context.loc[0], data.schema.context.scale[0]
-    np.testing.assert_allclose(told(rows)[:, 0], (columns["age"] - loc) / scale, rtol=1e-5)
+    np.testing.assert_allclose(context_of(rows)[:, 0], (columns["age"] - loc) / scale, rtol=1e-5)
     del columns["age"]
-    with pytest.raises(DataError, match=r"data.context names 'age', which ageless.csv does not have"):
+    with pytest.raises(DataError, match=r"DataSpec.context names 'age', which ageless.csv does not have"):
         read_like(write(tmp_path / "ageless.csv", columns, LABELS), spec, data.schema, Limit())
 
 
-def test_rows_keep_what_they_are_told(people):
+def test_rows_keep_their_context(people):
     rows = of(people, "age").train
-    assert np.array_equal(told(rows.take(3)), told(rows)[:3])
-    assert np.array_equal(told(rows.to("cpu")), told(rows))
+    assert np.array_equal(context_of(rows.take(3)), context_of(rows)[:3])
+    assert np.array_equal(context_of(rows.to("cpu")), context_of(rows))
 
 
 @pytest.fixture
@@ -206,7 +206,8 @@ def test_streamed_labels_are_those_in_memory(streamed_table):
     def pairs(rows: Rows | StreamedRows) -> set[tuple[float, ...]]:
         x = rows.batch(slice(None)).double().numpy() * disk.schema.scale + disk.schema.loc
         return {
-            tuple(np.round([*row, *told], 2)) for row, told in zip(x, rows.context_of(slice(None)).numpy(), strict=True)
+            tuple(np.round([*row, *context], 2))
+            for row, context in zip(x, rows.context_of(slice(None)).numpy(), strict=True)
         }
 
     everyone = set.union(*(pairs(rows) for rows in splits(disk)))
@@ -221,7 +222,7 @@ def test_streamed_labels_are_those_in_memory(streamed_table):
     assert of(streamed_table, stream="always", limit=SMALL).train.context_of(slice(None)) is None
 
 
-def test_other_labels_of_a_streamed_source_are_told_as_none(people, tmp_path, streamed_table):
+def test_other_labels_of_a_streamed_source_are_a_context_of_zeros(people, tmp_path, streamed_table):
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -233,14 +234,14 @@ def test_other_labels_of_a_streamed_source_are_told_as_none(people, tmp_path, st
     with pytest.warns(UserWarning, match=r"not trained with \(zoe\)"):
         rows = read_like(str(path), DataSpec(source=people, context=("label",)), schema, SMALL)
     assert isinstance(rows, StreamedRows)
-    assert np.array_equal(told(rows), np.tile(np.array(schema.classes) == other[:, None], (5, 1)))
+    assert np.array_equal(context_of(rows), np.tile(np.array(schema.classes) == other[:, None], (5, 1)))
 
 
-def test_columns_cannot_be_told_of_streamed_data(people, streamed_table):
-    with pytest.raises(ConfigError, match=r"data.context=\['age'\] needs data in memory: raise limit.data_gb"):
+def test_columns_of_streamed_data_cannot_be_a_context(people, streamed_table):
+    with pytest.raises(ConfigError, match=r"DataSpec.context=\['age'\] needs data in memory: raise Limit.data_gb"):
         of(streamed_table, "age", stream="always", limit=SMALL)
     data, spec = of(people, "age"), DataSpec(source=people, context=("age",))
-    with pytest.raises(DataError, match=r"too large to be read whole, as data.context=\['age'\] asks: raise"):
+    with pytest.raises(DataError, match=r"too large to be read whole, as DataSpec.context=\['age'\] needs: raise"):
         read_like(streamed_table, spec, data.schema, SMALL)
 
 

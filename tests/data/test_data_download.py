@@ -27,10 +27,10 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 class Handler(BaseHTTPRequestHandler):
     files: dict[str, bytes]
-    asked: list[str]
+    requested: list[str]
 
     def do_GET(self):
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         kind = self.path.split("/")[1]
         if kind == "slow":
             time.sleep(0.6)
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch) -> Iterator[ThreadingHTTPServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    handler = type("Here", (Handler,), {"files": {}, "asked": []})
+    handler = type("Here", (Handler,), {"files": {}, "requested": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -64,8 +64,8 @@ def serve(server: ThreadingHTTPServer, path: str, body: bytes = BODY) -> str:
     return f"http://127.0.0.1:{server.server_port}{path}"
 
 
-def asked(server: ThreadingHTTPServer) -> list[str]:
-    return server.RequestHandlerClass.asked
+def requested(server: ThreadingHTTPServer) -> list[str]:
+    return server.RequestHandlerClass.requested
 
 
 def refused(url: str, folder: Path, *parts: str, sha256: str = SHA256, timeout: float = 5.0) -> None:
@@ -84,7 +84,7 @@ def test_good(server, tmp_path, capfd, caplog):
         assert path == tmp_path / "set" / "file.gz"
         assert path.read_bytes() == BODY
         assert fetch(url, SHA256, tmp_path / "set") == path
-    assert asked(server) == ["/good/file.gz"]
+    assert requested(server) == ["/good/file.gz"]
     assert [file.name for file in path.parent.iterdir()] == ["file.gz"]
     assert capfd.readouterr() == ("", "")
     assert pooch.get_logger().level == level
@@ -206,16 +206,16 @@ def test_user_folder_first_then_cache_then_network(server, homes, monkeypatch):
 
     source = load_source(DataSpec(source="mnist"))
     assert (source.train_rows, source.test_rows, source.values.shape) == (6, 4, (10, 1, 28, 28))
-    assert len(asked(server)) == 4
+    assert len(requested(server)) == 4
     assert where("mnist") == f"found in {cache}"
 
     load_source(DataSpec(source="mnist"))
-    assert len(asked(server)) == 4
+    assert len(requested(server)) == 4
 
     put(own, tiny(5, 3))
     assert load_source(DataSpec(source="mnist")).train_rows == 5
     assert where("mnist") == f"found in {own}"
-    assert len(asked(server)) == 4
+    assert len(requested(server)) == 4
 
 
 def test_unpacked_files_are_found_too(homes):
@@ -230,7 +230,7 @@ def test_damaged_cache_is_mended(server, homes, monkeypatch):
     name = next(iter(files))
     put(homes[1], files | {name: files[name][:-3]})
     assert load_source(DataSpec(source="mnist")).train_rows == 6
-    assert asked(server) == [f"/mnist/{name}"]
+    assert requested(server) == [f"/mnist/{name}"]
 
 
 @pytest.mark.parametrize(

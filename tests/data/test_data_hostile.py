@@ -170,7 +170,7 @@ def test_arrays_that_are_no_data(tmp_path, array, parts):
     [
         (CSV + "1,2,3\n", {}, ("line 12 has 3 cells (1,2,3)", "the first row has 2", "mend")),
         ("\n" + CSV + "\n7\n", {}, ("line 14 has 1 cells (7)",)),
-        (CSV + "x,3\n", {}, ("column 'a'", "'x'", "row 10", 'data.drop=["a"]', "data.label=a")),
+        (CSV + "x,3\n", {}, ("column 'a'", "'x'", "row 10", 'DataSpec.drop=["a"]', "DataSpec.label=a")),
         ("a,b,c\n1,u,2\n2,v,3\n", {"drop": ("b",), "label": "d"}, ("'d'", "columns are a, b, c")),
         ("a;b\n1,5;2\n2,5;3\n", {}, ("'1,5'", "decimals with a point")),
         ("a,b\n1,2020-01-01\n", {}, ("'2020-01-01'", "numbers")),
@@ -184,7 +184,7 @@ def test_arrays_that_are_no_data(tmp_path, array, parts):
         (CSV, {"drop": ("a", "b")}, ("no column of data is left",)),
         (CSV, {"drop": ("aa",)}, ("'aa'", "did you mean a?")),
         ("label\n1\n2\n", {}, ("no column of data is left",)),
-        ("a,b\n1,2.5\n2,3\n", {"label": "b"}, ("not classes", "data.label")),
+        ("a,b\n1,2.5\n2,3\n", {"label": "b"}, ("not classes", "DataSpec.label")),
     ],
 )
 def test_csv_errors(tmp_path, text, settings, parts):
@@ -210,9 +210,9 @@ def test_npz_errors(tmp_path, arrays, settings, parts):
 
 def test_settings_that_are_not_for_the_data(tmp_path):
     table, images = write(tmp_path, "a.npy", npy(TABLE)), write(tmp_path, "b.npy", npy(IMAGES))
-    refused(table, "data.label=y", "only one array", label="y")
-    refused(images, "data.drop", "tables", error=ConfigError, drop=("a",))
-    refused(Path("digits"), "data.label=y", "leave data.label out", error=ConfigError, label="y")
+    refused(table, "DataSpec.label=y", "only one array", label="y")
+    refused(images, "DataSpec.drop", "tables", error=ConfigError, drop=("a",))
+    refused(Path("digits"), "DataSpec.label=y", "leave DataSpec.label out", error=ConfigError, label="y")
 
 
 def test_folders_devices_and_paths_that_are_not_there(tmp_path):

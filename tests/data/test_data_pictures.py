@@ -126,7 +126,7 @@ def test_sizes_must_agree_or_be_given(folder):
     wide = np.zeros((12, 30), np.uint8)
     wide[:, 10:20] = 200
     save(folder / "99.png", wide)
-    refused(folder, "99.png is 12x30", "00.png is 6x5", "data.image_size=[6, 5]")
+    refused(folder, "99.png is 12x30", "00.png is 6x5", "DataSpec.image_size=[6, 5]")
     values = load(folder, image_size=(6, 5)).values
     np.testing.assert_array_equal(values[:12, 0], GREY)
     assert (values[12] == 200).all()  # the margins are cut off, so that nothing is stretched
@@ -142,10 +142,10 @@ def refused_source(source: str, **settings) -> str:
 
 
 def test_settings_for_pictures_and_for_tables(folder):
-    assert "data.image_size=[6, 5] is for folders of pictures" in refused_source("digits", image_size=(6, 5))
-    assert "data.bad_files=skip is for folders of pictures" in refused_source("digits", bad_files="skip")
-    refused(folder, "data.drop", "tables", error=ConfigError, drop=("a",))
-    refused(folder, "data.label=a", "subfolders", label="a")
+    assert "DataSpec.image_size=[6, 5] is for folders of pictures" in refused_source("digits", image_size=(6, 5))
+    assert "DataSpec.bad_files=skip is for folders of pictures" in refused_source("digits", bad_files="skip")
+    refused(folder, "DataSpec.drop", "tables", error=ConfigError, drop=("a",))
+    refused(folder, "DataSpec.label=a", "subfolders", label="a")
 
 
 BAD = {
@@ -168,7 +168,7 @@ def test_bad_files_are_refused_or_skipped_and_counted(folder, name, stream):
         content = content or whole[: len(whole) - 25]
         content = content[:-20] if name.endswith("jpg") else content
     (folder / name).write_bytes(content)
-    refused(folder, name, "data.bad_files=skip", stream=stream)
+    refused(folder, name, "DataSpec.bad_files=skip", stream=stream)
     data = prepare(DataSpec(source=str(folder), bad_files="skip", stream=stream), Limit())
     assert isinstance(data.train, StreamedRows) == (stream == "always")
     assert len(data.train) + len(data.valid) + len(data.test) == 12

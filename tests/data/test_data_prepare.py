@@ -74,9 +74,9 @@ def test_labels_go_with_their_rows(make):
 
 
 def test_limits_that_cannot_be_met(make):
-    with refused(DataError, "limit.train=49", "48"):
+    with refused(DataError, "Limit.train=49", "48"):
         make(NUMBERED, Limit(train=49))
-    with refused(DataError, "limit.valid=7", "6", "data.valid_fraction"):
+    with refused(DataError, "Limit.valid=7", "6", "DataSpec.valid_fraction"):
         make(NUMBERED, Limit(valid=7))
     assert "limited to 5 training and 2 validation rows" in make(NUMBERED, Limit(train=5, valid=2)).schema.protocol
 
@@ -92,7 +92,7 @@ def test_too_few_rows(make, rows):
 
 
 def test_fractions_that_leave_nothing(make):
-    with refused(ConfigError, "data.valid_fraction=0.6", "data.test_fraction=0.5", "60 of", "lower"):
+    with refused(ConfigError, "DataSpec.valid_fraction=0.6", "DataSpec.test_fraction=0.5", "60 of", "lower"):
         make(NUMBERED, valid_fraction=0.6, test_fraction=0.5)
 
 
@@ -100,7 +100,7 @@ def test_fractions_that_leave_nothing(make):
 
 
 def test_no_source():
-    with refused(ConfigError, "data.source", "digits, sprites, mnist"):
+    with refused(ConfigError, "DataSpec.source", "digits, sprites, mnist"):
         prepare(DataSpec(), Limit())
 
 

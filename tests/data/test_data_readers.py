@@ -66,10 +66,10 @@ def test_npz_test_set(tmp_path, train, labels):
     assert source.labels[20:].tolist() == [1, 0, 1, 0]
 
 
-def test_npz_measurements_called_y_are_not_labels_unless_asked(tmp_path):
+def test_npz_measurements_called_y_are_not_labels_unless_named(tmp_path):
     path = write(tmp_path, "a.npz", npz(X=TABLE, y=TABLE[:, 0]))
     assert load(path).labels is None
-    refused(path, "not classes", "data.label", label="y")
+    refused(path, "not classes", "DataSpec.label", label="y")
 
 
 @pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])

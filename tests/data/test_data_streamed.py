@@ -115,7 +115,7 @@ def test_rows_that_stay_out_are_at_most_ten_thousand_of_each(tmp_path):
     test = streamed.test.batch(slice(None)).flatten()
     assert torch.equal(test, test.sort().values)
     assert 95_000 < float(test.mean()) < 115_000
-    with pytest.raises(DataError, match=r"limit\.valid=10001"):
+    with pytest.raises(DataError, match=r"Limit\.valid=10001"):
         prepare(DataSpec(source=source, stream="always"), Limit(data_gb=0.01, valid=10_001))
 
 
@@ -132,7 +132,7 @@ def test_few_training_rows_are_held_in_memory(tmp_path):
     assert isinstance(always.train, StreamedRows)
     assert len(always.train) == 50
     assert "the training rows are the first of the file" in always.schema.protocol
-    with pytest.raises(DataError, match=r"limit\.train=561"):
+    with pytest.raises(DataError, match=r"Limit\.train=561"):
         prepare(DataSpec(source=source), replace(limit, train=561))
 
 
@@ -144,7 +144,7 @@ def test_a_bad_cell_deep_in_the_file_is_named(tmp_path):
             prepare(DataSpec(source=npy(tmp_path, table), stream="always"), SMALL)
     bad = GREY.astype(np.int16)
     bad[650, 1, 2] = -3
-    with pytest.raises(DataError, match=r"-3 in image 650 \(counted from 0\), pixel .*data.support=levels"):
+    with pytest.raises(DataError, match=r"-3 in image 650 \(counted from 0\), pixel .*DataSpec.support=levels"):
         prepare(DataSpec(source=npy(tmp_path, bad), stream="always", support="levels"), SMALL)
 
 
@@ -171,9 +171,9 @@ def test_what_is_streamed_and_what_is_refused(tmp_path):
     (tmp_path / "a-ubyte").write_bytes(bytes([0, 0, 8, 3]) + np.array([N, 6, 5], ">u4").tobytes() + GREY.tobytes())
     for name in ("a.npz", "a.csv", "a-ubyte"):
         spec = DataSpec(source=str(tmp_path / name))
-        with pytest.raises(DataError, match=r"more than limit\.data_gb=2e-05.*\.npy or Parquet"):
+        with pytest.raises(DataError, match=r"more than Limit\.data_gb=2e-05.*\.npy or Parquet"):
             prepare(spec, Limit(data_gb=2e-5))
-        with pytest.raises(ConfigError, match=r"data\.stream=always is for"):
+        with pytest.raises(ConfigError, match=r"DataSpec\.stream=always is for"):
             prepare(replace(spec, stream="always"), Limit())
         assert isinstance(prepare(replace(spec, stream="never"), Limit(data_gb=2e-5)).train, Rows)
     with pytest.raises(ConfigError, match="digits"):
@@ -191,7 +191,7 @@ def test_another_large_source_is_streamed_as_the_model_knows_it(tmp_path):
     for start in range(0, N, 100):
         part = slice(start, start + 100)
         assert torch.equal(streamed.batch(part), memory.batch(part))
-    assert streamed.shelf.peak <= 2500
+    assert streamed.cache.peak <= 2500
     np.save(tmp_path / "b.npy", TABLE[:, :3])
     with pytest.raises(DataError, match=r"rows of shape \(3,\)"):
         read_like(str(tmp_path / "b.npy"), spec, schema, Limit(data_gb=1e-5))
@@ -210,7 +210,7 @@ def test_moments_of_parts_are_those_of_the_whole():
 @pytest.mark.parametrize("answer", [True, False])
 def test_what_the_likelihood_takes_may_depend_on_the_data(tmp_path, stream, answer):
     spec = DataSpec(source=npy(tmp_path, GREY), stream=stream)
-    asked = []
-    data = prepare(spec, SMALL, discrete=lambda *found: asked.append(found) or answer)
+    seen = []
+    data = prepare(spec, SMALL, discrete=lambda *found: seen.append(found) or answer)
     assert data.schema == prepare(spec, SMALL, discrete=answer).schema
-    assert asked == [(Levels(256), "image")]
+    assert seen == [(Levels(256), "image")]

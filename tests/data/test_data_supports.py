@@ -94,13 +94,13 @@ def test_standardised_by_the_training_rows(make):
 @pytest.mark.parametrize(
     ("array", "settings", "parts"),
     [
-        (TABLE, {"scale": "unit"}, ("data.scale=unit", "real", "standard")),
-        (GREY > 9, {"scale": "standard"}, ("data.scale=standard", "binary", "none")),
-        (TABLE, {"binarise": "dynamic"}, ("data.binarise=dynamic", "grey values", "real")),
-        (GREY > 9, {"binarise": "threshold"}, ("data.binarise=threshold", "binary")),
-        (GREY, {"binarise": "dynamic", "scale": "standard"}, ("data.scale=standard", "data.binarise")),
-        (GREY, {"levels": 9}, ("data.levels=9", "data.support=levels", "auto")),
-        (GREY, {"missing": "mask"}, ("data.missing=mask", "not available in this version", "drop or fill")),
+        (TABLE, {"scale": "unit"}, ("DataSpec.scale=unit", "real", "standard")),
+        (GREY > 9, {"scale": "standard"}, ("DataSpec.scale=standard", "binary", "none")),
+        (TABLE, {"binarise": "dynamic"}, ("DataSpec.binarise=dynamic", "grey values", "real")),
+        (GREY > 9, {"binarise": "threshold"}, ("DataSpec.binarise=threshold", "binary")),
+        (GREY, {"binarise": "dynamic", "scale": "standard"}, ("DataSpec.scale=standard", "DataSpec.binarise")),
+        (GREY, {"levels": 9}, ("DataSpec.levels=9", "DataSpec.support=levels", "auto")),
+        (GREY, {"missing": "mask"}, ("DataSpec.missing=mask", "not available in this version", "drop or fill")),
     ],
 )
 def test_settings_that_contradict_the_data(make, array, settings, parts):
@@ -123,7 +123,7 @@ def test_settings_that_contradict_the_data(make, array, settings, parts):
 def test_declared_support_is_held_to(make, support, value, rule):
     table = np.zeros((10, 3))
     table[4, 1] = value
-    with refused(DataError, str(value), "row 4", "column 'column 1'", rule, "data.support"):
+    with refused(DataError, str(value), "row 4", "column 'column 1'", rule, "DataSpec.support"):
         make(table, **support)
     images = np.zeros((10, 5, 4))
     images[7, 2, 3] = value
@@ -138,7 +138,7 @@ def test_declared_support_is_held_to(make, support, value, rule):
 def test_cells_that_are_not_finite(make, value):
     table = TABLE.copy()
     table[[9, 30], 1] = value
-    with refused(DataError, str(value), "row 9", "column 'column 1'", "2 cells", r'data.drop=\["column 1"\]'):
+    with refused(DataError, str(value), "row 9", "column 'column 1'", "2 cells", r'DataSpec.drop=\["column 1"\]'):
         make(table)
     images = GREY / 255
     images[5, 1, 2] = value
@@ -174,7 +174,7 @@ def test_outliers_are_defined_behaviour(make):
 def test_columns_that_differ_by_rounding_alone_are_constant(make, kind, value, differ):
     noise = differ * np.random.default_rng(0).choice([-1, 0, 1], 50)
     table = np.c_[TABLE[:, :1], value + noise, TABLE[:, 1:]].astype(kind)
-    with refused(DataError, "the column 'column 1' is constant", r'data.drop=\["column 1"\]'):
+    with refused(DataError, "the column 'column 1' is constant", r'DataSpec.drop=\["column 1"\]'):
         make(table)
 
 
@@ -195,7 +195,7 @@ def test_whole_numbers_over_all_of_their_range_are_data(make, kind):
 
 def test_constant_columns(make):
     table = np.c_[TABLE[:, :1], np.full(50, 0.1), TABLE[:, 1:], np.zeros(50)]
-    with refused(DataError, "2 columns are constant", r'data.drop=\["column 1", "column 4"\]'):
+    with refused(DataError, "2 columns are constant", r'DataSpec.drop=\["column 1", "column 4"\]'):
         make(table)
     with refused(DataError, "the column 'column 4' is constant in the 40 training rows"):
         make(table, drop=("column 1",))

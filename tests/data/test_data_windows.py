@@ -59,7 +59,7 @@ def test_the_order_is_a_function_of_the_generator(tmp_path):
 def test_memory_does_not_decide_the_order():
     assert Sizes.of(Limit(data_gb=0.512)).chunk == Sizes.of(Limit(data_gb=50)).chunk == 4_000_000
     assert Sizes.of(Limit(data_gb=0.512)).window == Sizes.of(Limit(data_gb=50)).window
-    assert Sizes.of(Limit(data_gb=0.1)).window * 2 <= Sizes.of(Limit(data_gb=0.1)).held
+    assert Sizes.of(Limit(data_gb=0.1)).window * 2 <= Sizes.of(Limit(data_gb=0.1)).cache
 
 
 def test_resumed_in_the_middle_and_divided_among_processes(tmp_path):
@@ -95,12 +95,12 @@ def test_memory_is_bounded_and_chunks_are_read_once_an_epoch(tmp_path):
     counted = StreamedRows.of(store, train.out, train.make, train.sizes)
     for part in counted.order(epoch(0)).split(100):
         counted.batch(part)
-    assert counted.shelf.peak <= 100_000 < train.store.row_bytes * len(train) / 10
+    assert counted.cache.peak <= 100_000 < train.store.row_bytes * len(train) / 10
     assert sorted(reads) == list(range(len(store.starts) - 1))
     reads.clear()
     for index in (slice(0, 3000), torch.randperm(len(counted), generator=epoch(1))[:1000]):
         counted.batch(index)
-    assert counted.shelf.peak <= 100_000
+    assert counted.cache.peak <= 100_000
     assert reads
 
 

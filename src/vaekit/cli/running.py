@@ -86,6 +86,8 @@ def _explain(error: Exception, debug: bool) -> int:
     expected = isinstance(error, VaekitError | OSError)
     note = "" if expected or debug else " (this is a fault in vaekit or in a module given to it; add --debug)"
     text = str(error) if expected else f"{type(error).__name__}: {error}"
+    if "vaekit.runs.tree" in sys.modules:
+        text = sys.modules["vaekit.runs.tree"].in_settings(text)
     return _complain(f"{text}{note}", error.exit_code if isinstance(error, VaekitError) else 1)
 
 

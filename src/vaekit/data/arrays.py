@@ -41,28 +41,35 @@ def read_npy(path: Path) -> Raw:
 def read_npz(path: Path, label: str | None) -> Raw:
     """The values of a .npz file, its labels and its test set, found by their names.
 
-    Values are called X, x, data, images or X_train, or are the only array that is not labels; `_test` marks the
-    test set. label: the array that holds the labels. Raises DataError where the file is damaged or ambiguous.
+    Values are called X, x, data, images or X_train, or are the only array that is not labels; `_test` marks the test
+    set.
+
+    Args:
+        path: of the file.
+        label: the array that holds the labels; by default the one that is called so.
+
+    Raises:
+        DataError: the file is damaged or ambiguous.
     """
-    with _opened(path) as archive:
+    with _open_archive(path) as archive:
         return _choose(archive, path, label)
 
 
 def npz_bytes(path: Path) -> int:
     """What the arrays of a .npz file take in memory, as its directory says; raises DataError where it cannot be."""
-    with _opened(path) as archive:
+    with _open_archive(path) as archive:
         return sum(_unpacked_bytes(path, member) for member in archive.infolist())
 
 
 def npz_names(path: Path) -> tuple[str, ...]:
     """The names of the arrays of a .npz file; raises DataError where it is damaged."""
-    with _opened(path) as archive:
+    with _open_archive(path) as archive:
         return tuple(_members(archive, path))
 
 
 def read_named(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Those arrays of a .npz file that have one of these names; raises DataError where it is damaged."""
-    with _opened(path) as archive:
+    with _open_archive(path) as archive:
         members = _members(archive, path)
         return {name: _read_member(archive, path, name, members[name]) for name in names if name in members}
 
@@ -79,7 +86,7 @@ def _unpacked_bytes(path: Path, member: zipfile.ZipInfo) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     size_of(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -98,7 +105,7 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
 
     if label not in (None, NO_LABEL, *members):
         raise DataError(
-            f"data.label names the array {label!r}, which {path} does not have{nearest(label, members)}; "
+            f"DataSpec.label names the array {label!r}, which {path} does not have{nearest(label, members)}; "
             f"its arrays are {listing(list(members))}."
         )
     label_names = LABEL_NAMES + tuple(f"{name}_train" for name in LABEL_NAMES)
@@ -158,10 +165,15 @@ def _read_array(file: _File, size: int, what: str) -> np.ndarray:
 
 
 def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran order, and dtype of the array in `file`, which is `size` bytes long; the file is
-    left where the values begin. Raises DataError where the header is damaged, or does not fit the file.
+    """Shape of the array in a .npy file, whether it is in Fortran order, and dtype.
 
-    what: how the array is called in errors.
+    Args:
+        file: which is left where the values begin.
+        size: bytes of the file.
+        what: how the array is called in errors.
+
+    Raises:
+        DataError: the header is damaged, or does not fit the file.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -174,15 +186,15 @@ def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], boo
         ) from None
     if dtype.hasobject:
         raise DataError(
-            f"{what} holds Python objects, which can run code when they are read and are never opened; "
+            f"{what} holds Python objects, which can run code when they are read, so they are not; "
             "convert with .astype(numpy.float32) before saving."
         )
     check_shape(what, shape, dtype.itemsize)
     claimed = math.prod(shape) * dtype.itemsize
-    held = size - file.tell()
-    if claimed != held:
+    there = size - file.tell()
+    if claimed != there:
         raise DataError(
-            f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {held} are there: "
+            f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {there} are there: "
             "it is truncated, or its header is wrong; save it anew."
         )
     return shape, fortran, dtype

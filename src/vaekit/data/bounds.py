@@ -1,4 +1,4 @@
-"""What is asked of a file of data before any of it is read: that it is a file, and that it fits."""
+"""Checks of a file of data before any of it is read: that it is a regular file, and that it fits into memory."""
 
 import math
 import stat
@@ -29,8 +29,9 @@ def size_of(path: Path) -> int:
 
 
 def why_not(path: Path) -> str:
-    """Why what is at a path is not opened as data, or nothing: it is a device, a FIFO or the like, or a sparse file,
-    of which hardly anything is on disk.
+    """Why what is at a path is not read as data; empty where it may be.
+
+    A device, a FIFO and the like are refused, and a sparse file, of which hardly anything is on disk.
 
     Raises:
         OSError: nothing is there.
@@ -67,22 +68,28 @@ def check_shape(what: str, shape: tuple[int, ...], itemsize: int) -> None:
         raise DataError(f"{what}: its header says shape {shape}, which no array has; save it anew.")
 
 
-def check_streamed(name: str, rows: int, row_numbers: int, held: int) -> None:
-    """Raise DataError where streaming would still need more memory than it may hold: for one row, or for the order of
-    all rows.
+def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
+    """Refuse data that streaming would need too much memory for: for one row, or for the order of all rows.
 
-    row_numbers: how many numbers a row has. held: bytes that streaming may hold, a quarter of limit.data_gb.
+    Args:
+        name: of the data, for errors.
+        rows: how many there are.
+        row_numbers: how many numbers a row has.
+        cache: bytes of chunks that streaming may keep in memory, a quarter of Limit.data_gb.
+
+    Raises:
+        DataError: it is too much.
     """
-    largest = max(held, _SUSPECT_BYTES // 4)
+    largest = max(cache, _SUSPECT_BYTES // 4)
     if 16 * row_numbers > largest:
         raise DataError(
             f"{name} has {row_numbers:,} numbers in each row, and streaming takes at most {largest // 16:,}, as "
-            "limit.data_gb says: make the rows smaller, or raise limit.data_gb."
+            "Limit.data_gb says: make the rows smaller, or raise Limit.data_gb."
         )
     if _BYTES_PER_ROW * rows > 4 * largest:
         raise DataError(
             f"{name} has {rows:,} rows, and streaming takes at most {4 * largest // _BYTES_PER_ROW:,}, as "
-            "limit.data_gb says: give fewer rows, or raise limit.data_gb."
+            "Limit.data_gb says: give fewer rows, or raise Limit.data_gb."
         )
 
 

@@ -37,10 +37,11 @@ def check_cells(source: Source) -> None:
 
 
 def stored_support(source: Source, spec: DataSpec) -> Support:
-    """The support of the stored values: as declared, and then held to it, or else as they look."""
+    """The support of the stored values: the declared one, which is then checked, or else the one that they show."""
     if spec.levels is not None and spec.support != "levels":
         raise ConfigError(
-            f"data.levels={spec.levels} needs data.support=levels, and it is {spec.support}: set both or neither."
+            f"DataSpec.levels={spec.levels} needs DataSpec.support=levels, and it is {spec.support}: "
+            "set both or neither."
         )
     if spec.support == "auto":
         return source.stored or _infer(source.values)
@@ -51,7 +52,7 @@ def stored_support(source: Source, spec: DataSpec) -> Support:
         index = first(bad)
         raise DataError(
             f"{source.name}: {source.values[index]} in {source.place(index)} is not allowed by "
-            f"data.support={spec.support}, which means {rule}: mend the data, or use data.support=auto."
+            f"DataSpec.support={spec.support}, which means {rule}: mend the data, or use DataSpec.support=auto."
         )
     return declared
 
@@ -105,7 +106,7 @@ def _count_levels(source: Source) -> int:
 
 
 def _rule(support: Support) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
-    """What a support asks of values, in words, and where an array breaks it."""
+    """The rule that a support sets, in words, and where an array breaks it."""
     match support:
         case Binary():
             return "0 or 1", lambda x: (x != 0) & (x != 1)

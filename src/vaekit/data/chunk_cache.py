@@ -1,4 +1,4 @@
-"""Chunks in memory: few at a time, the next ones read ahead by a thread."""
+"""A cache of chunks of rows: few are in memory at a time, and a thread reads the next ones ahead."""
 
 import threading
 import weakref
@@ -12,10 +12,10 @@ from vaekit.errors import DataError
 
 
 class ChunkCache:
-    """Holds chunks of a store, at most `most` bytes of them (one chunk is always allowed).
+    """Keeps chunks of a store in memory, at most `most` bytes of them (one chunk is always allowed).
 
     The thread starts when a window of the plan is entered, reads what is missing of that window and of the next,
-    and ends; it also ends, after the chunk at hand, when the shelf is deleted.
+    and ends; it also ends, after the chunk that it is reading, when the cache is deleted.
     """
 
     def __init__(self, store: Store, most: int) -> None:
@@ -24,15 +24,15 @@ class ChunkCache:
 
     @property
     def peak(self) -> int:
-        """The most bytes that were held at one time."""
+        """The most bytes that were in memory at one time."""
         return self._state.peak
 
     def plan(self, windows: Sequence[Sequence[int]]) -> None:
-        """Tell in which order chunks will be wanted, window by window."""
+        """Set the order in which chunks will be read, window by window."""
         self._state.plan(windows)
 
     def enter(self, chunks: np.ndarray) -> None:
-        """Tell that these chunks are wanted now: the earliest of their windows and the one after it are read."""
+        """Begin to read the earliest window that has one of these chunks, and the window after it."""
         self._state.enter(chunks)
 
     def get(self, chunk: int) -> np.ndarray:
@@ -41,7 +41,7 @@ class ChunkCache:
 
 
 class _State:
-    """What the shelf shares with its thread, which must not keep the shelf itself alive."""
+    """What the cache shares with its thread, which must not keep the cache itself alive."""
 
     def __init__(self, store: Store, most: int) -> None:
         self.store, self.most = store, most
@@ -49,7 +49,7 @@ class _State:
         self.rows: dict[int, np.ndarray] = {}  # by chunk, the one that was used last at the end
         self.errors: dict[int, DataError | MemoryError] = {}
         self.reading: set[int] = set()
-        self.held = self.peak = 0  # bytes, those being read included
+        self.used = self.peak = 0  # bytes, those being read included
         self.windows: list[Sequence[int]] = []
         self.window_of: dict[int, int] = {}
         self.now = -1  # the window that was entered last
@@ -88,21 +88,21 @@ class _State:
                 rows = self.rows[chunk] = self.rows.pop(chunk)
                 return rows
             size = self.store.chunk_bytes(chunk)
-            if not self._make_room(size, self.kept):
-                while not self._make_room(size, frozenset()) and self.reading:
+            if not self._free(size, self.kept):
+                while not self._free(size, frozenset()) and self.reading:
                     self.changed.wait()
             self._reserve(chunk, size)
         return self._read(chunk)
 
     def next(self) -> int | None:
-        """The chunk that the thread is to read now; None where there is no need or no room, and it ends."""
+        """The chunk that the thread is to read now; None, and it ends, where none is missing or no memory is left."""
         with self.changed:
             while self.ahead and not self.closed:
                 chunk = self.ahead.popleft()
                 if chunk in self.rows or chunk in self.reading or chunk in self.errors:
                     continue
                 size = self.store.chunk_bytes(chunk)
-                if not self._make_room(size, self.kept):
+                if not self._free(size, self.kept):
                     break
                 self._reserve(chunk, size)
                 return chunk
@@ -110,7 +110,7 @@ class _State:
             return None
 
     def read_ahead(self, chunk: int) -> None:
-        """Read a chunk that has been reserved; what goes wrong is kept for the one who asks for it."""
+        """Read a chunk that has been reserved; what goes wrong is raised by `get` of that chunk."""
         try:
             self._read(chunk)
         except (DataError, MemoryError) as error:
@@ -122,24 +122,24 @@ class _State:
             self.closed = True
             self.rows.clear()
 
-    def _make_room(self, size: int, keep: frozenset[int]) -> bool:
-        """Put away chunks, the longest unused first, until `size` more bytes fit; whether they do."""
-        if self.held + size <= self.most:
+    def _free(self, size: int, keep: frozenset[int]) -> bool:
+        """Drop chunks, the longest unused first, until `size` more bytes fit; whether they do."""
+        if self.used + size <= self.most:
             return True
         for chunk in [chunk for chunk in self.rows if chunk not in keep]:
-            if self.held + size <= self.most:
+            if self.used + size <= self.most:
                 break
             self._drop(chunk)
-        return self.held + size <= self.most
+        return self.used + size <= self.most
 
     def _drop(self, chunk: int) -> None:
-        self.held -= self.store.chunk_bytes(chunk)
+        self.used -= self.store.chunk_bytes(chunk)
         del self.rows[chunk]
 
     def _reserve(self, chunk: int, size: int) -> None:
         self.reading.add(chunk)
-        self.held += size
-        self.peak = max(self.peak, self.held)
+        self.used += size
+        self.peak = max(self.peak, self.used)
 
     def _read(self, chunk: int) -> np.ndarray:
         rows = None
@@ -156,7 +156,7 @@ class _State:
             with self.changed:
                 self.reading.discard(chunk)
                 if rows is None or self.closed:
-                    self.held -= self.store.chunk_bytes(chunk)
+                    self.used -= self.store.chunk_bytes(chunk)
                 else:
                     self.rows[chunk] = rows
                 self.changed.notify_all()

@@ -27,7 +27,9 @@ _KNOWN = re.compile(r"row|label|scale\d+")  # columns that `encode` writes besid
 class Codes:
     """z (rows, size) in a file, of which a block is in memory at a time if it is large.
 
-    labels: (rows,) what the file has for each row under that name, as text; None where there are none, or none wanted.
+    Attributes:
+        labels: (rows,) what the file has for each row under that name, as text; None where there are none, or none
+            wanted.
     """
 
     source: Source | Store

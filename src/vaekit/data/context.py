@@ -1,4 +1,4 @@
-"""What a model is told about each row beside x: its label, or some columns of a table."""
+"""Context: what a model is conditioned on besides x, the label of a row or some columns of a table."""
 
 from dataclasses import replace
 
@@ -18,22 +18,26 @@ def take_context(source: Source, wanted: tuple[str, ...]) -> Source:
         return source
     if wanted == (LABEL,):
         if source.labels is None or source.classes is None:
-            raise ConfigError(f"data.context=label, but {source.name} has no labels: set data.label, or leave it out")
+            raise ConfigError(
+                f"DataSpec.context=label, but {source.name} has no labels: set DataSpec.label, or leave it out"
+            )
         context = one_hot(source.labels, len(source.classes))
         return replace(source, context=context, context_names=source.classes)
     columns = source.columns
     if columns is None:
-        raise ConfigError(f"data.context={list(wanted)} names columns, and {source.name} is no table: use label")
+        raise ConfigError(f"DataSpec.context={list(wanted)} names columns, and {source.name} is no table: use label")
     twice = next((name for place, name in enumerate(wanted) if name in wanted[:place]), None)
     if twice is not None:
-        raise ConfigError(f"data.context names {twice!r} twice: name it once")
+        raise ConfigError(f"DataSpec.context names {twice!r} twice: name it once")
     for name in wanted:
         if name == LABEL and name not in columns:
-            raise ConfigError(f"data.context is {list(wanted)}: it should be label alone, or columns of numbers")
+            raise ConfigError(f"DataSpec.context is {list(wanted)}: it should be label alone, or columns of numbers")
         if name not in columns:
-            raise ConfigError(f"data.context names {name!r}, which {source.name} does not have{nearest(name, columns)}")
+            raise ConfigError(
+                f"DataSpec.context names {name!r}, which {source.name} does not have{nearest(name, columns)}"
+            )
     if len(wanted) == len(columns):
-        raise ConfigError("data.context names every column: leave some for x")
+        raise ConfigError("DataSpec.context names every column: leave some for x")
     inside = [columns.index(name) for name in wanted]
     kept = [i for i in range(len(columns)) if i not in inside]
     context = source.values[:, inside].astype(np.float64)

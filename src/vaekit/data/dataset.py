@@ -16,11 +16,11 @@ from vaekit.data.preprocessor import TEST_SEED, Preprocessor
 from vaekit.data.raw import listing, unnamed
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling, choose_scale, fit_scaling
-from vaekit.data.scan import survey
+from vaekit.data.scan import scan_store
 from vaekit.data.schema import Binary, Levels, Schema, Support
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec, Limit
-from vaekit.data.split import hold_rows, split_rows
+from vaekit.data.split import split_rows, split_streamed
 from vaekit.data.stores import Sizes, Store
 from vaekit.data.streamed import StreamedRows
 from vaekit.errors import ConfigError, DataError
@@ -42,16 +42,21 @@ Kind = Literal["image", "table"]
 def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support, Kind], bool] = True) -> Dataset:
     """Read, check, split, scale and binarise a data set, as `spec` says; the same call gives the same rows.
 
-    limit: how many training and validation rows are kept, and how large data may be before it is streamed.
-    discrete: whether the likelihood is one of integers, so that levels may stay what they are; for a continuous
-        one (discrete=False) they are divided by the highest level, unless `spec.scale` says otherwise. Where that
-        depends on the data, a function of the stored support and the kind.
-    Raises ConfigError where settings contradict each other or the data, DataError where the data is at fault.
+    Args:
+        spec: where the data is, and how it is read, split and scaled.
+        limit: how many training and validation rows are kept, and how large data may be before it is streamed.
+        discrete: whether the likelihood is one of integers, so that levels may stay what they are; for a continuous one
+            (discrete=False) they are divided by the highest level, unless `spec.scale` says otherwise. Where that
+            depends on the data, a function of the stored support and the kind.
+
+    Raises:
+        ConfigError: settings contradict each other or the data.
+        DataError: the data is at fault.
     """
     if spec.missing == "mask":
         raise ConfigError(
-            "data.missing=mask is not available in this version, which cannot yet leave missing cells out of the "
-            "likelihood: use data.missing=refuse, and drop or fill what is missing."
+            "DataSpec.missing=mask is not available in this version, which cannot yet leave missing cells out of the "
+            "likelihood: use DataSpec.missing=refuse, and drop or fill what is missing."
         )
     source = open_source(spec, limit)
     if isinstance(source, Store):
@@ -64,51 +69,62 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support,
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":
         scaling = fit_scaling(how, stored, source.values[split.train], source)
-    turn = Preprocessor(source, spec, stored, scaling, fit_context(source, split.train))
-    schema = _schema(source, turn, fingerprint, split.protocol)
-    return Dataset(schema, turn.train(split.train), turn.valid(split.valid), turn.test(split.test))
+    preprocessor = Preprocessor(source, spec, stored, scaling, fit_context(source, split.train))
+    schema = _schema(source, preprocessor, fingerprint, split.protocol)
+    return Dataset(
+        schema, preprocessor.train(split.train), preprocessor.valid(split.valid), preprocessor.test(split.test)
+    )
 
 
 def _prepare_streamed(
     store: Store, spec: DataSpec, limit: Limit, discrete: bool | Callable[[Support, Kind], bool]
 ) -> Dataset:
-    """The same for data on disk: a scaling is fitted on the training rows, all of them unless they are held."""
+    """As `prepare`, of data on disk: a scaling is fitted on all training rows, or on those read into memory."""
     if spec.context not in ((), (LABEL,)):
-        raise ConfigError(f"data.context={list(spec.context)} needs data in memory: raise limit.data_gb, or use label")
-    held = hold_rows(store.name, len(store), store.row_bytes, spec, limit)
-    train = np.arange(0) if held.train is None else held.train
-    wanted = np.concatenate([train, held.valid, held.test])
+        raise ConfigError(
+            f"DataSpec.context={list(spec.context)} needs data in memory: raise Limit.data_gb, or use label"
+        )
+    split = split_streamed(store.name, len(store), store.row_bytes, spec, limit)
+    train = np.arange(0) if split.train is None else split.train
+    wanted = np.concatenate([train, split.valid, split.test])
     levels = store.dtype == np.uint8 and len(store.shape) == 3
     fitted = spec.binarise == "none" and (spec.scale == "standard" or (spec.scale == "auto" and not levels))
-    found = survey(store, spec, wanted, held.out, moments=fitted and held.train is None)
+    found = scan_store(store, spec, wanted, split.out, moments=fitted and split.train is None)
     kept = discrete if isinstance(discrete, bool) else discrete(found.stored, store.kind)
     how = choose_scale(spec, found.stored, kept)
-    # Of rows that are held, in the order of `wanted`.
+    # Of rows in memory, in the order of `wanted`.
     labels = None if store.labels is None else store.labels[wanted]
-    source = replace(store.part(found.held, None), labels=labels, classes=store.classes)
-    places = np.split(np.arange(len(wanted)), [len(train), len(train) + len(held.valid)])
+    source = replace(store.part(found.rows, None), labels=labels, classes=store.classes)
+    indices = np.split(np.arange(len(wanted)), [len(train), len(train) + len(split.valid)])
     scaling = Scaling(None, None, Binary())
     if spec.binarise == "none":
-        scaling = fit_scaling(how, found.stored, found.moments or source.values[places[0]], source)
+        scaling = fit_scaling(how, found.stored, found.moments or source.values[indices[0]], source)
     source = take_context(source, spec.context)
-    turn = Preprocessor(source, spec, found.stored, scaling, fit_context(source, places[0]))
-    schema = _schema(store, turn, found.fingerprint, held.protocol)
-    rows = turn.train(places[0])
-    if held.train is None:
-        rows = StreamedRows.of(store, held.out, _maker(store, turn, "train"), Sizes.of(limit))
+    preprocessor = Preprocessor(source, spec, found.stored, scaling, fit_context(source, indices[0]))
+    schema = _schema(store, preprocessor, found.fingerprint, split.protocol)
+    rows = preprocessor.train(indices[0])
+    if split.train is None:
+        rows = StreamedRows.of(store, split.out, _maker(store, preprocessor, "train"), Sizes.of(limit))
         rows = replace(rows, classes=len(store.classes or ()) if spec.context else 0)
         rows = rows if limit.train is None else rows.take(limit.train)
-    return Dataset(schema, rows, turn.valid(places[1]), turn.test(places[2]))
+    return Dataset(schema, rows, preprocessor.valid(indices[1]), preprocessor.test(indices[2]))
 
 
 def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
     """The rows of another source (its own test rows, where it has any), as a model trained on `schema` sees them.
 
     Nothing is fitted: the support, the scaling and the classes are those of `schema`, the binarisation is `spec`'s.
-    limit: how large the source may be before it is streamed.
-    Raises DataError where the rows are of another shape, have other columns, or break the support.
+
+    Args:
+        source: its name or path.
+        spec: of the run's own data.
+        schema: of the run's own data.
+        limit: how large the source may be before it is streamed.
+
+    Raises:
+        DataError: the rows are of another shape, have other columns, or break the support.
     """
-    # What was asked for the run's own data need not be possible for this.
+    # What is set for the run's own data need not be possible for this.
     spec = replace(spec, source=source, stream="never" if spec.stream == "never" else "auto")
     if not os.path.isdir(os.path.expanduser(source)):
         spec = replace(spec, image_size=None, bad_files="refuse")
@@ -116,8 +132,8 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     if not by_label and spec.context:
         if isinstance(other, Store):
             raise DataError(
-                f"{other.name} is too large to be read whole, as data.context={list(spec.context)} asks: raise "
-                "limit.data_gb, or give fewer rows."
+                f"{other.name} is too large to be read whole, as DataSpec.context={list(spec.context)} needs: raise "
+                "Limit.data_gb, or give fewer rows."
             )
         try:
             other = take_context(other, spec.context)
@@ -129,10 +145,16 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
 def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) -> Rows:
     """Rows as they are stored, in an array, a tensor or a data frame, as a model trained on `schema` sees them.
 
-    values: (n, *shape), in the units of the source; of a data frame, the columns that the model knows, by name. Where
-        the model's data was binarised, rows of zeros and ones are taken as binarised already.
-    context: (n,) labels, by name or number, or (n, width) columns as they are stored, where the model takes a context.
-    Raises DataError where they are of another shape or break the support.
+    Args:
+        values: (n, *shape), in the units of the source; of a data frame, the columns that the model knows, by name.
+            Where the model's data was binarised, rows of zeros and ones are taken as binarised already.
+        spec: of the run's own data.
+        schema: of the run's own data.
+        context: (n,) labels, by name or number, or (n, width) columns as they are stored, where the model takes a
+            context.
+
+    Raises:
+        DataError: they are of another shape or break the support.
     """
     array = _as_array(values, schema.columns)
     if array.ndim == 3 and schema.shape[:1] == (1,) and len(schema.shape) == 3:
@@ -196,24 +218,26 @@ def _like(other: Source | Store, spec: DataSpec, schema: Schema, limit: Limit) -
     scaling = Scaling(schema.loc, schema.scale, schema.support)
     if isinstance(other, Store):
         nothing = np.arange(0)
-        stored = survey(other, declared, nothing, nothing, moments=False).stored
-        turn = Preprocessor(other.part(np.empty((0, *shape), other.dtype)), spec, stored, scaling)
+        stored = scan_store(other, declared, nothing, nothing, moments=False).stored
+        preprocessor = Preprocessor(other.part(np.empty((0, *shape), other.dtype)), spec, stored, scaling)
         if spec.binarise == "dynamic":
             raise DataError(
-                f"{other.name} is too large to be binarised once and for all, as data.binarise=dynamic asks of rows "
-                "that are not trained on: raise limit.data_gb, or give fewer rows."
+                f"{other.name} is too large to be binarised once and for all, as DataSpec.binarise=dynamic needs for "
+                "rows that are not trained on: raise Limit.data_gb, or give fewer rows."
             )
-        rows = StreamedRows.of(other, nothing, _maker(other, turn, "test"), Sizes.of(limit))
+        rows = StreamedRows.of(other, nothing, _maker(other, preprocessor, "test"), Sizes.of(limit))
     else:
         check_cells(other)
-        turn = Preprocessor(other, spec, stored_support(other, declared), scaling, None if by_label else schema.context)
-        rows = turn.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
+        preprocessor = Preprocessor(
+            other, spec, stored_support(other, declared), scaling, None if by_label else schema.context
+        )
+        rows = preprocessor.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
     rows = replace(
         rows,
         labels=_relabelled(rows.labels, other.classes, schema.classes),
         protocol=_protocol_of_other(other, spec, schema, len(rows)),
     )
-    return _told_labels(rows, other, schema.context.names) if by_label and schema.context else rows
+    return _with_labels(rows, other, schema.context.names) if by_label and schema.context else rows
 
 
 def _protocol_of_other(other: Source | Store, spec: DataSpec, schema: Schema, rows: int) -> str:
@@ -230,8 +254,7 @@ def _protocol_of_other(other: Source | Store, spec: DataSpec, schema: Schema, ro
 
 
 def _in_order(other: Source | Store, schema: Schema) -> Source | Store:
-    """A table with its columns in the order that the model knows them in; columns without names of their own are taken
-    as they come."""
+    """A table with its columns in the model's order; columns without names of their own are taken as they come."""
     ours, theirs = schema.columns, other.columns
     if (
         ours is None
@@ -248,18 +271,16 @@ def _in_order(other: Source | Store, schema: Schema) -> Source | Store:
     return replace(other, values=other.values[:, [theirs.index(name) for name in ours]], columns=ours)
 
 
-def _told_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[str, ...]) -> Rows | StreamedRows:
+def _with_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[str, ...]) -> Rows | StreamedRows:
     """The rows with their labels as context, by the classes that are known."""
     classes = len(known)
     if rows.labels is None:
-        raise DataError(
-            f"{other.name} has no labels, and the model was trained to be told each row's: give data with labels"
-        )
-    strangers = [name for name in other.classes or () if name not in known]
-    if strangers:
+        raise DataError(f"{other.name} has no labels, and the model is conditioned on the label: give data with labels")
+    unknown = [name for name in other.classes or () if name not in known]
+    if unknown:
         warnings.warn(
-            f"{other.name} has labels that the model was not trained with ({listing(strangers)}): for "
-            "those rows it is told none",
+            f"{other.name} has labels that the model was not trained with ({listing(unknown)}): for "
+            "those rows the context is zero",
             stacklevel=3,
         )
     if isinstance(rows, StreamedRows):
@@ -267,31 +288,31 @@ def _told_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[
     return replace(rows, context=torch.from_numpy(one_hot(rows.labels.numpy(), classes)))
 
 
-def _maker(store: Store, turn: Preprocessor, split: Literal["train", "test"]) -> Callable[[np.ndarray], Rows]:
+def _maker(store: Store, preprocessor: Preprocessor, split: Literal["train", "test"]) -> Callable[[np.ndarray], Rows]:
     """What turns stored values, (n, *shape), into rows of a split."""
 
     def make(values: np.ndarray) -> Rows:
-        part = replace(turn, source=store.part(values))
+        part = replace(preprocessor, source=store.part(values))
         return part.train(slice(None)) if split == "train" else part.test(slice(None))
 
     return make
 
 
-def _schema(data: Source | Store, turn: Preprocessor, fingerprint: str, split: str) -> Schema:
-    shape, scaling, protocol = turn.source.values.shape[1:], turn.scaling, turn.protocol(split)
+def _schema(data: Source | Store, preprocessor: Preprocessor, fingerprint: str, split: str) -> Schema:
+    shape, scaling, protocol = preprocessor.source.values.shape[1:], preprocessor.scaling, preprocessor.protocol(split)
     return Schema(
         name=data.name,
         kind=data.kind,
         shape=shape,
         support=scaling.support,
-        stored=turn.stored,
+        stored=preprocessor.stored,
         loc=scaling.loc,
         scale=scaling.scale,
-        columns=turn.source.columns,
+        columns=preprocessor.source.columns,
         classes=data.classes,
         fingerprint=fingerprint,
         protocol=f"{data.note}; {protocol}" if data.note else protocol,
-        context=turn.context,
+        context=preprocessor.context,
         factor_names=data.factor_names if isinstance(data, Source) else None,
         factor_sizes=data.factor_sizes if isinstance(data, Source) else None,
     )

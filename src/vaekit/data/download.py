@@ -17,8 +17,16 @@ TIMEOUT = 30.0
 def fetch(url: str, sha256: str, folder: Path, timeout: float = TIMEOUT) -> Path:
     """Path of the file at `url`, in `folder`: one that is there with the right SHA-256, else a fresh download.
 
-    The file gets its name only once it is complete and verified. Raises DataError, which names the URL, what was
-    wrong, and how to go on without the network. timeout: in seconds, for each wait on the server.
+    The file gets its name only once it is complete and verified.
+
+    Args:
+        url: of the file.
+        sha256: of its content, in hexadecimal.
+        folder: where it is kept.
+        timeout: in seconds, for each wait on the server.
+
+    Raises:
+        DataError: it cannot be had; the message names the URL, what was wrong, and how to go on without the network.
     """
     name = url.rsplit("/", 1)[-1]
     # Any: pooch's own downloader does not fit its own type for one. No stream: pooch would not close its socket.

@@ -23,19 +23,19 @@ def is_idx(head: bytes) -> bool:
 
 def read_idx(path: Path) -> np.ndarray:
     """The array of an IDX file. Raises DataError unless the file is whole and its sizes are true."""
-    with _opened(path) as (file, zipped):
+    with _open(path) as (file, zipped):
         return _parse(file, path, zipped)
 
 
 def idx_bytes(path: Path) -> int:
-    """What an IDX file takes in memory, by its header; raises DataError where the file cannot hold that."""
-    with _opened(path) as (file, zipped):
+    """What an IDX file takes in memory, by its header; raises DataError where the file is too short for it."""
+    with _open(path) as (file, zipped):
         shape, dtype = _read_header(file, path, zipped)
     return math.prod(shape) * dtype.itemsize
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BufferedIOBase, bool]]:
+def _open(path: Path) -> Iterator[tuple[BufferedIOBase, bool]]:
     """The file's content, and whether it is zipped."""
     size_of(path)
     with path.open("rb") as file:
@@ -80,5 +80,5 @@ def _read_header(file: BufferedIOBase, path: Path, zipped: bool) -> tuple[tuple[
 def _exactly(file: BufferedIOBase, count: int, path: Path) -> bytes:
     data = file.read(count)
     if len(data) < count:
-        raise DataError(f"{path} is truncated: its header asks for {count} bytes, of which {len(data)} came.")
+        raise DataError(f"{path} is truncated: its header says {count} bytes, of which {len(data)} are there.")
     return data

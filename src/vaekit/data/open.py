@@ -24,13 +24,14 @@ _SAMPLE = 1 << 20
 def open_source(spec: DataSpec, limit: Limit) -> Source | Store:
     """The data that `spec.source` names: a source where it is read whole, a store where it is to be streamed.
 
-    Raises ConfigError where settings contradict each other or the data, DataError where data of a kind that cannot be
-    streamed is larger than limit.data_gb, and where it cannot be read.
+    Raises:
+        ConfigError: settings contradict each other or the data.
+        DataError: data of a kind that cannot be streamed is larger than Limit.data_gb, or it cannot be read.
     """
     path = Path(os.path.expanduser(spec.source or ""))
     if not spec.source or spec.source in NAMED or not os.path.exists(path):
         if spec.stream == "always" and spec.source in NAMED:
-            raise ConfigError(f"data.stream=always is for files, and {spec.source} is small: leave it out.")
+            raise ConfigError(f"DataSpec.stream=always is for files, and {spec.source} is small: leave it out.")
         return load_source(spec)
     if spec.stream == "never":
         return load_source(spec)
@@ -58,17 +59,17 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
         return _streamable(parquet_store(path, spec, sizes), sizes)
     if always:
         raise ConfigError(
-            f"data.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
+            f"DataSpec.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
             "leave the setting out."
         )
     raise DataError(
-        f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than limit.data_gb={limit.data_gb:g}, "
-        "and such a file cannot be streamed: convert it to .npy or Parquet, or raise limit.data_gb."
+        f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than Limit.data_gb={limit.data_gb:g}, "
+        "and such a file cannot be streamed: convert it to .npy or Parquet, or raise Limit.data_gb."
     )
 
 
 def _streamable(store: Store, sizes: Sizes) -> Store:
-    check_streamed(store.name, len(store), math.prod(store.shape), sizes.held)
+    check_streamed(store.name, len(store), math.prod(store.shape), sizes.cache)
     return store
 
 

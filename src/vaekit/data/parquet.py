@@ -31,11 +31,17 @@ from vaekit.errors import DataError
 def parquet_store(path: Path, spec: DataSpec, sizes: Sizes | None = None) -> Store:
     """A .parquet file, or a folder of them in the order of their names; a chunk is a row group.
 
-    Values are float32 where that holds every number of the columns' types (floats of up to 32 bits, integers of up
-    to 16), else float64; a missing value is NaN.
-    sizes: how large row groups may be; any size, without it.
-    Raises DataError where a file is damaged, or its columns are not those of the first, where columns of text are
-    neither the label nor dropped, where there are no rows, or where a row group is too large.
+    Values are float32 where that holds every number of the columns' types (floats of up to 32 bits, integers of up to
+    16), else float64; a missing value is NaN.
+
+    Args:
+        path: of the file or folder.
+        spec: its label, and the columns to leave out.
+        sizes: how large row groups may be; any size, without it.
+
+    Raises:
+        DataError: a file is damaged, or its columns are not those of the first, columns of text are neither the label
+            nor dropped, there are no rows, or a row group is too large.
     """
     paths = [path]
     if path.is_dir():
@@ -106,7 +112,7 @@ def _whole(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path, repeated: Sequence[str] = ()) -> pq.ParquetFile:
-    """repeated: columns of text, of which a text that many rows share is held once."""
+    """repeated: columns of text, of which a text that many rows share is kept once."""
     if size_of(path) == 0:
         raise DataError(f"{path} is empty (0 bytes); expected a Parquet file (.parquet).")
     with _whole(path):
@@ -145,7 +151,7 @@ def _labels(paths: Sequence[Path], name: str) -> np.ndarray:
             columns += file.read(columns=[name], use_threads=False)[name].chunks
     with _whole(paths[0]):
         column = pa.chunked_array(columns)
-        column.validate(full=True)  # of a dictionary, every place in it
+        column.validate(full=True)  # of a dictionary, every number in it
         return to_labels(column, f"{paths[0]}: the label")
 
 
@@ -178,17 +184,17 @@ def _check_names(columns: Sequence[str], spec: DataSpec, path: Path) -> None:
     check_drop(spec.drop, columns, str(path))
     if spec.label not in (None, NO_LABEL, *columns):
         raise DataError(
-            f"data.label names the column {spec.label!r}, which {path} does not have{nearest(spec.label, columns)}; "
-            f"its columns are {listing(columns)}."
+            f"DataSpec.label names the column {spec.label!r}, which {path} does not have"
+            f"{nearest(spec.label, columns)}; its columns are {listing(columns)}."
         )
 
 
 def _check_groups(store: Store, path: Path, sizes: Sizes) -> None:
     largest = int(np.diff(store.starts).max())
-    if largest * store.row_bytes > sizes.held:
-        fits = max(1, sizes.held // store.row_bytes)
+    if largest * store.row_bytes > sizes.cache:
+        fits = max(1, sizes.cache // store.row_bytes)
         raise DataError(
             f"{path} has a row group of {largest} rows, which is {largest * store.row_bytes / 1e9:.3g} GB of numbers, "
-            f"and streaming holds a quarter of limit.data_gb, {sizes.held / 1e9:.3g} GB: write it anew with "
-            f"row_group_size={min(fits, 100_000)}, or raise limit.data_gb."
+            f"and streaming holds a quarter of Limit.data_gb, {sizes.cache / 1e9:.3g} GB: write it anew with "
+            f"row_group_size={min(fits, 100_000)}, or raise Limit.data_gb."
         )

@@ -15,19 +15,22 @@ _LITTER = ("thumbs.db", "desktop.ini")
 
 
 def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
-    """The pictures of a folder in the order of their names, subfolder by subfolder, each as uint8 (channels, height,
-    width): grey if all are grey, else in colour. A chunk is a block of files.
+    """The pictures of a folder in the order of their names, subfolder by subfolder; a chunk is a block of files.
 
-    With data.bad_files=skip, every file is decoded once to know which to leave out; else a file with a good header
-    that proves damaged later is an error when it is read.
-    Raises DataError where a file is no picture, has more than 50 million pixels, or another size than the first and
-    data.image_size is not set, or where folders are empty or nested; ConfigError for data.drop.
+    Each is uint8 (channels, height, width), grey if all are grey, else in colour. With DataSpec.bad_files=skip,
+    every file is decoded once to know which to leave out; else a file with a good header that proves damaged later
+    is an error when it is read.
+
+    Raises:
+        DataError: a file is no picture, has more than 50 million pixels, or another size than the first and
+            DataSpec.image_size is not set, or folders are empty or nested.
+        ConfigError: DataSpec.drop is set.
     """
     if spec.drop:
-        raise ConfigError(f"data.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
+        raise ConfigError(f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
     if spec.label not in (None, NO_LABEL):
         raise DataError(
-            f"data.label={spec.label} names a column, and the labels of {path} are its subfolders: leave it out."
+            f"DataSpec.label={spec.label} names a column, and the labels of {path} are its subfolders: leave it out."
         )
     files, folders = _list(path)
     seen: list[tuple[Path, tuple[int, int], bool]] = []
@@ -46,7 +49,7 @@ def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
         if spec.image_size is None and other != size:
             raise DataError(
                 f"{file} is {other[0]}x{other[1]} (height x width), and {seen[0][0].name} is {size[0]}x{size[1]}; all "
-                f"must have one size: resize them with data.image_size=[{size[0]}, {size[1]}]."
+                f"must have one size: resize them with DataSpec.image_size=[{size[0]}, {size[1]}]."
             )
     grey = all(is_grey for *_, is_grey in seen)
     kept = [file for file, *_ in seen]
@@ -72,7 +75,7 @@ def _list(path: Path) -> tuple[list[Path], list[Path]]:
     if len(folders) < len(here):
         odd = next(entry for entry in here if not entry.is_dir())
         raise DataError(
-            f"{path} holds both subfolders, which are classes, and files, as {odd.name!r}, which then have no class: "
+            f"{path} holds both subfolders, which are classes, and files, such as {odd.name!r}, which have no class: "
             "move the files into subfolders, or elsewhere."
         )
     files = []
@@ -115,5 +118,6 @@ def _read(files: list[Path], starts: np.ndarray, grey: bool, size: tuple[int, in
 
 def _refused(file: Path, error: BadPicture) -> DataError:
     return DataError(
-        f"{file} {error}: mend or remove it, or leave out every file that is no whole picture with data.bad_files=skip."
+        f"{file} {error}: mend or remove it, or leave out every file that is no whole picture with "
+        "DataSpec.bad_files=skip."
     )

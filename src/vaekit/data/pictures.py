@@ -28,15 +28,16 @@ class BadPicture(Exception):
 def look(path: Path) -> tuple[tuple[int, int], bool]:
     """Height and width of a picture as it is meant to be seen, and whether it is grey; from its header alone.
 
-    Raises BadPicture where it has none, or says that the picture has more than 50 million pixels.
+    Raises:
+        BadPicture: it has none, or says that the picture has more than 50 million pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with _open(path) as image:
-                turned = image.getexif().get(_ORIENTATION, 1) >= 5
-                height, width = (image.width, image.height) if turned else (image.height, image.width)
+                rotated = image.getexif().get(_ORIENTATION, 1) >= 5
+                height, width = (image.width, image.height) if rotated else (image.height, image.width)
                 return (height, width), _is_grey(image)
         # The decoders read an unknown file: what a broken one raises cannot be listed.
         except Exception as error:
@@ -46,9 +47,11 @@ def look(path: Path) -> tuple[tuple[int, int], bool]:
 def pixels(path: Path, grey: bool, size: tuple[int, int]) -> np.ndarray:
     """A picture as uint8 (channels, height, width): one channel if grey, else three; of a GIF, its first frame.
 
-    It is turned as its EXIF data says, what is transparent is put on white, and 16 bits become 8. Where it is not
-    of `size` (height, width), the largest part of that aspect is cut from its centre and resized.
-    Raises BadPicture where the file is truncated or damaged.
+    It is turned as its EXIF data says, what is transparent is put on white, and 16 bits become 8. Where it is not of
+    `size` (height, width), the largest part of that aspect is cut from its centre and resized.
+
+    Raises:
+        BadPicture: the file is truncated or damaged.
     """
     shown = _decode(path, grey)
     height, width = size
@@ -76,7 +79,7 @@ def _decode(path: Path, grey: bool) -> Image.Image:
 
 
 def _open(path: Path) -> Image.Image:
-    """The picture before it is decoded: Pillow reads the header, and the pixels only when they are asked for."""
+    """The picture before it is decoded: Pillow reads the header, and the pixels only when they are used."""
     if why := why_not(path):
         raise BadPicture(why)
     try:
@@ -113,7 +116,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _verdict(error: Exception, pixels: int) -> Exception:
-    """What to raise for what was raised over a file, by a decoder or while it was opened.
+    """What to raise for what was raised over a file, by a decoder or on opening it.
 
     Raises:
         MemoryError: what a whole picture of so many pixels takes cannot be had, so nothing is known of the file.
@@ -122,7 +125,7 @@ def _verdict(error: Exception, pixels: int) -> Exception:
         return error
     if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ELOOP):
         return error
-    # Decoders call a file damaged where they are refused memory, and a damaged file may ask for any amount of it.
+    # Decoders call a file damaged where they are refused memory, and a damaged file may claim any amount of it.
     bytearray(_BYTES_TAKEN + _BYTES_PER_PIXEL * pixels)
     if isinstance(error, Image.UnidentifiedImageError):
         return BadPicture("is not a picture of a kind that is read")

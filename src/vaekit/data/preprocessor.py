@@ -20,10 +20,13 @@ _VALID_SEED = TEST_SEED + 1
 
 @dataclass(frozen=True, eq=False)
 class Preprocessor:
-    """Turns rows of `source`, given by number or as a slice, into what a model is fed.
+    """Turns rows of `source`, given by number or as a slice, into what a model takes.
 
-    spec: says whether they are binarised. stored: the support of the values. scaling: for those not binarised.
-    context: how what a model is told beside x is scaled.
+    Attributes:
+        spec: says whether they are binarised.
+        stored: the support of the values.
+        scaling: for those not binarised.
+        context: how the context is scaled.
     """
 
     source: Source
@@ -66,8 +69,10 @@ class Preprocessor:
         return f"binarised by a threshold at one half; {split}" if self.spec.binarise == "threshold" else split
 
     def _fixed(self, index: np.ndarray | slice) -> Rows:
-        """Binarised by a threshold, or scaled: integers that one scale serves are kept, and scaled a batch at a
-        time; all else is scaled now."""
+        """Binarised by a threshold, or scaled.
+
+        Integers that one scale serves are kept, and scaled a batch at a time; all else is scaled now.
+        """
         values, stored, scaling = self.source.values[index], self.stored, self.scaling
         if self.spec.binarise == "threshold":
             return self._rows(index, (values / _top(stored) >= 0.5).astype(np.uint8))
@@ -87,8 +92,8 @@ class Preprocessor:
         labels, factors = (None if part is None else torch.from_numpy(part[index]) for part in known)
         context = None
         if self.context is not None and self.source.context is not None:
-            told = self.source.context[index]
-            context = torch.from_numpy(told if told.dtype == np.uint8 else self.context.scaled(told))
+            stored = self.source.context[index]
+            context = torch.from_numpy(stored if stored.dtype == np.uint8 else self.context.scaled(stored))
         height = log_scale(self.scaling.scale, self.source.values.shape[1:])
         return Rows(torch.from_numpy(np.ascontiguousarray(values)), labels, context, factors=factors, log_scale=height)
 

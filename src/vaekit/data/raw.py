@@ -1,4 +1,4 @@
-"""What a reader hands over, and how it becomes rows: layout of the values, labels as numbers."""
+"""What readers of files return, and how it becomes rows: layout of the values, labels as numbers."""
 
 import difflib
 import json
@@ -17,9 +17,11 @@ _CHANNELS = (1, 3, 4)
 class Raw:
     """Arrays as a file holds them.
 
-    values: (n, ...) numbers; test_values: the same for a test set, where the file has one.
-    labels, test_labels: (n,) numbers or text, or None.
-    columns: names, where the file gives them.
+    Attributes:
+        values: (n, ...) numbers.
+        test_values: the same for a test set, where the file has one.
+        labels, test_labels: (n,) numbers or text, or None.
+        columns: names, where the file gives them.
     """
 
     values: np.ndarray
@@ -30,9 +32,14 @@ class Raw:
 
 
 def to_rows(values: np.ndarray, what: str) -> np.ndarray:
-    """values as a table (n, d) or as images (n, channels, height, width), contiguous, in native byte order.
+    """Values as a table (n, d) or as images (n, channels, height, width), contiguous, in native byte order.
 
-    what: how the values are called in errors. Raises DataError for other shapes, kinds of cells, or no cells.
+    Args:
+        values: as a file has them.
+        what: how the values are called in errors.
+
+    Raises:
+        DataError: the shape or the type of the cells is another, or there are no cells.
     """
     if values.dtype.hasobject or values.dtype.kind not in "biuf":
         raise DataError(
@@ -74,12 +81,13 @@ def are_classes(values: np.ndarray) -> bool:
 def encode_labels(values: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels as (n,) int64 numbers of classes, and the classes' names, sorted.
 
-    Raises DataError where a label is missing, or where the values are measurements and not classes.
+    Raises:
+        DataError: a label is missing, or the values are measurements and not classes.
     """
     if not are_classes(values):
         raise DataError(
             f"{what} holds {values.dtype} of shape {values.shape}, not classes; labels are one integer or text "
-            "per row: leave data.label out."
+            "per row: leave DataSpec.label out."
         )
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
@@ -119,8 +127,10 @@ def _short(name: str) -> str:
 
 
 def name_columns(width: int, drop: Sequence[str], what: str) -> tuple[list[int], tuple[str, ...]]:
-    """Which of `width` columns are kept, and their names: columns without names are named by their numbers, before
-    any is dropped. Raises DataError where one that is to be dropped is not there, or none is left.
+    """Which of `width` columns without names are kept, and their names: their numbers, before any is dropped.
+
+    Raises:
+        DataError: one that is to be dropped is not there, or none is left.
     """
     columns = unnamed(range(width))
     check_drop(drop, columns, what)
@@ -150,7 +160,7 @@ def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:
     for name in drop:
         if name not in known:
             raise DataError(
-                f"data.drop names the column {name!r}, which {what} does not have{nearest(name, columns)}; "
+                f"DataSpec.drop names the column {name!r}, which {what} does not have{nearest(name, columns)}; "
                 f"its columns are {listing(columns)}."
             )
 
@@ -158,10 +168,10 @@ def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:
 def check_left(columns: Sequence[object], what: str) -> None:
     """Raise DataError where no column of data is left."""
     if not columns:
-        raise DataError(f"{what}: no column of data is left; data.drop and data.label must leave at least one.")
+        raise DataError(f"{what}: no column of data is left; DataSpec.drop and DataSpec.label must leave at least one.")
 
 
 def drop_setting(columns: Sequence[str]) -> str:
     """The setting that leaves these columns out, as it would be typed."""
     quoted = [json.dumps(name, ensure_ascii=False) for name in columns]
-    return f"data.drop=[{listing(quoted, 50)}]"
+    return f"DataSpec.drop=[{listing(quoted, 50)}]"

@@ -46,8 +46,14 @@ _SIGNATURES = {
 def read(path: Path, label: str | None = None, drop: Sequence[str] = ()) -> Raw:
     """The arrays of a .npy, .npz, .csv or IDX file.
 
-    label, drop: as in `DataSpec`. Raises DataError where the file is not there, of another type than its name
-    says, of a type that is not read, empty, truncated, or damaged.
+    Args:
+        path: of the file.
+        label: as in `DataSpec`.
+        drop: as in `DataSpec`.
+
+    Raises:
+        DataError: the file is not there, of another type than its name says, of a type that is not read, empty,
+            truncated, or damaged.
     """
     try:
         kind = kind_of(path)

@@ -1,4 +1,4 @@
-"""Rows: one split of a data set, held compactly on one device, turned into x a batch at a time."""
+"""Rows: one split of a data set, kept compactly on one device and made into x a batch at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,15 +12,16 @@ from torch import Tensor
 class Rows:
     """The rows of one split.
 
-    values: (n, *shape), as compact as the data allows: grey levels stay uint8, real numbers are scaled already.
-    labels: (n,) int64, or None.
-    context: (n, width), what a model is told of each row beside x, or None.
-    loc, scale: x = (values - loc) / scale.
-    discrete: x stays integers (levels without scaling).
-    dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
-    factors: (n, f) int64, what the rows were made from, or None.
-    log_scale: what a log-density of x is above that of the row as it is stored, in nats: see `schema.log_scale`.
-    protocol: which rows these are, and how they were made, where the schema does not say so: of other data.
+    Attributes:
+        values: (n, *shape), as compact as the data allows: grey levels stay uint8, real numbers are scaled already.
+        labels: (n,) int64, or None.
+        context: (n, width), what the model is conditioned on, or None.
+        loc, scale: x = (values - loc) / scale.
+        discrete: x stays integers (levels without scaling).
+        dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
+        factors: (n, f) int64, what the rows were made from, or None.
+        log_scale: what a log-density of x is above that of the row as it is stored, in nats: see `schema.log_scale`.
+        protocol: which rows these are, and how they were made, where the schema does not say so: of other data.
     """
 
     values: Tensor
@@ -50,7 +51,8 @@ class Rows:
     def order(self, generator: torch.Generator) -> Tensor:
         """The rows by number in a random order, (n,) int64 on the device of the values: one epoch.
 
-        generator: on the CPU, so that the order is the same on every device.
+        Args:
+            generator: on the CPU, so that the order is the same on every device.
         """
         return torch.randperm(len(self), generator=generator).to(self.values.device)
 
@@ -69,12 +71,15 @@ class Rows:
     def batch(
         self, index: Tensor | slice, generator: torch.Generator | None = None, noise: Tensor | None = None
     ) -> Tensor:
-        """x for the rows in `index`, in the support that the schema declares.
+        """The x of the rows in `index`, in the support that the schema declares.
 
-        index: a slice, or (batch,) int64.
-        generator: on the device of the values; used by dynamic binarisation only.
-        noise: what `noise(batch, generator)` gives, where it has been drawn already.
-        Returns (batch, *shape): int64 where the rows are discrete, else float32.
+        Args:
+            index: a slice, or (batch,) int64.
+            generator: on the device of the values; used by dynamic binarisation only.
+            noise: what `noise(batch, generator)` gives, where it has been drawn already.
+
+        Returns:
+            (batch, *shape): int64 where the rows are discrete, else float32.
         """
         if isinstance(index, slice):
             values = self.values[index]
@@ -92,7 +97,7 @@ class Rows:
         return x if self.scale == 1 else x / self.scale
 
     def context_of(self, index: Tensor | slice) -> Tensor | None:
-        """What a model is told of the rows in `index` beside x, (batch, width) float32; None if nothing."""
+        """The context of the rows in `index`, (batch, width) float32; None if there is none."""
         return None if self.context is None else self.context[index].float()
 
     def at(self, index: Tensor, generator: torch.Generator | None = None) -> "Rows":
@@ -118,7 +123,7 @@ class Rows:
 
 
 def drawn_rows(rows: Any, index: Tensor, generator: torch.Generator | None, factors: Tensor | None = None) -> Rows:
-    """x of some `Rows` or `StreamedRows`, held as rows of their own."""
+    """The x of some `Rows` or `StreamedRows`, kept as rows of their own."""
     x = rows.batch(index, generator)
     labels, factors = (None if part is None else part[index.to(part.device)] for part in (rows.labels, factors))
     integers = not x.is_floating_point()

@@ -15,14 +15,23 @@ from vaekit.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Scaling:
-    """loc, scale: one number, or one per column. support: of x."""
+    """How values are scaled: x = (stored - loc) / scale.
+
+    Attributes:
+        loc, scale: one number, or one per column; None where there is no scaling.
+        support: of x.
+    """
 
     loc: tuple[float, ...] | None
     scale: tuple[float, ...] | None
     support: Support
 
     def apply(self, values: np.ndarray, source: Source) -> np.ndarray:
-        """values (n, *shape) as float32, scaled. Raises DataError where the result leaves the range of float32."""
+        """Scaled values (n, *shape) as float32.
+
+        Raises:
+            DataError: the result leaves the range of float32.
+        """
         if self.loc is None or self.scale is None:
             return values.astype(np.float32)
         with np.errstate(over="ignore"):
@@ -37,30 +46,32 @@ class Scaling:
 
 
 def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["none", "unit", "standard"]:
-    """The scale that `spec` asks for, or that the stored support and the kind of likelihood call for.
+    """The scale that `spec` names, or that the stored support and the kind of likelihood call for.
 
-    Raises ConfigError where the scale makes no sense for the support.
+    Raises:
+        ConfigError: the scale makes no sense for the support.
     """
     if spec.binarise != "none":
         if not isinstance(stored, Levels | Unit):
             raise ConfigError(
-                f"data.binarise={spec.binarise} needs grey values (levels, or the unit interval), and the data is "
-                f"{stored}: leave it out, or declare data.support."
+                f"DataSpec.binarise={spec.binarise} needs grey values (levels, or the unit interval), and the data is "
+                f"{stored}: leave it out, or declare DataSpec.support."
             )
         if spec.scale == "standard":
             raise ConfigError(
-                "data.scale=standard cannot be combined with data.binarise, after which values are 0 or 1: "
+                "DataSpec.scale=standard cannot be combined with DataSpec.binarise, after which values are 0 or 1: "
                 "leave one of them out."
             )
         return "none"
     if spec.scale == "unit" and not isinstance(stored, Levels | Unit | Binary):
         raise ConfigError(
-            f"data.scale=unit divides levels by the highest one, and the data is {stored}, which has none: "
-            "use data.scale=standard or none."
+            f"DataSpec.scale=unit divides levels by the highest one, and the data is {stored}, which has none: "
+            "use DataSpec.scale=standard or none."
         )
     if spec.scale == "standard" and isinstance(stored, Binary):
         raise ConfigError(
-            "data.scale=standard makes no sense for binary data: use data.scale=none, or declare data.support=real."
+            "DataSpec.scale=standard makes no sense for binary data: use DataSpec.scale=none, or declare "
+            "DataSpec.support=real."
         )
     if spec.scale != "auto":
         return spec.scale
@@ -109,7 +120,7 @@ def fit_scaling(how: str, stored: Support, train: np.ndarray | Moments, source: 
     if how != "standard":
         return Scaling(None, None, stored)
     fit = train if isinstance(train, Moments) else Moments.of(train, source.columns is not None)
-    # The mean of equal numbers may be rounded away from them, so equality is asked of the extremes; what differs by
+    # The mean of equal numbers may be rounded away from them, so the extremes are compared; what differs by
     # rounding alone would be scaled up to noise, beside which any other value is enormous.
     low, high = fit.low.astype(np.float64), fit.high.astype(np.float64)  # whose difference cannot overflow
     size, rounding = np.maximum(np.abs(low), np.abs(high)), _rounding(source.values.dtype)
@@ -120,8 +131,11 @@ def fit_scaling(how: str, stored: Support, train: np.ndarray | Moments, source: 
 
 
 def _rounding(kind: np.dtype) -> float:
-    """By how much of their size numbers may differ that were meant to be equal: some units in the last place of single
-    precision; of double, what is far below single precision, in which networks compute; integers none."""
+    """By how much of their size numbers may differ that were meant to be equal.
+
+    Some units in the last place of single precision; of double, what is far below single precision, in which networks
+    compute; integers none.
+    """
     return 0.0 if kind.kind != "f" else 1e-6 if kind.itemsize <= 4 else 1e-9
 
 
@@ -133,7 +147,7 @@ def _constant(source: Source, constant: np.ndarray, rows: int) -> DataError:
     if source.columns is None:
         return DataError(
             f"{source.name}: every pixel of the {rows} training rows has the same value, which cannot be "
-            "standardised: use data.scale=none."
+            "standardised: use DataSpec.scale=none."
         )
     columns = [source.columns[place] for place in np.flatnonzero(constant)]
     if len(columns) == len(source.columns):

@@ -17,30 +17,39 @@ from vaekit.data.stores import Store
 class Scan:
     """What the pass found.
 
-    stored: the support of all values. moments: of the training rows, where they were asked for.
-    fingerprint: as `Source.fingerprint` gives it for the same data in memory. held: the rows asked for, in memory.
+    Attributes:
+        stored: the support of all values.
+        moments: of the training rows, where they are wanted.
+        fingerprint: as `Source.fingerprint` gives it for the same data in memory.
+        rows: the rows that are kept, in memory.
     """
 
     stored: Support
     moments: Moments | None
     fingerprint: str
-    held: np.ndarray
+    rows: np.ndarray
 
 
-def survey(store: Store, spec: DataSpec, held: np.ndarray, out: np.ndarray, moments: bool) -> Scan:
+def scan_store(store: Store, spec: DataSpec, keep: np.ndarray, out: np.ndarray, moments: bool) -> Scan:
     """Read a store once, a chunk at a time.
 
-    held: (n,) rows to keep, by number, in the order in which they are returned; out: (m,) rows in rising order that
-    training leaves out. moments: whether to compute those of the training rows.
-    Raises DataError where a cell is not finite or breaks the support that `spec` declares; it names the first.
+    Args:
+        store: the data.
+        spec: the support that is declared.
+        keep: (n,) rows to keep in memory, by number, in the order in which they are returned.
+        out: (m,) rows in rising order that training leaves out.
+        moments: whether to compute those of the training rows.
+
+    Raises:
+        DataError: a cell is not finite or breaks the support that `spec` declares; it names the first.
     """
     digest = Fingerprint(0)
     digest.begin(store.dtype, (len(store), *store.shape))
     supports: list[Support] = []
     found: Moments | None = None
-    kept = np.empty((len(held), *store.shape), store.dtype)
-    by_row = np.argsort(held, kind="stable")
-    sorted_held = held[by_row]
+    kept = np.empty((len(keep), *store.shape), store.dtype)
+    by_row = np.argsort(keep, kind="stable")
+    rising = keep[by_row]
     for chunk in range(len(store.starts) - 1):
         start, stop = int(store.starts[chunk]), int(store.starts[chunk + 1])
         values = store.read(chunk)
@@ -48,8 +57,8 @@ def survey(store: Store, spec: DataSpec, held: np.ndarray, out: np.ndarray, mome
         check_cells(part)
         supports = [_join([*supports, stored_support(part, spec)])]
         digest.add(values)
-        first, last = np.searchsorted(sorted_held, (start, stop))
-        kept[by_row[first:last]] = values[sorted_held[first:last] - start]
+        first, last = np.searchsorted(rising, (start, stop))
+        kept[by_row[first:last]] = values[rising[first:last] - start]
         if moments:
             first, last = np.searchsorted(out, (start, stop))
             train = np.delete(values, out[first:last] - start, axis=0)
@@ -68,7 +77,7 @@ def _join(supports: list[Support]) -> Support:
 
 
 def _either(one: Support, other: Support) -> Support:
-    """Every part has one or more of: binary, which is within all others; levels; real, which holds all others."""
+    """Every part has one or more of: binary, which is within all others; levels; real, which contains all others."""
     if isinstance(one, Levels) and isinstance(other, Levels):
         return one if one.count >= other.count else other
     if isinstance(one, Binary) or isinstance(other, Real):

@@ -1,4 +1,4 @@
-"""What a model is told about its data: shape, support, scaling, columns, classes, and where it came from."""
+"""Schema: the shape, support, scaling, columns, classes and origin of a data set, saved with each model."""
 
 import math
 from typing import Annotated, Literal
@@ -66,10 +66,12 @@ Support = Annotated[Binary | Levels | Unit | Real | Count, Field(discriminator="
 
 @spec
 class Context:
-    """What a model is told of each row beside x: context = (stored - loc) / scale.
+    """How the context of a row (its label, or columns of a table) is made: context = (stored - loc) / scale.
 
-    kind: "label", one number for each class, of which one is 1; or "columns".
-    names: of its numbers: the classes, or the columns.
+    Attributes:
+        kind: "label", one number for each class, of which one is 1; or "columns".
+        names: of its numbers: the classes, or the columns.
+        loc, scale: of each number.
     """
 
     kind: Literal["label", "columns"]
@@ -78,22 +80,24 @@ class Context:
     scale: tuple[float, ...]
 
     def scaled(self, stored: np.ndarray) -> np.ndarray:
-        """Numbers (n, width) as they are stored, as a model is told them."""
+        """Scaled context (n, width) of stored numbers (n, width), as a model takes it."""
         return ((stored - np.asarray(self.loc)) / np.asarray(self.scale)).astype(np.float32)
 
     def examples(self, n: int) -> np.ndarray:
-        """(n, width): every class in turn, or the mean of the training rows."""
+        """Context (n, width) of n rows: every class, one after the other, or the mean of the training rows."""
         width = len(self.names)
-        told = np.zeros((n, width), np.float32)
+        context = np.zeros((n, width), np.float32)
         if self.kind == "label":
-            told[np.arange(n), np.arange(n) % width] = 1
-        return told
+            context[np.arange(n), np.arange(n) % width] = 1
+        return context
 
 
 def log_scale(scale: tuple[float, ...] | None, shape: tuple[int, ...]) -> float:
     """Sum of ln scale over the values of a row, by which ln p(x) is above ln p(stored), x = (stored - loc) / scale.
 
-    scale: one number for all values of a row of this shape, or one for each column; None where there is no scaling.
+    Args:
+        scale: one number for all values of a row of this shape, or one for each column; None where there is no scaling.
+        shape: of a row.
     """
     if scale is None:
         return 0.0
@@ -104,18 +108,19 @@ def log_scale(scale: tuple[float, ...] | None, shape: tuple[int, ...]) -> float:
 class Schema:
     """The facts about a data set that outlive it: saved with every run, as JSON.
 
-    name: of the source, or the name of its file.
-    shape: of one row; images are always (channels, height, width).
-    support: of x as the model sees it, after scaling and binarising.
-    stored: of the values before that.
-    loc, scale: x = (stored - loc) / scale, one number or one per column; None where there is no scaling.
-    columns: names of a table's columns.
-    classes: names of the labels, by number.
-    fingerprint: SHA-256 over dtype, shape and bytes of the source's values, labels and factors.
-    context: what a model is told beside x, if anything.
-    protocol: how the training, validation and test rows were made, in one line.
-    factor_names, factor_sizes: of the factors that the data was made from, where they are known: their names, and how
-        many values each takes.
+    Attributes:
+        name: of the source, or the name of its file.
+        shape: of one row; images are always (channels, height, width).
+        support: of x as the model sees it, after scaling and binarising.
+        stored: of the values before that.
+        loc, scale: x = (stored - loc) / scale, one number or one per column; None where there is no scaling.
+        columns: names of a table's columns.
+        classes: names of the labels, by number.
+        fingerprint: SHA-256 over dtype, shape and bytes of the source's values, labels and factors.
+        context: how the context of each row is made; None where the model takes none.
+        protocol: how the training, validation and test rows were made, in one line.
+        factor_names, factor_sizes: of the factors that the data was made from, where they are known: their names, and
+            how many values each takes.
     """
 
     name: str
@@ -135,7 +140,7 @@ class Schema:
     factor_sizes: tuple[int, ...] | None = None
 
     def to_stored(self, x: np.ndarray) -> np.ndarray:
-        """x of shape (..., *shape), as the model sees it, in the units of the source: stored = x scale + loc.
+        """The x of shape (..., *shape), as the model sees it, in the units of the source: stored = x scale + loc.
 
         Without scaling, x itself; that includes binarised data, whose grey values cannot be had back.
         """
@@ -145,7 +150,7 @@ class Schema:
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """loc and scale; None where there is no scaling."""
+        """The loc and the scale; None where there is no scaling."""
         return None if self.loc is None or self.scale is None else (self.loc, self.scale)
 
     @property
@@ -154,6 +159,7 @@ class Schema:
         return log_scale(self.scale, self.shape)
 
     def to_json(self) -> str:
+        """The facts as JSON."""
         return TypeAdapter(Schema).dump_json(self, indent=2).decode()
 
     @classmethod

@@ -32,15 +32,20 @@ class Fingerprint:
 class Source:
     """A data set as it is stored.
 
-    values: (n, columns) or (n, channels, height, width), in the dtype of the file.
-    labels: (n,) int64 numbers of the classes, or None.
-    factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
-    factor_names, factor_sizes: of each factor, its name and how many values it takes.
-    test_rows: how many of the last rows are the source's own test set; 0 where it has none.
-    stored: the support, where the source declares one.
-    context: (n, width) what a model is told of each row beside x, or None; its numbers' names.
-    note: what is to be said about how it was read, in words.
-    start: number of the first row, where the rows are a part of a larger source; None where they are all of it.
+    Attributes:
+        values: (n, columns) or (n, channels, height, width), in the dtype of the file.
+        labels: (n,) int64 numbers of the classes, or None.
+        factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
+        factor_names, factor_sizes: of each factor, its name and how many values it takes.
+        test_rows: how many of the last rows are the source's own test set; 0 where it has none.
+        stored: the support, where the source declares one.
+        name: of the data set, or of its file.
+        columns: names of a table's columns.
+        classes: names of the labels, by number.
+        context: (n, width) what the model is conditioned on, or None.
+        context_names: of its numbers.
+        note: how it was read, in words, where that is worth saying.
+        start: number of the first row, where the rows are a part of a larger source; None where they are all of it.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Source:
 
     @property
     def kind(self) -> Literal["image", "table"]:
+        """What a row is."""
         return "table" if self.values.ndim == 2 else "image"
 
     @property

@@ -19,20 +19,21 @@ from vaekit.errors import ConfigError, DataError
 def load_source(spec: DataSpec) -> Source:
     """The data set that `spec.source` names, read whole.
 
-    Raises ConfigError where no source, or a setting that is not for it, is given, and DataError where the data
-    cannot be found or read.
+    Raises:
+        ConfigError: no source, or a setting that is not for it, is given.
+        DataError: the data cannot be found or read.
     """
     if not spec.source:
         raise ConfigError(
-            f"data.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file."
+            f"DataSpec.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file."
         )
     if spec.source in NAMED:
         check_picture_settings(spec, spec.source, "")
         for setting, value in {"label": spec.label, "drop": list(spec.drop)}.items():
             if value and value != NO_LABEL:
                 raise ConfigError(
-                    f"data.{setting}={value} is for files; {spec.source} comes with its labels and no columns: "
-                    f"leave data.{setting} out."
+                    f"DataSpec.{setting}={value} is for files; {spec.source} comes with its labels and no columns: "
+                    f"leave DataSpec.{setting} out."
                 )
         source = NAMED[spec.source].load()
         return replace(source, labels=None, classes=None) if spec.label == NO_LABEL else source
@@ -53,7 +54,8 @@ def check_picture_settings(spec: DataSpec, name: str, kind: str) -> None:
         if kind != PICTURES and value not in (None, "refuse"):
             shown = list(value) if isinstance(value, tuple) else value
             raise ConfigError(
-                f"data.{setting}={shown} is for folders of pictures, and {name} is none: leave data.{setting} out."
+                f"DataSpec.{setting}={shown} is for folders of pictures, and {name} is none: "
+                f"leave DataSpec.{setting} out."
             )
 
 
@@ -87,7 +89,7 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
         kept, columns = name_columns(values.shape[1], spec.drop, str(path))
         values = values if len(kept) == values.shape[1] else np.ascontiguousarray(values[:, kept])
     if columns is None and spec.drop:
-        raise ConfigError(f"data.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
+        raise ConfigError(f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
     labels, classes = _labels(raw, path, spec)
     return Source(path.name, values, labels, test_rows, columns, classes)
 
@@ -96,7 +98,7 @@ def _labels(raw: Raw, path: Path, spec: DataSpec) -> tuple[np.ndarray | None, tu
     if raw.labels is None:
         if spec.label not in (None, NO_LABEL):
             raise DataError(
-                f"data.label={spec.label} names labels, and {path} holds only one array: leave data.label out, "
+                f"DataSpec.label={spec.label} names labels, and {path} holds only one array: leave DataSpec.label out, "
                 "or save data and labels together with numpy.savez(file, X=..., y=...)."
             )
         return None, None

@@ -18,30 +18,32 @@ NO_LABEL = "none"  # in place of a column's name
 class DataSpec:
     """Where data comes from, what it is, and how it is scaled, binarised and split.
 
-    source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, Parquet or IDX file, or of a folder
-        of Parquet files or of pictures.
-    label: the column (CSV, Parquet) or array (npz) that holds the labels. By default one that is called label,
-        labels, target, class or y, if there is one and its values are classes rather than measurements; "none" takes
-        none. The labels of a folder of pictures are its subfolders.
-    drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
-    context: what the model is told of each row beside x: "label", or columns of a table, which are then not modelled.
-    support: which values can occur in the data as stored; "auto" looks.
-    levels: how many levels there are, with support=levels; by default what the data says.
-    scale: "unit" divides levels by the highest one, "standard" subtracts the mean of the training rows and
-        divides by their standard deviation; "auto" takes what the support and the likelihood call for.
-    binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test;
-        "threshold" cuts at one half.
-    missing: NaN cells are refused; "mask" is reserved for leaving them out, which this version cannot.
-    valid_from: which part of the source gives up its rows for validation. A source without a test set is one
-        pool, from which validation and test are both drawn, so the choice makes no difference there.
-    valid_fraction: share of that part that becomes the validation rows.
-    test_fraction: share that becomes the test rows, for a source that brings no test set.
-    seed: seed of the split.
-    image_size: height and width that a folder's pictures are cut (from their centres) and resized to; without it
-        they must all have one size.
-    bad_files: whether a folder with a file that is not a whole picture is refused, or read without that file.
-    stream: whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
-        limit.data_gb says ("auto").
+    Args:
+        source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, Parquet or IDX file, or of a folder
+            of Parquet files or of pictures.
+        label: the column (CSV, Parquet) or array (npz) that holds the labels. By default one that is called label,
+            labels, target, class or y, if there is one and its values are classes rather than measurements; "none"
+            takes none. The labels of a folder of pictures are its subfolders.
+        drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
+        context: what the model is conditioned on besides x: "label", or columns of a table, which are then not
+            modelled.
+        support: which values can occur in the data as stored; "auto" looks.
+        levels: how many levels there are, with support=levels; by default what the data says.
+        scale: "unit" divides levels by the highest one, "standard" subtracts the mean of the training rows and divides
+            by their standard deviation; "auto" takes what the support and the likelihood call for.
+        binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test; "threshold"
+            cuts at one half.
+        missing: NaN cells are refused; "mask" is reserved for leaving them out, which this version cannot.
+        valid_from: which part of the source gives up its rows for validation. A source without a test set is one pool,
+            from which validation and test are both drawn, so the choice makes no difference there.
+        valid_fraction: share of that part that becomes the validation rows.
+        test_fraction: share that becomes the test rows, for a source that brings no test set.
+        seed: seed of the split.
+        image_size: height and width that a folder's pictures are cut (from their centres) and resized to; without it
+            they must all have one size.
+        bad_files: whether a folder with a file that is not a whole picture is refused, or read without that file.
+        stream: whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
+            Limit.data_gb says ("auto").
     """
 
     source: Text | None = None
@@ -66,11 +68,12 @@ class DataSpec:
 class Limit:
     """Upper bounds on what a run takes.
 
-    train, valid: rows kept of the training and validation splits; the test rows are never limited.
-    memory_gb: memory that a run may plan for, in gigabytes.
-    data_gb: data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
-        Parquet, or a folder of pictures. A quarter of it is what streaming may hold at a time. Below 0.512, the
-        order of the rows depends on it.
+    Args:
+        train, valid: rows kept of the training and validation splits; the test rows are never limited.
+        memory_gb: memory that a run may plan for, in gigabytes.
+        data_gb: data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
+            Parquet, or a folder of pictures. Streaming keeps at most a quarter of it in memory. Below 0.512, the
+            order of the rows depends on it.
     """
 
     train: Rows | None = None

@@ -9,16 +9,18 @@ from vaekit.data.spec import DataSpec, Limit
 from vaekit.errors import ConfigError, DataError
 
 _TRAIN_PART, _TEST_PART = 0, 1
-_MOST_HELD = 10_000  # rows of a streamed source that validate, and that test
-_MOST_HELD_BYTES = 256_000_000
+_MOST_IN_MEMORY = 10_000  # rows of a streamed source that validate, and that test
+_MOST_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of a source by number: no row is in two splits. Training and validation rows are in the order in
-    which they were drawn, test rows in the order of the source.
+    """Rows of a source by number: no row is in two splits.
 
-    protocol: how they were drawn, in words.
+    Attributes:
+        train, valid: in the order in which they were drawn.
+        test: in the order of the source.
+        protocol: how they were drawn, in words.
     """
 
     train: np.ndarray
@@ -30,8 +32,9 @@ class Split:
 def split_rows(source: Source, spec: DataSpec, limit: Limit) -> Split:
     """Draw the splits, then keep the first rows of training and validation that the limits allow.
 
-    Raises DataError where a split would be empty or a limit asks for more rows than there are, ConfigError
-    where the fractions leave no rows for training.
+    Raises:
+        DataError: a split would be empty or a limit is more than the rows that there are.
+        ConfigError: the fractions leave no rows for training.
     """
     pool = _permuted(0, source.train_rows, spec.seed, _TRAIN_PART)
     tests = _permuted(source.train_rows, source.test_rows, spec.seed, _TEST_PART)
@@ -54,14 +57,14 @@ def split_rows(source: Source, spec: DataSpec, limit: Limit) -> Split:
         protocol += f"; limited to {' and '.join(kept)} rows"
     return Split(
         train=_limited(train, limit.train, "train", "lower it"),
-        valid=_limited(valid, limit.valid, "valid", "lower it, or raise data.valid_fraction"),
+        valid=_limited(valid, limit.valid, "valid", "lower it, or raise DataSpec.valid_fraction"),
         test=np.sort(tests),
         protocol=f"{protocol}; drawn without replacement, split seed {spec.seed}",
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class StreamedSplit:
     """The rows of a store that are read into memory, by number, and those that training leaves out.
 
     train is None where training rows are streamed: all that are not in `out`, which is in rising order.
@@ -74,20 +77,28 @@ class Held:
     protocol: str
 
 
-def hold_rows(name: str, rows: int, row_bytes: int, spec: DataSpec, limit: Limit) -> Held:
+def split_streamed(name: str, rows: int, row_bytes: int, spec: DataSpec, limit: Limit) -> StreamedSplit:
     """Draw the rows of a streamed source that validate and test: the first of those that `split_rows` would draw.
 
-    At most 10,000 each, or as many as fit into 256 MB; the rows beyond that train. Where limit.train is set, and
-    that many rows fit into limit.data_gb, these are drawn and held as well, unless data.stream=always.
-    row_bytes: what a row takes in memory. Drawing takes 8 bytes a row for a moment.
-    Raises DataError and ConfigError as `split_rows` does.
+    At most 10,000 each, or as many as fit into 256 MB; the rows beyond that train. Where Limit.train is set, and that
+    many rows fit into Limit.data_gb, these are drawn and read as well, unless DataSpec.stream=always.
+
+    Args:
+        name: of the source, for errors.
+        rows: how many there are.
+        row_bytes: what a row takes in memory. Drawing takes 8 bytes a row for a moment.
+        spec: the shares and the seed.
+        limit: how many training and validation rows are kept.
+
+    Raises:
+        DataError, ConfigError: as by `split_rows`.
     """
     pool = _permuted(0, rows, spec.seed, _TRAIN_PART)
     tests, rest = _cut(pool, _share(spec.test_fraction, rows))
     valid, train = _cut(rest, _share(spec.valid_fraction, rows))
     if min(len(train), len(valid), len(tests)) == 0:
         raise _empty(name, rows, 0, spec)
-    most = max(1, min(_MOST_HELD, _MOST_HELD_BYTES // row_bytes))
+    most = max(1, min(_MOST_IN_MEMORY, _MOST_BYTES // row_bytes))
     tests, more_tests = _cut(tests, most)
     valid, more_valid = _cut(valid, most)
     train_rows = rows - len(tests) - len(valid)
@@ -103,9 +114,9 @@ def hold_rows(name: str, rows: int, row_bytes: int, spec: DataSpec, limit: Limit
             chosen = np.concatenate([train, more_valid, more_tests])[: limit.train]
         else:
             protocol += "; the training rows are the first of the file"
-    return Held(
+    return StreamedSplit(
         train=chosen,
-        valid=_limited(valid, limit.valid, "valid", "lower it, or raise data.valid_fraction"),
+        valid=_limited(valid, limit.valid, "valid", "lower it, or raise DataSpec.valid_fraction"),
         test=np.sort(tests),
         out=np.sort(np.concatenate([tests, valid])),
         protocol=f"{protocol}; drawn without replacement, split seed {spec.seed}",
@@ -127,7 +138,7 @@ def _cut(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _limited(rows: np.ndarray, limit: int | None, name: str, fix: str) -> np.ndarray:
     if limit is not None and limit > len(rows):
-        raise DataError(f"limit.{name}={limit} asks for more rows than the {len(rows)} that there are: {fix}.")
+        raise DataError(f"Limit.{name}={limit} is more than the {len(rows)} rows that there are: {fix}.")
     return rows[:limit]
 
 
@@ -138,7 +149,7 @@ def _empty(name: str, rows: int, tests: int, spec: DataSpec) -> ConfigError | Da
     if divided < parts:
         count = f"{rows} rows" if tests == 0 else f"{rows} training and {tests} test rows"
         return DataError(f"{name} has {count}; training, validation and test need at least one row each: add rows.")
-    fractions = f"data.valid_fraction={spec.valid_fraction:g}"
+    fractions = f"DataSpec.valid_fraction={spec.valid_fraction:g}"
     if tests == 0:
-        fractions += f" and data.test_fraction={spec.test_fraction:g}"
+        fractions += f" and DataSpec.test_fraction={spec.test_fraction:g}"
     return ConfigError(f"{fractions} leave no rows of the {divided} of {name} over: lower them.")

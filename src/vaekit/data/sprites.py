@@ -1,7 +1,7 @@
 """Small pictures whose every factor of variation is known: a shape of some size, turned by some angle, somewhere.
 
 Like dSprites (Matthey et al., 2017; used by Kim and Mnih, 2018, arXiv 1802.05983), but made here and smaller. Angles
-cover a quarter turn: over a whole one, a square looks the same four times, and its angle could not be told.
+cover a quarter turn: over a whole one, a square looks the same four times, and its angle could not be known.
 """
 
 import numpy as np

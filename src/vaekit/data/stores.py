@@ -22,33 +22,35 @@ _CHUNKS_PER_WINDOW = 16
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is read and held at a time, in bytes.
+    """How much is read, shuffled and kept in memory at a time, in bytes.
 
-    chunk: of consecutive rows, which are read at once. window: of chunks, whose rows are shuffled together.
-    held: the most that chunks may take in memory.
+    Attributes:
+        chunk: of consecutive rows, which are read at once.
+        window: of chunks, whose rows are shuffled together.
+        cache: the most that chunks may take in memory.
     """
 
     chunk: int
     window: int
-    held: int
+    cache: int
 
     @classmethod
     def of(cls, limit: Limit) -> "Sizes":
-        """A quarter of limit.data_gb is held; from 0.512 GB on, chunks and windows no longer depend on it."""
-        held = max(2, int(limit.data_gb * 1e9 / 4))
-        window = min(_WINDOW, held // 2)
-        return cls(max(1, window // _CHUNKS_PER_WINDOW), window, held)
+        """The cache takes a quarter of Limit.data_gb; from 0.512 GB on, chunks and windows no longer depend on it."""
+        cache = max(2, int(limit.data_gb * 1e9 / 4))
+        window = min(_WINDOW, cache // 2)
+        return cls(max(1, window // _CHUNKS_PER_WINDOW), window, cache)
 
 
 @dataclass(frozen=True, eq=False)
 class Store:
     """A data set as it lies on disk.
 
-    starts: (chunks + 1,) the row at which each chunk starts, and the number of rows.
-    shape, dtype: of one row, and of its values.
-    read: the rows of a chunk by its number, (rows, *shape); raises DataError where that cannot be done. It may be
-        called from another thread.
-    labels, columns, classes, note: as in `Source`.
+    Attributes:
+        starts: (chunks + 1,) the row at which each chunk starts, and the number of rows.
+        shape, dtype: of one row, and of its values.
+        read: the rows of a chunk by its number, (rows, *shape), or DataError. It may be called from another thread.
+        labels, columns, classes, note: as in `Source`.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Store:
 
     @property
     def kind(self) -> Literal["image", "table"]:
+        """What a row is."""
         return "table" if len(self.shape) == 1 else "image"
 
     @property
@@ -98,29 +101,31 @@ def even_starts(rows: int, row_bytes: int, chunk_bytes: int) -> np.ndarray:
 def npy_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
     """A .npy file of rows one after another.
 
-    Raises DataError where the header is damaged or does not fit the file, the array is no table or images, or it is
-    laid out column by column; ConfigError where columns of images are to be dropped.
+    Raises:
+        DataError: the header is damaged or does not fit the file, the array is no table or images, or it is laid out
+            column by column.
+        ConfigError: columns of images are to be dropped.
     """
     size = size_of(path)
     with path.open("rb") as file:
         stored, fortran, dtype = read_header(file, size, f"{path}")
         offset = file.tell()
     rows = stored[0] if stored else 0
-    check_streamed(path.name, rows, math.prod(stored[1:]), sizes.held)
+    check_streamed(path.name, rows, math.prod(stored[1:]), sizes.cache)
     sample = to_rows(np.zeros((min(rows, 1), *stored[1:]), dtype), f"{path}: the data")
     if fortran and len(stored) > 1:
         raise DataError(
             f"{path} is laid out column by column (Fortran order), and only rows can be streamed: save "
-            "numpy.ascontiguousarray(x), or read it whole with data.stream=never."
+            "numpy.ascontiguousarray(x), or read it whole with DataSpec.stream=never."
         )
     if spec.label not in (None, NO_LABEL):
-        raise DataError(f"data.label={spec.label} names labels, and {path} holds only one array: leave it out.")
+        raise DataError(f"DataSpec.label={spec.label} names labels, and {path} holds only one array: leave it out.")
     columns, kept = None, None
     if sample.ndim == 2:
         kept, columns = name_columns(sample.shape[1], spec.drop, str(path))
         sample = sample[:, kept]
     elif spec.drop:
-        raise ConfigError(f"data.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
+        raise ConfigError(f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
     starts = even_starts(rows, sample.nbytes, sizes.chunk)
     read = partial(_read_npy, path, starts, stored[1:], dtype, offset, kept)
     return Store(path.name, starts, sample.shape[1:], sample.dtype, read, columns=columns)

@@ -1,4 +1,4 @@
-"""Rows on disk, with the face of `Rows`: shuffled in windows, read ahead, turned into x a batch at a time."""
+"""Rows on disk, with the interface of `Rows`: shuffled in windows, read ahead, turned into x a batch at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,21 +19,24 @@ _PLACES = 64  # of the file, that rows which stand for all are taken from
 class StreamedRows:
     """The rows of a store but for some that are left out, in the order of the file.
 
-    out: (m,) the rows that are left out, by number, in rising order.
-    make: turns values as they are stored, (n, *shape), into rows in memory.
-    sizes: how many bytes a window has.
-    labels: (n,) int64, or None.
-    classes: how many there are, where a model is told each row's label; else 0.
-    n: how many rows these are.
-    device: where batches go.
-    log_scale, protocol: see `Rows`.
+    Attributes:
+        out: (m,) the rows that are left out, by number, in rising order.
+        make: turns values as they are stored, (n, *shape), into rows in memory.
+        store: the data on disk.
+        sizes: how many bytes a window has.
+        cache: the chunks in memory.
+        labels: (n,) int64, or None.
+        classes: how many there are, where the model is conditioned on the label; else 0.
+        n: how many rows these are.
+        device: where batches go.
+        log_scale, protocol: see `Rows`.
     """
 
     store: Store
     out: np.ndarray
     make: Callable[[np.ndarray], Rows]
     sizes: Sizes
-    shelf: ChunkCache
+    cache: ChunkCache
     labels: Tensor | None
     n: int
     device: torch.device
@@ -45,10 +48,10 @@ class StreamedRows:
     def of(cls, store: Store, out: np.ndarray, make: Callable[[np.ndarray], Rows], sizes: Sizes) -> "StreamedRows":
         """All rows of a store that are not in `out`."""
         labels = None if store.labels is None else torch.from_numpy(np.delete(store.labels, out))
-        shelf = ChunkCache(store, sizes.held)
+        cache = ChunkCache(store, sizes.cache)
         log_scale = make(np.empty((0, *store.shape), store.dtype)).log_scale
         n, device = len(store) - len(out), torch.device("cpu")
-        return cls(store, out, make, sizes, shelf, labels, n, device, log_scale=log_scale)
+        return cls(store, out, make, sizes, cache, labels, n, device, log_scale=log_scale)
 
     def __len__(self) -> int:
         return self.n
@@ -66,17 +69,17 @@ class StreamedRows:
         """
         bounds = self._bounds()
         windows: list[list[int]] = []
-        room = 0
+        left = 0  # bytes, in the last window
         for chunk in torch.randperm(len(bounds) - 1, generator=generator).tolist():
             if bounds[chunk] == bounds[chunk + 1]:
                 continue
             size = self.store.chunk_bytes(chunk)
-            if not windows or size > room:
+            if not windows or size > left:
                 windows.append([])
-                room = self.sizes.window
+                left = self.sizes.window
             windows[-1].append(chunk)
-            room -= size
-        self.shelf.plan(windows)
+            left -= size
+        self.cache.plan(windows)
         orders = []
         for window in windows:
             rows = np.concatenate([np.arange(bounds[chunk], bounds[chunk + 1]) for chunk in window])
@@ -90,9 +93,10 @@ class StreamedRows:
     def batch(
         self, index: Tensor | slice, generator: torch.Generator | None = None, noise: Tensor | None = None
     ) -> Tensor:
-        """x for the rows in `index`, as `Rows.batch` gives it; quickest for parts of the last `order`, in turn.
+        """The x of the rows in `index`, as `Rows.batch` gives it; quickest for consecutive parts of the last `order`.
 
-        Raises DataError where the file can no longer be read.
+        Raises:
+            DataError: the file can no longer be read.
         """
         if isinstance(index, slice):
             wanted = np.arange(*index.indices(self.n))
@@ -105,7 +109,7 @@ class StreamedRows:
         return self._rows(values).batch(slice(None), generator, noise)
 
     def context_of(self, index: Tensor | slice) -> Tensor | None:
-        """What a model is told of the rows in `index` beside x: see `Rows.context_of`."""
+        """The context of the rows in `index`: see `Rows.context_of`."""
         if not self.classes or self.labels is None:
             return None
         # a label of another data set may be none of the classes: then all are zero
@@ -160,11 +164,11 @@ class StreamedRows:
         within = rising - starts[chunks]
         used, firsts = np.unique(chunks, return_index=True)
         if ahead:
-            self.shelf.enter(used)
+            self.cache.enter(used)
         bounds = [*firsts.tolist(), len(rows)]
         for chunk, first, last in zip(used.tolist(), bounds, bounds[1:], strict=False):
             # The mode changes nothing, as all rows are there, but without it NumPy copies twice.
-            self.shelf.get(chunk).take(within[first:last], axis=0, out=values[first:last], mode="clip")
+            self.cache.get(chunk).take(within[first:last], axis=0, out=values[first:last], mode="clip")
         back = np.empty_like(by_row)
         back[by_row] = np.arange(len(rows))
         return values.take(back, axis=0)

@@ -32,15 +32,22 @@ _NO_VALUE = frozenset(pa_csv.ConvertOptions().null_values)
 def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     """A table from a CSV file in UTF-8, separated by commas, semicolons or tabs.
 
-    The first row is a header unless all of its cells are numbers. label: the column of labels; drop: the columns
-    left out. An empty cell is NaN. Raises DataError for ragged rows, text where numbers belong, and the like.
+    The first row is a header unless all of its cells are numbers. An empty cell is NaN.
+
+    Args:
+        path: of the file.
+        label: the column of labels.
+        drop: the columns left out.
+
+    Raises:
+        DataError: rows have different numbers of cells, text stands where numbers belong, and the like.
     """
     delimiter = _delimiter(path)
     columns, header_lines = _columns(path, delimiter)
     check_drop(drop, columns, str(path))
     if label not in (None, NO_LABEL, *columns):
         raise DataError(
-            f"data.label names the column {label!r}, which {path} does not have{nearest(label, columns)}; "
+            f"DataSpec.label names the column {label!r}, which {path} does not have{nearest(label, columns)}; "
             f"its columns are {listing(columns)}."
         )
     table = _parse(path, delimiter, columns, header_lines)
@@ -169,12 +176,17 @@ def _default_label(table: pa.Table, drop: Sequence[str], path: Path) -> str | No
 def to_labels(column: pa.ChunkedArray, what: str) -> np.ndarray:
     """A column as labels: numbers (floats where some are missing), or text, in which a missing one is empty.
 
-    what: how the column is called in errors. Raises DataError where its texts are too long to be names of classes.
+    Args:
+        column: of numbers or text.
+        what: how the column is called in errors.
+
+    Raises:
+        DataError: its texts are too long to be names of classes.
     """
     if is_numeric(column.type):
         return column.to_numpy() if column.null_count == 0 else pc.cast(column, pa.float64()).to_numpy()
     texts = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    texts = texts.unify_dictionaries().combine_chunks()  # a text that many rows share is held once
+    texts = texts.unify_dictionaries().combine_chunks()  # a text that many rows share is kept once
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.chunk(0)
     names = [*pc.cast(texts.dictionary, pa.string()).to_pylist(), ""]
@@ -192,7 +204,7 @@ def is_numeric(kind: pa.DataType) -> bool:
 def refuse_text(table: pa.Table | pa.RecordBatch, path: Path, text: Sequence[str]) -> None:
     """Raise DataError, which shows a cell of the first of the columns `text` that do not hold numbers."""
     row, cell = _first_text(table[text[0]])
-    fix = f"or make it the labels with data.label={text[0]}" if len(text) == 1 else "or turn them into numbers"
+    fix = f"or make it the labels with DataSpec.label={text[0]}" if len(text) == 1 else "or turn them into numbers"
     if _is_number(cell.replace(",", ".")):
         fix = "or write decimals with a point"
     raise DataError(

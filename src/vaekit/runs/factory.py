@@ -29,7 +29,7 @@ from vaekit.models.posteriors.quantised import Codebooks
 from vaekit.models.priors.vamp import VampPrior
 from vaekit.objectives import Regularised
 from vaekit.randomness import Purpose, new_generator
-from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
+from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
 from vaekit.runs.validation import check_enumerable_latents, check_likelihood, check_parts, default_likelihood
 
 ROWS_TO_INITIALISE_FROM = 10_000
@@ -51,7 +51,8 @@ def open_data(run: Run) -> tuple[Run, Dataset]:
     if run.data.source is None:
         raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
     family = run.model.likelihood
-    data = prepare(run.data, run.limit, discrete=_default_is_discrete if family is None else family.integers)
+    with naming_settings():
+        data = prepare(run.data, run.limit, discrete=_default_is_discrete if family is None else family.integers)
     if family is None:
         family = default_likelihood(data.schema.support, data.schema.kind)
     check_likelihood(family, data.schema)

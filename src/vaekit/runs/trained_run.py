@@ -22,7 +22,7 @@ from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.factory import build_model, log_scale_of, open_data
 from vaekit.runs.memory import check_memory
-from vaekit.runs.tree import Run
+from vaekit.runs.tree import Run, naming_settings
 from vaekit.runs.validation import check_likelihood
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 
@@ -98,7 +98,8 @@ class TrainedRun:
             return open_rows(self, str(data))
         if isinstance(data, Rows | StreamedRows):
             return data
-        return rows_like(data, self.settings.data, self.schema, context)
+        with naming_settings():
+            return rows_like(data, self.settings.data, self.schema, context)
 
     def evaluate(
         self, data: Any = None, samples: int = 64, *, context: Any = None, seed: int = 0
@@ -373,4 +374,7 @@ def check_same_run(world: World, trained: TrainedRun, other: Rows | StreamedRows
 def open_rows(trained: TrainedRun, source: str | None = None) -> Rows | StreamedRows:
     """The run's test rows, or all rows of another source, scaled as the run's data was."""
     run = trained.settings
-    return reopen(trained).test if source is None else read_like(source, run.data, trained.schema, run.limit)
+    if source is None:
+        return reopen(trained).test
+    with naming_settings():
+        return read_like(source, run.data, trained.schema, run.limit)

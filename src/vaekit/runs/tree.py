@@ -1,10 +1,15 @@
 """Run: the one typed tree of settings, YAML <-> tree <-> `path=value`."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaekit.data import DataSpec, Limit
+from vaekit.errors import VaekitError
 from vaekit.models import (
     DenseHierarchy,
     Gaussian,
@@ -107,3 +112,26 @@ class Run(BaseModel):
     initialise_from: Text | None = None
     run_dir: Text | None = None
     provenance: Several[Text] = ()
+
+
+def in_settings(text: str) -> str:
+    """A message of the library in which fields are named as settings: `DataSpec.label` becomes `data.label`.
+
+    Args:
+        text: the message.
+    """
+    for path, field in Run.model_fields.items():
+        if isinstance(field.annotation, type) and is_dataclass(field.annotation):
+            text = re.sub(rf"\b{field.annotation.__name__}\.(?=[a-z])", f"{path}.", text)
+    return text
+
+
+@contextmanager
+def naming_settings() -> Iterator[None]:
+    """Within, errors of the library name settings; see `in_settings`."""
+    try:
+        yield
+    except VaekitError as error:
+        if (text := in_settings(str(error))) == str(error):
+            raise
+        raise type(error)(text) from None
