@@ -17,6 +17,7 @@ from vaekit.evaluation import (
     representation,
 )
 from vaekit.models import Mixture
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import OneHot, Quantised
 from vaekit.models.distributions.delta import Delta
 from vaekit.models.networks.context import with_context
@@ -84,7 +85,7 @@ def test_rows_bring_the_context_of_the_aggregate_posterior():
 
 
 def test_a_prior_that_is_told_the_context_is_no_one_prior():
-    prior = Mixture(3).build(2, context=2)
+    prior = Mixture(3).build(2, BuildContext(context_size=2))
     model, rows = told(prior)
     found = aggregate_posterior(model, rows)
     for name, estimate in found.items():

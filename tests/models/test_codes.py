@@ -25,10 +25,11 @@ from vaekit.models import (
     StandardNormal,
     VqPosterior,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import CodeSpace, Factorised, centre
 from vaekit.models.distributions.noise import draw_from, noise_shape
 from vaekit.models.drawing import draw_latent
-from vaekit.models.posteriors.discrete import DiscreteHead
+from vaekit.models.protocols import DiscreteHead
 from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,7 @@ def posterior_of(family: Any, latent: int = LATENT) -> Conditional:
 
 def space_of(posterior: Conditional) -> CodeSpace:
     assert isinstance(posterior.head, DiscreteHead)
-    return posterior.head.space(posterior.event_shape or ())
+    return posterior.head.code_space(posterior.event_shape or ())
 
 
 def rows(n: int = 4) -> Tensor:
@@ -139,7 +140,7 @@ def test_the_mean_and_variance_of_codes_are_those_of_every_z(family: Any) -> Non
 @every_family
 def test_the_mass_of_a_prior_is_one_and_its_draws_follow_it(family: Any, prior: Any) -> None:
     posterior = posterior_of(family, 2)
-    built = prior.build(math.prod(family.z_shape(2)), posterior, (6,)).double()
+    built = prior.build(math.prod(family.z_shape(2)), BuildContext((6,), posterior=posterior)).double()
     for weight in built.parameters():
         nn.init.normal_(weight, std=0.2)
     with torch.no_grad():
@@ -163,7 +164,7 @@ def test_the_mass_of_a_prior_is_one_and_its_draws_follow_it(family: Any, prior: 
 @every_prior
 def test_every_weight_of_a_prior_has_a_gradient(prior: Any) -> None:
     posterior = posterior_of(CategoricalPosterior(classes=3))
-    built = prior.build(9, posterior, (6,)).double()
+    built = prior.build(9, BuildContext((6,), posterior=posterior)).double()
     z = draw_from(posterior(rows()), (5,), new_generator(1))
     for label, weight in built.named_parameters():
         (gradient,) = torch.autograd.grad(built().log_prob(z).sum(), weight)
@@ -173,7 +174,7 @@ def test_every_weight_of_a_prior_has_a_gradient(prior: Any) -> None:
 
 def test_an_autoregressive_prior_is_not_factorised_and_sees_only_what_is_before() -> None:
     posterior = posterior_of(CategoricalPosterior(classes=3))
-    built = AutoregressiveCodes(width=8, heads=2).build(9, posterior).double()
+    built = AutoregressiveCodes(width=8, heads=2).build(9, BuildContext(posterior=posterior)).double()
     codes = torch.eye(3, dtype=torch.float64)[torch.tensor([0, 1, 2])].requires_grad_()
     log_probs = built.log_probs(codes)
     for place in range(3):
@@ -187,7 +188,7 @@ def test_the_closed_kl_is_the_sum_over_every_code(family: Any) -> None:
     posterior = posterior_of(family)
     for prior in ("standard_normal", "factorised"):
         (spec,) = (p for p in examples(Prior) if p.kind == prior)
-        built = spec.build(math.prod(family.z_shape(LATENT)), posterior, (6,)).double()
+        built = spec.build(math.prod(family.z_shape(LATENT)), BuildContext((6,), posterior=posterior)).double()
         for weight in built.parameters():
             nn.init.normal_(weight)
         latent = draw_latent(posterior(rows()), built(), (2,))
@@ -256,7 +257,7 @@ def model_of(family: Any, prior: Any) -> VAE:
     posterior = posterior_of(family)
     size, (seen, view) = math.prod(family.z_shape(LATENT)), family.as_seen(LATENT)
     likelihood = Conditional(nn.Linear(*seen, 6), Bernoulli(), (6,), view)
-    return VAE(posterior, prior.build(size, posterior, (6,)), likelihood).double()
+    return VAE(posterior, prior.build(size, BuildContext((6,), posterior=posterior)), likelihood).double()
 
 
 @every_prior

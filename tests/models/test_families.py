@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unions import examples, name
 from vaekit.models import CalibratedGaussian, Conditional, Conv, Gaussian, Likelihood, LogisticMixture, Mlp
 from vaekit.models.distributions.noise import draw_from
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodFamily
 from vaekit.models.likelihoods.gaussian import LearnedScale
 from vaekit.models.parameters import LOG_VARIANCE_BOUND, soft_bound
 from vaekit.randomness import new_generator
@@ -63,7 +63,7 @@ def test_a_gaussian_keeps_a_gradient_at_extreme_log_variances(raw: float) -> Non
     assert gradient.isfinite().all()
 
 
-def rows(head: Head, n: int = 400) -> Tensor:
+def rows(head: LikelihoodFamily, n: int = 400) -> Tensor:
     """Rows that the head can model, none of whose values are constant."""
     raw = torch.randn(head.features(EVENT), dtype=torch.float64)
     built = head.build(EVENT)
@@ -75,7 +75,7 @@ BY_FORMULA = [head for head in examples(Likelihood) if not isinstance(head, Logi
 
 
 @pytest.mark.parametrize("head", BY_FORMULA, ids=name)
-def test_start_is_the_best_constant(head: Head) -> None:
+def test_start_is_the_best_constant(head: LikelihoodFamily) -> None:
     x, built = rows(head), head.build(EVENT)
     start = built.initial_parameters(x)
     assert start.shape == (built.features(EVENT),)
@@ -97,7 +97,7 @@ def test_start_is_the_best_constant(head: Head) -> None:
 
 
 @pytest.mark.parametrize("head", examples(Likelihood), ids=name)
-def test_start_is_finite_on_constant_columns_and_on_integers(head: Head) -> None:
+def test_start_is_finite_on_constant_columns_and_on_integers(head: LikelihoodFamily) -> None:
     x = torch.zeros(10, *EVENT)
     for constant in (x, x + 1, (x + 1).to(torch.uint8)):
         assert head.build(EVENT).initial_parameters(constant).isfinite().all()
@@ -105,7 +105,7 @@ def test_start_is_finite_on_constant_columns_and_on_integers(head: Head) -> None
 
 @pytest.mark.parametrize("network", [Mlp(widths=(4,)), Conv(channels=(2,), hidden=4)], ids=name)
 @pytest.mark.parametrize("head", examples(Likelihood), ids=name)
-def test_initialise_from_makes_the_output_bias_the_start(network: Mlp | Conv, head: Head) -> None:
+def test_initialise_from_makes_the_output_bias_the_start(network: Mlp | Conv, head: LikelihoodFamily) -> None:
     x = rows(head)
     likelihood = Conditional(network.build((2,), head.features(EVENT), EVENT), head, EVENT).double()
     likelihood.initialise_from(x)
@@ -129,9 +129,9 @@ def test_conditional_builds_a_scale_for_its_event() -> None:
     assert {name: tuple(weight.shape) for name, weight in likelihood.head.named_parameters()} == {"log_variance": EVENT}
 
 
-def test_a_calibrated_gaussian_must_be_built_first() -> None:
-    with pytest.raises(TypeError, match=r"call \.build"):
-        CalibratedGaussian()(torch.zeros(2, 3))
+def test_a_family_with_weights_needs_the_shape_of_its_event() -> None:
+    with pytest.raises(ValueError, match="CalibratedGaussian has weights of its own: give event_shape="):
+        Conditional(nn.Linear(2, 3), CalibratedGaussian())
 
 
 def test_a_fixed_scale_is_used_as_given() -> None:

@@ -81,17 +81,6 @@ class Correlated(nn.Module, Head):
         self.root = nn.Parameter(stretch * root)
         self.diagonal = diagonal
 
-    accepts = ()
-
-    def features(self, event_shape: tuple[int, ...]) -> int:
-        return math.prod(event_shape)
-
-    def arguments(self, raw: Tensor, event_shape: Any = None) -> dict[str, Tensor]:
-        return {"loc": raw}
-
-    def start(self, x: Tensor) -> Tensor:
-        return x.mean(0)
-
     def forward(self, raw: Tensor, event_shape: Any = None) -> Distribution:
         if self.diagonal:
             return td.Independent(td.Normal(raw, self.root.diagonal().expand_as(raw)), 1)

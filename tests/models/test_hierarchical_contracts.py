@@ -9,6 +9,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models import Bernoulli, DenseHierarchy, Gaussian, HierarchicalVAE, StandardNormal
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import noise_shape
 from vaekit.models.hierarchical.dense import DenseBlock
 from vaekit.models.hierarchical.spatial import SpatialHierarchy
@@ -40,7 +41,7 @@ HIERARCHIES = {
 def built(name: str, context: int = 0, prior: Any = None) -> HierarchicalVAE:
     groups, shape = HIERARCHIES[name]
     torch.manual_seed(0)
-    return groups.build(shape, Gaussian(), prior or StandardNormal(), Bernoulli(), None, context).double()
+    return groups.build(Gaussian(), prior or StandardNormal(), Bernoulli(), BuildContext(shape, context)).double()
 
 
 def data(name: str, n: int) -> Tensor:
@@ -123,7 +124,7 @@ def test_saved_weights_are_the_model(name: str) -> None:
     model, x = built(name, 2), data(name, 3)
     torch.manual_seed(9)
     groups, shape = HIERARCHIES[name]
-    other = groups.build(shape, Gaussian(), StandardNormal(), Bernoulli(), None, 2).double()
+    other = groups.build(Gaussian(), StandardNormal(), Bernoulli(), BuildContext(shape, 2)).double()
     assert not other.draw(x, context=told(3, 2), generator=new_generator(1)).log_w.equal(
         model.draw(x, context=told(3, 2), generator=new_generator(1)).log_w
     )
@@ -168,7 +169,7 @@ def test_networks_in_bf16_come_close(name: str) -> None:
 
 def test_what_is_no_hierarchy_is_refused() -> None:
     with pytest.raises(ValueError, match="a spatial hierarchy is over images, and x has shape"):
-        SpatialHierarchy().build((6,), Gaussian(), StandardNormal(), Bernoulli(), None, 0)
+        SpatialHierarchy().build(Gaussian(), StandardNormal(), Bernoulli(), BuildContext((6,)))
     model, x = built("dense", 2), data("dense", 3)
     with pytest.raises(ValueError, match=r"needs a context \(rows, 2\), and none was given"):
         model.draw(x)

@@ -22,8 +22,9 @@ from vaekit.models import (
     ResNet,
     StandardNormal,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodFamily
 from vaekit.models.networks.mlp import Linear
 from vaekit.randomness import new_generator
 
@@ -40,7 +41,7 @@ every_network = pytest.mark.parametrize("network", examples(Network), ids=name)
 every_prior = pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 
 
-def likelihood_of(head: Head, event: tuple[int, ...], latents: int = 3) -> Conditional:
+def likelihood_of(head: LikelihoodFamily, event: tuple[int, ...], latents: int = 3) -> Conditional:
     return Conditional(nn.Linear(latents, head.features(event)), head, event_shape=event).double()
 
 
@@ -86,7 +87,9 @@ def test_a_bare_name_stands_for_a_spec_with_its_defaults() -> None:
 @every_likelihood
 @pytest.mark.parametrize("event", EVENTS, ids=str)
 @pytest.mark.parametrize("lead", [(), (4,), (2, 4)], ids=str)
-def test_a_likelihood_has_the_shapes_it_says(head: Head, event: tuple[int, ...], lead: tuple[int, ...]) -> None:
+def test_a_likelihood_has_the_shapes_it_says(
+    head: LikelihoodFamily, event: tuple[int, ...], lead: tuple[int, ...]
+) -> None:
     px = likelihood_of(head, event)(codes(*lead))
     assert px.batch_shape == lead
     assert px.event_shape == event
@@ -102,21 +105,21 @@ def test_a_likelihood_has_the_shapes_it_says(head: Head, event: tuple[int, ...],
 
 
 @every_likelihood
-def test_a_likelihood_without_an_event_shape_has_one_flat_dimension(head: Head) -> None:
+def test_a_likelihood_without_an_event_shape_has_one_flat_dimension(head: LikelihoodFamily) -> None:
     raw = torch.randn(2, head.features((5,)))
     assert head.build((5,))(raw).event_shape == (5,)
 
 
 @every_likelihood
 @pytest.mark.parametrize("event", EVENTS, ids=str)
-def test_log_px_is_the_sum_over_the_dimensions_of_the_event(head: Head, event: tuple[int, ...]) -> None:
+def test_log_px_is_the_sum_over_the_dimensions_of_the_event(head: LikelihoodFamily, event: tuple[int, ...]) -> None:
     px = likelihood_of(head, event)(codes(4))
     x = draw_from(px, (), new_generator(2))
     torch.testing.assert_close(px.log_prob(x), px.base_dist.log_prob(x).flatten(1).sum(1))
 
 
 @every_likelihood
-def test_every_parameter_of_a_likelihood_has_a_gradient(head: Head) -> None:
+def test_every_parameter_of_a_likelihood_has_a_gradient(head: LikelihoodFamily) -> None:
     likelihood = likelihood_of(head, (1, 5, 7))
     px = likelihood(codes(4))
     x = draw_from(px, (), new_generator(2)).detach()
@@ -124,7 +127,7 @@ def test_every_parameter_of_a_likelihood_has_a_gradient(head: Head) -> None:
 
 
 @every_likelihood
-def test_a_row_alone_has_the_likelihood_it_has_in_a_batch(head: Head) -> None:
+def test_a_row_alone_has_the_likelihood_it_has_in_a_batch(head: LikelihoodFamily) -> None:
     likelihood, z = likelihood_of(head, (1, 5, 7)), codes(4)
     x = draw_from(likelihood(z), (), new_generator(2))
     together = likelihood(z).log_prob(x)
@@ -133,7 +136,7 @@ def test_a_row_alone_has_the_likelihood_it_has_in_a_batch(head: Head) -> None:
 
 
 @every_likelihood
-def test_a_likelihood_saved_and_loaded_is_the_same(head: Head) -> None:
+def test_a_likelihood_saved_and_loaded_is_the_same(head: LikelihoodFamily) -> None:
     event = (1, 5, 7)
     likelihood = likelihood_of(head, event)
     x = draw_from(likelihood(codes(4)), (), new_generator(2))
@@ -146,7 +149,9 @@ def test_a_likelihood_saved_and_loaded_is_the_same(head: Head) -> None:
 @every_likelihood
 @pytest.mark.parametrize("size", [1e4, -1e4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_draws_and_densities_are_finite_at_extreme_raw_numbers(head: Head, size: float, dtype: torch.dtype) -> None:
+def test_draws_and_densities_are_finite_at_extreme_raw_numbers(
+    head: LikelihoodFamily, size: float, dtype: torch.dtype
+) -> None:
     built = head.build((3,))
     if isinstance(built, nn.Module):
         built.to(dtype)
@@ -254,9 +259,9 @@ def test_a_prior_is_one_distribution_over_z(prior: Any, size: int) -> None:
     posterior = Conditional(Mlp(widths=(4,)).build((3,), 2 * size), Gaussian(), (size,)).double()
     if isinstance(prior, Flow) and size == 1:
         with pytest.raises(ValueError, match=r"use more, or kind: mixture|at least 2"):
-            prior.build(size, posterior, (3,))
+            prior.build(size, BuildContext((3,), posterior=posterior))
         return
-    built = prior.build(size, posterior, (3,)).double()
+    built = prior.build(size, BuildContext((3,), posterior=posterior)).double()
     p = built()
     assert p.event_shape == (size,)
     assert p.batch_shape == ()
@@ -269,7 +274,9 @@ def test_a_prior_is_one_distribution_over_z(prior: Any, size: int) -> None:
         every_parameter_has_a_gradient(log_pz.sum(), built)
     for i in range(3):
         torch.testing.assert_close(p.log_prob(z[:, i : i + 1])[:, 0], log_pz[:, i], **ROUNDING)
-    assert copied(built, prior.build(size, posterior, (3,)).double())().log_prob(z).equal(log_pz)
+    assert (
+        copied(built, prior.build(size, BuildContext((3,), posterior=posterior)).double())().log_prob(z).equal(log_pz)
+    )
 
 
 def test_the_standard_prior_has_the_normal_density_with_its_whole_constant() -> None:
@@ -280,7 +287,7 @@ def test_the_standard_prior_has_the_normal_density_with_its_whole_constant() -> 
 
 @every_likelihood
 @every_network
-def test_every_network_and_likelihood_make_a_model(network: Any, head: Head) -> None:
+def test_every_network_and_likelihood_make_a_model(network: Any, head: LikelihoodFamily) -> None:
     image, latents = (1, 5, 7), 3
     model = VAE(
         Conditional(network.build(image, 2 * latents), Gaussian()),

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from unions import examples, name, over_real
 from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Prior, StandardNormal
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.bernoulli import ContinuousBernoulli
 from vaekit.models.distributions.noise import draw_from, noise_map, noise_shape
 from vaekit.models.families import Head
@@ -119,7 +120,7 @@ def test_samples_of_a_distribution_that_draws_by_its_own_code_follow_it() -> Non
 @pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 def test_a_prior_can_be_drawn_from(prior: Any) -> None:
     posterior = Conditional(nn.Linear(3, 8), Gaussian(), (4,)).double()
-    p = prior.build(4, posterior, (3,)).double()()
+    p = prior.build(4, BuildContext((3,), posterior=posterior)).double()()
     z = draw_from(p, (SAMPLES,), new_generator(12))
     assert z.shape == (SAMPLES, 4)
     if isinstance(prior, StandardNormal):

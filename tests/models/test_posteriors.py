@@ -25,6 +25,7 @@ from vaekit.models import (
     Vamp,
     VonMisesFisher,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from, noise_shape
 from vaekit.models.distributions.transformed import Transformed
 from vaekit.models.drawing import draw_latent
@@ -173,7 +174,11 @@ def test_a_vamp_prior_goes_through_the_encoder_with_the_batch_and_is_the_mixture
     from vaekit.models import Vamp
 
     posterior = Conditional(nn.Linear(6, 4), Gaussian(), (2,))
-    model = VAE(posterior, Vamp(components=7).build(2, posterior, (6,)), Conditional(nn.Linear(2, 6), Bernoulli()))
+    model = VAE(
+        posterior,
+        Vamp(components=7).build(2, BuildContext((6,), posterior=posterior)),
+        Conditional(nn.Linear(2, 6), Bernoulli()),
+    )
     calls: list[int] = []
     posterior.network.register_forward_hook(lambda module, given, out: calls.append(len(given[0])))
     draw = model.draw(torch.ones(5, 6), 3, generator=new_generator(1))
@@ -208,6 +213,6 @@ def test_a_point_is_where_the_network_says_and_has_no_density() -> None:
     assert draw.latents[0].closed_kl() is None
 
 
-def test_a_vamp_prior_of_points_is_refused() -> None:
-    with pytest.raises(ValueError, match="a point posterior has none"):
-        Vamp().build(SIZE, posterior_of(Deterministic()), (6,))
+def test_a_vamp_prior_of_deterministic_posteriors_is_refused() -> None:
+    with pytest.raises(ValueError, match="a deterministic posterior has none"):
+        Vamp().build(SIZE, BuildContext((6,), posterior=posterior_of(Deterministic())))

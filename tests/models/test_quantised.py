@@ -32,7 +32,7 @@ class TestVq:
         nearest = head.vectors[0][distances.argmin(-1)].reshape(30, 4)
         assert q.mean.equal(nearest)
         torch.testing.assert_close(q.penalties["commitment"], 0.3 * (raw - nearest).square().sum(-1))
-        latent = draw_latent(q, StandardNormal().build(4, None).double()(), (3,))
+        latent = draw_latent(q, StandardNormal().build(4).double()(), (3,))
         assert latent.aux["commitment"].equal(q.penalties["commitment"])
         assert latent.z.equal(nearest.expand(3, -1, -1))
         assert not latent.log_q.any()
@@ -49,7 +49,7 @@ class TestVq:
         raw, error = self.vectors(500), []
         for depth in (1, 2, 4):
             head = self.head(depth=depth, classes=16)
-            head.initialise_from(raw, new_generator(2))
+            head.initialise_from_encodings(raw, new_generator(2))
             error += [(SumOfLevels(depth, 2)(head(raw).mean) - raw).square().mean().item()]
         assert error[2] < 0.3 * error[1] < 0.3 * 0.5 * error[0]
 
@@ -107,12 +107,12 @@ class TestVq:
 
     def test_codebooks_start_at_the_encoders_vectors(self) -> None:
         head, raw = self.head(depth=2), self.vectors()
-        head.initialise_from(raw, new_generator(3))
+        head.initialise_from_encodings(raw, new_generator(3))
         vectors = raw.reshape(-1, 2)
         assert all((vectors == code).all(-1).any() for code in head.vectors[0])
         assert len(head.vectors[0].unique(dim=0)) == 5
         few = self.head()
-        few.initialise_from(raw[:1], new_generator(3))
+        few.initialise_from_encodings(raw[:1], new_generator(3))
         assert few.vectors.isfinite().all()
 
     def test_codes_found_by_clustering_lower_the_error(self) -> None:

@@ -10,7 +10,7 @@ from torch import distributions as td
 from unions import examples, name
 from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Mlp, StandardNormal
 from vaekit.models.distributions.noise import draw_from
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodFamily
 from vaekit.randomness import new_generator
 
 SIZE = 3
@@ -32,12 +32,12 @@ def model_of(likelihood: nn.Module) -> VAE:
     return VAE(posterior, StandardNormal().build(2), likelihood)
 
 
-def likelihood_of(head: Head) -> Conditional:
+def likelihood_of(head: LikelihoodFamily) -> Conditional:
     return Conditional(Mlp(widths=(4,)).build((2,), head.features((SIZE,))), head, (SIZE,))
 
 
 @pytest.mark.parametrize("head", examples(Likelihood), ids=name)
-def test_a_draw_takes_what_the_likelihood_gives_and_nothing_else(head: Head) -> None:
+def test_a_draw_takes_what_the_likelihood_gives_and_nothing_else(head: LikelihoodFamily) -> None:
     model = model_of(likelihood_of(head))
     with torch.no_grad():
         x = draw_from(model.decode((torch.randn(5, 2),)), (), new_generator(1)).float()

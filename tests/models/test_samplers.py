@@ -12,6 +12,7 @@ from unions import name, over_real
 from vaekit import Conditional, Gaussian
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.models import FlowPosterior, Prior
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.transformed import Transformed
@@ -74,7 +75,7 @@ def test_what_cannot_be_fitted_is_refused():
 @pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 def test_every_prior_has_a_temperature(prior):
     torch.manual_seed(0)
-    p = prior.build(2, Conditional(nn.Linear(3, 4), Gaussian()), (3,))()
+    p = prior.build(2, BuildContext((3,), posterior=Conditional(nn.Linear(3, 4), Gaussian())))()
     with torch.no_grad():
         spreads = [draw_from(tempered(p, t), (500,), new_generator(1)).std(0).mean() for t in (0.5, 1.0, 2.0)]
     assert spreads[0] < 0.98 * spreads[1] < 0.96 * spreads[2]

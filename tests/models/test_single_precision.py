@@ -21,7 +21,7 @@ from vaekit.models import (
     ZeroInflated,
 )
 from vaekit.models.distributions.gamma import gamma_rest
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodFamily
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,7 +33,7 @@ def raws(*parts: float | np.ndarray) -> Tensor:
     return torch.from_numpy(np.concatenate([np.broadcast_to(p, (ROWS, COLUMNS)) for p in parts], -1)).float()
 
 
-def found(head: Head, raw: Tensor, x: np.ndarray) -> tuple[np.ndarray, Tensor]:
+def found(head: LikelihoodFamily, raw: Tensor, x: np.ndarray) -> tuple[np.ndarray, Tensor]:
     """ln p of the rows, and the gradient of their sum."""
     raw = raw.clone().requires_grad_()
     log_px = head(raw).log_prob(torch.from_numpy(x).to(raw.dtype))
@@ -41,7 +41,7 @@ def found(head: Head, raw: Tensor, x: np.ndarray) -> tuple[np.ndarray, Tensor]:
     return log_px.detach().numpy(), slope
 
 
-def check(head: Head, raw: Tensor, x: np.ndarray, cells: np.ndarray, slopes: float = 3e-5) -> None:
+def check(head: LikelihoodFamily, raw: Tensor, x: np.ndarray, cells: np.ndarray, slopes: float = 3e-5) -> None:
     """ln p against the truth, (rows, columns); and the gradients against those of double precision, to `slopes`."""
     x = x.astype(np.float64)
     assert x.max() <= EXACT

@@ -23,8 +23,7 @@ from vaekit.models import (
     StudentT,
     ZeroInflated,
 )
-from vaekit.models.families import Head
-from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.families import LikelihoodFamily
 from vaekit.models.networks.units import Units
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,13 +31,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 FAMILIES = {Gaussian: stats.norm, CalibratedGaussian: stats.norm, Laplace: stats.laplace, StudentT: stats.t}
 
 
-def likelihood_of(head: Head, columns: int) -> Conditional:
-    units = Units((columns,)) if isinstance(head, LocationScale) else None
+def likelihood_of(head: LikelihoodFamily, columns: int) -> Conditional:
+    units = Units((columns,)) if head.takes_units else None
     network = Mlp(widths=(4,)).build((2,), head.features((columns,)))
     return Conditional(network, head, (columns,), units=units)
 
 
-def reached(head: Head, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def reached(head: LikelihoodFamily, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean ln p of each column, (columns,), of a decoder that says nothing yet, and of the best constant."""
     rows, likelihood = torch.from_numpy(x).float(), likelihood_of(head, x.shape[1])
     likelihood.initialise_from(rows)
@@ -70,7 +69,7 @@ def columns(rows: int = 100) -> np.ndarray:
 
 
 @pytest.mark.parametrize("head", [Gaussian(), CalibratedGaussian(per_dimension=True), Laplace(), StudentT()], ids=name)
-def test_real_columns_of_any_spread_start_at_the_best_constant(head: LocationScale) -> None:
+def test_real_columns_of_any_spread_start_at_the_best_constant(head: LikelihoodFamily) -> None:
     x = columns().astype(np.float32).astype(np.float64)
     started, constant = reached(head, x)
     family: Any = FAMILIES[type(head)]
@@ -144,7 +143,7 @@ def test_counts_with_more_zeros_start_at_the_best_of_their_family() -> None:
 
 @pytest.mark.parametrize("head", [Gaussian(), CalibratedGaussian(), Laplace(), StudentT()], ids=name)
 @pytest.mark.parametrize("size", [0.0, 3e-5, 7.0, 4e6])
-def test_constant_columns_neither_collapse_nor_explode(head: LocationScale, size: float) -> None:
+def test_constant_columns_neither_collapse_nor_explode(head: LikelihoodFamily, size: float) -> None:
     """A new decoder misses a constant by a share of its size, which costs tens of nats and not millions."""
     x = torch.full((50, 3), size)
     likelihood = likelihood_of(head, 3)

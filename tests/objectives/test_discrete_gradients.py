@@ -19,6 +19,7 @@ from vaekit.models import (
     StandardNormal,
     VqPosterior,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import Factorised, OneHot, Relaxation
 from vaekit.models.priors.codes import FactorisedPrior
 from vaekit.objectives import Elbo, Enumerate, Iwae, Pathwise, Score
@@ -175,7 +176,8 @@ def test_what_lets_no_gradient_through_is_refused() -> None:
 def test_only_small_discrete_latents_are_enumerated() -> None:
     head = CategoricalPosterior(classes=10)
     posterior = Conditional(nn.Linear(5, 50), head, (50,))
-    vae = VAE(posterior, FactorisedCodes().build(50, posterior), Conditional(nn.Linear(50, 10), Gaussian()))
+    prior = FactorisedCodes().build(50, BuildContext(posterior=posterior))
+    vae = VAE(posterior, prior, Conditional(nn.Linear(50, 10), Gaussian()))
     with pytest.raises(ValueError, match=r"make 10\^5 values of z, and at most 4096 can"):
         vae.draw(torch.zeros(2, 5), enumerate=True, reparametrised=False)
     real = VAE(
@@ -193,7 +195,11 @@ def test_pathwise_is_the_default_estimator_of_relaxed_latents() -> None:
 @pytest.mark.parametrize("objective", [Elbo(samples=3), Iwae(samples=3)], ids=lambda objective: objective.kind)
 def test_objectives_subtract_the_penalties_that_latents_bring(objective: Elbo | Iwae) -> None:
     posterior = Conditional(nn.Linear(5, 6), VqPosterior(classes=4, dim=3), (6,))
-    vae = VAE(posterior, StandardNormal().build(6, posterior), Conditional(nn.Linear(6, 10), Gaussian())).double()
+    vae = VAE(
+        posterior,
+        StandardNormal().build(6, BuildContext(posterior=posterior)),
+        Conditional(nn.Linear(6, 10), Gaussian()),
+    ).double()
     draw = vae.draw(x(7), 3)
     terms, penalty = objective(draw), draw.latents[0].aux["commitment"]
     assert (penalty > 0).all()

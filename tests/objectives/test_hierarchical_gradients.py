@@ -11,6 +11,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.models import Conditional, DenseHierarchy, Gaussian, HierarchicalVAE, StandardNormal
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.objectives import Detached, DoublyReparametrised, Elbo, Iwae, Pathwise, StickTheLanding
 from vaekit.randomness import new_generator
@@ -24,7 +25,7 @@ def a_hierarchy(residual: bool) -> HierarchicalVAE:
     """Two groups of one dimension; one network leads to both the p and the q of the second."""
     net = DenseHierarchy(latent=(1, 1), widths=(3,), activation="tanh", residual=residual)
     torch.manual_seed(1)
-    return net.build((2,), Gaussian(), StandardNormal(), Gaussian(scale=0.7), None, 0).double()
+    return net.build(Gaussian(), StandardNormal(), Gaussian(scale=0.7), BuildContext((2,))).double()
 
 
 def expected_gradients(objective: Any, residual: bool) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Conditional: something that conditions, and whose call returns a distribution."""
+"""Conditional: a network and a head, whose call returns a distribution given its input."""
 
 import copy
 import math
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.distributions.gamma import wide
-from vaekit.models.families import Head
+from vaekit.models.families import Family, Head, LikelihoodHead
 from vaekit.models.likelihoods.location_scale import LocationScale
 from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
@@ -17,7 +17,12 @@ from vaekit.models.parameters import Shape, floating
 
 
 class Rescale(nn.Module):
-    """(x - loc) / scale as floating point: what a network sees of x. Saved with the weights."""
+    """(x - loc) / scale as floating point: what a network sees of x. Saved with the weights.
+
+    Args:
+        loc: Subtracted first.
+        scale: Divided by then.
+    """
 
     loc: Tensor
     scale: Tensor
@@ -42,45 +47,52 @@ class Conditional(nn.Module):
     """Input transform, network, head: `conditional(x)` is a distribution, as q(z|x) or p(x|z).
 
     Args:
-        network: (..., *in_shape) -> (..., features), or for an image event (..., channels, height, width), any torch
-            module. As a likelihood it sees z as
-            (samples, batch, size), so it must let leading dimensions pass, as `nn.Linear` and vaekit's own do. With
-            a context it is called with that, too: see `WithContext`.
-        head: turns the raw numbers into a distribution.
-        event_shape: shape of one event; by default one flat dimension.
-        transform: applied to the input first.
-        units: of the data, for the head of a likelihood: see `LocationScale`.
+        network: From (..., *in_shape) to (..., features), or for an image event to (..., channels, height, width), any
+            torch module. As a likelihood it sees z as (samples, batch, size), so it must let leading dimensions pass,
+            as `nn.Linear` and vaekit's own do. With a context it is called with that, too: see `WithContext`.
+        head: The family whose distribution the raw numbers stand for.
+        event_shape: Shape of one event; by default one flat dimension.
+        transform: Applied to the input first.
+        units: Of the data, for the head of a likelihood: see `LocationScale`.
 
-    >>> posterior = Conditional(nn.Linear(8, 6), Gaussian())
-    >>> posterior(torch.zeros(5, 8)).event_shape
-    torch.Size([3])
+    Raises:
+        ValueError: The family has weights of its own, and no event shape says how many.
+
+    Example:
+        >>> posterior = Conditional(nn.Linear(8, 6), Gaussian())
+        >>> posterior(torch.zeros(5, 8)).event_shape
+        torch.Size([3])
     """
 
     def __init__(
         self,
         network: nn.Module,
-        head: Head,
+        head: Family,
         event_shape: Shape | None = None,
         transform: nn.Module | None = None,
         units: Units | None = None,
     ):
         super().__init__()
         self.network = network
-        self.head = head.build(event_shape) if event_shape is not None else head
+        self.head = _built(head, event_shape)
         self.event_shape = event_shape
         self.transform = nn.Identity() if transform is None else transform
         self.units = units
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
-        return self.of(self.raw(self.transform(x), context))
+        return self.of(self.raw(self.see(x), context))
+
+    def see(self, x: Tensor) -> Tensor:
+        """What the network sees of the input: x after the transform."""
+        return self.transform(x)
 
     def raw(self, seen: Tensor, context: Tensor | None = None) -> Tensor:
-        """The network's raw numbers, (..., features), from what it sees of the input after the transform."""
-        given = (seen,) if context is None else (seen, context)
-        return self._flat(run_network(self.network, *given))
+        """The network's raw numbers, (..., features), from what it sees of the input."""
+        inputs = (seen,) if context is None else (seen, context)
+        return self._flat(run_network(self.network, *inputs))
 
     def of(self, raw: Tensor) -> Distribution:
-        """The distribution that raw numbers stand for."""
+        """The distribution that raw numbers (..., features) stand for."""
         if self.units is None:
             return self.head(raw, self.event_shape)
         return cast(LocationScale, self.head)(raw, self.event_shape, self.units)
@@ -93,30 +105,53 @@ class Conditional(nn.Module):
         return raw.flatten(-dims) if is_image and raw.shape[-1] != wanted else raw
 
     def measure(self, x: Tensor) -> None:
-        """Take the units, where there are some, from rows x (n, *event)."""
+        """Measure the units, where there are some, on rows x (n, *event)."""
         if self.units is not None:
             self.units.measure(x, cast(LocationScale, self.head))
 
     @torch.no_grad()
     def initialise_from(self, x: Tensor) -> None:
-        """Set the bias of the network's output to the raw numbers that fit rows x best without an input.
+        """Initialise the bias of the network's output with the raw numbers that fit rows best without an input.
 
         The network must have an `output_bias`, as vaekit's own have.
+
+        Args:
+            x: Rows, (n, *event).
         """
         self.measure(x)
-        start = self.head.initial_parameters(x if self.units is None else self.units(x))
-        self.network.output_bias.copy_(start)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        initial = self._likelihood_head.initial_parameters(x if self.units is None else self.units(x))
+        self.network.output_bias.copy_(initial)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     @torch.no_grad()
     def constant(self, x: Tensor, quick: bool = False) -> Distribution:
-        """The best distribution that depends on nothing, by rows x; this module stays as it is. In double precision,
-        where the device has it, so that a far outlier has a density, if a small one.
+        """The best distribution that depends on nothing; this module stays as it is.
 
-        quick: only what `initialise_from` starts from, where the best takes long.
+        It is in double precision, where the device has it, so that a far outlier has a density, if a small one.
+
+        Args:
+            x: Rows that it is fitted to, (n, *event).
+            quick: Use the initial parameters only, where the best take long.
         """
-        head, units = copy.deepcopy((self.head, self.units))
+        head, units = copy.deepcopy((self._likelihood_head, self.units))
         alone = Conditional(nn.Identity(), head, self.event_shape, units=units)
         alone = alone if x.device.type == "mps" else alone.double()
         alone.measure(x)
         x = wide(x) if units is None else units(wide(x))
         return alone.of(wide(head.initial_parameters(x) if quick else head.fitted(x)))
+
+    @property
+    def _likelihood_head(self) -> LikelihoodHead:
+        if not isinstance(self.head, LikelihoodHead):
+            raise TypeError(
+                f"{type(self.head).__name__} is no likelihood, so no parameters of it are fitted to data: use a family "
+                "of p(x|z)"
+            )
+        return self.head
+
+
+def _built(family: Family, event_shape: Shape | None) -> Head:
+    if event_shape is not None:
+        return family.build(event_shape)
+    if not isinstance(family, Head):
+        raise ValueError(f"{type(family).__name__} has weights of its own: give event_shape=, which says how many")
+    return family

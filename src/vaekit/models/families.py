@@ -1,8 +1,8 @@
-"""Heads: from the raw numbers of a network to a distribution.
+"""Families of distributions, and the heads that turn a network's raw numbers into one of them.
 
-A head says how many raw numbers an event needs (`features`), what they mean (`arguments`), which distribution they
-make (the call), and which constant raw numbers fit a data set best without any latent variable (`start`): the bias
-that an output layer starts from, and the baseline that a VAE has to beat.
+A family is a choice: `Gaussian`, `Categorical`, `FlowPosterior`. Its `build` makes the head of a `Conditional`, which
+is called with raw numbers and returns a distribution. A family without weights of its own is its own head; one with
+weights builds a module.
 
 Raw numbers are laid out parameter by parameter: the last axis of raw holds (parameters, *event) flattened. Event
 dimensions are summed in every log-density.
@@ -10,7 +10,7 @@ dimensions are summed in every log-density.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -18,48 +18,104 @@ from torch.distributions import Distribution
 from vaekit.models.distributions.base import independent
 from vaekit.models.parameters import Shape
 
+H = TypeVar("H", bound="Head")
 
-class Head(ABC):
-    """Raw numbers -> distribution. Abstract; the final classes below are the choices."""
 
-    family: Callable[..., Distribution]  # of one value
-    accepts: tuple[str, ...]  # the supports of x that it can model as a likelihood, by `kind`
-    integers = False  # whether it models integers, which are then not scaled
-    support_of_z = "real"  # where z lies, if this is a posterior; a prior says over which of these it can be
+class Family(ABC):
+    """A family of distributions over one event. Abstract."""
 
     def features(self, event_shape: Shape) -> int:
         """How many raw numbers a network must give for one event."""
         return math.prod(event_shape)
 
-    def z_shape(self, latent: int) -> Shape:
-        """The shape of z, if this is a posterior with `model.latent` of its units."""
-        return (latent,)
-
-    def as_seen(self, latent: int) -> tuple[Shape, nn.Module | None]:
-        """The shape of z as a decoder sees it, if this is a posterior, and the module that makes it so."""
-        return self.z_shape(latent), None
-
-    def why_not(self, reparametrised: bool, score: bool, enumerate: bool) -> str:
-        """Why z cannot be drawn as a gradient estimator needs it; empty if it can: see `VAE.draw` for the arguments."""
-        return "z that is not discrete cannot be enumerated: use pathwise" if enumerate else ""
-
+    @abstractmethod
     def build(self, event_shape: Shape) -> "Head":
-        """The head itself, or, for one with weights of its own, the module that holds them."""
+        """The head for events of this shape, with initial weights where it has some."""
+
+
+class Head(Family):
+    """What turns raw numbers into a distribution: a family without weights, or the module that one builds. Abstract."""
+
+    def build(self: H, event_shape: Shape) -> H:
+        """The head itself."""
         return self
 
     @abstractmethod
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        """The arguments of `family` that the raw numbers stand for, each (..., *event)."""
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        """The distribution that raw numbers stand for.
+
+        Args:
+            raw: (..., features).
+            event_shape: Of one event; by default one flat dimension.
+
+        Returns:
+            A distribution with batch shape (...) and this event shape.
+        """
+
+
+class LikelihoodFamily(Family):
+    """A family of p(x|z). Abstract.
+
+    Attributes:
+        accepts: The supports of x that it can model, by `kind`: binary, levels, unit, real, count.
+        integers: Whether it models integers, which are then not scaled.
+        takes_units: Whether its head can be given the units of the data; see `LocationScale`.
+    """
+
+    accepts: tuple[str, ...]
+    integers = False
+    takes_units = False
+
+
+class LikelihoodHead(LikelihoodFamily, Head):
+    """A head of p(x|z), which also finds the best distribution without latents: where training begins, and the baseline
+    that a VAE has to beat. Abstract.
+    """
+
+    @abstractmethod
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        """The distribution of each value of the event, with batch shape (..., *event), from raw (..., features)."""
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return independent(self.of_values(raw, event_shape), 1 if event_shape is None else len(event_shape))
 
     @abstractmethod
     def initial_parameters(self, x: Tensor) -> Tensor:
         """The raw numbers, (features,), of the best distribution without latents, from rows x (n, *event)."""
 
     def fitted(self, x: Tensor) -> Tensor:
-        """As `start`, but nearer to the best where that takes long: what a VAE is compared with."""
+        """As `initial_parameters`, but nearer to the best where that takes long: what a VAE is compared with."""
         return self.initial_parameters(x)
 
-    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        """The distribution with batch shape raw.shape[:-1] and this event shape (default: one flat dimension)."""
-        base = self.family(**self.arguments(raw, event_shape), validate_args=False)
-        return independent(base, 1 if event_shape is None else len(event_shape))
+
+class PosteriorFamily(Family):
+    """A family of q(z|x). Abstract.
+
+    Attributes:
+        support_of_z: Where z lies, "real", "sphere" or "discrete"; a prior says `over` which of these it can be.
+        has_density: Whether q(z|x) is a density or a probability mass, and not a single z.
+        has_score: Whether ln q(z|x) at a given z depends on the encoder: then the score function estimates gradients.
+        smooth_density: Whether ln q(z|x) has a gradient in z.
+        enumerable: Whether all values of z can be listed.
+        closed_kl_to: The priors to which its KL is known in closed form, by `kind`.
+    """
+
+    support_of_z = "real"
+    has_density = True
+    has_score = True
+    smooth_density = True
+    enumerable = False
+    closed_kl_to: tuple[str, ...] = ()
+
+    @property
+    def reparametrised(self) -> bool:
+        """Whether gradients reach the encoder through z (the reparametrisation trick)."""
+        return True
+
+    def z_shape(self, latent: int) -> Shape:
+        """The shape of z with `latent` units, which are dimensions, or positions of a discrete z."""
+        return (latent,)
+
+    def as_seen(self, latent: int) -> tuple[Shape, nn.Module | None]:
+        """The shape of z as a decoder sees it, and the module that makes it so; None where it sees z itself."""
+        return self.z_shape(latent), None

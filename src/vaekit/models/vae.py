@@ -20,7 +20,7 @@ from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.support import check_values
 from vaekit.models.drawing import Latent, PerSample, draw_latent, enumerated_latent
 from vaekit.models.generative import BLOCK, Generative
-from vaekit.models.priors.vamp import VampPrior
+from vaekit.models.protocols import EncodedBesideBatch
 
 
 @dataclass(frozen=True)
@@ -215,9 +215,9 @@ class VAE(Generative, nn.Module):
         self, x: Tensor, context: Tensor | None, code: Code | None
     ) -> tuple[Distribution, Distribution]:
         posterior, prior = self.posterior, self.prior
-        if code is None and isinstance(prior, VampPrior) and isinstance(posterior, Conditional):
-            raw = posterior.raw(*prior.beside(posterior.transform(x), context))
-            return posterior.of(raw[: len(x)]), prior.of(raw[len(x) :], context)
+        if code is None and isinstance(prior, EncodedBesideBatch) and isinstance(posterior, Conditional):
+            raw = posterior.raw(*prior.beside(posterior.see(x), context))
+            return posterior.of(raw[: len(x)]), prior.of_raw(raw[len(x) :], context)
         (q,) = (self.encode(x, context) if code is None else code).posteriors
         return q, call_part(prior, "prior", context=context)
 

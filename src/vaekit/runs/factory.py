@@ -21,12 +21,11 @@ from vaekit.models import (
     Rescale,
     SoftBernoulli,
 )
-from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.building import BuildContext, code_space_of
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape
-from vaekit.models.posteriors.quantised import Codebooks
-from vaekit.models.priors.vamp import VampPrior
+from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs
 from vaekit.objectives import Regularised
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
@@ -129,26 +128,29 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
         data: Whose training rows are read.
         run: Its settings.
     """
-    assert isinstance(model.posterior, Conditional)
-    assert isinstance(model.likelihood, Conditional)
-    codebooks = model.posterior.head
-    units = model.likelihood.units is not None
-    if not (units or run.model.bias_start or isinstance(model.prior, VampPrior) or isinstance(codebooks, Codebooks)):
+    posterior, prior, likelihood = model.posterior, model.prior, model.likelihood
+    assert isinstance(posterior, Conditional)
+    assert isinstance(likelihood, Conditional)
+    from_inputs, from_encodings = (
+        isinstance(prior, InitialisedFromInputs),
+        isinstance(posterior.head, InitialisedFromEncodings),
+    )
+    if not (likelihood.units is not None or run.model.bias_start or from_inputs or from_encodings):
         return
     some = data.train.some(ROWS_TO_INITIALISE_FROM)
-    x = data.train.batch(some, new_generator(run.seed, Purpose.START_ROWS))
-    if isinstance(model.posterior.transform, Units):
-        model.posterior.transform.measure(x, Gaussian())
+    x, context = data.train.batch(some, new_generator(run.seed, Purpose.START_ROWS)), data.train.context_of(some)
+    if isinstance(posterior.transform, Units):
+        posterior.transform.measure(x, Gaussian())
     if run.model.bias_start:
-        model.likelihood.initialise_from(x)
+        likelihood.initialise_from(x)
     else:
-        model.likelihood.measure(x)
-    if isinstance(model.prior, VampPrior):
-        model.prior.initialise_from(x, data.train.context_of(some))
-    if isinstance(codebooks, Codebooks):
+        likelihood.measure(x)
+    if isinstance(prior, InitialisedFromInputs):
+        prior.initialise_from_inputs(posterior.see(x), context)
+    if isinstance(posterior.head, InitialisedFromEncodings):
         with torch.no_grad():
-            raw = model.posterior.raw(model.posterior.transform(x), data.train.context_of(some))
-            codebooks.initialise_from(raw, new_generator(run.seed, Purpose.CODEBOOKS))
+            raw = posterior.raw(posterior.see(x), context)
+        posterior.head.initialise_from_encodings(raw, new_generator(run.seed, Purpose.CODEBOOKS))
 
 
 def choose_device(name: str, local: int = 0) -> torch.device:
@@ -192,29 +194,30 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         transform = Log1p()
     if isinstance(support, Real) and schema.loc is None:  # values as they are stored, in any units
         transform = Units(shape)
+    ctx = BuildContext(shape, context, transform=transform)
     try:
         if isinstance(spec, HierarchicalSpec):
-            model = spec.groups.build(shape, spec.posterior, spec.prior, spec.likelihood, transform, context)
+            model = spec.groups.build(spec.posterior, spec.prior, spec.likelihood, ctx)
         else:
-            model = _vae(spec, shape, spec.likelihood, transform, context)
-        check_enumerable_latents(run, model.posterior)
+            model = _vae(spec, spec.likelihood, ctx)
+        check_enumerable_latents(run, code_space_of(model.posterior))
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
-    if isinstance(spec.likelihood, LocationScale) and not isinstance(support, Unit | Binary):
+    if spec.likelihood.takes_units and not isinstance(support, Unit | Binary):
         assert isinstance(model.likelihood, Conditional)
         model.likelihood.units = Units(shape)
     return model
 
 
-def _vae(spec: ModelSpec, shape: Shape, likelihood: Likelihood, transform: nn.Module | None, context: int) -> VAE:
-    head = spec.posterior
-    z_shape, (seen, view) = head.z_shape(spec.latent), head.as_seen(spec.latent)
+def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:
+    family, shape, context = spec.posterior, ctx.data_shape, ctx.context_size
+    z_shape, (seen, view) = family.z_shape(spec.latent), family.as_seen(spec.latent)
 
     def decoder(in_shape: Shape) -> nn.Module:
         return spec.decoder.build(in_shape, likelihood.features(shape), shape)
 
-    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, head.features(z_shape)), shape, context)
-    posterior = Conditional(encoder, head, z_shape, transform)
-    prior = spec.prior.build(math.prod(z_shape), posterior, shape, context)
+    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, family.features(z_shape)), shape, context)
+    posterior = Conditional(encoder, family, z_shape, ctx.transform)
+    prior = spec.prior.build(math.prod(z_shape), replace(ctx, posterior=posterior))
     px = Conditional(with_context(decoder, seen, context), likelihood, shape, view)
     return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(z_shape))

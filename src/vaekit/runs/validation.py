@@ -13,7 +13,6 @@ from vaekit.models import (
     Bernoulli,
     CalibratedGaussian,
     Categorical,
-    Conditional,
     ContinuousBernoulli,
     Hamiltonian,
     HierarchicalVAE,
@@ -21,10 +20,16 @@ from vaekit.models import (
     NegativeBinomial,
     Prior,
 )
-from vaekit.models.distributions.codes import check_enumerable
+from vaekit.models.compatibility import (
+    PosteriorRow,
+    PriorRow,
+    gradient_conflict,
+    posterior_row,
+    prior_fits,
+    prior_row,
+)
+from vaekit.models.distributions.codes import CodeSpace, check_enumerable
 from vaekit.models.likelihoods.categorical import OverLevels
-from vaekit.models.posteriors.deterministic import Deterministic
-from vaekit.models.posteriors.discrete import DiscreteHead
 from vaekit.objectives import Gradient, Regularised, StepContext, Switch
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
@@ -119,32 +124,52 @@ def check_parts(run: Run) -> None:
     Raises:
         ConfigError: Two parts do not go together.
     """
-    head, prior, objective = run.model.posterior, run.model.prior, run.objective
-    if head.support_of_z not in prior.over:
-        fitting = [kind.kind for kind in get_args(get_args(Prior)[0]) if head.support_of_z in kind.over]
+    spec, objective = run.model, run.objective
+    posterior = posterior_row(spec.posterior)
+    _check_prior(prior_row(spec.prior), posterior)
+    if isinstance(spec, HierarchicalSpec) and posterior.z == "discrete":
         raise ConfigError(
-            f"model.prior is {prior.kind}, over {' or '.join(prior.over)} z, and model.posterior is {head.kind}, whose "
-            f"z is {head.support_of_z}: use model.prior={' or '.join(fitting)}, or another posterior"
+            f"model.posterior is {posterior.kind}, and a hierarchical VAE's z are not discrete: use gaussian"
         )
-    if isinstance(run.model, HierarchicalSpec) and head.support_of_z == "discrete":
-        raise ConfigError(f"model.posterior is {head.kind}, and a hierarchical VAE's z are not discrete: use gaussian")
     for phase in objective.phases if isinstance(objective, Switch) else (objective,):
-        gradient = phase.gradient
-        if why := head.why_not(gradient.reparametrised, gradient.score, gradient.enumerate):
-            raise ConfigError(f"objective.gradient {gradient.kind} does not go with model.posterior {head.kind}: {why}")
-        if isinstance(run.model, ModelSpec) and run.model.refine is not None:
-            _check_refined(run, run.model.refine, gradient)
+        _check_gradient(phase.gradient, posterior, relaxable=hasattr(spec.posterior, "temperature"))
+        if isinstance(spec, ModelSpec) and spec.refine is not None:
+            _check_refined(run, spec.refine, phase.gradient, posterior)
     if isinstance(objective, Switch) and run.train.budget is not None:
         raise ConfigError("train.budget needs steps of one length, and objective.kind is switch: set train.epochs")
 
 
-def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient) -> None:
+def _check_prior(prior: PriorRow, posterior: PosteriorRow) -> None:
+    if prior_fits(prior, posterior):
+        return
+    rows = [prior_row(choice) for choice in get_args(get_args(Prior)[0])]
+    fitting = [row.kind for row in rows if prior_fits(row, posterior)]
+    why = f"over {' or '.join(prior.over)} z, and model.posterior is {posterior.kind}, whose z is {posterior.z}"
+    if posterior.z in prior.over:
+        why = f"made of the posterior's density, and model.posterior is {posterior.kind}, which has none"
+    raise ConfigError(
+        f"model.prior is {prior.kind}, {why}: use model.prior={' or '.join(fitting)}, or another posterior"
+    )
+
+
+def _check_gradient(gradient: Gradient, posterior: PosteriorRow, relaxable: bool) -> None:
+    conflict = gradient_conflict(gradient, posterior)
+    if conflict is None:
+        return
+    relax = relaxable and gradient.reparametrised and not posterior.reparametrised
+    raise ConfigError(
+        f"objective.gradient {gradient.kind} does not go with model.posterior {posterior.kind}: {conflict.reason}: use "
+        f"objective.gradient={' or '.join(conflict.instead)}"
+        + (", or relax them with model.posterior.temperature=0.5" if relax else "")
+    )
+
+
+def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient, posterior: PosteriorRow) -> None:
     """Refuse what does not go with refined draws, which can be scored only as they are drawn."""
-    head = run.model.posterior
-    if head.support_of_z != "real" or isinstance(head, Deterministic):
+    if not posterior.refinable:
         raise ConfigError(
             f"model.refine is {refine.kind}, which moves draws of a density over real z, and model.posterior is "
-            f"{head.kind}: use gaussian, full_gaussian or a flow, or set model.refine=null"
+            f"{posterior.kind}: use gaussian, full_gaussian or a flow, or set model.refine=null"
         )
     if not (gradient.reparametrised and gradient.score):
         raise ConfigError(
@@ -158,20 +183,15 @@ def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient) -> None:
         )
 
 
-def check_enumerable_latents(run: Run, posterior: nn.Module) -> None:
+def check_enumerable_latents(run: Run, space: CodeSpace | None) -> None:
     """Refuse to enumerate more values of z than can be.
 
     Args:
         run: Its settings.
-        posterior: Of its model.
+        space: What z is made of; None where it is not discrete.
 
     Raises:
         ValueError: There are too many.
     """
-    if (
-        run.objective.gradient.enumerate
-        and isinstance(posterior, Conditional)
-        and isinstance(posterior.head, DiscreteHead)
-    ):
-        space = posterior.head.space(posterior.event_shape or ())
+    if run.objective.gradient.enumerate and space is not None:
         check_enumerable(space.positions, space.classes)

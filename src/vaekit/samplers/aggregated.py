@@ -41,10 +41,10 @@ class Aggregated(nn.Module):
 
     def __init__(self, posterior: Posterior, take: Callable[[Tensor], Tensor], rows: int):
         super().__init__()
-        self.q = (AggregatedPosterior(posterior, take, rows),)  # its weights are the model's already
+        self.q = AggregatedPosterior(posterior, take, rows)
 
     def forward(self) -> Distribution:
-        return self.q[0]
+        return self.q
 
 
 @spec

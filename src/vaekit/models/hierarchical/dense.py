@@ -1,14 +1,16 @@
 """A hierarchical VAE whose groups are vectors: fully connected layers lead from one group to the next."""
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.conditional import Conditional
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodFamily, PosteriorFamily
 from vaekit.models.hierarchical.model import HierarchicalVAE
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.models.networks.context import with_context
@@ -48,16 +50,17 @@ class DenseHierarchy:
         return f"{' + '.join(map(str, self.latent))} latents"
 
     def build(
-        self, shape: Shape, posterior: Head, prior: Prior, likelihood: Head, transform: nn.Module | None, context: int
+        self, posterior: PosteriorFamily, prior: Prior, likelihood: LikelihoodFamily, ctx: BuildContext
     ) -> HierarchicalVAE:
-        """The hierarchical VAE over x of a shape, with so many numbers of context."""
+        """The hierarchical VAE with these families, over x of `ctx.data_shape`."""
+        shape, context = ctx.data_shape, ctx.context_size
         first, *others = self.latent
         bottom_up = DenseBottomUp(self, shape, posterior.features((first,)), context)
-        q = Conditional(bottom_up, posterior, (first,), transform)
+        q = Conditional(bottom_up, posterior, (first,), ctx.transform)
         start = with_context(lambda shape: self.layers(shape[0]), (first,), context)
         blocks = [DenseBlock(self, size) for size in others]
         px = Conditional(Mlp(()).build((self.widths[-1],), likelihood.features(shape), shape), likelihood, shape)
-        return HierarchicalVAE(q, prior.build(first, q, shape, context), start, blocks, px)
+        return HierarchicalVAE(q, prior.build(first, replace(ctx, posterior=q)), start, blocks, px)
 
     def layers(self, fan_in: int) -> nn.Sequential:
         """The hidden layers of one step."""

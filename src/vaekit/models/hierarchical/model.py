@@ -20,7 +20,7 @@ from vaekit.models.distributions.noise import draw_from
 from vaekit.models.drawing import Latent, draw_latent, without_score
 from vaekit.models.generative import BLOCK, Generative
 from vaekit.models.networks.precision import run_network
-from vaekit.models.priors.vamp import VampPrior
+from vaekit.models.protocols import EncodedBesideBatch
 from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples
 
 
@@ -194,13 +194,13 @@ class HierarchicalVAE(Generative, nn.Module):
         """q(z_1|x), p(z_1), and what x says to each group below."""
         if code is not None:
             return code.posteriors[0], call_part(self.prior, "prior", context=context), code.features
-        seen, given = self.posterior.transform(x), context
-        if isinstance(self.prior, VampPrior):
+        seen, given = self.posterior.see(x), context
+        if isinstance(self.prior, EncodedBesideBatch):
             seen, given = self.prior.beside(seen, context)
         raw, *features = cast(BottomUp, self.posterior.network).everything(seen, given)
         q, features = self.posterior.of(raw[: len(x)]), tuple(part[: len(x)] for part in features)
-        if isinstance(self.prior, VampPrior):
-            return q, self.prior.of(raw[len(x) :], context), features
+        if isinstance(self.prior, EncodedBesideBatch):
+            return q, self.prior.of_raw(raw[len(x) :], context), features
         return q, call_part(self.prior, "prior", context=context), features
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -9,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.conditional import Conditional
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodFamily, PosteriorFamily
 from vaekit.models.hierarchical.model import HierarchicalVAE
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.models.networks.context import with_context
@@ -66,17 +68,22 @@ class SpatialHierarchy:
         return f"{self.latent} latents and {sum(self.groups)} maps of {self.depth}"
 
     def build(
-        self, shape: Shape, posterior: Head, prior: Prior, likelihood: Head, transform: nn.Module | None, context: int
+        self, posterior: PosteriorFamily, prior: Prior, likelihood: LikelihoodFamily, ctx: BuildContext
     ) -> HierarchicalVAE:
-        """The hierarchical VAE over x of a shape, with so many numbers of context."""
+        """The hierarchical VAE with these families, over images of `ctx.data_shape`.
+
+        Raises:
+            ValueError: x is no image.
+        """
+        shape, context = ctx.data_shape, ctx.context_size
         if len(shape) != 3:
-            raise ValueError(f"a spatial hierarchy is over images, and x has shape {shape}: use groups.kind=dense")
+            raise ValueError(f"a spatial hierarchy is over images, and x has shape {shape}: use DenseHierarchy")
         sizes = stage_sizes(shape, len(self.channels))
         bottom_up = SpatialBottomUp(self, shape, sizes, posterior.features((self.latent,)), context)
-        q = Conditional(bottom_up, posterior, (self.latent,), transform)
+        q = Conditional(bottom_up, posterior, (self.latent,), ctx.transform)
         start, blocks = self._downwards(sizes, context)
         px = Conditional(ToPixels(self, likelihood.features(shape), shape), likelihood, shape)
-        return HierarchicalVAE(q, prior.build(self.latent, q, shape, context), start, blocks, px)
+        return HierarchicalVAE(q, prior.build(self.latent, replace(ctx, posterior=q)), start, blocks, px)
 
     def stage(self, channels: int) -> nn.Sequential:
         """Residual blocks; the more of them there are, the less each adds at first."""

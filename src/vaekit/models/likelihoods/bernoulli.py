@@ -1,37 +1,38 @@
-"""Families over {0, 1} and [0, 1]."""
+"""Likelihood families over {0, 1} and [0, 1]."""
 
 from typing import Literal
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaekit.models import distributions as own
-from vaekit.models.families import Head
+from vaekit.models.families import LikelihoodHead
 from vaekit.models.parameters import Shape, parameters
 from vaekit.spec import spec
 
 
 @spec
-class Bernoulli(Head):
+class Bernoulli(LikelihoodHead):
     """Bernoulli on {0, 1}; the network gives logits, so no probability is ever clamped.
 
-    >>> Bernoulli()(torch.zeros(5, 6)).log_prob(torch.ones(5, 6)).exp()[0].item()
-    0.015625
+    Example:
+        >>> Bernoulli()(torch.zeros(5, 6)).log_prob(torch.ones(5, 6)).exp()[0].item()
+        0.015625
     """
 
     kind: Literal["bernoulli"] = "bernoulli"
 
-    family = own.Bernoulli
     accepts = ("binary",)
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": parameters(raw, 1, event_shape)[0]}
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return own.Bernoulli(logits=parameters(raw, 1, event_shape)[0], validate_args=False)
 
     def initial_parameters(self, x: Tensor) -> Tensor:
         return _smoothed_mean(x).logit()
 
 
 @spec
-class SoftBernoulli(Head):
+class SoftBernoulli(LikelihoodHead):
     """Binary cross-entropy with soft labels in [0, 1]: a training score, not a log-likelihood.
 
     Its values cannot be compared with a log-likelihood; see `distributions.SoftBernoulli` for what it is.
@@ -39,18 +40,17 @@ class SoftBernoulli(Head):
 
     kind: Literal["soft_bernoulli"] = "soft_bernoulli"
 
-    family = own.SoftBernoulli
     accepts = ("unit", "binary")
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": parameters(raw, 1, event_shape)[0]}
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return own.SoftBernoulli(logits=parameters(raw, 1, event_shape)[0])
 
     def initial_parameters(self, x: Tensor) -> Tensor:
         return _smoothed_mean(x).logit()
 
 
 @spec
-class ContinuousBernoulli(Head):
+class ContinuousBernoulli(LikelihoodHead):
     """Continuous Bernoulli on [0, 1]: the density whose unnormalised form is `SoftBernoulli`.
 
     Source: Loaiza-Ganem and Cunningham, 2019, arXiv 1907.06845.
@@ -58,11 +58,10 @@ class ContinuousBernoulli(Head):
 
     kind: Literal["continuous_bernoulli"] = "continuous_bernoulli"
 
-    family = own.ContinuousBernoulli
     accepts = ("unit",)
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"logits": parameters(raw, 1, event_shape)[0]}
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return own.ContinuousBernoulli(logits=parameters(raw, 1, event_shape)[0])
 
     def initial_parameters(self, x: Tensor) -> Tensor:
         return own.logits_of_mean(_smoothed_mean(x))

@@ -1,4 +1,4 @@
-"""Heads for counts 0, 1, 2, ...: Poisson, and negative binomial with and without more zeros."""
+"""Likelihood families of counts 0, 1, 2, ...: Poisson, and negative binomial with and without more zeros."""
 
 import math
 from typing import Literal
@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.models.distributions.counts import NegativeBinomialByMean, PoissonByMean, ZeroInflatedNegativeBinomial
-from vaekit.models.families import Head
-from vaekit.models.likelihoods.initialisation import climbed
+from vaekit.models.families import LikelihoodHead
+from vaekit.models.likelihoods.initialisation import maximised
 from vaekit.models.parameters import LOG_VARIANCE_BOUND, Shape, parameters, soft_bound
 from vaekit.spec import spec
 
 ROUNDS = 30  # of bisection, over 29 nats: to 3e-8 of them
 
-UPHILL = 200  # rounds
+ASCENT_ROUNDS = 200
 
-ROWS = 2000  # that a start uphill looks at
+ROWS = 2000  # that gradient ascent looks at
 
 HALF = 0.5  # a count, in a column without any, so that its mean is above 0
 
@@ -27,11 +27,12 @@ ENOUGH = math.log(100)  # of r over m: the Poisson is then within 3e-5 nats
 
 
 @spec
-class Poisson(Head):
+class Poisson(LikelihoodHead):
     """Poisson: the network gives ln of the rate, bounded softly within about ±28.
 
-    >>> Poisson()(torch.zeros(5, 3)).mean[0]
-    tensor([1., 1., 1.])
+    Example:
+        >>> Poisson()(torch.zeros(5, 3)).mean[0]
+        tensor([1., 1., 1.])
     """
 
     kind: Literal["poisson"] = "poisson"
@@ -39,24 +40,22 @@ class Poisson(Head):
     accepts = ("count",)
     integers = True
 
-    @staticmethod
-    def family(log_mean: Tensor, validate_args: bool = False) -> Distribution:
-        return PoissonByMean(log_mean)
-
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        return {"log_mean": soft_bound(parameters(raw, 1, event_shape)[0], LOG_MEAN)}
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return PoissonByMean(soft_bound(parameters(raw, 1, event_shape)[0], LOG_MEAN))
 
     def initial_parameters(self, x: Tensor) -> Tensor:
         return _mean(x).log()
 
 
 @spec
-class NegativeBinomial(Head):
-    """Negative binomial: the network gives ln of the mean m and of the inverse dispersion r, bounded softly within
-    about ±28 and ±20. Its variance is m + m^2 / r; as r grows it becomes the Poisson.
+class NegativeBinomial(LikelihoodHead):
+    """Negative binomial, by its mean m and inverse dispersion r; its variance is m + m^2 / r.
 
-    >>> NegativeBinomial()(torch.zeros(5, 6)).variance[0]
-    tensor([2., 2., 2.])
+    The network gives ln m and ln r, bounded softly within about ±28 and ±20. As r grows it becomes the Poisson.
+
+    Example:
+        >>> NegativeBinomial()(torch.zeros(5, 6)).variance[0]
+        tensor([2., 2., 2.])
     """
 
     kind: Literal["negative_binomial"] = "negative_binomial"
@@ -64,16 +63,12 @@ class NegativeBinomial(Head):
     accepts = ("count",)
     integers = True
 
-    @staticmethod
-    def family(log_mean: Tensor, log_inverse: Tensor, validate_args: bool = False) -> Distribution:
-        return NegativeBinomialByMean(log_mean, log_inverse)
-
     def features(self, event_shape: Shape) -> int:
         return 2 * math.prod(event_shape)
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         log_mean, log_inverse = parameters(raw, 2, event_shape)
-        return {"log_mean": soft_bound(log_mean, LOG_MEAN), "log_inverse": soft_bound(log_inverse)}
+        return NegativeBinomialByMean(soft_bound(log_mean, LOG_MEAN), soft_bound(log_inverse))
 
     def initial_parameters(self, x: Tensor) -> Tensor:
         """The best r by bisection: the slope of the log-likelihood in it falls through 0 once."""
@@ -89,16 +84,17 @@ class NegativeBinomial(Head):
 
 
 @spec
-class ZeroInflated(Head):
-    """Negative binomial that is 0 instead with a probability of its own (ZINB): counts of which some went unseen.
+class ZeroInflated(LikelihoodHead):
+    """Zero-inflated negative binomial (ZINB): 0 with a probability of its own, else a negative binomial.
 
     The network gives ln of the mean m and of the inverse dispersion r, as `NegativeBinomial`, and the logit of the
-    probability pi of a zero by itself.
+    probability pi of such a zero.
 
     Source: Lopez et al., 2018, "Deep generative modeling for single-cell transcriptomics" (scVI).
 
-    >>> ZeroInflated()(torch.zeros(5, 9)).mean[0]
-    tensor([0.5000, 0.5000, 0.5000])
+    Example:
+        >>> ZeroInflated()(torch.zeros(5, 9)).mean[0]
+        tensor([0.5000, 0.5000, 0.5000])
     """
 
     kind: Literal["zero_inflated"] = "zero_inflated"
@@ -106,26 +102,22 @@ class ZeroInflated(Head):
     accepts = ("count",)
     integers = True
 
-    @staticmethod
-    def family(log_mean: Tensor, log_inverse: Tensor, zero_logits: Tensor, validate_args: bool = False) -> Distribution:
-        return ZeroInflatedNegativeBinomial(NegativeBinomialByMean(log_mean, log_inverse), zero_logits)
-
     def features(self, event_shape: Shape) -> int:
         return 3 * math.prod(event_shape)
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         log_mean, log_inverse, zero_logits = parameters(raw, 3, event_shape)
-        counts = {"log_mean": soft_bound(log_mean, LOG_MEAN), "log_inverse": soft_bound(log_inverse)}
-        return counts | {"zero_logits": soft_bound(zero_logits)}
+        counts = NegativeBinomialByMean(soft_bound(log_mean, LOG_MEAN), soft_bound(log_inverse))
+        return ZeroInflatedNegativeBinomial(counts, soft_bound(zero_logits))
 
     def initial_parameters(self, x: Tensor) -> Tensor:
-        """The best for the first rows, uphill from the negative binomial's best for what half of the zeros leave."""
+        """The best for the first rows, by gradient ascent from a negative binomial of all but half of the zeros."""
         x = x[:ROWS].to(torch.float64).flatten(1)
         zeros = HALF * (x == 0).double().mean(0)
         mean = _mean(x) / (1 - zeros)
         log_r = NegativeBinomial().initial_parameters(x)[x.shape[1] :]
         raw = torch.cat([mean.log(), log_r, zeros.clamp(0.01, 0.99).logit()])
-        return climbed(lambda raw: self(raw).log_prob(x).mean(), raw, UPHILL)
+        return maximised(lambda raw: self(raw).log_prob(x).mean(), raw, ASCENT_ROUNDS)
 
 
 def _mean(x: Tensor) -> Tensor:

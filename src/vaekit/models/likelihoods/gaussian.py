@@ -1,4 +1,4 @@
-"""Gaussian families: of the network's scale, a fixed one, or a learned one."""
+"""Gaussian families: with the network's scale, a fixed one, or a learned one."""
 
 import math
 from typing import Annotated, Literal
@@ -9,28 +9,31 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models.likelihoods.location_scale import LocationScale, moments, raised
+from vaekit.models.families import LikelihoodFamily, PosteriorFamily
+from vaekit.models.likelihoods.location_scale import REAL, LocationScale, moments, raised
 from vaekit.models.parameters import LOG_VARIANCE_BOUND, Scales, Shape, parameters, soft_bound
 from vaekit.spec import spec
 
 
 @spec
-class Gaussian(LocationScale):
+class Gaussian(LocationScale, PosteriorFamily):
     """Diagonal Gaussian: the network gives mu, and ln sigma^2 too unless `scale` is set.
 
     Args:
-        scale: sigma as a fixed number, in the units of x; None lets the network give ln sigma^2 for each dimension.
+        scale: Sigma as a fixed number, in the units of x; None lets the network give ln sigma^2 for each dimension.
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114, appendix C.2.
 
-    >>> Gaussian()(torch.zeros(5, 6)).event_shape
-    torch.Size([3])
+    Example:
+        >>> Gaussian()(torch.zeros(5, 6)).event_shape
+        torch.Size([3])
     """
 
     scale: Annotated[float, Field(gt=0)] | None = None
     kind: Literal["gaussian"] = "gaussian"
 
     family = td.Normal
+    closed_kl_to = ("standard_normal",)
 
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) * (2 if self.scale is None else 1)
@@ -52,7 +55,7 @@ class Gaussian(LocationScale):
 
 
 @spec
-class CalibratedGaussian(LocationScale):
+class CalibratedGaussian(LikelihoodFamily):
     """Gaussian whose sigma is learned but does not depend on z: one shared number, or one for each dimension.
 
     Sigma moves at a pace of its own, as a running mean of squared residuals: see `LearnedScale`.
@@ -60,32 +63,22 @@ class CalibratedGaussian(LocationScale):
     Source: Rybkin, Daniilidis and Levine, 2021, arXiv 2006.13202 (sigma-VAE).
 
     Args:
-        per_dimension: learn one sigma for each dimension instead of one for all.
+        per_dimension: Learn one sigma for each dimension instead of one for all.
 
-    >>> head = CalibratedGaussian().build((3,))
-    >>> head(torch.zeros(5, 3)).event_shape
-    torch.Size([3])
+    Example:
+        >>> head = CalibratedGaussian().build((3,))
+        >>> head(torch.zeros(5, 3)).event_shape
+        torch.Size([3])
     """
 
     per_dimension: bool = False
     kind: Literal["calibrated_gaussian"] = "calibrated_gaussian"
 
-    family = td.Normal
-
-    def features(self, event_shape: Shape) -> int:
-        return math.prod(event_shape)
+    accepts = REAL
+    takes_units = True
 
     def build(self, event_shape: Shape) -> "LearnedScale":
         return LearnedScale(event_shape, self.per_dimension)
-
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        raise TypeError("CalibratedGaussian has a weight, its scale: call .build(event_shape) and use what it returns")
-
-    def best(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return moments(x)
-
-    def initial_parameters(self, x: Tensor) -> Tensor:
-        return self.best(x)[0]
 
 
 PACE = 0.1  # of the running mean of squared residuals, for each step
@@ -94,15 +87,20 @@ LEAST_OF_IMAGE, LEAST_OF_COLUMN = 1e-4, 1e-6  # variance over that of the data, 
 
 
 class LearnedScale(nn.Module, LocationScale):
-    """What `CalibratedGaussian` builds: the head with its learned ln sigma^2, of shape () or the event's.
+    """The head of `CalibratedGaussian`, with its learned ln sigma^2, of shape () or the event's.
 
     The objective's slope in ln sigma^2 says what the mean squared residual is: with d values to each sigma it is
     d/2 (1 - residual / sigma^2), whatever weighs the samples of z. So each step moves sigma^2 by a share of the way to
     that: the natural gradient, and to first order the optimal sigma of Rybkin et al., equation 5, averaged over about
     20 batches. A weight under Adam moves by the learning rate a step, and would lag behind.
 
-    least: of ln sigma^2. A pixel that never varies says nothing of its noise, so it gets a share of what the image
-    varies by.
+    Args:
+        event_shape: Of x.
+        per_dimension: See `CalibratedGaussian`.
+
+    Attributes:
+        least: Of ln sigma^2. A pixel that never varies says nothing of its noise, so it gets a share of what the image
+            varies by.
     """
 
     family = td.Normal
@@ -130,7 +128,7 @@ class LearnedScale(nn.Module, LocationScale):
         return moments(x)
 
     def initial_parameters(self, x: Tensor) -> Tensor:
-        """As `Head.initial_parameters`; sets the scale, too, to the one that fits best beside that mean."""
+        """The mean; the scale is set to the one that fits best beside it."""
         loc, scale = self.best(x)
         variance = scale**2 if self.log_variance.dim() else scale.square().mean()
         with torch.no_grad():
@@ -141,7 +139,7 @@ class LearnedScale(nn.Module, LocationScale):
 
     @torch.no_grad()
     def follow_gradient(self) -> None:
-        """One step by the gradient that was left: sigma^2 <- (1 - PACE) sigma^2 + PACE (mean squared residual)."""
+        """Take one step by the gradient of ln sigma^2: sigma^2 <- (1 - PACE) sigma^2 + PACE (mean squared residual)."""
         if self.log_variance.grad is None:
             return
         off = -2 * self.log_variance.grad / self.values  # mean squared residual over sigma^2, less 1

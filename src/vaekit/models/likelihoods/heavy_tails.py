@@ -1,4 +1,4 @@
-"""Heads for real values with outliers: Laplace and Student's t."""
+"""Likelihood families of real values with outliers: Laplace and Student's t."""
 
 from typing import Annotated, Literal
 
@@ -18,8 +18,9 @@ ROUNDS = 500  # of expectation and maximisation
 class Laplace(LocationScale):
     """Laplace: the network gives mu and 2 ln b, bounded as in `Gaussian`. Its mean absolute deviation is b.
 
-    >>> Laplace()(torch.zeros(5, 6)).event_shape
-    torch.Size([3])
+    Example:
+        >>> Laplace()(torch.zeros(5, 6)).event_shape
+        torch.Size([3])
     """
 
     kind: Literal["laplace"] = "laplace"
@@ -37,12 +38,13 @@ class StudentT(LocationScale):
     """Student's t: the network gives mu and ln sigma^2, bounded as in `Gaussian`.
 
     Args:
-        df: degrees of freedom; the fewer, the heavier the tails. Above 2, so that it has a variance.
+        df: Degrees of freedom; the fewer, the heavier the tails. Above 2, so that it has a variance.
 
     Source: Takahashi et al., 2018, "Student-t variational autoencoder for robust density estimation".
 
-    >>> StudentT()(torch.zeros(5, 6)).event_shape
-    torch.Size([3])
+    Example:
+        >>> StudentT()(torch.zeros(5, 6)).event_shape
+        torch.Size([3])
     """
 
     df: Annotated[float, Field(gt=2)] = 4.0

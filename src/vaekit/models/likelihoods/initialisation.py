@@ -1,4 +1,4 @@
-"""Best constants where none has a formula: what heads start from."""
+"""Initial parameters of likelihoods that no formula gives."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,17 @@ import torch
 from torch import Tensor
 
 
-def climbed(score: Callable[[Tensor], Tensor], raw: Tensor, rounds: int) -> Tensor:
-    """Raw numbers that maximise a score, from a start near them, each by steps of a size of its own.
+def maximised(score: Callable[[Tensor], Tensor], raw: Tensor, rounds: int) -> Tensor:
+    """Maximise a score by resilient propagation: gradient ascent with a step size for each number.
 
-    The score is a sum of terms, each of a few of the numbers, so that the sign of a slope says which way to go
-    (Riedmiller and Braun, 1993: resilient propagation).
+    The score is a sum of terms, each of a few of the numbers, so that the sign of a slope says which way to go.
+
+    Source: Riedmiller and Braun, 1993.
+
+    Args:
+        score: Of raw numbers, a scalar.
+        raw: Numbers near the best.
+        rounds: Steps.
     """
     with torch.enable_grad():
         raw = raw.detach().clone().requires_grad_()
@@ -22,7 +28,7 @@ def climbed(score: Callable[[Tensor], Tensor], raw: Tensor, rounds: int) -> Tens
 
 
 def counts_of_levels(x: Tensor, levels: int) -> Tensor:
-    """How often each column of x (n, *event) has each level, (levels, columns)."""
+    """How often each column of x (n, *event) has each of the levels, (levels, columns)."""
     x = x.flatten(1).long()
     columns = x.shape[1]
     cells = x * columns + torch.arange(columns, device=x.device)
@@ -30,5 +36,5 @@ def counts_of_levels(x: Tensor, levels: int) -> Tensor:
 
 
 def shares_of_levels(x: Tensor, levels: int) -> Tensor:
-    """The same as shares of 1, as if there had been one row more, with a share of every level."""
+    """The share of rows with each level, (levels, columns), as if one more row had had a share of every level."""
     return (counts_of_levels(x, levels).double() + 1 / levels) / (len(x) + 1)

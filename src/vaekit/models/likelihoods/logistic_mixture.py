@@ -1,4 +1,4 @@
-"""Discretised mixture of logistics: grey levels and colours as rounded draws of a few continuous bumps."""
+"""The discretised mixture of logistics: grey levels and colours as rounded draws of a continuous mixture."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -6,41 +6,40 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Distribution
 
-from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.logistic_mixture import COLOURS, DiscretisedLogistics
 from vaekit.models.likelihoods.categorical import OverLevels
-from vaekit.models.likelihoods.initialisation import climbed, shares_of_levels
+from vaekit.models.likelihoods.initialisation import maximised, shares_of_levels
 from vaekit.models.parameters import LOG_VARIANCE_BOUND, Shape, soft_bound, unpack
 from vaekit.spec import spec
 
 ROUNDS = 10  # of expectation and maximisation
 
-UPHILL = 300  # rounds
+ASCENT_ROUNDS = 300
 
-MOST_WORK = 40_000_000  # masses of components that rounds uphill compute
+MOST_WORK = 40_000_000  # masses of components that gradient ascent computes
 
 
 @spec
 class LogisticMixture(OverLevels):
-    """Each value is a draw of a mixture of logistic distributions, rounded to the nearest level, with all that lies
-    beyond the lowest and the highest one given to them: a probability mass for every setting of the numbers.
+    """Discretised mixture of logistics: a draw of a mixture of logistics, rounded to the nearest level.
 
-    The network gives, for each value, `components` weights, means and log-scales, where levels run from -1 to 1. The
-    log-scales are bounded softly: within ±10, or more widely where that is not 4 below half of a level. The three
-    channels of an image of colours share their weights; the means of green and blue move by learned multiples of the
-    true red, and red and green.
+    What lies beyond the lowest and the highest level is given to them: a probability mass for every setting of the
+    numbers. The network gives, for each value, `components` weights, means and log-scales, where levels run from -1 to
+    1. The log-scales are bounded softly: within ±10, or more widely where that is not 4 below half of a level. The
+    three channels of an image of colours share their weights; the means of green and blue move by learned multiples of
+    the true red, and red and green.
 
     Source: Salimans et al., 2017, arXiv 1701.05517, equations 2 and 3; the soft bound: Hazami, Mama and Thurairatnam,
     2022, arXiv 2203.13751.
 
     Args:
-        levels: of the data.
-        components: of each mixture.
+        levels: Of the data.
+        components: Of each mixture.
 
-    >>> LogisticMixture(levels=4, components=1)(torch.zeros(12), (1, 2, 2)).mean.flatten()
-    tensor([1.5000, 1.5000, 1.5000, 1.5000])
+    Example:
+        >>> LogisticMixture(levels=4, components=1)(torch.zeros(12), (1, 2, 2)).mean.flatten()
+        tensor([1.5000, 1.5000, 1.5000, 1.5000])
     """
 
     levels: Annotated[int, Field(ge=2, le=65536)] = 256
@@ -51,9 +50,13 @@ class LogisticMixture(OverLevels):
         each = 1 + 3 * COLOURS if _coloured(event_shape) else 3 * event_shape[0]
         return self.components * each * math.prod(event_shape[1:])
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        """`logits`, `loc`, `log_scale`, (..., components, *event), but for colours one channel of logits, and `mix`,
-        (..., components, 3, height, width): of red in green, of red in blue, of green in blue."""
+    def _arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
+        """The parameters of the mixtures.
+
+        Returns:
+            `logits`, `loc`, `log_scale`, (..., components, *event), but for colours one channel of logits, and `mix`,
+            (..., components, 3, height, width): of red in green, of red in blue, of green in blue.
+        """
         if not _coloured(event_shape):
             packed = unpack(raw, 3 * self.components, event_shape)
             dim = -1 - (1 if event_shape is None else len(event_shape))
@@ -69,14 +72,15 @@ class LogisticMixture(OverLevels):
         """As far down as a component that is all but one level."""
         return soft_bound(log_scale, LOG_VARIANCE_BOUND / max(10.0, 4 + math.log(self.levels - 1)))
 
-    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> DiscretisedLogistics:
         dims = 1 if event_shape is None else len(event_shape)
-        base = DiscretisedLogistics(**self.arguments(raw, event_shape), levels=self.levels, event_dims=dims)
-        return independent(base, dims)
+        return DiscretisedLogistics(**self._arguments(raw, event_shape), levels=self.levels, event_dims=dims)
 
     def initial_parameters(self, x: Tensor) -> Tensor:
-        """A mixture for each value, from its even quantiles by expectation and maximisation with moments; for colours
-        the weights of a pixel's channels are tied, and none moves another."""
+        """A mixture for each value, by expectation and maximisation with moments from its even quantiles.
+
+        For colours the weights of a pixel's channels are tied, and none moves another.
+        """
         shares, event = shares_of_levels(x, self.levels), x.shape[1:]  # (levels, values)
         half = 1 / (self.levels - 1)
         levels = torch.arange(self.levels, device=x.device)[:, None, None]
@@ -105,8 +109,10 @@ class LogisticMixture(OverLevels):
         return packed.movedim(1, 0).flatten()
 
     def fitted(self, x: Tensor) -> Tensor:
-        """Uphill from the start, by as many rounds as a few seconds allow: to the best of 36 pixels, and nearer to that
-        of a large picture. Of colours the start."""
+        """The initial parameters, improved by as many rounds of gradient ascent as a few seconds allow.
+
+        They reach the best of 36 pixels, and come nearer to that of a large picture. Those of colours stay as they are.
+        """
         raw, event = self.initial_parameters(x).double(), tuple(x.shape[1:])
         if _coloured(event):
             return raw
@@ -116,10 +122,9 @@ class LogisticMixture(OverLevels):
         every = levels.reshape(-1, *[1] * len(event)).expand(-1, *event)
 
         def score(raw: Tensor) -> Tensor:
-            base = self(raw, event).base_dist  # pyright: ignore[reportAttributeAccessIssue]
-            return (shares * base.log_mass(every).flatten(1)).sum()
+            return (shares * self.of_values(raw, event).log_mass(every).flatten(1)).sum()
 
-        return climbed(score, raw, min(UPHILL, max(1, MOST_WORK // (self.components * every.numel()))))
+        return maximised(score, raw, min(ASCENT_ROUNDS, max(1, MOST_WORK // (self.components * every.numel()))))
 
 
 def _coloured(event_shape: Any) -> bool:

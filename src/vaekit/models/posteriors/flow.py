@@ -1,4 +1,4 @@
-"""Posteriors beyond the diagonal Gaussian: heads, so that q(z|x) is `Conditional(network, head)` like any other."""
+"""The flow posterior: a normalising flow given the encoder's numbers."""
 
 import math
 from typing import Annotated, Literal
@@ -7,22 +7,22 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.families import Head
+from vaekit.models.families import Head, PosteriorFamily
 from vaekit.models.networks.flow import FlowNetwork, Kind, Transforms, Widths
 from vaekit.models.parameters import Shape
 from vaekit.spec import spec
 
 
 @spec
-class FlowPosterior(Head):
-    """A normalising flow whose every step sees what the encoder says of x.
+class FlowPosterior(PosteriorFamily):
+    """A normalising flow whose every step is conditioned on numbers of the encoder.
 
     Args:
-        flow: autoregressive is the inverse autoregressive flow (IAF: Kingma et al., 2016, arXiv 1606.04934), fast to
+        flow: Autoregressive is the inverse autoregressive flow (IAF: Kingma et al., 2016, arXiv 1606.04934), fast to
             draw from; coupling and spline are fast to score elsewhere, too.
-        transforms: steps of the flow.
-        hidden: widths of each step's network.
-        context: numbers that the encoder gives the flow.
+        transforms: Steps of the flow.
+        hidden: Widths of each step's network.
+        context: Numbers that the encoder gives the flow.
     """
 
     flow: Kind = "autoregressive"
@@ -31,32 +31,28 @@ class FlowPosterior(Head):
     context: Annotated[int, Field(ge=1, le=65536)] = 64
     kind: Literal["flow"] = "flow"
 
-    accepts = ()
-
     def features(self, event_shape: Shape) -> int:
         return self.context
 
     def build(self, event_shape: Shape) -> "FlowHead":
         return FlowHead(self, math.prod(event_shape))
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        raise TypeError("a flow has weights: call .build(event_shape) and use what it returns")
-
-    def initial_parameters(self, x: Tensor) -> Tensor:
-        raise TypeError("a flow posterior has no start from the data")
-
 
 class FlowHead(nn.Module, Head):
-    """What `FlowPosterior` builds."""
+    """The head of `FlowPosterior`, with the flow's weights.
 
-    accepts = ()
+    Args:
+        flow: Its settings.
+        size: Dimensions of z.
+    """
 
     def __init__(self, flow: FlowPosterior, size: int):
         super().__init__()
+        self.context = flow.context
         self.network = FlowNetwork(flow.flow, size, flow.transforms, flow.hidden, flow.context, inverse=True)
 
-    arguments = FlowPosterior.arguments
-    initial_parameters = FlowPosterior.initial_parameters
+    def features(self, event_shape: Shape) -> int:
+        return self.context
 
     def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return self.network(raw)

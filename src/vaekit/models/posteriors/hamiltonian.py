@@ -1,4 +1,4 @@
-"""A posterior whose draws are moved along the slope of the model's own ln p(x, z), by leapfrog steps."""
+"""Hamiltonian refinement: draws of q(z|x) are moved along the gradient of the model's own ln p(x, z)."""
 
 import math
 from typing import Annotated, Literal
@@ -27,14 +27,16 @@ class Hamiltonian:
 
     Args:
         steps: K.
-        step_size: s at the start, in units of z.
-        temper: beta_0 at the start, in (0, 1). Towards 1 nothing is won: without cooling, energy is conserved but for
+        step_size: The initial s, in units of z.
+        temper: The initial beta_0, in (0, 1). Towards 1 nothing is won: without cooling, energy is conserved but for
             the errors of the steps, and p(x, z_K) / q is what it was at z_0.
 
-    >>> refine = Hamiltonian(steps=2).build((2,))
-    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> VAE(posterior, StandardNormal().build(2), likelihood, refine).draw(torch.ones(5, 8), samples=3).log_w.shape
-    torch.Size([3, 5])
+    Example:
+        >>> refine = Hamiltonian(steps=2).build((2,))
+        >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+        >>> model = VAE(posterior, StandardNormal().build(2), likelihood, refine)
+        >>> model.draw(torch.ones(5, 8), samples=3).log_w.shape
+        torch.Size([3, 5])
     """
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 3
@@ -47,7 +49,12 @@ class Hamiltonian:
 
 
 class Leapfrog(nn.Module):
-    """What `Hamiltonian` builds: called with q(z_0|x) and z -> ln p(x, z), it gives the distribution of z_K."""
+    """The refinement that `Hamiltonian` builds: from q(z_0|x) and z -> ln p(x, z) to the distribution of z_K.
+
+    Args:
+        settings: Of the dynamics.
+        z_shape: Shape of z.
+    """
 
     def __init__(self, settings: Hamiltonian, z_shape: tuple[int, ...]):
         super().__init__()

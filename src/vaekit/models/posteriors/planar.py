@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 from torch import distributions as td
-from torch.distributions import Distribution
 
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.transformed import Transformed
-from vaekit.models.families import Head
+from vaekit.models.families import Head, PosteriorFamily
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.models.parameters import Shape
 from vaekit.spec import spec
@@ -41,6 +40,8 @@ class Invertible(Protocol):
 
 @dataclass(frozen=True)
 class Affine:
+    """loc + scale * z, (*batch, d) each."""
+
     loc: Tensor
     scale: Tensor
 
@@ -55,7 +56,10 @@ class Affine:
 class PlanarStep:
     """z + u tanh(w.z + b), with w.u > -1, so that it can be inverted.
 
-    u, w: (*batch, d). b: (*batch).
+    Attributes:
+        u: The direction in which z moves, (*batch, d).
+        w: The direction along which z is measured, (*batch, d).
+        b: The offset, (*batch).
     """
 
     u: Tensor
@@ -100,7 +104,10 @@ class PlanarStep:
 class RadialStep:
     """z + b (z - c) / (a + |z - c|), with b > -a, so that it can be inverted.
 
-    centre: (*batch, d). a, b: (*batch).
+    Attributes:
+        centre: c, (*batch, d).
+        a: The radius at which the step is half as strong, (*batch).
+        b: The strength of the step, (*batch).
     """
 
     centre: Tensor
@@ -137,7 +144,12 @@ class RadialStep:
 
 @dataclass(frozen=True)
 class ToNoise:
-    """What `Transformed` asks for: from z back to noise through steps, and the other way as `inv`."""
+    """The map that `Transformed` needs: from z back to noise through steps, and the other way as `inv`.
+
+    Attributes:
+        steps: From noise to z.
+        inverted: Whether this is the map from noise to z.
+    """
 
     steps: Sequence[Invertible]
     inverted: bool = False
@@ -157,37 +169,35 @@ class ToNoise:
         return z, total
 
 
-class Amortised(Head):
-    """Draws of a diagonal Gaussian, moved by steps; the encoder gives the numbers of both for each x. Abstract."""
+class Amortised(PosteriorFamily, Head):
+    """Draws of a diagonal Gaussian, moved by steps; the encoder gives the numbers of both for each x. Abstract.
+
+    Attributes:
+        steps: Their number.
+        step: The kind of step.
+    """
 
     steps: int
     step: type[PlanarStep] | type[RadialStep]
-    accepts = ()
 
     def features(self, event_shape: Shape) -> int:
         size = math.prod(event_shape)
         return 2 * size + self.steps * self.numbers(size)
 
     def numbers(self, size: int) -> int:
-        """Of each step."""
+        """Raw numbers of each step, for z of a size."""
         return 2 * size + 1 if self.step is PlanarStep else size + 2
 
-    def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
-        raise TypeError("a flow is not told by its arguments alone: call it")
-
-    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Transformed:
         if event_shape is None:
             raise ValueError(f"{type(self).__name__} needs the event shape: Conditional(network, head, (size,))")
         size = math.prod(event_shape)
-        start, rest = raw[..., : 2 * size], raw[..., 2 * size :]
+        gaussian, rest = raw[..., : 2 * size], raw[..., 2 * size :]
         steps = [self.step.of(part) for part in rest.split(self.numbers(size), -1)]
-        first = Affine(**Gaussian().arguments(start, event_shape))
+        first = Affine(**Gaussian().arguments(gaussian, event_shape))
         zeros = torch.zeros_like(first.loc)
         base = independent(td.Normal(zeros, torch.ones_like(zeros), validate_args=False), 1)
         return Transformed(ToNoise([first, *steps]), base)
-
-    def initial_parameters(self, x: Tensor) -> Tensor:
-        raise TypeError("a flow posterior has no start from the data")
 
 
 @spec
@@ -197,10 +207,11 @@ class Planar(Amortised):
     Source: Rezende and Mohamed, 2015, arXiv 1505.05770, equations 10 to 12 and appendix A.1.
 
     Args:
-        steps: of the flow; each takes 2 d + 1 numbers.
+        steps: Of the flow; each takes 2 d + 1 numbers.
 
-    >>> Planar(steps=2)(torch.zeros(5, 20), (3,)).event_shape
-    torch.Size([3])
+    Example:
+        >>> Planar(steps=2)(torch.zeros(5, 20), (3,)).event_shape
+        torch.Size([3])
     """
 
     steps: Steps = 10
@@ -216,10 +227,11 @@ class Radial(Amortised):
     Source: Rezende and Mohamed, 2015, arXiv 1505.05770, equation 14 and appendix A.2.
 
     Args:
-        steps: of the flow; each takes d + 2 numbers.
+        steps: Of the flow; each takes d + 2 numbers.
 
-    >>> Radial(steps=2)(torch.zeros(5, 16), (3,)).event_shape
-    torch.Size([3])
+    Example:
+        >>> Radial(steps=2)(torch.zeros(5, 16), (3,)).event_shape
+        torch.Size([3])
     """
 
     steps: Steps = 10

@@ -5,16 +5,16 @@ bound; with the uniform prior the rate is positions * ln(classes). Gradients go 
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from vaekit.models.distributions.codes import CodeSpace, Quantised, one_hot
+from vaekit.models.families import Head, PosteriorFamily
 from vaekit.models.parameters import Shape
-from vaekit.models.posteriors.discrete import DiscreteHead
 from vaekit.models.settling import Reduce, unchanged
 from vaekit.spec import Several, spec
 
@@ -22,17 +22,17 @@ RELOCATED = 32  # codes at most, after one batch
 MOST_CODES = 65536  # of a position
 
 
-class QuantisedHead(DiscreteHead):
-    """A head whose z is a function of x. Abstract."""
+class QuantisedPosterior(PosteriorFamily):
+    """A family whose z is a discrete function of x. Abstract."""
 
-    def why_not(self, reparametrised: bool, score: bool, enumerate: bool) -> str:
-        only = "its z is a function of x, so ln q(z|x) teaches the encoder nothing: use objective.gradient=pathwise"
-        return "" if reparametrised and score else only
+    support_of_z = "discrete"
+    has_score = False
+    smooth_density = False
 
 
 @spec
-class VqPosterior(QuantisedHead):
-    """VQ-VAE: each of `model.latent` positions is the nearest of `classes` code vectors of `dim` numbers.
+class VqPosterior(QuantisedPosterior):
+    """Vector quantisation (VQ-VAE): each position is the nearest of `classes` code vectors of `dim` numbers.
 
     The code vectors are running means of the encoder's vectors that chose them (EMA), kept in buffers: they have no
     gradient. The encoder pays commitment * |r - code|^2 for each vector r, in nats, which the objective subtracts
@@ -43,18 +43,19 @@ class VqPosterior(QuantisedHead):
     one quantising what those before it left over.
 
     Args:
-        classes: code vectors, K; one code is ln K nats.
-        dim: numbers in a code vector.
-        depth: codebooks; z has latent * depth codes.
-        commitment: weight of the encoder's distance to its code.
-        decay: of the running means, for each batch.
-        revive_below: a code chosen less often than this fraction of an even share is moved; 0 never moves any.
+        classes: Code vectors, K; one code is ln K nats.
+        dim: Numbers in a code vector.
+        depth: Codebooks; each position has one code of each.
+        commitment: Weight of the encoder's distance to its code.
+        decay: Of the running means, for each batch.
+        revive_below: A code chosen less often than this fraction of an even share is moved; 0 never moves any.
 
     Sources: van den Oord, Vinyals and Kavukcuoglu, 2017, arXiv 1711.00937, equation 3 and appendix A.1 (EMA); Dhariwal
     et al., 2020, arXiv 2005.00341 (restarts); Lee et al., 2022, arXiv 2203.01941 (residual).
 
-    >>> VqPosterior(classes=8, dim=2).build((6,))(torch.randn(5, 6)).event_shape
-    torch.Size([6])
+    Example:
+        >>> VqPosterior(classes=8, dim=2).build((6,))(torch.randn(5, 6)).event_shape
+        torch.Size([6])
     """
 
     classes: Annotated[int, Field(ge=2, le=65536)] = 128
@@ -77,26 +78,65 @@ class VqPosterior(QuantisedHead):
     def as_seen(self, latent: int) -> tuple[Shape, nn.Module | None]:
         return (latent * self.dim,), SumOfLevels(self.depth, self.dim) if self.depth > 1 else None
 
-    def space(self, event_shape: Shape) -> CodeSpace:
-        raise TypeError("vector quantisation has code vectors: call .build(event_shape) and use what it returns")
 
-
-class Codebooks(nn.Module, QuantisedHead):
-    """What `VqPosterior` builds: the head, the code vectors, and what z is made of.
+class CodeVectors:
+    """What z of `Codebooks` is made of: its code vectors as they are at the time.
 
     z is (..., latent, depth, dim), flat: the codes of a position one after the other, coarse to fine.
+
+    Args:
+        settings: Of the codebooks.
+        latent: Positions.
+        vectors: Called for the code vectors, (depth, classes, dim).
     """
 
-    vectors: Tensor  # (depth, classes, dim)
-    share: Tensor  # (depth, classes): running share of the vectors that chose each code
-    total: Tensor  # (depth, classes, dim): likewise their sum, over the number of vectors
-    seen: Tensor  # of this batch, before it is over: number and sum of the vectors that chose each code
-    furthest: Tensor  # of this batch: vectors far from their codes, and their squared distances
+    def __init__(self, settings: VqPosterior, latent: int, vectors: Callable[[], Tensor]):
+        self.settings, self.latent, self._vectors = settings, latent, vectors
+        self.positions, self.classes = latent * settings.depth, settings.classes
+
+    def z_of(self, codes: Tensor) -> Tensor:
+        vectors, by_level = self._vectors(), codes.unflatten(-1, (self.latent, self.settings.depth))
+        levels = [nn.functional.embedding(by_level[..., i], vectors[i]) for i in range(self.settings.depth)]
+        return torch.stack(levels, -2).flatten(-3)
+
+    def codes_of(self, z: Tensor) -> Tensor:
+        """The codes (..., latent * depth) that z stands for."""
+        levels = z.detach().unflatten(-1, (self.latent, self.settings.depth, self.settings.dim)).unbind(-2)
+        vectors = self._vectors()
+        return torch.stack([nearest(part, vectors[i]) for i, part in enumerate(levels)], -1).flatten(-2)
+
+    def one_hot(self, z: Tensor) -> Tensor:
+        return one_hot(self.codes_of(z), self.classes, z.dtype)
+
+    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
+        by_level = probs.unflatten(-2, (self.latent, self.settings.depth))
+        return torch.einsum("...lc,lcd->...ld", by_level, self._vectors() ** power).flatten(-3)
+
+
+class Codebooks(nn.Module, Head):
+    """The head of `VqPosterior`, with its code vectors.
+
+    Args:
+        settings: Of the codebooks.
+        latent: Positions.
+
+    Attributes:
+        vectors: The code vectors, (depth, classes, dim).
+        share: Running share of the vectors that chose each code, (depth, classes).
+        total: Likewise their sum, over the number of vectors, (depth, classes, dim).
+        seen: Of the batches since the last `settle`: number and sum of the vectors that chose each code.
+        furthest: Of the same: vectors far from their codes, and their squared distances.
+    """
+
+    vectors: Tensor
+    share: Tensor
+    total: Tensor
+    seen: Tensor
+    furthest: Tensor
 
     def __init__(self, settings: VqPosterior, latent: int):
         super().__init__()
-        self.settings, self.latent = settings, latent
-        self.positions, self.classes = latent * settings.depth, settings.classes
+        self.settings, self.latent, self.classes = settings, latent, settings.classes
         books = (settings.depth, settings.classes)
         self.register_buffer("vectors", torch.randn(*books, settings.dim))
         self.register_buffer("share", torch.full(books, 1 / settings.classes))
@@ -104,19 +144,24 @@ class Codebooks(nn.Module, QuantisedHead):
         kept = (settings.depth, min(RELOCATED, settings.classes), settings.dim + 1)
         self.register_buffer("seen", torch.zeros(*books, settings.dim + 1), persistent=False)
         self.register_buffer("furthest", torch.full(kept, -1.0), persistent=False)
+        self.space = CodeVectors(settings, latent, self.current_vectors)
 
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) // self.settings.depth
 
-    def space(self, event_shape: Shape) -> CodeSpace:
-        return self
+    def code_space(self, event_shape: Shape) -> CodeSpace:
+        return self.space
 
-    def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+    def current_vectors(self) -> Tensor:
+        """The code vectors, (depth, classes, dim)."""
+        return self.vectors
+
+    def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Quantised:
         given = raw.unflatten(-1, (self.latent, self.settings.dim))  # (batch, latent, dim)
         notes = self.training and torch.is_grad_enabled()
         left, levels, penalty = given, [], torch.zeros_like(given[..., 0, 0])
         for level in range(self.settings.depth):
-            codes = self._nearest(left, level)
+            codes = nearest(left, self.vectors[level])
             found = nn.functional.embedding(codes, self.vectors[level])
             squares = (left - found).square().sum(-1)
             penalty = penalty + self.settings.commitment * squares.sum(-1)
@@ -127,42 +172,30 @@ class Codebooks(nn.Module, QuantisedHead):
         # The first code has the slope of what it stands for. So what it leaves over has none, nor have its codes.
         levels[0] = levels[0] + (given - given.detach())
         z = torch.stack(levels, -2).flatten(-3)
-        return Quantised(z, self, {"commitment": penalty})
-
-    def z_of(self, codes: Tensor) -> Tensor:
-        by_level = codes.unflatten(-1, (self.latent, self.settings.depth))
-        levels = [nn.functional.embedding(by_level[..., i], self.vectors[i]) for i in range(self.settings.depth)]
-        return torch.stack(levels, -2).flatten(-3)
-
-    def codes_of(self, z: Tensor) -> Tensor:
-        """The codes (..., latent * depth) that z stands for."""
-        levels = z.detach().unflatten(-1, (self.latent, self.settings.depth, self.settings.dim)).unbind(-2)
-        return torch.stack([self._nearest(part, i) for i, part in enumerate(levels)], -1).flatten(-2)
-
-    def one_hot(self, z: Tensor) -> Tensor:
-        return one_hot(self.codes_of(z), self.classes, z.dtype)
-
-    def moment(self, probs: Tensor, power: int = 1) -> Tensor:
-        by_level = probs.unflatten(-2, (self.latent, self.settings.depth))
-        return torch.einsum("...lc,lcd->...ld", by_level, self.vectors**power).flatten(-3)
+        return Quantised(z, self.space, {"commitment": penalty})
 
     @torch.no_grad()
-    def initialise_from(self, raw: Tensor, generator: torch.Generator) -> None:
-        """Set the code vectors to some of the encoder's, from its raw numbers (n, features)."""
+    def initialise_from_encodings(self, raw: Tensor, generator: torch.Generator) -> None:
+        """Set the code vectors to some of the encoder's.
+
+        Args:
+            raw: The encoder's raw numbers for training rows, (n, features).
+            generator: Chooses among them.
+        """
         left = raw.reshape(-1, self.settings.dim)
         for level in range(self.settings.depth):
             order = torch.randperm(len(left), generator=generator).to(left.device)
             rows = order[torch.arange(self.classes, device=left.device) % len(left)]
             self._set(level, left[rows])
-            left = left - nn.functional.embedding(self._nearest(left, level), self.vectors[level])
+            left = left - nn.functional.embedding(nearest(left, self.vectors[level]), self.vectors[level])
 
     @torch.no_grad()
     def settle(self, total: Reduce = unchanged, gather: Reduce = unchanged) -> None:
-        """Take in the vectors noted since the last call, and move codes that are hardly chosen.
+        """Update the code vectors with what was noted since the last call, and move codes that are hardly chosen.
 
         Args:
-            total: the sum of a tensor over all processes that divide the batch.
-            gather: the rows of a tensor (n, ...) of all processes.
+            total: The sum of a tensor over all processes that divide the batch.
+            gather: The rows of a tensor (n, ...) of all processes.
         """
         seen = total(self.seen.clone())
         number = seen[0, :, 0].sum()
@@ -181,10 +214,6 @@ class Codebooks(nn.Module, QuantisedHead):
         """Drop what was noted since the last call of `settle`."""
         self.seen.zero_()
         self.furthest.fill_(-1)
-
-    def _nearest(self, vectors: Tensor, level: int) -> Tensor:
-        book = self.vectors[level]
-        return (book.square().sum(-1) - 2 * vectors.detach() @ book.t()).argmin(-1)
 
     @torch.no_grad()
     def _note(self, vectors: Tensor, codes: Tensor, squares: Tensor, level: int) -> None:
@@ -212,6 +241,11 @@ class Codebooks(nn.Module, QuantisedHead):
         self.total[level] = torch.where(moved[:, None], even * vectors, self.total[level])
 
 
+def nearest(vectors: Tensor, book: Tensor) -> Tensor:
+    """The number of the nearest of the code vectors in `book`, (classes, dim), for each of vectors (..., dim)."""
+    return (book.square().sum(-1) - 2 * vectors.detach() @ book.t()).argmin(-1)
+
+
 def _furthest(rows: Tensor, others: Tensor, count: int | None = None) -> Tensor:
     """Of rows and others (n, 1 + dim), those with the largest first numbers: as many as the others, or `count`."""
     every = torch.cat([others, rows])
@@ -219,7 +253,12 @@ def _furthest(rows: Tensor, others: Tensor, count: int | None = None) -> Tensor:
 
 
 class SumOfLevels(nn.Module):
-    """z of `Codebooks` as a decoder sees it: for each position the sum of its codes."""
+    """z of `Codebooks` as a decoder sees it: for each position the sum of its codes.
+
+    Args:
+        depth: Codes of a position.
+        dim: Numbers in a code vector.
+    """
 
     def __init__(self, depth: int, dim: int):
         super().__init__()
@@ -230,20 +269,21 @@ class SumOfLevels(nn.Module):
 
 
 @spec
-class FsqPosterior(QuantisedHead):
-    """Finite scalar quantisation: each number of z is rounded to a few fixed values; there is no codebook.
+class FsqPosterior(QuantisedPosterior, Head):
+    """Finite scalar quantisation (FSQ): each number of z is rounded to a few fixed values; there is no codebook.
 
     A number r of the encoder becomes the nearest of L evenly spaced values in [-1, 1] to tanh(r). The L of each of a
     position's dimensions multiply to its number of codes. The grid is symmetric for even L, too, where the paper shifts
     it by half a step.
 
     Args:
-        levels: L of each dimension of a position; `model.latent` is the number of positions.
+        levels: L of each dimension of a position.
 
     Source: Mentzer, Minnen, Agustsson and Tschannen, 2023, arXiv 2309.15505, section 3.
 
-    >>> FsqPosterior(levels=(3, 2))(torch.tensor([[0.1, 5.0, -9.0, -0.2]]), (4,)).mean
-    tensor([[ 0.,  1., -1., -1.]])
+    Example:
+        >>> FsqPosterior(levels=(3, 2))(torch.tensor([[0.1, 5.0, -9.0, -0.2]]), (4,)).mean
+        tensor([[ 0.,  1., -1., -1.]])
     """
 
     levels: Annotated[Several[Annotated[int, Field(ge=2, le=1024)]], Field(min_length=1, max_length=64)] = (8, 5, 5)
@@ -253,23 +293,30 @@ class FsqPosterior(QuantisedHead):
         if math.prod(self.levels) > MOST_CODES:
             raise ValueError(
                 f"levels are {list(self.levels)}, which make {math.prod(self.levels)} codes of a position, and a prior "
-                f"has a number for each: make it at most {MOST_CODES}, and use more positions (model.latent)"
+                f"has a number for each: make it at most {MOST_CODES}, and use more positions"
             )
 
     def z_shape(self, latent: int) -> Shape:
         return (latent * len(self.levels),)
 
-    def space(self, event_shape: Shape) -> "Grid":
+    def code_space(self, event_shape: Shape) -> "Grid":
         return Grid(math.prod(event_shape) // len(self.levels), self.levels)
 
-    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        space = self.space(raw.shape[-1:] if event_shape is None else event_shape)
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Quantised:
+        space = self.code_space(raw.shape[-1:] if event_shape is None else event_shape)
         bounded = raw.tanh()
         return Quantised(space.nearest(bounded) + (bounded - bounded.detach()), space)
 
 
 class Grid:
-    """z of `FsqPosterior`: a position's code numbers its grid's points, the first dimension changing fastest."""
+    """What z of `FsqPosterior` is made of: a position's code numbers its grid's points.
+
+    The first dimension changes fastest.
+
+    Args:
+        positions: Their number.
+        levels: Values of each dimension of a position.
+    """
 
     def __init__(self, positions: int, levels: tuple[int, ...]):
         self.positions, self.levels = positions, levels

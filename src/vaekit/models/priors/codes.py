@@ -1,4 +1,4 @@
-"""Priors over discrete latents, whatever their codes are written as: modules whose call returns p(z)."""
+"""Priors over discrete latents, whatever their codes are written as."""
 
 import math
 from typing import Annotated, Literal
@@ -8,36 +8,32 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.conditional import Conditional
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.autoregressive import Autoregressive
 from vaekit.models.distributions.codes import CodeSpace, Factorised
-from vaekit.models.parameters import Shape
-from vaekit.models.posteriors.discrete import DiscreteHead
 from vaekit.spec import spec
 
 
-def space_of(posterior: nn.Module | None) -> CodeSpace | None:
-    """What the z of a posterior is made of, if it is discrete."""
-    if not isinstance(posterior, Conditional) or not isinstance(posterior.head, DiscreteHead):
-        return None
-    return posterior.head.space(posterior.event_shape or ())
-
-
-def _needed(posterior: nn.Module | None, kind: str) -> CodeSpace:
-    space = space_of(posterior)
-    if space is None:
-        raise ValueError(f"a {kind} prior is over codes: it needs a posterior that is Conditional with a discrete head")
-    return space
+def _needed(ctx: BuildContext, kind: str) -> CodeSpace:
+    if ctx.code_space is None:
+        raise ValueError(f"a {kind} prior is over codes: it needs ctx.posterior with a discrete head")
+    return ctx.code_space
 
 
 class FactorisedPrior(nn.Module):
-    """Codes independent of one another; evenly distributed if not learned."""
+    """Codes independent of one another; evenly distributed if not learned.
+
+    Args:
+        space: What z is made of.
+        learned: Whether the probabilities are.
+        context: Numbers of context; 0 for none.
+    """
 
     logits: Tensor
 
     def __init__(self, space: CodeSpace, learned: bool, context: int = 0):
         super().__init__()
-        self.shared, self.learned = (space,), learned  # a code space with buffers is the posterior's, not the prior's
+        self.space, self.learned = space, learned
         logits = torch.zeros(space.positions, space.classes)
         if learned:
             self.logits = nn.Parameter(logits)
@@ -49,7 +45,7 @@ class FactorisedPrior(nn.Module):
         logits = self.logits
         if self.of_context is not None and context is not None:
             logits = logits + self.of_context(context).unflatten(-1, logits.shape)
-        return Factorised(logits, self.shared[0], even=not self.learned)
+        return Factorised(logits, self.space, even=not self.learned)
 
 
 @spec
@@ -59,11 +55,11 @@ class FactorisedCodes:
     kind: Literal["factorised"] = "factorised"
 
     over = ("discrete",)
+    is_conditional = True
 
-    def build(
-        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
-    ) -> FactorisedPrior:
-        return FactorisedPrior(_needed(posterior, self.kind), True, context)
+    def build(self, size: int, ctx: BuildContext = ALONE) -> FactorisedPrior:
+        """The prior over z of `size` numbers."""
+        return FactorisedPrior(_needed(ctx, self.kind), True, ctx.context_size)
 
 
 @spec
@@ -77,9 +73,9 @@ class AutoregressiveCodes:
     1706.03762 (masked attention).
 
     Args:
-        width: of each position's vector.
-        layers: of attention, each followed by a layer for each position.
-        heads: of attention; they divide the width.
+        width: Of each position's vector.
+        layers: Of attention, each followed by two fully connected ones at each position.
+        heads: Of attention; they divide the width.
     """
 
     width: Annotated[int, Field(ge=1, le=4096)] = 64
@@ -88,6 +84,7 @@ class AutoregressiveCodes:
     kind: Literal["autoregressive"] = "autoregressive"
 
     over = ("discrete",)
+    is_conditional = True
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -95,34 +92,46 @@ class AutoregressiveCodes:
                 f"{self.heads} heads do not divide a width of {self.width}: use a multiple of {self.heads}"
             )
 
-    def build(
-        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
-    ) -> "AutoregressivePrior":
-        return AutoregressivePrior(_needed(posterior, self.kind), self, context)
+    def build(self, size: int, ctx: BuildContext = ALONE) -> "AutoregressivePrior":
+        """The prior over z of `size` numbers."""
+        return AutoregressivePrior(_needed(ctx, self.kind), self, ctx.context_size)
 
 
 class AutoregressivePrior(nn.Module):
-    def __init__(self, space: CodeSpace, spec: AutoregressiveCodes, context: int = 0):
+    """A prior over codes by causal self-attention: see `AutoregressiveCodes`.
+
+    Args:
+        space: What z is made of.
+        settings: Of the network.
+        context: Numbers of context; 0 for none.
+    """
+
+    def __init__(self, space: CodeSpace, settings: AutoregressiveCodes, context: int = 0):
         super().__init__()
-        width = spec.width
-        self.shared = (space,)
+        width = settings.width
+        self.space = space
         self.embed = nn.Parameter(torch.randn(space.classes, width) / math.sqrt(width))
-        self.place = nn.Parameter(0.1 * torch.randn(space.positions, width))
-        self.blocks = nn.ModuleList(CausalBlock(width, spec.heads) for _ in range(spec.layers))
+        self.position = nn.Parameter(0.1 * torch.randn(space.positions, width))
+        self.blocks = nn.ModuleList(CausalBlock(width, settings.heads) for _ in range(settings.layers))
         self.of_context = nn.Linear(context, width, bias=False) if context else None
         self.last = nn.Linear(width, space.classes)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
         shift = None if self.of_context is None or context is None else self.of_context(context)
-        return Autoregressive(self, self.shared[0], self.embed, shift)
+        return Autoregressive(self, self.space, self.embed, shift)
 
     def log_probs(self, codes: Tensor, shift: Tensor | None = None) -> Tensor:
-        """ln p of each code given those before it, (..., positions, classes), for codes as one-hot vectors.
+        """The log-probability of each code given those before it.
 
-        shift: what the context adds to every place, (batch, width), for codes (..., batch, positions, classes).
+        Args:
+            codes: One-hot vectors, (..., positions, classes); with a context (..., batch, positions, classes).
+            shift: What the context adds to every position, (batch, width).
+
+        Returns:
+            ln p, (..., positions, classes), in nats.
         """
         given = codes @ self.embed
-        h = nn.functional.pad(given[..., :-1, :], (0, 0, 1, 0)) + self.place  # the first place sees nothing
+        h = nn.functional.pad(given[..., :-1, :], (0, 0, 1, 0)) + self.position  # the first position sees nothing
         h = h if shift is None else h + shift[:, None]
         h = h.reshape(-1, *h.shape[-2:])
         for block in self.blocks:
@@ -131,7 +140,12 @@ class AutoregressivePrior(nn.Module):
 
 
 class CausalBlock(nn.Module):
-    """Attention to the places up to one's own, then two layers; each is added to what it was given."""
+    """Causal self-attention, then two fully connected layers, each added to its input (a transformer block).
+
+    Args:
+        width: Of each position's vector.
+        heads: Of attention.
+    """
 
     def __init__(self, width: int, heads: int):
         super().__init__()

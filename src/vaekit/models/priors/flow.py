@@ -1,11 +1,9 @@
-"""Priors: modules whose call returns p(z). A spec says `over` which supports of z it can be."""
+"""The flow prior."""
 
 from typing import Literal
 
-from torch import nn
-
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.networks.flow import FlowNetwork, Kind, Transforms, Widths
-from vaekit.models.parameters import Shape
 from vaekit.spec import spec
 
 
@@ -14,9 +12,9 @@ class Flow:
     """A learned normalising flow (Rezende and Mohamed, 2015, arXiv 1505.05770), trained by its density.
 
     Args:
-        flow: autoregressive (MAF), fast to score and slow to sample; coupling (RealNVP) and spline (NSF), fast in both.
-        transforms: steps of the flow.
-        hidden: widths of each step's network.
+        flow: Autoregressive (MAF), fast to score and slow to sample; coupling (RealNVP) and spline (NSF), fast in both.
+        transforms: Steps of the flow.
+        hidden: Widths of each step's network.
     """
 
     flow: Kind = "coupling"
@@ -25,8 +23,8 @@ class Flow:
     kind: Literal["flow"] = "flow"
 
     over = ("real",)
+    is_conditional = True
 
-    def build(
-        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
-    ) -> FlowNetwork:
-        return FlowNetwork(self.flow, size, self.transforms, self.hidden, context)
+    def build(self, size: int, ctx: BuildContext = ALONE) -> FlowNetwork:
+        """The prior over z of `size` numbers."""
+        return FlowNetwork(self.flow, size, self.transforms, self.hidden, ctx.context_size)

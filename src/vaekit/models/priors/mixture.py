@@ -1,4 +1,4 @@
-"""Priors: modules whose call returns p(z). A spec says `over` which supports of z it can be."""
+"""The mixture prior."""
 
 import math
 from typing import Annotated, Literal
@@ -8,16 +8,21 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.models.likelihoods.gaussian import Gaussian
-from vaekit.models.parameters import Shape
 from vaekit.spec import spec
 
 Components = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Weights(nn.Module):
-    """ln of the probabilities of a mixture's components, up to a constant; a context shifts each of them."""
+    """ln of the probabilities of a mixture's components, up to a constant; a context shifts each of them.
+
+    Args:
+        components: Their number.
+        context: Numbers of context; 0 for none.
+    """
 
     def __init__(self, components: int, context: int):
         super().__init__()
@@ -29,6 +34,14 @@ class Weights(nn.Module):
 
 
 class MixturePrior(nn.Module):
+    """A learned mixture of diagonal Gaussians.
+
+    Args:
+        size: Numbers of z.
+        components: Their number.
+        context: Numbers of context; 0 for none.
+    """
+
     def __init__(self, size: int, components: int, context: int = 0):
         super().__init__()
         spread = 0.5  # of the means; with the scales it makes the mixture's variance about 1
@@ -46,18 +59,19 @@ class Mixture:
     """A learned mixture of diagonal Gaussians; with a context, that says which of them are likely.
 
     Args:
-        components: their number.
+        components: Their number.
 
-    >>> Mixture(components=10).build(2)().log_prob(torch.zeros(5, 2)).shape
-    torch.Size([5])
+    Example:
+        >>> Mixture(components=10).build(2)().log_prob(torch.zeros(5, 2)).shape
+        torch.Size([5])
     """
 
     components: Components = 100
     kind: Literal["mixture"] = "mixture"
 
     over = ("real",)
+    is_conditional = True
 
-    def build(
-        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
-    ) -> MixturePrior:
-        return MixturePrior(size, self.components, context)
+    def build(self, size: int, ctx: BuildContext = ALONE) -> MixturePrior:
+        """The prior over z of `size` numbers."""
+        return MixturePrior(size, self.components, ctx.context_size)

@@ -1,4 +1,4 @@
-"""Latents on the unit sphere: the heads of their posteriors, and the prior that goes with them."""
+"""The uniform prior on the unit sphere."""
 
 from typing import Literal
 
@@ -6,12 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions import directions
-from vaekit.models.parameters import Shape
 from vaekit.spec import spec
 
 
 class UniformSpherePrior(nn.Module):
+    """The uniform distribution on the unit sphere.
+
+    Args:
+        size: Numbers of z.
+    """
+
     zeros: Tensor
 
     def __init__(self, size: int):
@@ -26,21 +32,27 @@ class UniformSpherePrior(nn.Module):
 class UniformSphere:
     """The uniform prior over the unit sphere in R^size, for posteriors on the sphere.
 
-    >>> round(float(UniformSphere().build(3)().log_prob(torch.tensor([0.0, 0.6, 0.8])).exp()) * 4 * torch.pi, 4)
-    1.0
+    Example:
+        >>> p = UniformSphere().build(3)()
+        >>> round(float(p.log_prob(torch.tensor([0.0, 0.6, 0.8])).exp()) * 4 * torch.pi, 4)
+        1.0
     """
 
     kind: Literal["uniform_sphere"] = "uniform_sphere"
 
     over = ("sphere",)
 
-    def build(
-        self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0
-    ) -> UniformSpherePrior:
-        _check_size(size)
+    def build(self, size: int, ctx: BuildContext = ALONE) -> UniformSpherePrior:
+        """The prior over z of `size` numbers."""
+        check_dimensions(size)
         return UniformSpherePrior(size)
 
 
-def _check_size(size: int) -> None:
+def check_dimensions(size: int) -> None:
+    """Refuse a sphere without directions.
+
+    Raises:
+        ValueError: There is one dimension, or none.
+    """
     if size < 2:
         raise ValueError(f"the sphere in {size} dimensions has no directions: use a latent of at least 2")

@@ -1,4 +1,4 @@
-"""Priors: modules whose call returns p(z). A spec says `over` which supports of z it can be."""
+"""The standard normal prior."""
 
 from typing import Literal
 
@@ -7,14 +7,18 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.base import independent
-from vaekit.models.parameters import Shape
-from vaekit.models.priors.codes import FactorisedPrior, space_of
+from vaekit.models.priors.codes import FactorisedPrior
 from vaekit.spec import spec
 
 
 class StandardNormalPrior(nn.Module):
-    """N(0, I) over z in R^size."""
+    """N(0, I) over z in R^size.
+
+    Args:
+        size: Numbers of z.
+    """
 
     loc: Tensor
     scale: Tensor
@@ -32,14 +36,16 @@ class StandardNormalPrior(nn.Module):
 class StandardNormal:
     """The standard normal prior, N(0, I); for a discrete z, the uniform one over its codes. Whatever the context.
 
-    >>> StandardNormal().build(16)().event_shape
-    torch.Size([16])
+    Example:
+        >>> StandardNormal().build(16)().event_shape
+        torch.Size([16])
     """
 
     kind: Literal["standard_normal"] = "standard_normal"
 
     over = ("real", "discrete")
 
-    def build(self, size: int, posterior: nn.Module | None = None, in_shape: Shape = (), context: int = 0) -> nn.Module:
-        space = space_of(posterior)
+    def build(self, size: int, ctx: BuildContext = ALONE) -> nn.Module:
+        """The prior over z of `size` numbers."""
+        space = ctx.code_space
         return StandardNormalPrior(size) if space is None else FactorisedPrior(space, learned=False)

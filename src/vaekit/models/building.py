@@ -1,0 +1,42 @@
+"""What a part needs to know of the other parts of a model to be built."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from vaekit.models.conditional import Conditional
+from vaekit.models.distributions.codes import CodeSpace
+from vaekit.models.parameters import Shape
+from vaekit.models.protocols import DiscreteHead
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """The model that a part is built for.
+
+    Attributes:
+        data_shape: Shape of one row of x.
+        context_size: Numbers of context that go with each row; 0 for none.
+        posterior: q(z|x), for priors that are made of it or share its code space.
+        transform: What is applied to x before the encoder's network; none for nothing.
+    """
+
+    data_shape: Shape = ()
+    context_size: int = 0
+    posterior: Conditional | None = None
+    transform: nn.Module | None = None
+
+    @property
+    def code_space(self) -> CodeSpace | None:
+        """What the posterior's z is made of, if it is discrete."""
+        return code_space_of(self.posterior)
+
+
+ALONE = BuildContext()  # of a part that is built by itself
+
+
+def code_space_of(posterior: nn.Module | None) -> CodeSpace | None:
+    """What the z of q(z|x) is made of, if it is discrete."""
+    if not isinstance(posterior, Conditional) or not isinstance(posterior.head, DiscreteHead):
+        return None
+    return posterior.head.code_space(posterior.event_shape or ())

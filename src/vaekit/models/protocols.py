@@ -1,0 +1,50 @@
+"""What a part of a model may offer beyond its call, so that no one has to know which part it is."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vaekit.models.distributions.codes import CodeSpace
+from vaekit.models.parameters import Shape
+
+
+@runtime_checkable
+class DiscreteHead(Protocol):
+    """A head of q(z|x) whose z is discrete."""
+
+    def code_space(self, event_shape: Shape) -> CodeSpace:
+        """What z of this shape is made of."""
+        ...
+
+
+@runtime_checkable
+class EncodedBesideBatch(Protocol):
+    """A prior made of q(z|x) at inputs of its own, which go through the encoder together with a batch."""
+
+    def beside(self, seen: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The encoder's inputs for a batch, (batch, *data), and its context, with the prior's own after them."""
+        ...
+
+    def of_raw(self, raw: Tensor, context: Tensor | None) -> Distribution:
+        """The prior, from the encoder's raw numbers for the prior's own inputs, and the context of the batch."""
+        ...
+
+
+@runtime_checkable
+class InitialisedFromInputs(Protocol):
+    """A prior whose weights are best initialised from inputs of the encoder."""
+
+    def initialise_from_inputs(self, seen: Tensor, context: Tensor | None) -> None:
+        """Initialise from what the encoder's network sees of training rows, (n, *data), and their context."""
+        ...
+
+
+@runtime_checkable
+class InitialisedFromEncodings(Protocol):
+    """A head whose weights are best initialised from raw numbers of the encoder."""
+
+    def initialise_from_encodings(self, raw: Tensor, generator: torch.Generator) -> None:
+        """Initialise from the encoder's raw numbers for training rows, (n, features)."""
+        ...
