@@ -77,8 +77,8 @@ def with_the_diff(tmp_path_factory) -> Path:
 
 
 def test_what_the_diff_in_contributing_adds_is_a_prior(with_the_diff):
-    added = (with_the_diff / "src" / "vaekit" / "models" / "laplace_prior.py").read_text()
-    names: dict[str, Any] = {"__name__": "vaekit.models.laplace_prior"}
+    added = (with_the_diff / "src" / "vaekit" / "models" / "priors" / "laplace.py").read_text()
+    names: dict[str, Any] = {"__name__": "vaekit.models.priors.laplace"}
     exec(compile(added, "CONTRIBUTING.md", "exec"), names)
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     expected = -(2**0.5 * z.abs() + math.log(2) / 2).sum(-1)

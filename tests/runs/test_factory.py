@@ -69,7 +69,7 @@ def test_every_likelihood_fits_some_support_by_default_or_by_name():
         (["model.posterior=bernoulli", "objective.gradient=stick_the_landing"], r"no gradient goes through them"),
         (
             ["model.posterior={kind: categorical, temperature: 1.0}", "objective.gradient=stick_the_landing"],
-            r"no density here: use pathwise or score",
+            r"no density here: use objective.gradient=pathwise or score",
         ),
         (["model.posterior=vq", "objective.gradient=score"], r"its z is a function of x.*gradient=pathwise"),
         (["model.posterior=fsq", "objective.gradient=enumerate"], r"its z is a function of x"),

@@ -18,7 +18,6 @@ from vaekit.findings import Finding
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
 from vaekit.models.generative import in_blocks
-from vaekit.models.posteriors.deterministic import Deterministic
 from vaekit.randomness import Purpose, new_generator
 from vaekit.report.pictures import from_prior, reconstruct
 from vaekit.runs import Run, TrainedRun, reopen, to_yaml
@@ -80,7 +79,7 @@ class RunFacts:
     @property
     def is_point(self) -> bool:
         """Whether its posterior is a point, so that nothing here is a bound on ln p(x)."""
-        return isinstance(self.run.model.posterior, Deterministic)
+        return not self.run.model.posterior.has_density
 
 
 def gather(opened: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths: bool = False) -> RunFacts:
