@@ -10,6 +10,7 @@ import torch
 
 from vaekit.data import DataSpec, dataset_of
 from vaekit.models import VAE, Conditional, HierarchicalVAE
+from vaekit.models.families import LikelihoodFamily
 from vaekit.objectives import Elbo, Objective
 from vaekit.runs.progress import shown
 from vaekit.runs.trained_run import TrainedRun
@@ -114,9 +115,10 @@ def _spec_of(model: VAE | HierarchicalVAE, data: Any) -> DataSpec:
         values = data if hasattr(data, "dtype") else None
         whole = values is not None and str(values.dtype).rpartition(".")[2].lstrip("u").startswith("int")
         return DataSpec(support="levels" if whole else "real", scale="none")
-    if not likelihood.head.integers:
+    head = likelihood.head
+    if not isinstance(head, LikelihoodFamily) or not head.integers:
         return DataSpec(support="real", scale="none")
-    levels = getattr(likelihood.head, "levels", None)
+    levels = getattr(head, "levels", None)
     return DataSpec(support="count" if levels is None else "levels", levels=levels, scale="none")
 
 
