@@ -17,9 +17,11 @@ from torch import Tensor
 
 from facts import paragraph, provenance, put_into, table
 from speed import of_limit, of_vaekit
+from vaekit.training.engine import Autograd, Programs
 from vaekit.training.engine.compiling import compile_program, opaque
-from vaekit.training.engine.traced import Autograd, Programs
+from vaekit.training.noise import Noise
 from vaekit.training.spec import Train
+from vaekit.training.step import StepInputs
 
 BATCHES = (16, 128, 512)
 CALLS = {16: 200, 128: 60, 512: 20}
@@ -34,17 +36,18 @@ class Setting:
         self.step = self.job.state.step
         self.parameters = list(self.step.parameters())
         self.x = self.job.data.train.batch(slice(0, batch))
-        self.noise = [torch.randn(1, batch, self.job.run.model.latent, generator=torch.Generator().manual_seed(0))]
+        noise = torch.randn(1, batch, self.job.run.model.latent, generator=torch.Generator().manual_seed(0))
+        self.inputs = StepInputs(self.x, self.job.run.objective, noise=Noise([noise]))
         self.scale = 1 / batch
         self.engine = Programs(self.job.state, Train(batch_size=batch, compile="off"))
-        self.engine(self.x, None, self.noise, self.scale, True)
+        self.engine(self.inputs, self.scale, True)
         (self.traced,) = self.engine.traced.values()
 
-    def inputs(self) -> list[Tensor]:
-        return self.engine._inputs((self.x, None, *self.noise))
+    def flat(self) -> list[Tensor]:
+        return self.engine.flat(self.inputs)
 
     def program(self, run: Callable[..., Sequence[Tensor]]) -> Call:
-        inputs = self.inputs()
+        inputs = self.flat()
 
         def call() -> Sequence[Tensor]:
             with torch.no_grad():
@@ -56,14 +59,14 @@ class Setting:
         def call() -> Sequence[Tensor]:
             for p in self.parameters:
                 p.grad = None
-            (step(self.x, None, None, self.noise, 0)["loss"] * self.scale).backward()
+            (step(self.inputs)["loss"] * self.scale).backward()
             return [p.grad for p in self.parameters]
 
         return call
 
 
 def autograd(setting: Setting) -> Call:
-    return setting.by_autograd(Autograd(setting.job.state).engine)
+    return setting.by_autograd(Autograd(setting.job.state).step)
 
 
 def compiled_step(setting: Setting) -> Call:
@@ -79,7 +82,7 @@ def guarded_program(setting: Setting) -> Call:
 
 
 def inductor(setting: Setting) -> Call:
-    return setting.program(compile_program(setting.traced.program, setting.inputs()))
+    return setting.program(compile_program(setting.traced.program, setting.flat()))
 
 
 def inductor_in_cpp(setting: Setting) -> Call:
@@ -87,14 +90,14 @@ def inductor_in_cpp(setting: Setting) -> Call:
 
     with torch.no_grad():
         program = opaque(setting.traced.program)
-        return setting.program(compile(program, setting.inputs(), options={"cpp_wrapper": True}))
+        return setting.program(compile(program, setting.flat(), options={"cpp_wrapper": True}))
 
 
 def ahead_of_time(setting: Setting) -> Call:
     from torch._inductor import aoti_compile_and_package, aoti_load_package
 
     with torch.no_grad():
-        exported = torch.export.export(opaque(setting.traced.program), tuple(setting.inputs()))
+        exported = torch.export.export(opaque(setting.traced.program), tuple(setting.flat()))
         return setting.program(aoti_load_package(aoti_compile_and_package(exported)))
 
 

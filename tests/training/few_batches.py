@@ -17,8 +17,7 @@ def gradients(settings: list[str], make) -> list[torch.Tensor]:
     update.engine, found = make(job.state), []
     for number, rows in enumerate(ROWS):
         job.state.advance(step=5 * number)
-        update.step.steps = 1000
-        _, sums = update._gradients(torch.arange(50)[rows])
+        _, sums = update.add_gradients(torch.arange(50)[rows], job.run.objective, 1000)
         found += [torch.tensor(list(sums.values()), dtype=torch.float64)]
         found += [p.grad.double().clone() for p in job.state.step.parameters() if p.grad is not None]
         with torch.no_grad():

@@ -10,10 +10,11 @@ from torch import nn
 from vaekit.models.networks import products
 from vaekit.runs import fit, make_run, override, preset
 from vaekit.training import State, Train
-from vaekit.training.engine import compiling
-from vaekit.training.engine import traced as engine_module
+from vaekit.training.engine import Autograd, Programs, build_engine, compiling, slowed_by_others
+from vaekit.training.engine import programs as engine_module
 from vaekit.training.engine.program import trace
-from vaekit.training.engine.traced import Autograd, Programs, build_engine, slowed_by_others
+from vaekit.training.noise import Noise
+from vaekit.training.step import StepInputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,15 +52,15 @@ def test_linear_is_torchs_whatever_the_kernel(monkeypatch):
 def test_networks_in_bf16_leave_everything_else_in_single_precision():
     half = start([*MLP, "train.precision=bf16"])
     engine = build_engine(half.state, half.run.train, steps=1000)
-    assert half.state.step.bf16
+    assert half.state.at.precision == "bf16"
     x = half.data.train.batch(slice(0, 20))
-    sums = engine(x, None, [torch.randn(1, 20, 3)], 1 / 20, True)
+    sums = engine(StepInputs(x, half.run.objective, noise=Noise([torch.randn(1, 20, 3)])), 1 / 20, True)
     assert all(value.dtype == torch.float32 for value in sums.values())
     assert all(p.grad.dtype == torch.float32 for p in half.state.step.parameters())
     exact = start([*MLP, "train.precision=fp32"])
     wanted = gradients([*MLP, "train.precision=fp32"], lambda state: Programs(state, Train(batch_size=20)))
     found = gradients([*MLP, "train.precision=bf16"], lambda state: Programs(state, Train(batch_size=20)))
-    assert not exact.state.step.bf16
+    assert exact.state.at.precision == "fp32"
     check_close(found, wanted, rtol=0.05)
     assert any(not torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
@@ -102,7 +103,7 @@ def test_a_compiled_program_gives_the_same(fresh_cache):
         return engines[-1]
 
     check_close(gradients(MLP, compiled), gradients(MLP, Autograd))
-    assert engines[0].told.startswith("compiled, in ")
+    assert engines[0].notice.startswith("compiled, in ")
     first, last = engines[0].traced.values()
     assert first.run != first.program.forward
     assert last.run == last.program.forward

@@ -11,9 +11,11 @@ from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.models.networks import products
 from vaekit.objectives import Elbo, Regulariser
 from vaekit.training import State, Step, Train
+from vaekit.training.engine import Autograd, Programs
 from vaekit.training.engine.program import trace
-from vaekit.training.engine.traced import FIRST_TRACED, Autograd, Programs
-from vaekit.training.step import NoiseSource
+from vaekit.training.engine.programs import FIRST_TRACED
+from vaekit.training.noise import Noise, NoiseSource
+from vaekit.training.step import StepInputs
 from vaekit.training.update import Updater
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,7 +110,7 @@ def test_a_program_gives_what_autograd_gives(kind):
         return engines[-1]
 
     check_close(gradients(KINDS[kind], programs), gradients(KINDS[kind], Autograd))
-    assert not engines[0].untraceable, engines[0].told
+    assert not engines[0].untraceable, engines[0].notice
     assert len(engines[0].traced) == 2  # of two shapes: whole batches and the last
 
 
@@ -120,20 +122,23 @@ def test_a_program_with_every_product_by_onednn(kind, monkeypatch):
     )
 
 
+NOISE = Noise([torch.randn(1, 8, 2, generator=torch.Generator().manual_seed(0))])
+
+
 def model_of(encoder: nn.Module) -> State:
     model = VAE(Conditional(encoder, Gaussian()), StandardNormal().build(2), Conditional(nn.Linear(2, 6), Bernoulli()))
     return State(Step(model, Elbo(), 8, World()), Train())
 
 
 def test_buffers_that_a_network_changes_are_changed_once_by_a_program():
-    x, noise = torch.rand(8, 6).round(), [torch.randn(1, 8, 2)]
+    inputs = StepInputs(torch.rand(8, 6).round(), Elbo(), noise=NOISE)
     after = []
     for make in (Autograd, lambda state: Programs(state, Train(batch_size=20))):
         torch.manual_seed(0)
         state = model_of(nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)))
         engine = make(state)
         for _ in range(3):
-            engine(x, None, noise, 1.0, True)
+            engine(inputs, 1.0, True)
         after += [dict(state.step.named_buffers())]
     for name, value in after[0].items():
         torch.testing.assert_close(after[1][name], value)
@@ -151,8 +156,8 @@ class Choosy(nn.Module):
 def test_a_step_that_cannot_be_traced_runs_through_autograd_and_says_so():
     state = model_of(Choosy())
     engine = Programs(state, Train(batch_size=20))
-    engine(torch.ones(8, 6), None, [torch.randn(1, 8, 2)], 1.0, True)
-    assert "cannot be traced" in engine.told
+    engine(StepInputs(torch.ones(8, 6), Elbo(), noise=NOISE), 1.0, True)
+    assert "cannot be traced" in engine.notice
     assert state.step.model.posterior.network.layer.weight.grad is not None
 
 
@@ -160,7 +165,7 @@ def test_parameters_that_have_no_gradient_keep_none():
     network = nn.Linear(6, 4)
     network.idle = nn.Parameter(torch.zeros(3))
     state = model_of(network)
-    Programs(state, Train(batch_size=20))(torch.ones(8, 6), None, [torch.randn(1, 8, 2)], 1.0, True)
+    Programs(state, Train(batch_size=20))(StepInputs(torch.ones(8, 6), Elbo(), noise=NOISE), 1.0, True)
     assert network.idle.grad is None
     assert network.weight.grad is not None
 
@@ -194,7 +199,7 @@ def test_a_training_of_some_length_runs_by_programs_after_its_first_steps():
     update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=600)
     assert isinstance(update.engine, Programs)
     for step in range(FIRST_TRACED + 2):
-        update(torch.arange(25), 600)
+        update(torch.arange(25), job.run.objective, 600)
         assert bool(update.engine.traced) == (step >= FIRST_TRACED)
     assert isinstance(Updater(job.state, job.data.train, job.run.train, seed=0, steps=100).engine, Autograd)
 
@@ -210,11 +215,11 @@ def test_noise_drawn_ahead_is_that_of_the_step_and_of_the_place_in_the_batch():
     source, other = (NoiseSource(job.model, x, None, samples=2, seed=0) for _ in range(2))
 
     def draw(source, rows, step):
-        (noise,) = source(rows, 50, step)
+        (noise,) = source(rows, 50, step).latents
         return noise
 
     forwards = [draw(source, slice(0, 50), step) for step in range(100)]
-    short = [source(slice(0, 13), 13, step)[0] for step in range(32)]
+    short = [source(slice(0, 13), 13, step).latents[0] for step in range(32)]
     numbers, others = (set(torch.stack(drawn).flatten().tolist()) for drawn in (short, forwards))
     assert len(numbers & others) < 0.05 * len(numbers)  # some by chance: floats are few
     for step in (99, 31, 32, 0):

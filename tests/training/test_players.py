@@ -44,7 +44,7 @@ def test_each_player_takes_a_step_of_its_own_length(kind):
     step = job.state.step
     before = weights(step.model), weights(step.discriminator)
     update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=100)
-    update(torch.arange(20), 100)
+    update(torch.arange(20), job.run.objective, 100)
     for module, old, lr in ((step.model, before[0], job.run.train.lr), (step.discriminator, before[1], LR)):
         moved = torch.cat([(p.detach() - old[name]).abs().flatten() for name, p in module.named_parameters()])
         assert moved.max() == pytest.approx(lr, rel=1e-2)
@@ -60,26 +60,26 @@ def test_the_critic_sees_nothing_of_the_models_weight_and_the_model_nothing_of_t
     for job in (plain, watched):
         update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=100)
         for rows in (slice(0, 20), slice(20, 40)):
-            update(torch.arange(50)[rows], 100)
+            update(torch.arange(50)[rows], job.run.objective, 100)
     for name, value in weights(plain.state.step.model).items():
         assert value.equal(watched.state.step.model.get_parameter(name)), name
     assert not any(value.equal(untrained[name]) for name, value in weights(watched.state.step.discriminator).items())
 
 
-def test_going_back_takes_the_second_player_along():
+def test_going_back_takes_the_discriminator_along():
     job = start("factor")
     state = job.state
     update = Updater(state, job.data.train, job.run.train, seed=0, steps=100)
-    update(torch.arange(20), 100)
+    update(torch.arange(20), job.run.objective, 100)
     snapshot = state.capture()
     names = {name.split(".")[0] for name in snapshot.tensors}
     assert {"model", "discriminator", "optimiser", "discriminator_optimiser"} <= names
     after_one = weights(state.step.discriminator)
-    update(torch.arange(20, 40), 100)
+    update(torch.arange(20, 40), job.run.objective, 100)
     after_two = weights(state.step.discriminator)
     state.restore(snapshot)
     assert all(value.equal(after_one[name]) for name, value in weights(state.step.discriminator).items())
-    update(torch.arange(20, 40), 100)
+    update(torch.arange(20, 40), job.run.objective, 100)
     assert all(value.equal(after_two[name]) for name, value in weights(state.step.discriminator).items())
 
 

@@ -20,9 +20,9 @@ def poison(monkeypatch):
     def inject(step: int, times: int) -> None:
         forward, left = Step.forward, [times]
 
-        def poisoned(self, x, mask, context, noise, now):
-            out = forward(self, x, mask, context, noise, now)
-            if now == step and left[0] and torch.is_grad_enabled():
+        def poisoned(self, inputs):
+            out = forward(self, inputs)
+            if inputs.step == step and left[0] and torch.is_grad_enabled():
                 left[0] -= 1
                 out = {**out, "loss": out["loss"] * math.nan, "rate": out["rate"] * math.nan}
             return out
@@ -117,10 +117,10 @@ def little_memory(monkeypatch):
     def inject(rows: int, error: RuntimeError) -> None:
         forward = Step.forward
 
-        def limited(self, x, *others):
-            if len(x) > rows:
+        def limited(self, inputs):
+            if len(inputs.x) > rows:
                 raise error
-            return forward(self, x, *others)
+            return forward(self, inputs)
 
         monkeypatch.setattr(Step, "forward", limited)
 

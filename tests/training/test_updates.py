@@ -42,10 +42,10 @@ def test_moments_of_a_weight_that_gets_no_gradient_any_more_are_cleared_before_t
     state = job.state.players[0].updates.state
     weight = next(p for p in job.state.step.parameters() if p.shape == (16, 64))
 
-    update(torch.arange(20), 3000)
+    update(torch.arange(20), job.run.objective, 3000)
     state[weight]["exp_avg"][:, :32] = 1e-6
     for _ in range(900):
-        update(torch.arange(20), 3000)
+        update(torch.arange(20), job.run.objective, 3000)
         moment = state[weight]["exp_avg"]
         assert not ((moment != 0) & (moment.abs() < torch.finfo(torch.float32).tiny)).any()
     assert (state[weight]["exp_avg"][:, :32] == 0).all()

@@ -55,7 +55,7 @@ def train(job: TrainingRun, settings: dict) -> dict:
         if event.kind in ("epoch", "end"):
             metrics += [dict(event.metrics)]
         if event.step == settings.get("stop_at") and world.rank == world.size - 1:
-            state.asked_to_stop = True
+            state.stop_requested = True
         if event.step == settings.get("die_at") and world.rank == world.size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
     return {"metrics": metrics, "weights": state.weights(), "step": state.at.step}
@@ -65,7 +65,7 @@ def gradient(job: TrainingRun, settings: dict) -> dict:
     """The gradient of the first step, in single precision."""
     job.state.advance(precision="fp32")
     update = Updater(job.state, job.data.train, job.run.train, job.run.seed, steps=1)
-    update._gradients(torch.arange(job.run.train.batch_size))
+    update.add_gradients(torch.arange(job.run.train.batch_size), job.run.objective, 1)
     return {name: whole(p.grad).clone() for name, p in job.state.step.model.named_parameters()}
 
 

@@ -172,7 +172,7 @@ class TrainingRun:
 
     def stop(self) -> None:
         """Ask training to end after the step that it is in; safe to call from a signal handler."""
-        self.state.asked_to_stop = True
+        self.state.stop_requested = True
 
     def events(self) -> Generator[Event, None, None]:
         """Train, yielding events. Ended early, by `stop` or by closing the iterator, it can be resumed.
@@ -181,7 +181,7 @@ class TrainingRun:
             Diverged: a number that training needs was not finite, again and again.
             VaekitError: another process trains into the folder, or checkpoints cannot be written.
         """
-        if self.state.over:
+        if self.state.status == "finished":
             raise VaekitError("this job has trained already: start a new one, or use TrainingRun.resume on its folder")
         run, keeper = self.run, RunWriter(self.folder, self.state, self.run)
         with self.folder.lock() if self.folder else nullcontext():

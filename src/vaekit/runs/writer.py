@@ -95,7 +95,7 @@ class RunWriter:
         try:
             if self.begun:
                 told = self._log()
-                if self.state.settled and not self.apart and self.failed < MOST_FAILED_SAVES:
+                if self.state.status != "updating" and not self.apart and self.failed < MOST_FAILED_SAVES:
                     told = self._save() or told
         except BaseException as error:
             told = str(error) or type(error).__name__
@@ -111,7 +111,7 @@ class RunWriter:
         """Give the model the weights that the run's settings ask for."""
         if self.apart:
             return
-        self.state.over = True
+        self.state.status = "finished"
         best = self.run.train.weights == "best" and self.state.best
         model.load_state_dict(self.state.best if best else self.state.weights())
 

@@ -57,7 +57,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     All randomness is a function of (seed, purpose, step) and of a row's place in the batch: the order of the rows,
     binarisation, the noise of z. The model is validated after each epoch on the ELBO with beta = 1, or, where training
     ends with an importance-weighted bound, on that, at the same noise each time. `state` is kept up to date for the
-    caller to capture between events, and training goes on from where it stands. Once `state.asked_to_stop` is set, it
+    caller to capture between events, and training goes on from where it stands. Once `state.stop_requested` is set, it
     ends after a step, without an `end`.
 
     Raises:
@@ -65,7 +65,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     """
     batches = math.ceil(len(train) / settings.batch_size)
     pace = _Pace(settings, batches, state.at.step)
-    patience = Patience(settings, state.step.planned, state.step.model, batches)
+    patience = Patience(settings, state.step.objective, state.step.model, batches)
     known: set[str] = set()
     update = Updater(state, train, settings, seed, pace.steps(state))
 
@@ -93,18 +93,19 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
         first = state.at.epoch * batches
         began = time.perf_counter()
         try:
-            state.step.enter(first, pace.steps(state))
+            objective = state.step.phase(first, pace.steps(state))
             state.step.train()
             while state.at.step < min(first + batches, pace.steps(state)):
                 start = (state.at.step - first) * settings.batch_size
-                told = update(order[start : start + settings.batch_size], pace.steps(state))
+                index = order[start : start + settings.batch_size]
+                notice = update(index, objective, pace.steps(state))
                 began = _clock(state, began)
                 if state.at.step % GOOD_EVERY == 0:
                     state.mark_good()
-                if told:
-                    yield event("notice", told)
+                if notice:
+                    yield event("notice", notice)
                 yield event("step")
-                if state.stop or (state.asked_to_stop and state.step.world.size == 1):
+                if state.status == "stopping" or (state.stop_requested and state.step.world.size == 1):
                     return
                 pace.decide(state, valid, seed, update.engine.decided)
             metrics = _close_epoch(state, valid, seed, pace.steps(state), settings, began)
@@ -134,9 +135,8 @@ def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None
     for number in range(len(starts))[world.share(len(starts))]:
         index = slice(starts[number], min(starts[number] + VALIDATION_BLOCK, len(rows)))
         x = rows.batch(index)
-        told = rows.context_of(index)
         generator = new_generator(seed, Purpose.VALIDATE, number, device=device)
-        parts = bound_rows(cast(Model, model), x, told, generator, samples)
+        parts = bound_rows(cast(Model, model), x, rows.context_of(index), generator, samples)
         sums[number] = torch.stack([part.double().sum() for part in parts]).cpu()
     distortion, rate, bound = (world.sum(sums.to(device)).sum(0) / len(rows)).tolist()
     several = {"valid_bound": bound} if samples > 1 else {}
@@ -207,13 +207,13 @@ def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Tra
         metrics["skipped"] = float(state.at.skipped)
     if state.at.baseline is not None:
         metrics["valid_baseline"] = state.at.baseline
-    state.settled = False
+    state.status = "updating"
     state.advance(epoch=state.at.epoch + 1, sums={}, rows=0, seconds=0.0)
     state.keep_best(metrics.get("valid_bound", metrics["valid_elbo"]))
     line = {"epoch": state.at.epoch, "step": state.at.step, **metrics}
     state.history, state.unlogged = [*state.history, line], [*state.unlogged, line]
     state.mark_good()
-    state.settled = True
+    state.status = "ready"
     return metrics
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaekit.errors import ConfigError, Diverged, ModelFileError
-from vaekit.models.networks import products
 from vaekit.objectives import Regularised
 from vaekit.training.checkpoints.tensors import check_alike, most_bytes
 from vaekit.training.distributed import placed_like, shard, whole
@@ -81,8 +80,19 @@ class _Player:
     lr: float | None = None
 
 
+Status = Literal["ready", "updating", "stopping", "finished"]
+
+
 class State:
-    """Everything that training changes. `settled` says whether it stands between two steps."""
+    """Everything that training changes.
+
+    Attributes:
+        status: "ready" between two steps; "updating" within one, when it is not to be saved; "stopping" between two
+            steps, once all processes have agreed to go no further; "finished" once the weights are those that the run
+            passes on, and no longer those in training.
+        stop_requested: whether this process is to end training after the step that it is in; safe to set from a
+            signal handler.
+    """
 
     def __init__(self, step: Step, settings: Train):
         if settings.ema is not None and settings.parallel == "fsdp" and step.world.size > 1:
@@ -111,10 +121,8 @@ class State:
         self.good = Snapshot(self.at, {})
         self.history: list[dict[str, float | None]] = []  # metrics of all epochs
         self.unlogged: list[dict[str, float | None]] = []  # those that no file holds yet
-        self.settled = True
-        self.over = False  # the weights are those handed on, and no longer those in training
-        self.asked_to_stop = False  # at this process
-        self.stop = False  # at all processes alike: training ends after this step
+        self.status: Status = "ready"
+        self.stop_requested = False
 
     def whole_model(self) -> nn.Module:
         """The model in training, all of it at this process, for calls besides the step's; all processes have to ask."""
@@ -182,8 +190,7 @@ class State:
         self.step.forget()
         self.clear_gradients()
         self.at = snapshot.progress
-        products.remember(self.at.kernels)
-        self.settled = True
+        self.status = "ready"
 
     def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse tensors that are not a state of these parts, as ModelFileError."""

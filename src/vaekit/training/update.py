@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ from vaekit.errors import Diverged, VaekitError
 from vaekit.models.vae import Model
 from vaekit.randomness import Purpose, new_generator, noise_of_rows
 from vaekit.training.distributed import whole
-from vaekit.training.engine.traced import build_engine, slowed_by_others
+from vaekit.training.engine import build_engine, slowed_by_others
+from vaekit.training.noise import NoiseSource
 from vaekit.training.spec import Train
 from vaekit.training.state import State
-from vaekit.training.step import NoiseSource
+from vaekit.training.step import Phase, StepInputs
 
 ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
@@ -67,28 +68,38 @@ class Updater:
         self.device = next(self.step.parameters()).device
         first = rows.batch(slice(0, 1), new_generator(seed, Purpose.TRIAL, device=self.device))
         self.values = first.numel()
-        told = rows.context_of(slice(0, 1))
+        context = rows.context_of(slice(0, 1))
         model, more = state.whole_model(), self.step.needs_noise
         begins_with = self.step.first_samples
-        self.noise = cache(lambda samples: NoiseSource(model, first, told, samples, seed, more, samples == begins_with))
+        self.noise = cache(
+            lambda samples: NoiseSource(model, first, context, samples, seed, more, samples == begins_with)
+        )
         self.binarises = rows.noise(1, new_generator(seed, Purpose.TRIAL, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
         busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
-        self.engine.told = "; ".join(text for text in (self.engine.told, busy) if text)
+        self.engine.notice = "; ".join(text for text in (self.engine.notice, busy) if text)
+        self.stop_agreed = False
 
-    def __call__(self, index: Tensor, steps: int) -> str:
-        """Update by the rows `index` of the global batch; returns what there is to tell, mostly nothing.
+    def __call__(self, index: Tensor, objective: Phase, steps: int) -> str:
+        """Update the weights by a batch.
+
+        Args:
+            index: the training rows of the batch, of all processes together.
+            objective: what to maximise in this epoch.
+            steps: of the whole training.
+
+        Returns:
+            A notice for the user, mostly empty.
 
         Raises:
             NotFinite: the loss is not; the weights are then as they were.
             Diverged: too many steps in a row had to be skipped.
         """
         state = self.state
-        state.settled = False
-        self.step.steps = steps
-        told, sums = self._gradients(index)
+        state.status = "updating"
+        notice, sums = self.add_gradients(index, objective, steps)
         if not (math.isfinite(sums["loss"]) and math.isfinite(sums.get("discriminator_loss", 0.0))):
-            raise NotFinite(self._explain(index, sums))
+            raise NotFinite(self._explain(index, objective, steps, sums))
         lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):
@@ -100,13 +111,13 @@ class Updater:
                 state.average.update_parameters(self.step.model)
             in_a_row = 0
         else:
-            told = self._skip(norm)
+            notice = self._skip(norm)
             in_a_row = state.at.in_a_row
         totals = {name: state.at.sums.get(name, 0.0) + value for name, value in sums.items()}
         state.advance(step=state.at.step + 1, sums=totals, rows=state.at.rows + len(index), in_a_row=in_a_row)
-        state.settled = True
-        told, self.engine.told = told or self.engine.told, ""
-        return told
+        state.status = "stopping" if self.stop_agreed else "ready"
+        notice, self.engine.notice = notice or self.engine.notice, ""
+        return notice
 
     def _norm(self) -> float | None:
         """The gradient's norm before clipping, where a setting asks for it; clips."""
@@ -127,31 +138,34 @@ class Updater:
         # the first alone: how many they are stands in each epoch's metrics, and among the findings
         return f"{why}; further ones are counted, not named" if at.skipped == 0 else ""
 
-    def _gradients(self, index: Tensor) -> tuple[str, dict[str, float]]:
-        """Leaves the mean gradient over the batch; the sums of the loss and its parts over all its rows."""
-        told = ""
+    def add_gradients(self, index: Tensor, objective: Phase, steps: int) -> tuple[str, dict[str, float]]:
+        """Leave the mean gradient over a batch in the parameters; see `__call__` for the arguments.
+
+        Returns:
+            A notice, mostly empty, and the sums of the loss and its parts over all rows of the batch.
+        """
+        notice = ""
         while True:
             self.state.clear_gradients()
             self.step.forget()
             try:
-                return told, self._add_up(index)
+                return notice, self._add_up(index, objective, steps)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            told = self._use_less_memory(len(index))
+            notice = self._use_less_memory(len(index))
 
-    def _add_up(self, index: Tensor) -> dict[str, float]:
+    def _add_up(self, index: Tensor, objective: Phase, steps: int) -> dict[str, float]:
         pieces = self._pieces(len(index))
         totals: dict[str, Tensor] = {}
         for number, piece in enumerate(pieces):
-            x, context, noise = self._inputs(index, piece)
-            self.step.counts = piece.counts
-            out = self.engine(x, context, noise, self.world.size / len(index), number == len(pieces) - 1)
-            totals = {name: totals[name] + value for name, value in out.items()} if totals else out
-        asked = torch.tensor(float(self.state.asked_to_stop), device=self.device)
+            inputs = self._inputs(index, piece, objective, steps)
+            sums = self.engine(inputs, self.world.size / len(index), number == len(pieces) - 1)
+            totals = {name: totals[name] + value for name, value in sums.items()} if totals else sums
+        requested = torch.tensor(float(self.state.stop_requested), device=self.device)
         # one transfer for all numbers of the step
-        *values, stop = self.world.sum(torch.stack([*totals.values(), asked.to(totals["loss"])])).tolist()
-        self.state.stop = stop > 0
+        *values, stop = self.world.sum(torch.stack([*totals.values(), requested.to(totals["loss"])])).tolist()
+        self.stop_agreed = stop > 0
         return dict(zip(totals, values, strict=True))
 
     def _pieces(self, n: int) -> list[Piece]:
@@ -162,15 +176,23 @@ class Updater:
         places = [slice(a, b) for a, b in itertools.pairwise(edges)]
         return [Piece(p, True) if p.stop > p.start else Piece(slice(0, 1), False) for p in places]
 
-    def _inputs(self, index: Tensor, piece: Piece) -> tuple[Tensor, Tensor | None, list[Tensor | None]]:
-        """x, its context, and the base noise of z for a piece of a batch."""
+    def _inputs(self, index: Tensor, piece: Piece, objective: Phase, steps: int) -> StepInputs:
+        """All that the step takes for a piece of a batch."""
         places, step = piece.places, self.state.at.step
-        noise = self.noise(self.step.objective.samples)(places, len(index), step)
-        if self.step.needs_noise or any(part is None for part in noise):
+        noise, generator = self.noise(objective.samples)(places, len(index), step), None
+        if noise.objective is not None or any(part is None for part in noise.latents):
             own = (places.start, self.world.rank)
-            self.step.generator = new_generator(self.seed, Purpose.STEP, step, *own, device=self.device)
-        x = self.rows.batch(index[places], noise=self._binarising(places, len(index), step))
-        return x, self.rows.context_of(index[places]), noise
+            generator = new_generator(self.seed, Purpose.STEP, step, *own, device=self.device)
+        return StepInputs(
+            x=self.rows.batch(index[places], noise=self._binarising(places, len(index), step)),
+            objective=objective,
+            context=self.rows.context_of(index[places]),
+            noise=noise,
+            generator=generator,
+            step=step,
+            steps=steps,
+            counts=piece.counts,
+        )
 
     def _binarising(self, places: slice, batch: int, step: int) -> Tensor | None:
         if not self.binarises:
@@ -200,13 +222,17 @@ class Updater:
         return f"out of memory: from here on {math.ceil(now / 2)} rows at a time, the same batch in more pieces"
 
     @torch.no_grad()
-    def _explain(self, index: Tensor, sums: Mapping[str, float]) -> str:
+    def _explain(self, index: Tensor, objective: Phase, steps: int, sums: Mapping[str, float]) -> str:
         """Name the term, the row and the largest weight, from a second pass over the same batch."""
         model, worst, row = self.state.whole_model(), -math.inf, -1
-        for piece, (x, context, noise) in self._again(index):
-            noise = noise[: len(noise) - self.step.needs_noise]
+        for piece in self._pieces(len(index)):
+            inputs = self._inputs(index, piece, objective, steps)
             draw = cast(Model, model).draw(
-                x, self.step.objective.samples, context=context, noise=noise, generator=self.step.generator
+                inputs.x,
+                objective.samples,
+                context=inputs.context,
+                noise=inputs.noise.latents,
+                generator=inputs.generator,
             )
             losses = (-draw.log_w.mean(0)).nan_to_num(math.inf)
             if piece.counts and float(losses.max()) > worst:
@@ -220,10 +246,6 @@ class Updater:
             f"the loss is {sums['loss']} at step {at.step} (epoch {at.epoch + 1}): term '{term}' is {sums[term]}, "
             f"worst in training row {row}; the largest weight is {name} with {size:.3g}. {ADVICE}."
         )
-
-    def _again(self, index: Tensor) -> Iterator[tuple[Piece, Any]]:
-        for piece in self._pieces(len(index)):
-            yield piece, self._inputs(index, piece)
 
 
 def largest_weight(model: nn.Module) -> tuple[str, float]:

@@ -85,7 +85,7 @@ def compile_if_faster(
     return (compiled, found) if gain > LEAST_GAIN else (None, found)
 
 
-def record(call: Call, inputs: Sequence[Tensor], lasting: int) -> Call:
+def capture(call: Call, inputs: Sequence[Tensor], lasting: int) -> Call:
     """The call as a CUDA graph: all its kernels launched at once. The first `lasting` inputs are used where they lie,
     whatever a call is given."""
     held = [*inputs[:lasting], *(t.clone() for t in inputs[lasting:])]

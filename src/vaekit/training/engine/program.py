@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from vaekit.distributed import is_out_of_memory
 from vaekit.models.networks import products
-from vaekit.training.recording import Flat, Form, Untraceable, record
+from vaekit.training.engine.recording import Flat, Form, Untraceable, record
 
 aten = torch.ops.aten
 LARGEST_CONSTANT = 1 << 16  # bytes

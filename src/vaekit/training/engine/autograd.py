@@ -1,0 +1,51 @@
+"""The engine that runs a step as it stands, through autograd."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vaekit.models.networks.precision import networks_in_bf16
+from vaekit.training.distributed import syncing, wrap
+from vaekit.training.state import State
+from vaekit.training.step import StepInputs
+
+
+class Autograd:
+    """Gradients operation by operation: for several processes, short trainings, and steps that cannot be traced.
+
+    Args:
+        state: of the training; its precision is decided.
+
+    Attributes:
+        notice: what the user should know, once.
+        decided: whether steps are as fast by now as they are going to be.
+    """
+
+    def __init__(self, state: State):
+        self.state = state
+        self.step = wrap(state.step, state.step.world)
+        self.notice = ""
+        self.decided = True
+
+    def __call__(self, inputs: StepInputs, scale: float, last: bool) -> dict[str, Tensor]:
+        """Add the gradient of scale times the loss to that of each parameter.
+
+        Args:
+            inputs: a piece of a batch.
+            scale: factor on the loss.
+            last: whether this piece is the last of its batch.
+
+        Returns:
+            The step's sums, detached.
+        """
+        with syncing(self.step, last):
+            with networks_in_bf16(self.state.at.precision == "bf16"):
+                sums: dict[str, Tensor] = self.step(inputs)
+            (minimised(sums) * scale).backward()
+        return {name: value.detach() for name, value in sums.items()}
+
+
+def minimised(sums: Mapping[str, Tensor]) -> Tensor:
+    """The number to differentiate: the losses of model and discriminator at once, since neither has gradients for the
+    other's weights."""
+    return sums["loss"] + sums["discriminator_loss"] if "discriminator_loss" in sums else sums["loss"]

@@ -1,0 +1,54 @@
+"""Which engine runs a training, and in which precision."""
+
+import torch
+from torch import nn
+
+from vaekit.models.networks import products
+from vaekit.training.engine.autograd import Autograd
+from vaekit.training.engine.programs import FIRST_TRACED, Programs
+from vaekit.training.spec import Train
+from vaekit.training.state import State
+
+TRACED_FROM = 500  # steps of a training: for fewer, tracing does not pay
+BF16_FROM = 1.5  # times the speed of single precision
+
+Engine = Autograd | Programs
+
+
+def build_engine(state: State, settings: Train, steps: int) -> Engine:
+    """The engine for a training of so many steps; notes in the state which precision it computes in."""
+    products.remember(state.at.kernels)
+    if state.at.precision is None:
+        state.advance(precision=state.step.world.agree(choose_precision(settings.precision, state.step)))
+    is_long = steps >= TRACED_FROM or settings.budget is not None or settings.compile == "on"
+    alone = state.step.world.size == 1
+    engine = Programs(state, settings, FIRST_TRACED) if alone and is_long else Autograd(state)
+    why = "as requested" if settings.precision == "bf16" else "which is much faster on this machine"
+    notices = [f"networks compute in bf16, {why}"] if state.at.precision == "bf16" else []
+    if settings.compile == "on" and not alone:
+        notices += ["several processes run uncompiled"]
+    elif settings.compile == "on" and settings.budget is None and steps <= FIRST_TRACED:
+        notices += [f"not compiled: {steps} steps are over before there is anything to compile"]
+    engine.notice = "; ".join(notices)
+    return engine
+
+
+def choose_precision(requested: str, step: nn.Module) -> str:
+    """fp32 or bf16: the one that is requested; for `auto`, bf16 where it is much faster and weights are in fp32."""
+    weight = next(step.parameters())
+    if requested != "auto" or weight.dtype != torch.float32:
+        return "fp32" if requested == "auto" else requested
+    if weight.device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if weight.device.type == "cpu" and products.bf16_gain() > BF16_FROM else "fp32"
+
+
+def slowed_by_others(device: torch.device) -> str:
+    """A notice where other programs use this machine's cores, so that threads wait for one another; else empty."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1 or (gain := products.threads_help()) >= 1:
+        return ""
+    return (
+        f"this machine is busy: {threads} threads are slower than one ({gain:.2f} times its speed); OMP_NUM_THREADS=1 "
+        "is faster until its cores are free"
+    )
