@@ -158,7 +158,7 @@ def test_processes_with_different_data_are_refused_at_each(verb, trained, tmp_pa
     process = start(2, [str(tmp_path / "work.py"), str(tmp_path), verb, *words[verb]])
     _, err = process.communicate(timeout=120)
     assert [(tmp_path / rank / "code").read_text() for rank in "01"] == ["3", "3"], err
-    assert "processes 0 and 1 of this job have different data" in " ".join(err.split())
+    assert "processes 0 and 1 of this run have different data" in " ".join(err.split())
     assert not list(tmp_path.glob("run*"))
 
 

@@ -10,7 +10,7 @@ from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
 from vaekit.runs import TrainingRun, fit, load
-from vaekit.training.optimisers import Updates
+from vaekit.training.updates import Updates
 
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "penalties"])  # those keep nothing of their own

@@ -7,9 +7,9 @@ import torch
 from few_batches import MLP, start
 from torch import nn
 
-from vaekit.training.optimisers import Updates
-from vaekit.training.spec import Adam, Adamax, AdamW
+from vaekit.training.optimisers import Adam, Adamax, AdamW
 from vaekit.training.update import Updater
+from vaekit.training.updates import AdamUpdates
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -21,7 +21,7 @@ def test_updates_are_those_of_torchs_optimisers(optimiser):
     more = {"weight_decay": 0.1} if optimiser == "adamw" else {}
     ours = [nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3))]
     others = [nn.Parameter(p.detach().clone()) for p in ours]
-    update = Updates(spec, ours)
+    update = AdamUpdates(spec, ours)
     wanted = theirs(others, lr=0.1, betas=spec.betas, eps=spec.eps, **more)
     for step in range(10):
         for p, q in zip(ours, others, strict=True):
@@ -59,7 +59,7 @@ def test_an_update_does_not_depend_on_how_gradients_lie_in_memory(settings):
     found = []
     for laid_out in (False, True):
         parameters = [nn.Parameter(w.clone()) for w in weights]
-        update = Updates(settings, parameters)
+        update = AdamUpdates(settings, parameters)
         for _ in range(3):
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = torch.empty_like(parameter).copy_(gradient) if laid_out else gradient

@@ -56,7 +56,7 @@ def _sentences(facts: RunFacts) -> tuple[str, ...]:
         f"{run.model.summary}, {likelihood} likelihood; {facts.parameters:,} weights.",
         f"{run.objective.kind.upper()} with {run.objective.gradient.kind.replace('_', ' ')} gradients, "
         f"{run.objective.samples} {'sample' if run.objective.samples == 1 else 'samples'} of z for each row.",
-        f"{_epochs(facts)} in batches of {run.train.batch_size}, {run.train.optimiser.kind} at {run.train.lr:g}.",
+        f"{_epochs(facts)} in batches of {run.train.batch_size}, {run.train.optimiser.title} at {run.train.lr:g}.",
         f"Seed {run.seed}.",
     )
 

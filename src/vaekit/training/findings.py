@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vaekit.findings import Finding
+from vaekit.training.optimisers import AdamKind
 from vaekit.training.spec import Train
 
 History = Sequence[Mapping[str, float | None]]
@@ -170,9 +171,9 @@ def still_improving(history: History, about: TrainingFacts) -> Finding | None:
 
 
 def learning_rate(settings: Train) -> Finding | None:
-    """A learning rate that no optimiser here makes anything of."""
+    """A learning rate that is too large for Adam and its kin."""
     largest = 0.05
-    if settings.lr <= largest:
+    if settings.lr <= largest or not isinstance(settings.optimiser, AdamKind):
         return None
     return Finding(
         "learning_rate",
@@ -180,8 +181,8 @@ def learning_rate(settings: Train) -> Finding | None:
         value=settings.lr,
         threshold=largest,
         why=(
-            f"train.lr is {settings.lr:g}, and {settings.optimiser.kind} moves every weight by about that much in each "
-            "step: networks mostly explode above 0.05."
+            f"train.lr is {settings.lr:g}, and {settings.optimiser.title} moves every weight by about that much in "
+            "each step: networks mostly explode above 0.05."
         ),
         fix=f"train.lr={USUAL_LR:g}",
     )

@@ -1,125 +1,159 @@
-"""Adam and its kin over named state: torch's own update rules, in their fused form where there is one.
+"""Which optimiser updates the weights: specs of Adam and its kin, and any other of torch."""
 
-The rules are called as functions. Torch's optimiser classes around them import the compiler (a second, before the first
-step), and spend on hooks a third of what a small model's update takes.
-"""
-
-from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.optim.adam import adam
-from torch.optim.adamax import adamax
+from pydantic import BeforeValidator, Field, PlainSerializer
+from torch import nn
+from torch.optim import Optimizer
 
-from vaekit.training.spec import Adamax, AdamW, Optimiser
+from vaekit.errors import SpecError
+from vaekit.spec import spec
 
-# Of a moment: far below what can move a weight, and above what takes a processor many times longer. Squares decay more
-# slowly, and are kept for longer, so that the root of one is never cleared beside a moment that counts.
-NEGLIGIBLE, NEGLIGIBLE_SQUARE = 1e-30, 1e-36
-MOMENTS = 3  # tensors that are kept of a parameter, each of its size at most
-
-
-@runtime_checkable
-class OwnRule(Protocol):
-    """A module whose own parameters move by their gradients, but by a rule of their own."""
-
-    def follow_gradient(self) -> None: ...
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[Decay, Decay]
+PREFIX = "torch.optim."
+UNFIT = {
+    "LBFGS": "computes the loss several times for each step",
+    "SparseAdam": "takes sparse gradients only",
+}
 
 
-def own_rules(module: nn.Module) -> list[OwnRule]:
-    return [part for part in module.modules() if isinstance(part, OwnRule)]
+@spec
+class Adam:
+    """Adam (Kingma and Ba, 2015, arXiv 1412.6980)."""
+
+    betas: Betas = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    kind: Literal["adam"] = "adam"
+
+    @property
+    def title(self) -> str:
+        """The optimiser's name."""
+        return "Adam"
 
 
-class Updates:
-    """An optimiser at work.
+@spec
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv 1711.05101)."""
 
-    settings: which rule, and its numbers.
-    parameters: what it updates, by their gradients; one without a gradient is left as it is.
-    others: modules that update theirs among these themselves.
+    betas: Betas = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    kind: Literal["adamw"] = "adamw"
+
+    @property
+    def title(self) -> str:
+        """The optimiser's name."""
+        return "AdamW"
+
+
+@spec
+class Adamax:
+    """Adam's variant with the infinity norm (Kingma and Ba, 2015, section 7.1)."""
+
+    betas: Betas = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    kind: Literal["adamax"] = "adamax"
+
+    @property
+    def title(self) -> str:
+        """The optimiser's name."""
+        return "Adamax"
+
+
+@spec
+class TorchOptimiser:
+    """An optimiser of `torch.optim`, by its name.
+
+    Args:
+        name: of the class, such as RMSprop.
+        settings: its arguments besides parameters and learning rate.
+
+    Example:
+        >>> TorchOptimiser("SGD", {"momentum": 0.9}).title
+        'SGD'
     """
 
-    def __init__(self, settings: Optimiser, parameters: Iterable[nn.Parameter], others: Iterable[OwnRule] = ()):
-        self.settings, self.others = settings, list(others)
-        theirs = {id(parameter) for part in self.others for parameter in part.parameters(recurse=False)}
-        self.every = list(parameters)
-        self.parameters = [parameter for parameter in self.every if id(parameter) not in theirs]
-        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
-        self.fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self.parameters)
-        self.second = "exp_inf" if isinstance(settings, Adamax) else "exp_avg_sq"
+    name: str = "SGD"
+    settings: Mapping[str, bool | int | float | tuple[float, ...]] = Field(default_factory=dict)
+    kind: Literal["torch"] = "torch"
 
-    def clear_gradients(self) -> None:
-        for parameter in self.every:
-            parameter.grad = None
+    def __post_init__(self) -> None:
+        known = getattr(torch.optim, self.name, None)
+        if not (isinstance(known, type) and issubclass(known, Optimizer)) or known is Optimizer:
+            raise ValueError(f"torch.optim has no optimiser {self.name!r}: use one such as SGD, RMSprop or NAdam")
+        if self.name in UNFIT:
+            raise ValueError(f"torch.optim.{self.name} {UNFIT[self.name]}, which training does not do: use another")
+        try:
+            self.make([nn.Parameter(torch.zeros(1, 1))], 1e-3)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"torch.optim.{self.name} does not take {dict(self.settings)}: {error}") from None
 
-    @torch.no_grad()
-    def __call__(self, lr: float) -> None:
-        """One step at this learning rate."""
-        for part in self.others:
-            part.follow_gradient()
-        chosen = self.settings
-        trained: list[Tensor] = []
-        gradients, states = [], []
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                trained += [parameter]
-                gradients += [_laid_out_as(parameter, parameter.grad)]
-                states += [self.state.get(parameter) or self._start(parameter)]
-        means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", self.second, "step"))
-        (beta1, beta2), eps = chosen.betas, chosen.eps
-        if isinstance(chosen, Adamax):
-            adamax(
-                trained, gradients, means, squares, steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0
+    @property
+    def title(self) -> str:
+        """The optimiser's name."""
+        return self.name
+
+    def make(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+        """The optimiser of these parameters."""
+        return getattr(torch.optim, self.name)(parameters, lr=lr, **self.settings)
+
+
+def _name_of(function: object) -> str:
+    if isinstance(function, str):
+        return function
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+@spec
+class PythonOptimiser:
+    """An optimiser that a Python function makes. A file records the function's name alone, so that a training can be
+    evaluated and used from its folder, but not resumed.
+
+    Args:
+        function: from the parameters to an optimiser of them.
+    """
+
+    function: Annotated[Callable[..., Any] | str, PlainSerializer(_name_of)]
+    kind: Literal["python"] = "python"
+
+    @property
+    def title(self) -> str:
+        """The function's name."""
+        return _name_of(self.function)
+
+    def make(self, parameters: Iterable[nn.Parameter], lr: float) -> Optimizer:
+        """The optimiser of these parameters.
+
+        Raises:
+            SpecError: only the function's name is known.
+            TypeError: the function makes something else.
+        """
+        if isinstance(self.function, str):
+            raise SpecError(
+                f"the optimiser was made by the Python function {self.function}, of which only the name is kept: train "
+                "further with Train(optimiser=) of a new run that is initialised from this one"
             )
-        else:
-            adam(
-                trained,
-                gradients,
-                means,
-                squares,
-                [],
-                steps,
-                fused=self.fused,
-                lr=lr,
-                beta1=beta1,
-                beta2=beta2,
-                eps=eps,
-                weight_decay=chosen.weight_decay if isinstance(chosen, AdamW) else 0.0,
-                decoupled_weight_decay=isinstance(chosen, AdamW),
-                amsgrad=False,
-                maximize=False,
-            )
-
-    @torch.no_grad()
-    def clear_negligible(self) -> None:
-        """Set to zero what has decayed to nearly that: moments of weights whose gradient has long been zero, such as
-        those of a pixel that is always black. In time they would be denormal, and slow a CPU's update fivefold."""
-        for state in self.state.values():
-            for name, least in (("exp_avg", NEGLIGIBLE), (self.second, NEGLIGIBLE_SQUARE)):
-                state[name].mul_(state[name].abs() > least)
-
-    def kept(self, parameter: Tensor) -> dict[str, Tensor]:
-        """Names, shapes and types of what is kept of a parameter, without numbers."""
-        like = {"dtype": parameter.dtype, "device": "meta"}
-        shape = tuple(parameter.shape)
-        return {
-            "step": torch.empty((), dtype=torch.float32, device="meta"),
-            "exp_avg": torch.empty(shape, **like),
-            self.second: torch.empty(shape, **like),
-        }
-
-    def _start(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        self.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device if self.fused else None),
-            "exp_avg": torch.zeros_like(parameter),
-            self.second: torch.zeros_like(parameter),
-        }
-        return self.state[parameter]
+        made = self.function(parameters)
+        if not isinstance(made, Optimizer):
+            raise TypeError(f"the optimiser is made as a {type(made).__name__}: it must be a torch.optim.Optimizer")
+        return made
 
 
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with its numbers in memory as the parameter's are: on a CPU the fused rules read both alike, and
-    take no notice of strides. (What autograd accumulates is so; what a program returns need not be.)"""
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
+def _as_optimiser(value: object) -> object:
+    """Names of torch's optimisers, their classes, and functions, as the specs that stand for them."""
+    if isinstance(value, str):
+        return {"kind": "torch", "name": value.removeprefix(PREFIX)} if value.startswith(PREFIX) else {"kind": value}
+    if isinstance(value, type) and getattr(torch.optim, value.__name__, None) is value:
+        return {"kind": "torch", "name": value.__name__}
+    return {"kind": "python", "function": value} if callable(value) else value
+
+
+AdamKind = Adam | AdamW | Adamax
+Optimiser = Annotated[
+    Adam | AdamW | Adamax | TorchOptimiser | PythonOptimiser,
+    Field(discriminator="kind"),
+    BeforeValidator(_as_optimiser),
+]

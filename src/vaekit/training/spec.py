@@ -6,43 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from vaekit.schedules import Constant, Schedule
-from vaekit.spec import by_kind, spec
+from vaekit.spec import spec
+from vaekit.training.optimisers import Adam, Optimiser
 from vaekit.training.run_files import MOST_EPOCHS
-
-Decay = Annotated[float, Field(ge=0, lt=1)]
-Betas = tuple[Decay, Decay]
-
-
-@spec
-class Adam:
-    """Adam (Kingma and Ba, 2015, arXiv 1412.6980)."""
-
-    betas: Betas = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    kind: Literal["adam"] = "adam"
-
-
-@spec
-class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, arXiv 1711.05101)."""
-
-    betas: Betas = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    kind: Literal["adamw"] = "adamw"
-
-
-@spec
-class Adamax:
-    """Adam's variant with the infinity norm (Kingma and Ba, 2015, section 7.1)."""
-
-    betas: Betas = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    kind: Literal["adamax"] = "adamax"
-
-
-Optimiser = Annotated[Adam | AdamW | Adamax, Field(discriminator="kind"), by_kind]
-
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -79,7 +45,9 @@ class Train:
         micro_batch: rows that go through the model at once; gradients are added up to the batch. None takes the whole
             batch. Halved by itself when memory runs out.
         lr: learning rate, before its schedule.
-        optimiser: adam, adamw or adamax.
+        optimiser: adam, adamw or adamax; another of torch by its name, as torch.optim.RMSprop, or with its settings, as
+            {kind: torch, name: SGD, settings: {momentum: 0.9}}; in Python also a function from parameters to a torch
+            optimiser, whose own learning rates then follow the schedule in place of `lr`.
         schedule: factor on the learning rate over the steps.
         clip: largest gradient norm; longer gradients are scaled down to it.
         skip_above: a step whose gradient norm, before clipping, is above this is skipped.

@@ -15,10 +15,11 @@ from vaekit.errors import ConfigError, Diverged, ModelFileError
 from vaekit.objectives import Regularised
 from vaekit.training.checkpoints.tensors import check_alike, most_bytes
 from vaekit.training.distributed import placed_like, shard, whole
-from vaekit.training.optimisers import MOMENTS, Updates, own_rules
+from vaekit.training.optimisers import Adam
 from vaekit.training.run_files import Above0, Finite, Whole
-from vaekit.training.spec import Adam, Train
+from vaekit.training.spec import Train
 from vaekit.training.step import Step
+from vaekit.training.updates import MOST_KEPT, AdamUpdates, Updates, build_updates, own_rules
 
 Tensors = dict[str, Tensor]
 
@@ -107,14 +108,11 @@ class State:
         if step.world.size > 1 and settings.parallel == "fsdp":
             self.twin = copy.deepcopy(step.model)
             shard(step, step.world)
-        self.players = [
-            _Player(
-                "optimiser.", step.model, Updates(settings.optimiser, step.model.parameters(), own_rules(step.model))
-            )
-        ]
+        updates = build_updates(settings.optimiser, settings.lr, step.model.parameters(), own_rules(step.model))
+        self.players = [_Player("optimiser.", step.model, updates)]
         critic = step.objective.critic if isinstance(step.objective, Regularised) else None
         if step.discriminator is not None and critic is not None:
-            updates = Updates(Adam(critic.betas), step.discriminator.parameters())
+            updates = AdamUpdates(Adam(critic.betas), step.discriminator.parameters())
             self.players += [_Player("discriminator_optimiser.", step.discriminator, updates, critic.lr)]
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
@@ -166,7 +164,7 @@ class State:
         tensors = self._tensors()
         for player in self.players:
             for name, parameter in player.module.named_parameters():
-                for key, value in player.updates.state.get(parameter, {}).items():
+                for key, value in player.updates.kept(parameter).items():
                     tensors[f"{player.prefix}{name}.{key}"] = value
         return Snapshot(self.at, {name: whole(value.detach()).clone() for name, value in tensors.items()})
 
@@ -181,12 +179,11 @@ class State:
             for name, ours in self._tensors().items():
                 ours.copy_(placed_like(snapshot.tensors[name], ours))
         for player in self.players:
-            player.updates.state.clear()
+            player.updates.forget()
+            kept = _by_parameter(player, snapshot.tensors)
             for name, parameter in player.module.named_parameters():
-                places = {key: f"{player.prefix}{name}.{key}" for key in player.updates.kept(parameter)}
-                if set(places.values()) <= snapshot.tensors.keys():
-                    state = {key: placed_like(snapshot.tensors[place], parameter) for key, place in places.items()}
-                    player.updates.state[parameter] = state
+                if name in kept:
+                    player.updates.restore(parameter, kept[name])
         self.step.forget()
         self.clear_gradients()
         self.at = snapshot.progress
@@ -196,10 +193,11 @@ class State:
         """Refuse tensors that are not a state of these parts, as ModelFileError."""
         expected = self._tensors()
         for player in self.players:
+            kept = _by_parameter(player, tensors)  # nothing of a parameter that has never been updated
             for name, parameter in player.module.named_parameters():
-                kept = {f"{player.prefix}{name}.{key}": like for key, like in player.updates.kept(parameter).items()}
-                if kept.keys() & tensors.keys():  # of one that has never been updated there is nothing
-                    expected |= kept
+                if name in kept:
+                    forms = player.updates.expected(parameter, kept[name])
+                    expected |= {f"{player.prefix}{name}.{key}": form for key, form in forms.items()}
         if found := check_alike(tensors, expected):
             raise ModelFileError(
                 f"the checkpoint is of another model: {found}; what an earlier version of vaekit trained otherwise "
@@ -208,7 +206,7 @@ class State:
 
     def most_bytes(self) -> int:
         """How many bytes this state can have in a file, with the state to go back to."""
-        return most_bytes(self._tensors(), 2 * (1 + MOMENTS))
+        return most_bytes(self._tensors(), 2 * (1 + MOST_KEPT))
 
     def _tensors(self) -> Tensors:
         """What training changes, where it lies, but for the optimisers' part."""
@@ -249,6 +247,16 @@ class State:
             raise Diverged(f"{why}{tried}")
         self.advance(lr_factor=self.at.lr_factor / 2, rollbacks=self.at.rollbacks + 1)
         return f"{why} Back at step {self.at.step} with half the learning rate ({self.at.rollbacks} of {allowed})."
+
+
+def _by_parameter(player: _Player, tensors: Mapping[str, Tensor]) -> dict[str, Tensors]:
+    """What tensors of a snapshot an optimiser keeps, by parameter and then by name."""
+    found: dict[str, Tensors] = {}
+    for place, value in tensors.items():
+        if place.startswith(player.prefix):
+            parameter, _, name = place.removeprefix(player.prefix).rpartition(".")
+            found.setdefault(parameter, {})[name] = value
+    return found
 
 
 def _moving_average(decay: float) -> Callable[..., None]:
