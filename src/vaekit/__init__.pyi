@@ -27,6 +27,7 @@ from .models import ResNet as ResNet
 from .models import StandardNormal as StandardNormal
 from .objectives import Elbo as Elbo
 from .objectives import Iwae as Iwae
+from .registry import register as register
 from .runs import Run as Run
 from .runs import fit as fit
 from .runs import load as load

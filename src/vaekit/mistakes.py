@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from vaekit.registry import parts, registered
+
 MOST_EXPLAINED = 50  # of the mistakes of one tree; the others are only counted
 _RULE = re.compile("it (?:should|must) be(.*)")
 _IN_WORDS = {
@@ -91,27 +93,34 @@ def settings_of(member: Any) -> Mapping[str, Any]:
 @functools.cache
 def _settings(member: Any) -> Mapping[str, Any]:
     if issubclass(member, BaseModel):
-        return {name: info.annotation for name, info in member.model_fields.items()}
-    hints = typing.get_type_hints(member)
+        return {name: info.rebuild_annotation() for name, info in member.model_fields.items()}
+    hints = typing.get_type_hints(member, include_extras=True)
     return {f.name: hints[f.name] for f in fields(member)}
 
 
 def members_of(hint: Any) -> list[Any]:
-    """The alternatives of a union, or the one type itself."""
+    """The alternatives of a union, those from outside vaekit among them, or the one type itself."""
     if typing.get_origin(hint) is typing.Annotated:
-        return members_of(typing.get_args(hint)[0])
+        return [*members_of(typing.get_args(hint)[0]), *parts(hint)]
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return [m for arg in typing.get_args(hint) for m in members_of(arg) if m is not type(None)]
     return [hint]
 
 
-@functools.cache
 def all_paths(root: Any) -> frozenset[str]:
     """The dotted paths of all settings of a tree or spec, whichever kinds are chosen."""
+    return _all_paths(root, registered())
+
+
+@functools.cache
+def _all_paths(root: Any, registered: int) -> frozenset[str]:
     return frozenset(
         path
         for name, hint in settings_of(root).items()
-        for path in (name, *(f"{name}.{inner}" for m in members_of(hint) if settings_of(m) for inner in all_paths(m)))
+        for path in (
+            name,
+            *(f"{name}.{inner}" for m in members_of(hint) if settings_of(m) for inner in _all_paths(m, registered)),
+        )
     )
 
 

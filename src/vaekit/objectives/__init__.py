@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from vaekit.objectives.bound_check import BoundReading, bound_check
 from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
 from vaekit.objectives.elbo import Elbo
@@ -22,10 +20,10 @@ from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, 
 from vaekit.objectives.regularised import Regularised, Regulariser
 from vaekit.objectives.switch import Switch
 from vaekit.objectives.terms import StepContext, Terms
+from vaekit.registry import choice
 from vaekit.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
-from vaekit.spec import by_kind
 
-Objective = Annotated[Elbo | Iwae | Regularised | Switch, Field(discriminator="kind"), by_kind]
+Objective = Annotated[Elbo | Iwae | Regularised | Switch, choice("objectives")]
 
 __all__ = [
     "Adversary",

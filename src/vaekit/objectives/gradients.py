@@ -10,11 +10,11 @@ estimate's mean is the ELBO's true gradient; `gradient_check` measures it.
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from vaekit.models.settling import Reduce, unchanged
-from vaekit.spec import by_kind, spec
+from vaekit.registry import choice
+from vaekit.spec import spec
 
 
 class RunningMean(nn.Module):
@@ -202,6 +202,5 @@ class Detached:
 
 Gradient = Annotated[
     Pathwise | Score | Enumerate | StickTheLanding | DoublyReparametrised | Detached,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("gradients"),
 ]

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
 from torch import nn
 
 from vaekit.models.vae import Draw
@@ -11,12 +10,12 @@ from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Gradient
 from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, Shape, TotalCorrelation
 from vaekit.objectives.terms import StepContext, Terms
-from vaekit.spec import Several, by_kind, spec
+from vaekit.registry import choice
+from vaekit.spec import Several, spec
 
 Regulariser = Annotated[
     TotalCorrelation | Dip | Mmd | DecoderWeights | DecoderSlope | Factor | Adversary | FeatureGan,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("penalties"),
 ]
 
 

@@ -14,11 +14,13 @@ from vaekit.data import Dataset, Rows, Schema, StreamedRows, context_like, read_
 from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
+from vaekit.mistakes import short
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.distributions.codes import centre
 from vaekit.models.generative import in_blocks
 from vaekit.models.parameters import Shape
 from vaekit.randomness import Purpose, new_generator
+from vaekit.registry import GROUPS, kinds
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.factory import build_model, log_scale_of, open_data
 from vaekit.runs.memory import check_memory
@@ -276,7 +278,20 @@ def rebuilt(home: RunFolder, run: Run, schema: Schema, training: bool) -> VAE | 
 
 def _cannot_build(home: RunFolder, error: ConfigError) -> ModelFileError:
     why = "; ".join(str(error).splitlines())
+    known = {kind for group in GROUPS for kind in kinds(group)}
+    for kind, origin in _parts_from_outside(home).items():
+        if kind not in known:
+            why += f". It was trained with {kind!r} from {origin}: install or import that"
     return ModelFileError(f"{home.path} does not describe a model that this version can build: {why}")
+
+
+def _parts_from_outside(home: RunFolder) -> dict[str, str]:
+    """The kinds of parts that a run has from other packages, and where they came from, as its folder says."""
+    try:
+        parts = home.environment().get("parts") or {}
+    except (VaekitError, OSError):
+        return {}
+    return {short(kind): short(origin) for kind, origin in parts.items()}
 
 
 def load(run_folder: str | Path, weights: str | None = None) -> VAE | HierarchicalVAE:

@@ -19,6 +19,7 @@ from vaekit.files import is_within
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.distributions import check_values
 from vaekit.randomness import new_generator
+from vaekit.registry import origins
 from vaekit.runs.config import to_yaml
 from vaekit.runs.factory import (
     build_discriminator,
@@ -74,7 +75,8 @@ class TrainingRun:
             run = run.model_copy(update={"run_dir": world.agree(folder and str(folder.path))})
         try:
             if folder:
-                folder.write_json("environment.json", environment() | {"device": str(device), "processes": world.size})
+                about = {"device": str(device), "processes": world.size, "parts": origins(run)}
+                folder.write_json("environment.json", environment() | about)
                 folder.write("data.json", data.schema.to_json().encode())
                 folder.write("run.yaml", to_yaml(run).encode())  # last: from here on it is a run, which can be resumed
             if run.initialise_from is None:

@@ -6,18 +6,15 @@ from it; encoder and decoder stay as they are.
 
 from typing import Annotated
 
-from pydantic import Field
-
+from vaekit.registry import choice
 from vaekit.samplers.aggregated import FromAggregated
 from vaekit.samplers.flow import FromFlow
 from vaekit.samplers.mixture import FromMixture
 from vaekit.samplers.prior import FromPrior
-from vaekit.spec import by_kind
 
 Sampler = Annotated[
     FromPrior | FromAggregated | FromMixture | FromFlow,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("samplers"),
 ]
 Fitted = FromMixture | FromFlow
 

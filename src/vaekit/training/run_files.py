@@ -76,6 +76,7 @@ class Environment(_File):
     gpus: Annotated[list[Text], Field(max_length=1000)] | None = None
     device: Text | None = None
     processes: Above0 | None = None
+    parts: Annotated[dict[Text, Text], Field(max_length=1000)] | None = None  # from other packages: kind, origin
 
 
 class Epoch(_File):

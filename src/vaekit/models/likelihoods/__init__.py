@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.likelihoods.beta_binomial import BetaBinomial
 from vaekit.models.likelihoods.categorical import Categorical
@@ -11,7 +9,7 @@ from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInfl
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
 from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
 from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
-from vaekit.spec import by_kind
+from vaekit.registry import choice
 
 Likelihood = Annotated[
     Bernoulli
@@ -27,8 +25,7 @@ Likelihood = Annotated[
     | Poisson
     | NegativeBinomial
     | ZeroInflated,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("likelihoods"),
 ]
 
 __all__ = [

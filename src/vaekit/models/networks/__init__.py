@@ -6,16 +6,13 @@ its output in `output_bias` (features,), so that a model can start from the data
 
 from typing import Annotated
 
-from pydantic import Field
-
 from vaekit.models.networks.convolutional import Conv, ResNet
 from vaekit.models.networks.mlp import Mlp
-from vaekit.spec import by_kind
+from vaekit.registry import choice
 
 Network = Annotated[
     Mlp | Conv | ResNet,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("networks"),
 ]
 
 __all__ = [

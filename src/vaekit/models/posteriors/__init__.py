@@ -2,8 +2,6 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.models.posteriors.deterministic import Deterministic
 from vaekit.models.posteriors.directions import PowerSpherical, VonMisesFisher
@@ -13,7 +11,7 @@ from vaekit.models.posteriors.full_gaussian import FullGaussian
 from vaekit.models.posteriors.hamiltonian import Hamiltonian
 from vaekit.models.posteriors.planar import Planar, Radial
 from vaekit.models.posteriors.quantised import FsqPosterior, VqPosterior
-from vaekit.spec import by_kind
+from vaekit.registry import choice
 
 Posterior = Annotated[
     Gaussian
@@ -28,8 +26,7 @@ Posterior = Annotated[
     | BernoulliPosterior
     | VqPosterior
     | FsqPosterior,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("posteriors"),
 ]
 
 __all__ = [

@@ -2,20 +2,17 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
 from vaekit.models.priors.codes import AutoregressiveCodes, FactorisedCodes
 from vaekit.models.priors.flow import Flow
 from vaekit.models.priors.mixture import Mixture
 from vaekit.models.priors.sphere import UniformSphere
 from vaekit.models.priors.standard_normal import StandardNormal
 from vaekit.models.priors.vamp import Vamp
-from vaekit.spec import by_kind
+from vaekit.registry import choice
 
 Prior = Annotated[
     StandardNormal | Mixture | Vamp | Flow | UniformSphere | FactorisedCodes | AutoregressiveCodes,
-    Field(discriminator="kind"),
-    by_kind,
+    choice("priors"),
 ]
 
 __all__ = [
