@@ -60,11 +60,11 @@ def start(name: str, seed: int, *settings: str) -> TrainingRun:
 
 def train(name: str, seed: int, folder: Path | None) -> Trained:
     of, settings = VARIANTS.get(name, (name, ()))
-    job = start(of, seed, *settings, *([f"run_dir={folder}"] if folder else []))
+    training = start(of, seed, *settings, *([f"run_dir={folder}"] if folder else []))
     if name == FROZEN:
-        job.model.posterior.requires_grad_(False)
-    history = [dict(event.metrics) for event in job.events() if event.kind == "epoch"]
-    return Trained(history, read(job.model.eval(), job.data.test.batch(slice(0, TEST_ROWS)), seed))
+        training.model.posterior.requires_grad_(False)
+    history = [dict(event.metrics) for event in training.events() if event.kind == "epoch"]
+    return Trained(history, read(training.model.eval(), training.data.test.batch(slice(0, TEST_ROWS)), seed))
 
 
 def program_without(seed: int) -> str:
@@ -229,7 +229,7 @@ The curves are those of seed {found.seeds[0]}; losses above {PICTURE_LOSSES[1]} 
 
 {losses_table(found.runs)}
 
-Medians over the seeds, with the lowest and the highest: a mean would tell of one seed alone where a run has blown up,
+Medians over the seeds, with the lowest and the highest: a mean would show one seed alone where a run has blown up,
 which those without the path through z can do. "Training loss" is the median of the last ten epochs, because single
 epochs of the detached runs jump; "worst epoch" is the highest training loss of any epoch after the first, in any seed.
 Validation loss, distortion and rate are of the 100 validation images after the last epoch; "after 10 epochs" is the

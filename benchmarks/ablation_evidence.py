@@ -85,18 +85,18 @@ class Direction:
     noise: float  # root mean square length of a single draw's deviation from the mean
 
 
-def directions(job: TrainingRun, seed: int) -> dict[str, Direction]:
-    """Gradients on one batch, early in the training of `tutorial`, which `job` is about to begin."""
-    events = job.events()
+def directions(training: TrainingRun, seed: int) -> dict[str, Direction]:
+    """Gradients on one batch, early in the training of `tutorial`, which `training` is about to begin."""
+    events = training.events()
     next(event for event in events if event.kind == "epoch" and event.epoch == GRADIENT_EPOCH)
     events.close()
-    x = job.data.train.batch(slice(0, GRADIENT_ROWS))
-    reference = torch.stack(list(gradients(job.model, x, Pathwise(), GRADIENT_DRAWS // 5, seed, 200))).mean(0)
+    x = training.data.train.batch(slice(0, GRADIENT_ROWS))
+    reference = torch.stack(list(gradients(training.model, x, Pathwise(), GRADIENT_DRAWS // 5, seed, 200))).mean(0)
     unit = reference / reference.norm()
     found = {}
     for i, (name, (gradient, samples)) in enumerate(ESTIMATORS.items()):
         total, squares, along = torch.zeros_like(unit), 0.0, []
-        for estimate in gradients(job.model, x, gradient, GRADIENT_DRAWS, seed, 201 + i, samples):
+        for estimate in gradients(training.model, x, gradient, GRADIENT_DRAWS, seed, 201 + i, samples):
             total += estimate
             squares += estimate.square().sum().item()
             along += [(estimate @ unit).item()]

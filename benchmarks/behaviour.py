@@ -5,13 +5,15 @@
 
 Each case is a short seeded training of another kind of model on little data, evaluated, sampled and encoded by the
 command line. Both versions run on this machine, one after the other: other processors round otherwise. Weights are
-compared by shape and value, so that a parameter may be renamed; whatever depends on a clock is left out.
+compared by shape and value, so that a parameter may be renamed; whatever depends on a clock is left out, and names
+that have changed are taken as the same.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -49,6 +51,12 @@ CASES: dict[str, tuple[str, ...]] = {
     "counts": ("{folder}/counts.csv", "data.support=count", "train.epochs=5"),
 }
 CLOCK = {"seconds", "rows_per_second"}
+RENAMED = {  # names in earlier versions, of settings' values and of metrics, as they are now
+    "ladder": "hierarchical",
+    "point": "deterministic",
+    "standard": "standard_normal",
+    "opponent_loss": "discriminator_loss",
+}
 PINNED = ("train.precision=fp32", "train.compile=off", "train.device=cpu")
 IN_ONE_PROCESS = """
 import json, runpy, sys
@@ -76,7 +84,9 @@ def write_data(folder: Path) -> None:
 def behaviour(source: Path, case: str, folder: Path) -> dict[str, Any]:
     """What the version of vaekit in `source` does in a case; its files go to `folder`."""
     run = folder / "run"
-    words = [word.format(folder=folder.parent) for word in CASES[case]]
+    words = [word.replace("{folder}", str(folder.parent)) for word in CASES[case]]
+    if not (source / "vaekit" / "cli").is_dir():  # a version before the names changed
+        words = [in_old_names(word) for word in words]
     calls = [
         ["train", *words, *PINNED, "--run-dir", str(run)],
         ["evaluate", str(run), "--samples", "5", "--rows", "100", "--json"],
@@ -98,11 +108,24 @@ def behaviour(source: Path, case: str, folder: Path) -> dict[str, Any]:
     return {
         "best weights": weights(checkpoint / "best.safetensors"),
         "last weights": weights(checkpoint / "last.safetensors"),
-        "metrics": [{name: value for name, value in line.items() if name not in CLOCK} for line in lines],
+        "metrics": [{renamed(name): value for name, value in line.items() if name not in CLOCK} for line in lines],
         "evaluation": {k: v for k, v in printed.items() if k not in ("run", "provenance")},
         "samples": digest(np.load(folder / "samples.npy")),
         "codes": {name: digest(codes[name]) for name in sorted(codes.files)},
     }
+
+
+def renamed(metric: str) -> str:
+    """A metric's name now, whatever it was called."""
+    split, _, name = metric.partition("_")
+    return f"{split}_{RENAMED.get(name, name)}" if name else metric
+
+
+def in_old_names(word: str) -> str:
+    """A setting as earlier versions take it."""
+    for old, new in RENAMED.items():
+        word = re.sub(rf"(kind: |\.kind=|\.(?:posterior|prior)=){new}\b", rf"\g<1>{old}", word)
+    return word
 
 
 def newest(run: Path) -> Path:

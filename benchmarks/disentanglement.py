@@ -48,12 +48,12 @@ def chance() -> str:
 def measure(objective: str, seed: int, epochs: int | None) -> dict[str, Estimate]:
     settings = [f"objective={objective}", f"seed={seed}", "train.weights=last"]
     settings += [] if epochs is None else [f"train.epochs={epochs}"]
-    job = TrainingRun.start(make_run(override(preset("sprites"), settings)))
-    for _ in job.events():
+    training = TrainingRun.start(make_run(override(preset("sprites"), settings)))
+    for _ in training.events():
         pass
-    model = job.model.eval()
-    bounds = evaluate(model, job.data.test, samples=16, seed=seed)
-    return disentanglement_scores(model, job.data.train) | {"elbo": bounds["elbo"]}
+    model = training.model.eval()
+    bounds = evaluate(model, training.data.test, samples=16, seed=seed)
+    return disentanglement_scores(model, training.data.train) | {"elbo": bounds["elbo"]}
 
 
 def value(estimate: Estimate) -> float:

@@ -62,7 +62,7 @@ def paragraph(text: str) -> str:
 
 
 def finish(page: str, passed: bool, write: Path | None) -> NoReturn:
-    """Print a page of results, write it where that was asked, and exit with 1 where something did not hold."""
+    """Print a page of results, write it where a file is given, and exit with 1 where something did not hold."""
     print(page)
     if write:
         write.write_text(page)

@@ -1,4 +1,4 @@
-"""Faults injected into runs and saves, and whether what is promised held: writes the table of docs/reliability.md.
+"""Faults injected into runs and saves, and whether what is promised is kept: writes the table of docs/reliability.md.
 
     python benchmarks/faults.py --write docs/reliability.md
 
@@ -67,8 +67,10 @@ def live(folder: Path, **train: object) -> None:
 
     warnings.simplefilter("ignore")
     run = folder / "run"
-    job = TrainingRun.resume(run) if (run / "run.yaml").exists() else TrainingRun.start(make("mlp", folder, **train))
-    for _ in job.events():
+    training = (
+        TrainingRun.resume(run) if (run / "run.yaml").exists() else TrainingRun.start(make("mlp", folder, **train))
+    )
+    for _ in training.events():
         pass
 
 
@@ -116,7 +118,7 @@ def kills(root: Path) -> Result:
 
 
 def between_calls(root: Path) -> list[Result]:
-    """The process killed, or told of an I/O error, at the n-th system call of a save."""
+    """The process killed, or given an I/O error, at the n-th system call of a save."""
     results = []
     for call, fault in (("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "EIO"), ("mkdir", "ENOSPC")):
         for inject, what in ((f"{call}:signal=KILL", "SIGKILL"), (f"{call}:error={fault}", fault)):

@@ -19,13 +19,13 @@ from speed.evaluating import encode, iwae, sample
 from speed.gpu import gpu
 from speed.rounds import Bench
 from speed.section import Section
-from speed.starting import job, start, target
+from speed.starting import start, target, tutorial
 from speed.training import conv, processes, train
 
 PARTS: dict[str, Callable[[Bench], Section]] = {
     "train": train,
     "conv": conv,
-    "job": job,
+    "tutorial": tutorial,
     "start": start,
     "target": target,
     "iwae": iwae,
@@ -38,7 +38,7 @@ PEERS = Path(__file__).with_name("speed") / "peers.txt"
 
 
 def head(arguments: argparse.Namespace, sections: list[Section]) -> str:
-    """Where the numbers come from, and the floors that they are held against."""
+    """Where the numbers come from, and the floors that they are compared with."""
     threads = torch.get_num_threads()
     on_gpu = f", and one {torch.cuda.get_device_name()} where it says so" if torch.cuda.is_available() else ", no GPU"
     facts = provenance(

@@ -26,7 +26,7 @@ from vaekit.data import Dataset
 from vaekit.evaluation import Estimate, baseline, evaluate
 from vaekit.models import Conditional
 from vaekit.models.networks.precision import networks_in_bf16
-from vaekit.randomness import new_generator
+from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import TrainedRun, TrainingRun, open_run, preset, reopen
 
 MINUTES = 5.0
@@ -41,7 +41,7 @@ class Promise:
     samples: int  # K of the log-likelihood
     seeds: tuple[int, ...]
     log_likelihood: float
-    worst_at: int | None = None  # the worst seed has to reach it, as told by so many samples; else the mean
+    worst_at: int | None = None  # the worst seed has to reach it, by so many samples; else the mean
     elbo: float | None = None
     seconds: float | None = None  # of training
 
@@ -81,15 +81,15 @@ def measure_all(promise: Promise, seeds: Sequence[int], runs: Path, half: bool) 
 
 
 def measure(promise: Promise, seed: int, runs: Path, samples: int, half: bool) -> Measured:
-    opened = trained(promise.name, seed, runs / f"{promise.name}-{seed}")
-    lines, data = list(opened.folder.history()), reopen(opened)
-    estimates, evaluation = evaluated(opened, data, samples, seed, half)
-    some = data.train.batch(slice(0, min(10_000, len(data.train))), new_generator(seed))
-    likelihood = opened.model.likelihood
+    trained_run = trained(promise.name, seed, runs / f"{promise.name}-{seed}")
+    lines, data = list(trained_run.folder.history()), reopen(trained_run)
+    estimates, evaluation = evaluated(trained_run, data, samples, seed, half)
+    some = data.train.batch(slice(0, min(10_000, len(data.train))), new_generator(seed, Purpose.BASELINE))
+    likelihood = trained_run.model.likelihood
     assert isinstance(likelihood, Conditional)
     simple = baseline(likelihood, some, data.test)
     print(f"{promise.name}, seed {seed}, K = {samples}: {show(estimates['log_likelihood'])} nats", flush=True)
-    progress = json.loads(opened.folder.checkpoints.newest().files["progress.json"])["progress"]
+    progress = json.loads(trained_run.folder.checkpoints.newest().files["progress.json"])["progress"]
     return Measured(
         seed=seed,
         samples=samples,
@@ -98,7 +98,7 @@ def measure(promise: Promise, seed: int, runs: Path, samples: int, half: bool) -
         baseline=simple,
         epochs=len(lines),
         steps=lines[-1]["step"],
-        best_epoch=int(opened.weights["epoch"]),
+        best_epoch=int(trained_run.weights["epoch"]),
         training=sum(line["seconds"] for line in lines),
         evaluation=evaluation,
         protocol=data.schema.protocol,
@@ -109,29 +109,29 @@ def measure(promise: Promise, seed: int, runs: Path, samples: int, half: bool) -
 def trained(name: str, seed: int, folder: Path) -> TrainedRun:
     """The run of a preset in a folder, trained to its end if it has not been."""
     if not (folder / "STATUS").exists():
-        job = TrainingRun.start(preset(name).model_copy(update={"seed": seed, "run_dir": str(folder)}))
+        training = TrainingRun.start(preset(name).model_copy(update={"seed": seed, "run_dir": str(folder)}))
     elif (folder / "STATUS").read_text().strip() != "finished":
-        job = TrainingRun.resume(folder)
+        training = TrainingRun.resume(folder)
     else:
         return open_run(folder)
-    for event in job.events():
+    for event in training.events():
         if event.kind == "epoch" and event.epoch % 10 == 0:
             print(f"{folder.name}: epoch {event.epoch} of {event.epochs}", flush=True)
     return open_run(folder)
 
 
 def evaluated(
-    opened: TrainedRun, data: Dataset, samples: int, seed: int, half: bool
+    trained_run: TrainedRun, data: Dataset, samples: int, seed: int, half: bool
 ) -> tuple[dict[str, Estimate], float | None]:
     """The estimates on the test rows, and the seconds they took; from the run's folder where they were made before."""
     how = f"{samples}-bf16" if half else f"{samples}"
-    kept = opened.folder.path / f"estimates-{how}.json"
+    kept = trained_run.folder.path / f"estimates-{how}.json"
     if not kept.exists():
-        print(f"{opened.folder.path.name}: evaluating {len(data.test):,} rows, K = {samples}", flush=True)
-        blocks = opened.folder.path / f"blocks-{how}"
+        print(f"{trained_run.folder.path.name}: evaluating {len(data.test):,} rows, K = {samples}", flush=True)
+        blocks = trained_run.folder.path / f"blocks-{how}"
         begun, began = blocks.exists(), time.perf_counter()
         with networks_in_bf16(half):
-            found = evaluate(opened.model, data.test, samples, seed=seed, keep=blocks)
+            found = evaluate(trained_run.model, data.test, samples, seed=seed, keep=blocks)
         seconds = None if begun else time.perf_counter() - began
         estimates = {name: estimate.as_dict() for name, estimate in found.items()}
         kept.write_text(json.dumps({"seconds": seconds, "estimates": estimates}, indent=1))
@@ -182,7 +182,7 @@ def verdicts(promise: Promise, runs: Sequence[Measured]) -> tuple[str, bool]:
 
 
 def as_promised(promise: Promise, runs: Sequence[Measured]) -> list[Measured]:
-    """Those with as many samples as are promised; the others tell which seed that has to be."""
+    """Those with as many samples as are promised; the others show which seed that has to be."""
     return [run for run in runs if run.samples == promise.samples]
 
 

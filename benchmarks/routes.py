@@ -32,14 +32,14 @@ class Setting:
     """One batch at the tutorial's model, and what the ways are made from."""
 
     def __init__(self, batch: int):
-        self.job = of_vaekit.start("mlp", batch)
-        self.step = self.job.state.step
+        self.training = of_vaekit.start("mlp", batch)
+        self.step = self.training.state.step
         self.parameters = list(self.step.parameters())
-        self.x = self.job.data.train.batch(slice(0, batch))
-        noise = torch.randn(1, batch, self.job.run.model.latent, generator=torch.Generator().manual_seed(0))
-        self.inputs = StepInputs(self.x, self.job.run.objective, noise=Noise([noise]))
+        self.x = self.training.data.train.batch(slice(0, batch))
+        noise = torch.randn(1, batch, self.training.run.model.latent, generator=torch.Generator().manual_seed(0))
+        self.inputs = StepInputs(self.x, self.training.run.objective, noise=Noise([noise]))
         self.scale = 1 / batch
-        self.engine = Programs(self.job.state, Train(batch_size=batch, compile="off"))
+        self.engine = Programs(self.training.state, Train(batch_size=batch, compile="off"))
         self.engine(self.inputs, self.scale, True)
         (self.traced,) = self.engine.traced.values()
 
@@ -66,7 +66,7 @@ class Setting:
 
 
 def autograd(setting: Setting) -> Call:
-    return setting.by_autograd(Autograd(setting.job.state).step)
+    return setting.by_autograd(Autograd(setting.training.state).step)
 
 
 def compiled_step(setting: Setting) -> Call:

@@ -100,8 +100,8 @@ def measure(cell: Cell, tree: dict[str, Any], settings: list[str], files: Path) 
         tree = {**tree, "data": {**tree["data"], "source": str(files / f"{tree['data']['source']}.npz")}}
     history, found, outcome = [], [], "finished"
     try:
-        job = TrainingRun.start(make_run(override(tree, ["train.device=cpu", "train.compile=off", *settings])))
-        for event in job.events():
+        training = TrainingRun.start(make_run(override(tree, ["train.device=cpu", "train.compile=off", *settings])))
+        for event in training.events():
             history += [dict(event.metrics)] if event.kind == "epoch" else []
             found += [(event.finding.id, event.finding.severity)] if event.finding else []
     except (ConfigError, DataError) as error:
@@ -115,12 +115,12 @@ def measure(cell: Cell, tree: dict[str, Any], settings: list[str], files: Path) 
     highest = max([*losses, *(-line.get("train_elbo", math.inf) for line in history)], default=-math.inf)
     exploded = False
     if baseline is not None:
-        values = math.prod(job.data.schema.shape)
+        values = math.prod(training.data.schema.shape)
         exploded = highest > baseline + max(TIMES_BASELINE * abs(baseline), NATS_A_NUMBER * values)
     return replace(
         cell,
         outcome=outcome,
-        steps=job.state.at.step if history else 0,
+        steps=training.state.at.step if history else 0,
         loss=min(losses, default=None),
         baseline=baseline,
         exploded=exploded,

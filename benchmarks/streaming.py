@@ -53,16 +53,16 @@ def start(path: str, stream: str) -> TrainingRun:
 def alone(path: str) -> dict[str, float]:
     """The streamed run in a process of its own."""
     before, began = peak_memory(), time.perf_counter()
-    job = start(path, "auto")
+    training = start(path, "auto")
     opened, began = time.perf_counter() - began, time.perf_counter()
-    events = job.events()
+    events = training.events()
     steps(events, ALONE)
     seconds = time.perf_counter() - began
     return {"opening": opened, "rows": ALONE * BATCH / seconds, "peak": peak_memory(), "before": before}
 
 
 def both(path: str) -> dict[str, float]:
-    """Turn by turn in one process, so that what else the machine does falls on both."""
+    """Alternating in one process, so that what else the machine does falls on both."""
     began = time.perf_counter()
     memory = start(path, "never")
     opened = time.perf_counter() - began

@@ -66,12 +66,12 @@ def held_out(x: np.ndarray, likelihood: dict[str, object], seed: int) -> tuple[f
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.npy"
         np.save(path, x)
-        job = TrainingRun.start(
+        training = TrainingRun.start(
             make_run({"data": {"source": str(path)}, "model": {"likelihood": likelihood}, "seed": seed})
         )
-        for _ in job.events():
+        for _ in training.events():
             pass
-    data, model = job.data, job.model
+    data, model = training.data, training.model
     assert isinstance(model.likelihood, Conditional)
     found = evaluate(model.eval(), data.test, SAMPLES, seed=seed)["log_likelihood"].value
     alone = baseline(model.likelihood, whole(data, "train"), data.test).value

@@ -38,9 +38,11 @@ def start(seed: int, settings: list[str]) -> TrainingRun:
     return TrainingRun.start(make_run(override(preset("tutorial"), [f"seed={seed}", f"data.seed={seed}", *settings])))
 
 
-def images(job: TrainingRun) -> tuple[Tensor, Tensor]:
+def images(training: TrainingRun) -> tuple[Tensor, Tensor]:
     """The run's own training and validation images, (rows, 784)."""
-    train, valid = (rows.batch(slice(0, len(rows))).flatten(1).cpu() for rows in (job.data.train, job.data.valid))
+    train, valid = (
+        rows.batch(slice(0, len(rows))).flatten(1).cpu() for rows in (training.data.train, training.data.valid)
+    )
     return train, valid
 
 
@@ -70,17 +72,17 @@ def train_program(seed: int) -> Result:
 
 
 def train_vaekit(seed: int, settings: list[str]) -> Result:
-    job = start(seed, settings)
+    training = start(seed, settings)
     began, best, chosen, epochs = time.perf_counter(), -math.inf, 0.0, 0
-    for event in job.events():
+    for event in training.events():
         if event.kind == "epoch":
             epochs = event.epoch
             # the epoch whose weights the run hands on
-            if job.run.train.weights == "last" or event.metrics["valid_elbo"] > best:
+            if training.run.train.weights == "last" or event.metrics["valid_elbo"] > best:
                 best, chosen = event.metrics["valid_elbo"], event.metrics["train_loss"]
     seconds = time.perf_counter() - began
-    x = job.data.valid.batch(slice(0, len(job.data.valid)))
-    loss = vaekit_loss(job.model.eval(), x, noise(len(x), job.run.model.latent, seed))
+    x = training.data.valid.batch(slice(0, len(training.data.valid)))
+    loss = vaekit_loss(training.model.eval(), x, noise(len(x), training.run.model.latent, seed))
     return Result(chosen, loss, epochs, seconds)
 
 
@@ -108,17 +110,17 @@ def largest_gap(seed: int) -> tuple[float, float]:
 
     Each contender starts from the program's weights here, so what differs is the code alone.
     """
-    job = start(seed, AS_THE_PROGRAM)
+    training = start(seed, AS_THE_PROGRAM)
     torch.manual_seed(seed)
-    theirs, ours = tutorial_program.Vae(), job.model
+    theirs, ours = tutorial_program.Vae(), training.model
     weights = [*ours.posterior.parameters(), *ours.likelihood.parameters()]
     with torch.no_grad():
         for a, b in zip(theirs.parameters(), weights, strict=True):
             b.copy_(a)
-    eps = noise(len(job.data.train), 16, seed)[0]
-    one = -theirs.elbo(images(job)[0], eps).mean()
-    x = job.data.train.batch(slice(0, len(job.data.train)))
-    other = -job.run.objective(ours.draw(x, noise=[eps[None]])).value.mean()
+    eps = noise(len(training.data.train), 16, seed)[0]
+    one = -theirs.elbo(images(training)[0], eps).mean()
+    x = training.data.train.batch(slice(0, len(training.data.train)))
+    other = -training.run.objective(ours.draw(x, noise=[eps[None]])).value.mean()
     gradients = list(
         zip(torch.autograd.grad(one, list(theirs.parameters())), torch.autograd.grad(other, weights), strict=True)
     )

@@ -13,7 +13,7 @@ def iwae(bench: Bench) -> Section:
     samples = CHUNK if bench.quick else SAMPLES
     with team(bench, (AUTO, PYTHAE, LIMIT)) as workers:
         calls = {
-            name: lambda images, w=worker: w.ask("iwae", images=images, samples=samples)
+            name: lambda images, w=worker: w.request("iwae", images=images, samples=samples)
             for name, worker in workers.items()
         }
         found = rates(bench, calls, probe=2, most=1000)
@@ -34,7 +34,7 @@ def encode(bench: Bench) -> Section:
     text = """Means and scales of q(z|x) for images in [0, 1]: `vaekit encode` without reading and writing, against the
         same layers in `nn.Sequential`, 100 images at once."""
     with team(bench, (AUTO, EAGER)) as workers:
-        calls = {name: lambda images, w=worker: w.ask("encode", images=images) for name, worker in workers.items()}
+        calls = {name: lambda images, w=worker: w.request("encode", images=images) for name, worker in workers.items()}
         found = rates(bench, calls, probe=2000, most=ROWS)
     return _against_eager("Encoding", "encode", text, found)
 
@@ -44,7 +44,7 @@ def sample(bench: Bench) -> Section:
         in `nn.Sequential`, 100 images at once."""
     with team(bench, (AUTO, EAGER)) as workers:
         calls = {
-            name: lambda times, w=worker: sum(w.ask("sample", images=GENERATED) for _ in range(times))
+            name: lambda times, w=worker: sum(w.request("sample", images=GENERATED) for _ in range(times))
             for name, worker in workers.items()
         }
         found = rates(bench, calls, probe=1, most=1000).times(GENERATED)

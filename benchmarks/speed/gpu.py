@@ -55,10 +55,10 @@ def gpu(bench: Bench) -> Section:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     with at_work(bench, AUTO, CUDA_VISIBLE_DEVICES=visible) as worker:
         for batch in BATCHES:
-            asks = {name: partial(worker.ask, settings=[f"train.precision={name}"]) for name in PRECISIONS}
-            for ask in asks.values():
-                ask("settle", net="mlp", batch=batch, steps=SETTLING_STEPS, seconds=SETTLING_SECONDS)
-            found = training_rates(bench, asks, "mlp", batch, epochs=100)
+            requests = {name: partial(worker.request, settings=[f"train.precision={name}"]) for name in PRECISIONS}
+            for request in requests.values():
+                request("settle", net="mlp", batch=batch, steps=SETTLING_STEPS, seconds=SETTLING_SECONDS)
+            found = training_rates(bench, requests, "mlp", batch, epochs=100)
             for name in PRECISIONS:
                 rate, epochs = found.median(name), found.times(1e-3 / ROWS)
                 rows += [

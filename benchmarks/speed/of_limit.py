@@ -26,8 +26,8 @@ def _seconds(call: Product) -> float:
     call()
     began = time.perf_counter()
     call()
-    turn = max(3, int(TURN_SECONDS / (time.perf_counter() - began)))
-    return min(_seconds_of(call, turn) for _ in range(TURNS))
+    times = max(3, int(TURN_SECONDS / (time.perf_counter() - began)))
+    return min(_seconds_of(call, times) for _ in range(TURNS))
 
 
 def _seconds_of(call: Callable[[], object], times: int) -> float:

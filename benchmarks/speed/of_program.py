@@ -1,4 +1,4 @@
-"""The tutorial's program as it stands; as a script its whole job: 500 images, 100 for validation, so many epochs.
+"""The tutorial's program as it stands; as a script its whole run: 500 images, 100 for validation, so many epochs.
 
 python -m speed.of_program EPOCHS
 """

@@ -26,7 +26,7 @@ Settings = tuple[str, ...]
 
 
 def start(net: str, batch: int, settings: Settings = (), epochs: int = 100_000) -> TrainingRun:
-    """The tutorial's settings, with another network if asked, on all training images, from the common weights."""
+    """The tutorial's settings, with any of the networks, on all training images, from the common weights."""
     ours = [
         f"train.batch_size={batch}",
         f"train.epochs={epochs}",
@@ -36,9 +36,9 @@ def start(net: str, batch: int, settings: Settings = (), epochs: int = 100_000) 
         f"model.latent={LATENT}",
         "objective.kl=auto",
     ]
-    job = TrainingRun.start(make_run(override(preset("tutorial"), [*ours, *MODELS[net], *settings])))
-    fill(net, (job.model.posterior, job.model.likelihood), job.model.likelihood.network.output_bias)
-    return job
+    run = TrainingRun.start(make_run(override(preset("tutorial"), [*ours, *MODELS[net], *settings])))
+    fill(net, (run.model.posterior, run.model.likelihood), run.model.likelihood.network.output_bias)
+    return run
 
 
 def pixels(array) -> Tensor:
@@ -48,13 +48,13 @@ def pixels(array) -> Tensor:
 def loss(net: str, batch: int, settings: list[str]) -> dict[str, float]:
     x, eps, found = pixels(unit(batch)), torch.from_numpy(noise(batch)), {}
     for kl in ("closed", "sampled"):
-        job = start(net, batch, (f"objective.kl={kl}", *settings))
-        found[kl] = -job.run.objective(job.model.draw(x, noise=[eps[None]])).value.mean().item()
+        run = start(net, batch, (f"objective.kl={kl}", *settings))
+        found[kl] = -run.run.objective(run.model.draw(x, noise=[eps[None]])).value.mean().item()
     return found
 
 
 class Training:
-    """A run at work, its time without validation, and what it told on its way."""
+    """A run at work, its time without validation, and the notices on its way."""
 
     def __init__(self, events: Iterator[Event]):
         self.events, self.step, self.notices = events, 0, []
@@ -93,7 +93,7 @@ def train(net: str, batch: int, steps: int, settings: list[str]) -> float:
 
 
 def settle(net: str, batch: int, steps: int, seconds: float, settings: list[str]) -> list[str]:
-    """Train until whatever the run decides by measuring is decided; what it told."""
+    """Train until whatever the run decides by measuring is decided; its notices."""
     training, until = _training(net, batch, tuple(settings)), time.perf_counter() + seconds
     while training.step < steps and time.perf_counter() < until:
         training.advance(10)
@@ -101,10 +101,10 @@ def settle(net: str, batch: int, steps: int, seconds: float, settings: list[str]
 
 
 def reach(batch: int, elbo: float, most: int, settings: list[str]) -> int:
-    job = start("mlp", batch, tuple(settings), epochs=1 + most * batch // ROWS)
-    training, (x, eps) = Training(job.events()), held_out()
+    run = start("mlp", batch, tuple(settings), epochs=1 + most * batch // ROWS)
+    training, (x, eps) = Training(run.events()), held_out()
     x, eps = pixels(x), torch.from_numpy(eps)
-    return common.reach(training.advance, lambda: bound(job.model, x, eps), elbo, most)
+    return common.reach(training.advance, lambda: bound(run.model, x, eps), elbo, most)
 
 
 def bound(model: VAE, x: Tensor, eps: Tensor) -> float:
@@ -133,9 +133,9 @@ def _rows() -> Tensor:
 
 def encode(images: int, settings: list[str]) -> float:
     """Seconds for means and scales of q(z|x), as `vaekit encode` computes them."""
-    opened, rows = SimpleNamespace(model=_model()), Rows(_rows()[:images])
+    trained, rows = SimpleNamespace(model=_model()), Rows(_rows()[:images])
     began = time.perf_counter()
-    list(_codes(opened, rows, slice(0, images), lambda done: None))
+    list(_codes(trained, rows, slice(0, images), lambda done: None))
     return time.perf_counter() - began
 
 

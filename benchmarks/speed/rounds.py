@@ -83,7 +83,7 @@ class Rounds:
 
 
 class Worker:
-    """A contender in a process of its own, blocked on its input when it is not asked."""
+    """A contender in a process of its own, blocked on its input when it has nothing to do."""
 
     def __init__(self, bench: Bench, name: str, noise: TextIO, environment: Mapping[str, str]):
         python = bench.peers if name in OTHERS_PYTHON else sys.executable
@@ -114,7 +114,7 @@ class Worker:
             raise SystemExit(f"{self.name} failed:\n{answer['error']}")
         return answer["value"]
 
-    def ask(self, do: str, **arguments):
+    def request(self, do: str, **arguments):
         self.send(do, **{**self.arguments, **arguments})
         return self.receive()
 
@@ -157,18 +157,23 @@ def team(bench: Bench, names: Iterable[str]) -> Iterator[dict[str, Worker]]:
 
 @contextmanager
 def pair(bench: Bench, name: str) -> Iterator[Callable[..., float]]:
-    """Two processes of one job with half the threads each, asked together; the longer time counts."""
+    """Two processes of one run with half the threads each, started together; the longer time counts."""
     threads = str(max(1, torch.get_num_threads() // 2))
-    job = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "OMP_NUM_THREADS": threads}
+    group = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "OMP_NUM_THREADS": threads,
+    }
     with ExitStack() as stack:
-        workers = [stack.enter_context(at_work(bench, name, RANK=rank, LOCAL_RANK=rank, **job)) for rank in "01"]
+        workers = [stack.enter_context(at_work(bench, name, RANK=rank, LOCAL_RANK=rank, **group)) for rank in "01"]
 
-        def ask(do: str, **arguments) -> float:
+        def request(do: str, **arguments) -> float:
             for worker in workers:
                 worker.send(do, **worker.arguments, **arguments)
             return max([worker.receive() for worker in workers])
 
-        yield ask
+        yield request
 
 
 def _free_port() -> int:
@@ -178,7 +183,7 @@ def _free_port() -> int:
 
 
 def rates(bench: Bench, calls: Mapping[str, Callable[[int], float]], probe: int, most: int) -> Rounds:
-    """Units per second. A call does so many units, says how many seconds they took, and is asked for a second's worth.
+    """Units per second. A call does so many units, says how many seconds they took, and is called for a second's worth.
 
     probe: units of a first trial; most: units at once.
     """
@@ -190,10 +195,13 @@ def rates(bench: Bench, calls: Mapping[str, Callable[[int], float]], probe: int,
 
 
 def training_rates(
-    bench: Bench, asks: Mapping[str, Callable[..., float]], net: str, batch: int, epochs: int = 1
+    bench: Bench, requests: Mapping[str, Callable[..., float]], net: str, batch: int, epochs: int = 1
 ) -> Rounds:
     """Samples per second in training; a slice is so many epochs at most, and some contenders can do only one."""
-    calls = {name: lambda steps, a=ask: a("train", net=net, batch=batch, steps=steps) for name, ask in asks.items()}
+    calls = {
+        name: lambda steps, a=request: a("train", net=net, batch=batch, steps=steps)
+        for name, request in requests.items()
+    }
     return rates(bench, calls, probe=max(8, 2048 // batch), most=epochs * ROWS // batch).times(batch)
 
 

@@ -1,4 +1,4 @@
-"""What is counted from the start of a process: the tutorial's job, the first step, memory, a bound to reach."""
+"""What is counted from the start of a process: the tutorial's whole run, the first step, memory, a bound to reach."""
 
 import subprocess
 import sys
@@ -9,12 +9,12 @@ from facts import paragraph, table
 from speed.rounds import AUTO, EAGER, JAX, PLAIN, PROGRAM, PYTHAE, Bench, Rounds, at_work, in_turns, surroundings
 from speed.section import Floor, Section, comparison
 
-EPOCHS = 50  # of the tutorial's job
+EPOCHS = 50  # of the tutorial
 BATCH, STEPS_FOR_MEMORY = 128, 100
 MOST_STEPS = 4_690  # to reach the bound: 10 epochs
 
 
-def job(bench: Bench) -> Section:
+def tutorial(bench: Bench) -> Section:
     """The tutorial's training on 500 images, as a user starts it."""
 
     epochs = 2 if bench.quick else EPOCHS
@@ -37,8 +37,8 @@ def job(bench: Bench) -> Section:
     """)
     shown = comparison(found, "seconds", {"of the program's time": PROGRAM})
     ratio = found.ratio(AUTO, PROGRAM).median
-    floors = [Floor("the tutorial's job: of the program's time", ratio, 0.6, most=True)]
-    return Section("The tutorial's whole job, from the start of the process", f"{introduction}\n\n{shown}", floors)
+    floors = [Floor("the tutorial's whole run: of the program's time", ratio, 0.6, most=True)]
+    return Section("The tutorial's whole run, from the start of the process", f"{introduction}\n\n{shown}", floors)
 
 
 def start(bench: Bench) -> Section:
@@ -48,12 +48,12 @@ def start(bench: Bench) -> Section:
 
     def first(name: str) -> float:
         with at_work(bench, name) as worker:
-            worker.ask("train", net="mlp", batch=BATCH, steps=1)
+            worker.request("train", net="mlp", batch=BATCH, steps=1)
             return worker.age
 
     def memory(name: str) -> float:
         with at_work(bench, name) as worker:
-            worker.ask("train", net="mlp", batch=BATCH, steps=STEPS_FOR_MEMORY)
+            worker.request("train", net="mlp", batch=BATCH, steps=STEPS_FOR_MEMORY)
             return worker.peak_memory() * 1000
 
     found = in_turns(bench, {name: lambda n=name: first(n) for name in names})
@@ -68,7 +68,7 @@ def start(bench: Bench) -> Section:
     ]
     introduction = paragraph(f"""
         Seconds from the start of the process until one step at batch {BATCH} is done, the 60,000 images read; and the
-        largest resident memory over {STEPS_FOR_MEMORY} steps in a process of its own. The run is told of millions of
+        largest resident memory over {STEPS_FOR_MEMORY} steps in a process of its own. The run is set to millions of
         steps, so that as shipped it compiles within those.
     """)
     shown = table(["", "first step, seconds", "largest memory, MB"], rows)
@@ -82,7 +82,7 @@ def target(bench: Bench) -> Section:
 
     def reach(name: str) -> float:
         with at_work(bench, name) as worker:
-            steps[name].append(worker.ask("reach", batch=BATCH, elbo=elbo, most=MOST_STEPS))
+            steps[name].append(worker.request("reach", batch=BATCH, elbo=elbo, most=MOST_STEPS))
             return worker.age
 
     found = in_turns(bench, {name: lambda n=name: reach(n) for name in names})

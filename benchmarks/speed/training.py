@@ -19,7 +19,7 @@ def check(workers: dict[str, Worker], net: str) -> str:
     for name, worker in workers.items():
         if name in (LIMIT, AUTO):  # the limit has no loss, and what is shipped is PLAIN with other kernels
             continue
-        for kl, value in worker.ask("loss", net=net, batch=CHECKED).items():
+        for kl, value in worker.request("loss", net=net, batch=CHECKED).items():
             gap = abs(value / right[kl] - 1)
             if not gap <= TOLERANCE:
                 raise SystemExit(
@@ -36,8 +36,8 @@ def check(workers: dict[str, Worker], net: str) -> str:
 def settle(bench: Bench, worker: Worker, net: str, batch: int) -> str:
     """Train as shipped until vaekit has decided what to compile; what it said."""
     steps = 20 if bench.quick else SETTLING_STEPS
-    told = worker.ask("settle", net=net, batch=batch, steps=steps, seconds=SETTLING_SECONDS)
-    return f"At batch {batch}, vaekit as shipped said: {'; '.join(told) or 'nothing'}."
+    notices = worker.request("settle", net=net, batch=batch, steps=steps, seconds=SETTLING_SECONDS)
+    return f"At batch {batch}, vaekit as shipped said: {'; '.join(notices) or 'nothing'}."
 
 
 def train(bench: Bench) -> Section:
@@ -45,11 +45,11 @@ def train(bench: Bench) -> Section:
     with team(bench, (PLAIN, AUTO, PYTHAE, JAX, PROGRAM, EAGER, LIMIT)) as workers:
         checked = check(workers, "mlp")
         for batch in BATCHES:
-            told = settle(bench, workers[AUTO], "mlp", batch)
-            found = training_rates(bench, {n: w.ask for n, w in workers.items()}, "mlp", batch)
+            notices = settle(bench, workers[AUTO], "mlp", batch)
+            found = training_rates(bench, {n: w.request for n, w in workers.items()}, "mlp", batch)
             against = {"of the limit": LIMIT, "times pythae": PYTHAE, "times JAX": JAX}
             shown = comparison(found, "samples/s", against)
-            parts += [f"### Batches of {batch}\n\n{shown}\n\n{paragraph(told)}"]
+            parts += [f"### Batches of {batch}\n\n{shown}\n\n{paragraph(notices)}"]
             plain = f"training at batch {batch}, {PLAIN}"
             floors += [
                 Floor(f"{plain}: times pythae", found.ratio(PLAIN, PYTHAE).median, 1.8),
@@ -68,13 +68,13 @@ def train(bench: Bench) -> Section:
 def conv(bench: Bench) -> Section:
     with team(bench, (PLAIN, AUTO, PYTHAE, JAX)) as workers:
         checked = check(workers, "conv")
-        told = settle(bench, workers[AUTO], "conv", CONV_BATCH)
-        found = training_rates(bench, {n: w.ask for n, w in workers.items()}, "conv", CONV_BATCH)
+        notices = settle(bench, workers[AUTO], "conv", CONV_BATCH)
+        found = training_rates(bench, {n: w.request for n, w in workers.items()}, "conv", CONV_BATCH)
     introduction = paragraph(f"""
         `kind: conv` with channels (32, 64) and hidden 256 for encoder and decoder, batches of {CONV_BATCH}; pythae has
         the same layers, upsampling and convolution apart, JAX the same with channels last, step by step, because on a
         CPU XLA runs convolutions inside of a scan many times slower. No limit is computed for convolutions.
-        {checked} {told}
+        {checked} {notices}
     """)
     shown = comparison(found, "samples/s", {"times pythae": PYTHAE, "times JAX": JAX})
     return Section("Training with convolutions", f"{introduction}\n\n{shown}")
@@ -85,7 +85,7 @@ def processes(bench: Bench) -> Section:
     parts = []
     with team(bench, [PLAIN]) as workers, pair(bench, PLAIN) as both:
         for batch in BATCHES[1:]:
-            found = training_rates(bench, {one: workers[PLAIN].ask, two: both}, "mlp", batch)
+            found = training_rates(bench, {one: workers[PLAIN].request, two: both}, "mlp", batch)
             parts += [f"### Batches of {batch} over all processes\n\n{comparison(found, 'samples/s', {'ratio': one})}"]
     threads = torch.get_num_threads()
     introduction = paragraph(f"""
