@@ -85,10 +85,10 @@ def _whole_size(output: Output, home: Path, scratch: Path) -> int:
 
 def _forced(words: Sequence[str]) -> Sequence[str]:
     """The words, with leave to replace what is there."""
-    from vaekit.cli import app_use as cli_use
+    from vaekit.cli.app import COMMANDS
 
-    verb = getattr(cli_use, words[0])
-    return (*words, "--force") if "force" in verb.__annotations__ else words
+    (command,) = (command for command in COMMANDS if command.__name__ == words[0])
+    return (*words, "--force") if "force" in command.__annotations__ else words
 
 
 def _verdict(output: Output, how: str, cut: Callable[[Path], Ended], home: Path, scratch: Path) -> Verdict:

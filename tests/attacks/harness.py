@@ -204,7 +204,7 @@ def warm() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("train", "evaluate", "encode", "suites", "sample", "listings", "main"):
+    for name in ("main", "running", "suites", "context", "writing"):
         importlib.import_module(f"vaekit.cli.{name}")
     for name in ("data.parquet", "data.table", "report.page", "models.networks.flow"):
         importlib.import_module(f"vaekit.{name}")

@@ -41,11 +41,11 @@ def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
 def test_next_steps_stand_apart_from_what_they_do():
     from rich.console import Console
 
-    from vaekit.cli.output import next_steps
+    from vaekit.cli.console import print_next_steps
 
     console = Console(width=80)
     with console.capture() as printed:
-        next_steps(console, Path("/a/rather/long/path/to/the [first] of all the runs"))
+        print_next_steps(console, Path("/a/rather/long/path/to/the [first] of all the runs"))
     lines = printed.get().strip().splitlines()
     assert lines[0] == "The run is in /a/rather/long/path/to/the [first] of all the runs. Next:"
     assert len(lines) == 5

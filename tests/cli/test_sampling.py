@@ -19,10 +19,10 @@ def run(trained, tmp_path):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Flows are fitted in few steps."""
-    from vaekit.cli import sample as sampling
+    from vaekit.cli import request
     from vaekit.samplers import FromFlow
 
-    monkeypatch.setitem(sampling.SAMPLERS, "flow", FromFlow(hidden=(16,), steps=30))
+    monkeypatch.setitem(request.SAMPLERS, "flow", FromFlow(hidden=(16,), steps=30))
 
 
 @pytest.mark.parametrize("source", SOURCES)

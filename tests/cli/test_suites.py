@@ -15,14 +15,13 @@ FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weigh
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few chains, a flow of few steps, features that are hardly trained."""
-    from vaekit.cli import sample as sampling
-    from vaekit.cli import suites
+    from vaekit.cli import request, suites
     from vaekit.evaluation import Annealing, disentanglement, features
     from vaekit.samplers import FromFlow
 
     monkeypatch.setattr(suites, "ANNEALING", Annealing(chains=4, temperatures=4))
     monkeypatch.setattr(suites, "ANNEALED_ROWS", 10)
-    monkeypatch.setitem(sampling.SAMPLERS, "flow", FromFlow(hidden=(8,), steps=10))
+    monkeypatch.setitem(request.SAMPLERS, "flow", FromFlow(hidden=(8,), steps=10))
     monkeypatch.setattr(features, "STEPS", 20)
     monkeypatch.setattr(features, "EPOCHS", 1)
     for name, number in {"VOTES": 200, "TESTS": 100}.items():
@@ -120,7 +119,7 @@ def test_one_clear_refusal(cli, trained, words, code, parts):
 def test_no_line_of_the_table_of_samples_is_folded(width):
     from rich.console import Console
 
-    from vaekit.cli.tables import cross_tables
+    from vaekit.cli.console import cross_tables
     from vaekit.evaluation import Estimate
 
     sources, lines = ("training_rows", "prior", "aggregated", "mixture", "flow"), ("kid", "frechet_distance")

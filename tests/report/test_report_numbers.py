@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 
 from vaekit.evaluation import Estimate
-from vaekit.report.collect import RunFacts, gather
+from vaekit.report.collect import RunFacts, collect
 from vaekit.report.curves import typical_range
-from vaekit.report.numbers import brief, estimates_table, headline, parts_of, texts, why_not_comparable
+from vaekit.report.numbers import brief, estimates_table, headline, split_warning, texts, why_not_comparable
 from vaekit.report.page import label_apart
 from vaekit.runs import open_run
 
 
 @pytest.fixture(scope="module")
 def facts(digits: Path) -> RunFacts:
-    return gather(open_run(digits), samples=4)
+    return collect(open_run(digits), samples=4)
 
 
 @pytest.fixture(scope="module")
 def soft_facts(soft: Path) -> RunFacts:
-    return gather(open_run(soft), samples=4)
+    return collect(open_run(soft), samples=4)
 
 
 def test_rows_are_limited_and_said(digits: Path) -> None:
-    held_out = gather(open_run(digits), samples=2, rows=20).held_out
+    held_out = collect(open_run(digits), samples=2, rows=20).held_out
     assert held_out is not None
     assert (held_out.rows, held_out.of) == (20, 180)
     assert all(estimate.n == 20 for estimate in held_out.estimates.values())
@@ -40,7 +40,7 @@ def test_means_and_draws_come_from_the_same_z(facts: RunFacts) -> None:
 
 def test_a_warning_has_a_gist() -> None:
     warning = "no likelihood: it is no density; 9 of 10 rows are few: loose there; use more"
-    assert parts_of(warning) == ["no likelihood: it is no density", "9 of 10 rows are few: loose there; use more"]
+    assert split_warning(warning) == ["no likelihood: it is no density", "9 of 10 rows are few: loose there; use more"]
     assert brief(warning) == "no likelihood; 9 of 10 rows are few"
     assert brief("") == ""
 

@@ -168,7 +168,7 @@ def test_several_runs_stand_side_by_side(digits: Path, plane: Path, soft: Path, 
     read = Page(page)
     assert page == tmp_path / "report.html"
     assert "Settings that differ" in read.headings
-    assert "What the estimators do" not in read.headings
+    assert "Gradient estimators" not in read.headings
     assert re.search(r"model\.latent</th><td>16</td><td>2</td><td>16</td>", read.source)
     assert "cannot be compared" in " ".join(read.text.split())
     assert "On a plane." in read.text
@@ -181,7 +181,7 @@ def test_an_ablation_says_what_estimators_do_and_what_is_no_likelihood(
     soft: Path, soft_detached: Path, tmp_path: Path
 ) -> None:
     read = Page(write_report([soft, soft_detached], tmp_path / "ablation.html", samples=2))
-    assert "What the estimators do" in read.headings
+    assert "Gradient estimators" in read.headings
     assert "stick the landing" in read.text
     assert (tmp_path / "ablation" / "estimators-variance-mu.png").exists()
     assert "no density on [0, 1]" in read.text
@@ -198,7 +198,7 @@ def test_without_its_data_a_run_still_reports(table: Path, table_file: Path, tmp
     read = Page(write_report([run], samples=2))
     assert "Estimates" not in read.headings
     assert "Samples from the prior" in read.headings
-    for words in ("for want of the data", "gone.npz", "metrics.jsonl", "environment.json", "interrupted at step 3"):
+    for words in ("as the data is not there", "gone.npz", "metrics.jsonl", "environment.json", "interrupted at step 3"):
         assert words in read.text
     assert "validation ELBO" in read.text
 

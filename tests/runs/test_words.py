@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import vaekit
-from vaekit.cli.train import train_command
+from vaekit.cli.train import train
 from vaekit.data import names, where
 from vaekit.errors import ConfigError, SpecError
 from vaekit.runs import TrainingRun, open_run, preset, presets, run
@@ -22,7 +22,7 @@ def test_the_same_words_build_the_same_weights_in_python_as_on_the_command_line(
     if not where(data).startswith(("bundled", "found")):
         pytest.skip("VAEKIT_DATA is not set")
     words = (data, *FEW)
-    train_command(words, None, None, tmp_path / "run", None, False)
+    train(*words, run_dir=tmp_path / "run")
     built = TrainingRun.start(run(*words))
     for _ in built.events():
         pass
@@ -97,7 +97,7 @@ def test_an_estimate_shows_its_error_and_unit():
 def test_a_verb_imports_only_what_it_needs():
     """Most of the time that a verb takes to begin is torch's; what only some need comes when it is needed."""
     slow = "matplotlib jinja2 scipy sklearn pyarrow zuko sympy torch._dynamo torch._inductor requests pandas"
-    check = "import sys, vaekit.cli.evaluate, vaekit.cli.train, vaekit.cli.encode, vaekit.cli.sample; "
+    check = "import sys, vaekit.cli.app, vaekit.cli.suites, vaekit.cli.context, vaekit.cli.writing; "
     check += f"print([name for name in {slow.split()} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=environment, check=True)

@@ -1,4 +1,4 @@
-"""`vaekit encode`: codes in arrays and tables, and Parquet written part by part by several processes."""
+"""`vaekit encode`: codes in arrays and tables, and a Parquet part from each of several processes."""
 
 import math
 import os
@@ -6,81 +6,103 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from vaekit.cli.output import progress, say_done
-from vaekit.cli.request import open_on_device
-from vaekit.cli.writing import ARRAYS, PARQUET, Columns, check_apart, check_out, write_rows
-from vaekit.data import Rows, StreamedRows
-from vaekit.distributed import World
+from vaekit.cli.console import print_written, progress
+from vaekit.cli.options import Data, Force, Json, Out, RunPath, Weights
+from vaekit.cli.pipes import piped
 from vaekit.errors import ConfigError, VaekitError
-from vaekit.files import sweep, sync_folder, temporary
-from vaekit.models.generative import BLOCK, in_blocks
-from vaekit.runs import TrainedRun, check_same_run, open_rows, posterior_moments
 
-AT_A_TIME = 4 * BLOCK  # rows read and shown to the model
-CODES = (*ARRAYS, PARQUET)
-KEPT = {  # what goes into a file by its ending, and the names that it has there
+if TYPE_CHECKING:
+    from vaekit.cli.writing import Columns
+    from vaekit.data import Rows, StreamedRows
+    from vaekit.distributed import World
+    from vaekit.runs import TrainedRun
+
+NAMES = {  # what goes into a file by its ending, and the names that it has there
     ".npy": {"mean": "mean"},
     ".npz": {"mean": "mean", "scale": "scale", "label": "label"},
     ".csv": {"mean": "z", "label": "label"},
-    PARQUET: {"row": "row", "mean": "z", "scale": "scale", "label": "label"},
+    ".parquet": {"row": "row", "mean": "z", "scale": "scale", "label": "label"},
 }
 
 
-def encode_command(
-    folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool, force: bool = False
+def encode(
+    run: RunPath, data: Data = None, /, *, out: Out, weights: Weights = None, force: Force = False, json: Json = False
 ) -> None:
+    """Write the code of each row: mean and standard deviation of q(z|x), and the label where there is one.
+
+    For example:
+
+        vaekit encode runs/digits-1 --out codes.npz
+        vaekit encode runs/digits-1 other.csv --out codes.csv
+        vaekit encode runs/table-1 - --out - < new.csv > codes.csv
+        torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
+
+    Parameters
+    ----------
+    out
+        File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or .parquet
+        (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
+    """
+    with piped(data, out, json) as (data, out):
+        _encode(run, data, out, weights, json, force)
+
+
+def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool, force: bool) -> None:
+    from vaekit.cli.request import open_on_device
+    from vaekit.cli.writing import AT_A_TIME, check_apart, write_rows
+    from vaekit.distributed import World
+    from vaekit.runs import check_same_run, open_rows
+
     world = World.join()
-    _check(out, world, force)
-    opened, device = open_on_device(folder, weights)
-    check_apart(out, opened.folder.path, opened.run.data.source, data)
-    rows = open_rows(opened, data).to(device)
-    check_same_run(world, opened, None if data is None else rows)
-    mine = world.share(len(rows), AT_A_TIME)
-    with progress("encoding", mine.stop - mine.start) as advance:
-        names = KEPT[out.suffix.lower()]
+    _check_out(out, world, force)
+    trained, device = open_on_device(folder, weights)
+    check_apart(out, trained.folder.path, trained.settings.data.source, data)
+    rows = open_rows(trained, data).to(device)
+    check_same_run(world, trained, None if data is None else rows)
+    share = world.share(len(rows), AT_A_TIME)
+    with progress("encoding", share.stop - share.start) as advance:
+        names = NAMES[out.suffix.lower()]
         blocks = (
             {names[name]: values for name, values in block.items() if name in names}
-            for block in _codes(opened, rows, mine, advance)
+            for block in codes_of(trained, rows, share, advance)
         )
         if world.size > 1:
-            _write_parts(out, blocks, mine.stop - mine.start, world)
+            _write_parts(out, blocks, share.stop - share.start, world)
         else:
             write_rows(out, blocks, len(rows))
     world.wait()
     if world.leads:
-        say_done(as_json, out, len(rows), f"q(z|x), {sum(map(math.prod, opened.latent_shapes))} latents")
+        print_written(as_json, out, len(rows), f"q(z|x), {sum(map(math.prod, trained.latent_shapes))} latents")
 
 
-def _check(out: Path, world: World, force: bool) -> None:
-    """Refuse what cannot be written, before any work is done."""
-    if world.size == 1:
-        return check_out(out, CODES, force)
-    if os.path.lexists(out):
-        raise ConfigError(
-            f"--out is {out}, which exists, and {world.size} processes write a folder of parts: remove it, or give "
-            "another name"
-        )
-    check_out(out, CODES)
-    if out.suffix.lower() != PARQUET:
-        raise ConfigError(
-            f"--out is {out}: {world.size} processes write a Parquet part each, into a folder; end its name in .parquet"
-        )
+def codes_of(
+    trained: "TrainedRun", rows: "Rows | StreamedRows", share: slice, advance: Callable[[int], object]
+) -> "Iterator[Columns]":
+    """The columns of a file of codes, a block of rows at a time.
 
+    Args:
+        trained: the run whose encoder is used.
+        rows: as the model takes them.
+        share: which of them.
+        advance: called with the number of rows done since the last call.
 
-def _codes(
-    opened: TrainedRun, rows: Rows | StreamedRows, part: slice, advance: Callable[[int], object]
-) -> Iterator[Columns]:
-    """Row numbers, posterior means (of a discrete z the most probable value) and scales, and labels where there are
-    any, a block at a time."""
-    for start in range(part.start, part.stop, AT_A_TIME):
-        index = slice(start, min(start + AT_A_TIME, part.stop))
-        told = rows.context_of(index)
-        mean, scale = in_blocks(
-            partial(posterior_moments, opened.model), rows.batch(index), *(() if told is None else (told,))
-        )
+    Yields:
+        `row` (n,), the numbers of the rows; `mean` and `scale` (n, latents) of q(z|x), the most probable value of a
+        discrete z in place of its mean; `label` (n,) where the rows have labels.
+    """
+    import numpy as np
+
+    from vaekit.cli.writing import AT_A_TIME
+    from vaekit.models.generative import in_blocks
+    from vaekit.runs import posterior_moments
+
+    for start in range(share.start, share.stop, AT_A_TIME):
+        index = slice(start, min(start + AT_A_TIME, share.stop))
+        context = rows.context_of(index)
+        inputs = (rows.batch(index),) if context is None else (rows.batch(index), context)
+        mean, scale = in_blocks(partial(posterior_moments, trained.model), *inputs)
         columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
             columns["label"] = rows.labels[index].cpu().numpy()
@@ -88,8 +110,29 @@ def _codes(
         advance(index.stop - index.start)
 
 
-def _write_parts(out: Path, blocks: Iterator[Columns], rows: int, world: World) -> None:
-    """A folder with a part of each process: whole or not at all."""
+def _check_out(out: Path, world: "World", force: bool) -> None:
+    """Refuse what cannot be written, before any work is done."""
+    from vaekit.cli.writing import PARQUET, check_out
+
+    if world.size == 1:
+        return check_out(out, tuple(NAMES), force)
+    if os.path.lexists(out):
+        raise ConfigError(
+            f"--out is {out}, which exists, and {world.size} processes write a folder of parts: remove it, or give "
+            "another name"
+        )
+    check_out(out, tuple(NAMES))
+    if out.suffix.lower() != PARQUET:
+        raise ConfigError(
+            f"--out is {out}: {world.size} processes write a Parquet part each, into a folder; end its name in .parquet"
+        )
+
+
+def _write_parts(out: Path, blocks: "Iterator[Columns]", rows: int, world: "World") -> None:
+    """Write a folder with a part of each process, whole or not at all."""
+    from vaekit.cli.writing import PARQUET, write_rows
+    from vaekit.files import sweep, sync_folder, temporary
+
     aside = Path(world.agree(str(temporary(out))))  # swept once the leading process has ended
     try:
         if world.leads:

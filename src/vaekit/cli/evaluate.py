@@ -1,184 +1,138 @@
-"""The commands that use a trained run: evaluate, reconstruct, decode, report. See `codes` and `sampling` for others."""
+"""`vaekit evaluate`: the usual bounds, or a suite of other measures (see `suites`)."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-import torch
+from cyclopts import Parameter
 from rich.console import Console
-from rich.markup import escape
 
-from vaekit.cli.encode import AT_A_TIME
-from vaekit.cli.output import print_json, progress, say_done
-from vaekit.cli.progress import context_for, context_of_codes
-from vaekit.cli.request import EvaluationRequest, alone, at_least, check_samples, open_on_device
-from vaekit.cli.tables import print_facts, print_kl, print_numbers, print_warnings
-from vaekit.cli.writing import ARRAYS, PARQUET, check_apart, check_out, write_picture, write_rows
-from vaekit.data import Schema, read_codes
-from vaekit.distributed import World
+from vaekit.cli.console import print_estimates, print_facts, print_json, print_kl, print_warnings, progress
+from vaekit.cli.options import Force, Json, RunPath, Weights, WholeNumber
 from vaekit.errors import ConfigError
-from vaekit.evaluation import Estimate, baseline, evaluate, kl_per_dimension
-from vaekit.models.conditional import Conditional
-from vaekit.models.generative import in_blocks
-from vaekit.randomness import Purpose, new_generator
-from vaekit.report import captioned, reconstruct, reconstruction_picture, rows_picture
-from vaekit.report.pictures import most_pictured, reconstructed_at
-from vaekit.runs import TrainedRun, check_same_run, open_rows
-from vaekit.runs.trained_run import read_run
-from vaekit.training import RunFolder
+from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION
 
-EACH_ROW = (".csv", ".npz", PARQUET)  # files that hold several columns by name
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaekit.cli.request import EvaluationRequest
+
+Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "all"]
+PER_ROW = (".csv", ".npz", ".parquet")  # endings of files that hold several columns by name
+BASELINE_ROWS = 10_000  # training rows, at most, that the baseline is fitted to
 
 
-def evaluate_command(asked: EvaluationRequest, as_json: bool, out: Path | None = None, force: bool = False) -> None:
+def evaluate(
+    run: RunPath,
+    /,
+    *,
+    suite: Suite | None = None,
+    samples: Annotated[WholeNumber, Parameter(name=["--samples", "-k"])] = 64,
+    data: str | None = None,
+    split: Literal["train", "valid", "test"] = "test",
+    rows: WholeNumber | None = None,
+    weights: Weights = None,
+    seed: WholeNumber = 0,
+    per_row: Path | None = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Measure bounds on the log-likelihood, with standard errors, on rows held out from training.
+
+    For example:
+
+        vaekit evaluate runs/digits-1
+        vaekit evaluate runs/mnist-1 --samples 500 --json
+        vaekit evaluate runs/digits-1 --suite likelihood --samples 1000
+        vaekit evaluate runs/digits-1 --suite all --json
+        vaekit evaluate runs/digits-1 --data new.csv --per-row scores.csv
+
+    Parameters
+    ----------
+    suite
+        What to measure in place of the usual bounds: likelihood (the bound for K up to --samples, annealed importance
+        sampling, bidirectional Monte Carlo); latents (active units, KL by dimension, the aggregate posterior); samples
+        (Frechet distance, KID, precision, recall, density, coverage); disentanglement (scores against known factors);
+        representation (labels predicted from codes); or all of these.
+    samples
+        K, samples of z for each row, of the importance-weighted bound.
+    data
+        Other data than the run's, by name or path, all of its rows; or where the run's own data lies now, which is
+        split as it was.
+    split
+        Rows of the run's own data to use.
+    rows
+        Use only the first ROWS of them.
+    seed
+        Of the noise.
+    per_row
+        File to write, .csv, .npz or .parquet: of each row its number among those that are used, counted from 0, its
+        ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a label.
+    """
+    from vaekit.cli.request import EvaluationRequest
+
+    request = EvaluationRequest(run, samples, data, split, rows, weights, seed)
+    if suite is None:
+        return _evaluate_bounds(request, json, per_row, force)
+    if per_row is not None:
+        raise ConfigError(f"--per-row writes the usual bounds, and --suite {suite} measures others: leave one out")
+    from vaekit.cli.suites import evaluate_suites
+
+    return evaluate_suites(request, suite, json)
+
+
+def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | None, force: bool) -> None:
+    """Print the usual bounds, and write those of each row where `out` is given."""
+    import numpy as np
+
+    from vaekit import evaluation
+    from vaekit.cli.writing import check_apart, check_out, write_rows
+    from vaekit.distributed import World
+    from vaekit.models.conditional import Conditional
+    from vaekit.randomness import Purpose, new_generator
+    from vaekit.runs import check_same_run
+
     world = World.join()
     if out is not None and world.leads:
-        check_out(out, EACH_ROW, force)
-        check_apart(out, asked.folder, asked.opened.run.data.source, asked.data)
-    model, held, seed = asked.opened.model, asked.held, asked.seed
-    check_same_run(world, asked.opened, None if asked.is_own else held)
+        check_out(out, PER_ROW, force)
+        check_apart(out, request.folder, request.trained.settings.data.source, request.data)
+    model, held_out, seed = request.trained.model, request.held_out, request.seed
+    check_same_run(world, request.trained, None if request.is_own else held_out)
 
-    def write_each(found: Mapping[str, np.ndarray]) -> None:
+    def write_per_row(columns: "Mapping[str, np.ndarray]") -> None:
         if out is not None and world.leads:
-            labels = {} if held.labels is None else {"label": held.labels.cpu().numpy()}
-            write_rows(out, [{"row": np.arange(len(held)), **found, **labels}], len(held))
+            labels = {} if held_out.labels is None else {"label": held_out.labels.cpu().numpy()}
+            write_rows(out, [{"row": np.arange(len(held_out)), **columns, **labels}], len(held_out))
 
-    with asked.keeping("evaluation") as keep:
-        with progress("evaluating", len(held) // world.size) as advance:
-            estimates = evaluate(
-                model, held, asked.samples, seed=seed, progress=advance, world=world, keep=keep, each=write_each
+    with request.resumable("evaluation") as folder:
+        with progress("evaluating", len(held_out) // world.size) as advance:
+            estimates = evaluation.evaluate(
+                model,
+                held_out,
+                request.samples,
+                seed=seed,
+                progress=advance,
+                world=world,
+                keep=folder,
+                each=write_per_row,
             )
-        if asked.is_own and isinstance(model.likelihood, Conditional):
-            noise = new_generator(seed, Purpose.BASELINE, device=asked.device)
-            few = asked.train.batch(asked.train.some(10_000), noise)
-            estimates["baseline"] = baseline(model.likelihood, few, held, seed, world)
-        kl = kl_per_dimension(model, held, world=world)
+        if request.is_own and isinstance(model.likelihood, Conditional):
+            noise = new_generator(seed, Purpose.BASELINE, device=request.device)
+            few = request.train.batch(request.train.some(BASELINE_ROWS), noise)
+            estimates["baseline"] = evaluation.baseline(model.likelihood, few, held_out, seed, world)
+        kl = evaluation.kl_per_dimension(model, held_out, world=world)
     if not world.leads:
         return None
     if as_json:
-        nothing = Estimate(None, 0.0, len(held), "nats", "the KL of single dimensions has no closed form").as_dict()
-        by_dimension = nothing if kl is None else [estimate.as_dict() for estimate in kl]
+        if kl is None:
+            by_dimension = evaluation.Estimate(None, 0.0, len(held_out), NATS, NO_KL_PER_DIMENSION).as_dict()
+        else:
+            by_dimension = [estimate.as_dict() for estimate in kl]
         plain = {name: estimate.as_dict() for name, estimate in estimates.items()}
-        return print_json({**plain, "kl_per_dimension": by_dimension, **asked.facts})
+        return print_json({**plain, "kl_per_dimension": by_dimension, **request.facts})
     console = Console(highlight=False)
-    print_facts(console, asked.facts)
-    print_numbers(console, estimates)
+    print_facts(console, request.facts)
+    print_estimates(console, estimates)
     if kl is not None:
         print_kl(console, kl)
     print_warnings(console, estimates)
-
-
-def reconstruct_command(
-    folder: Path, data: str | None, out: Path, n: int | None, weights: str | None, as_json: bool, force: bool = False
-) -> None:
-    alone("reconstruct")
-    at_least(1, number=n)
-    check_out(out, (".png", *ARRAYS), force)
-    opened, device = open_on_device(folder, weights)
-    check_apart(out, opened.folder.path, opened.run.data.source, data)
-    rows = open_rows(opened, data).to(device)
-    picture = out.suffix.lower() == ".png"
-    n = min(n or (16 if picture else len(rows)), len(rows))
-    check_pictured(out, 2 * n, opened.schema)
-    if picture:
-        first = slice(0, n)
-        write_picture(
-            out, reconstruction_picture(opened.model, rows.batch(first), opened.schema, rows.context_of(first))
-        )
-    else:
-
-        def means(advance: Callable[[int], object]) -> Iterator[np.ndarray]:
-            for start in range(0, n, AT_A_TIME):
-                index = slice(start, min(start + AT_A_TIME, n))
-                yield reconstruct(opened.model, rows.batch(index), rows.context_of(index))
-                advance(index.stop - start)
-
-        with progress("reconstructing", n) as advance:
-            write_x(out, opened, means(advance), n)
-    first = slice(0, 1)
-    at = reconstructed_at(opened.model, rows.batch(first), rows.context_of(first))
-    say_done(as_json, out, n, f"mean of p(x|z) at {at}")
-
-
-def decode_command(
-    folder: Path, latents: Path, out: Path, label: str | None, weights: str | None, as_json: bool, force: bool = False
-) -> None:
-    alone("decode")
-    check_out(out, (".png", *ARRAYS), force)
-    opened, device = open_on_device(folder, weights)
-    check_apart(out, opened.folder.path, opened.run.data.source, latents)
-    shapes = opened.latent_shapes
-    codes = read_codes(latents, sum(map(math.prod, shapes)), with_labels=opened.schema.context is not None)
-    check_pictured(out, len(codes), opened.schema)
-    classes, source = context_of_codes(opened, codes, label)
-
-    def decoded(z: torch.Tensor, context: torch.Tensor | None = None) -> tuple[torch.Tensor]:
-        parts = z.split([math.prod(shape) for shape in shapes], 1)
-        groups = [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
-        return (opened.model.decode(groups, context).mean,)
-
-    def means(advance: Callable[[int], object]) -> Iterator[np.ndarray]:
-        start = 0
-        for z in (part for block in codes.blocks() for part in torch.from_numpy(block).split(AT_A_TIME)):
-            stop = start + len(z)
-            told = context_for(opened, label, range(start, stop))
-            if classes is not None and told is not None:
-                told = torch.eye(told.shape[1])[torch.from_numpy(classes[start:stop])]
-            given = (z,) if told is None else (z, told)
-            yield in_blocks(decoded, *(part.to(device) for part in given))[0].cpu().numpy()
-            advance(len(z))
-            start = stop
-
-    what = f"mean of p(x|z){source}"
-    with progress("decoding", len(codes)) as advance, torch.no_grad():
-        write_x(out, opened, means(advance), len(codes), f"{what}, z from {latents.name}")
-    say_done(as_json, out, len(codes), what)
-
-
-def report_command(
-    folders: Sequence[Path],
-    out: Path | None,
-    samples: int,
-    as_json: bool,
-    force: bool = False,
-    full_paths: bool = False,
-) -> None:
-    alone("report")
-    check_samples(samples)
-    if not folders:
-        raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`")
-    if out is not None:
-        check_out(out, (".html",), force)
-        for folder in map(RunFolder, folders):
-            source = read_run(folder)[0].data.source
-            for part in (out, out.with_suffix("")):  # the page, and the folder of its pictures
-                check_apart(part, folder.path, source)
-    from vaekit.report import write_report  # brings matplotlib, which no other verb here needs
-
-    page = write_report(folders, out, samples, full_paths=full_paths)
-    if as_json:
-        return print_json({"page": str(page), "runs": [str(folder) for folder in folders]})
-    Console(highlight=False).print(
-        f"Wrote [bold]{escape(str(page))}[/] (open it in a browser; it needs no network)", soft_wrap=True
-    )
-
-
-def write_x(out: Path, opened: TrainedRun, blocks: Iterable[np.ndarray], rows: int, caption: str = "") -> None:
-    """Rows as the model sees them, in blocks, to a file, by its ending: a captioned picture, or values in the data's
-    units."""
-    schema = opened.schema
-    if out.suffix.lower() == ".png":
-        picture = rows_picture(np.concatenate(list(blocks)), schema)
-        write_picture(out, captioned(picture, caption) if caption else picture)
-    else:
-        write_rows(out, ({"x": schema.to_stored(x)} for x in blocks), rows, schema.columns)
-
-
-def check_pictured(out: Path, n: int, schema: Schema) -> None:
-    """Refuse a picture of more rows than can be looked at."""
-    if out.suffix.lower() == ".png" and n > (most := most_pictured(schema)):
-        raise ConfigError(
-            f"--out is {out}, a picture, and {n:,} rows are too many for one: at most {most:,} are shown; give "
-            "--number, or write numbers, as .npy"
-        )

@@ -8,7 +8,6 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError
 
 PIPE = Path("-")
@@ -20,7 +19,7 @@ def piped(source: str | None, out: Path, as_json: bool = False) -> Iterator[tupl
     """Files to read and to write in place of `-`; what is written is on stdout once the block has ended well.
 
     Args:
-        source: what a verb reads; `-` is a table with a header on standard input.
+        source: what a command reads; `-` is a table with a header on standard input.
         out: what it writes; `-` is a table on stdout, which then holds nothing else.
         as_json: whether stdout is to hold a JSON object.
 
@@ -32,6 +31,8 @@ def piped(source: str | None, out: Path, as_json: bool = False) -> Iterator[tupl
     if not (reads or writes):
         yield source, out
         return
+    from vaekit.distributed import World
+
     if World.join().size > 1:
         raise ConfigError("- is a pipe, which several processes cannot share: name files, or leave torchrun out")
     if writes and as_json:

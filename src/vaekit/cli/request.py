@@ -1,4 +1,4 @@
-"""What a verb was asked, checked before anything else is done."""
+"""What is evaluated: a run, the rows, and how; checked before anything is computed."""
 
 import hashlib
 import json
@@ -15,65 +15,81 @@ from typing import Any
 import torch
 
 from vaekit import __version__
+from vaekit.cli.options import check_at_least
 from vaekit.data import Dataset, Rows, StreamedRows
 from vaekit.distributed import World
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.memory import free_bytes, in_gb
 from vaekit.runs import TrainedRun, open_rows, open_run, reopen
+from vaekit.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 
 MOST_SAMPLES = 1_000_000  # K
 BYTES_PER_SAMPLE = 4 * 8 * 100  # ln w of a block of rows in double precision, and what is computed from them
 
+SAMPLERS: dict[str, Sampler] = {  # the sources of z that rows are drawn from, by name
+    sampler.kind: sampler for sampler in (FromPrior(), FromAggregated(), FromMixture(), FromFlow())
+}
+
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What `vaekit evaluate` was asked: of which run, on which rows, and how."""
+    """The options of `vaekit evaluate`, and what they name: the trained run, its device, the rows.
+
+    Attributes:
+        folder: of the run.
+        samples: K of the importance-weighted bound.
+        data: other data than the run's own, or where that lies now; None for the run's own.
+        split: of the run's own data.
+        rows: the first so many alone; None for all.
+        weights: best or last; None for what the run's settings name.
+        seed: of the noise.
+    """
 
     folder: Path
     samples: int
-    data: str | None  # other than the run's own, or where that lies now
-    split: str  # of the run's own
+    data: str | None
+    split: str
     rows: int | None
     weights: str | None
     seed: int
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
-        at_least(1, rows=self.rows)
-        at_least(0, seed=self.seed)
+        check_at_least(1, rows=self.rows)
+        check_at_least(0, seed=self.seed)
         if self.data == "":  # as of a variable of the shell that is not set
             raise ConfigError("--data is empty: name the data, or leave --data out for the run's own")
 
     @property
-    def opened(self) -> TrainedRun:
-        return self._placed[0]
+    def trained(self) -> TrainedRun:
+        return self._on_device[0]
 
     @cached_property
     def dataset(self) -> Dataset:
         """The run's own data."""
-        return self._given or reopen(self.opened)
+        return self._own_data or reopen(self.trained)
 
     @cached_property
     def is_own(self) -> bool:
-        """Whether it is the run's own data that is measured on, wherever that lies now."""
-        return self.data is None or self._given is not None
+        """Whether the rows are of the run's own data, wherever that lies now."""
+        return self.data is None or self._own_data is not None
 
     @cached_property
-    def _given(self) -> Dataset | None:
-        """The run's own data, where that is what was given; None for other data."""
+    def _own_data(self) -> Dataset | None:
+        """The run's own data, where that is what `data` names; None for other data."""
         if self.data is None:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what is to be said of other data is said when it is read as such
-                return reopen(self.opened, self.data)
+                warnings.simplefilter("ignore")  # other data warns when it is read as such
+                return reopen(self.trained, self.data)
         except VaekitError:
             return None
 
     @cached_property
-    def held(self) -> Rows | StreamedRows:
-        """The rows to measure on."""
-        rows = getattr(self.dataset, self.split) if self.is_own else open_rows(self.opened, self.data)
+    def held_out(self) -> Rows | StreamedRows:
+        """The rows to evaluate on."""
+        rows = getattr(self.dataset, self.split) if self.is_own else open_rows(self.trained, self.data)
         rows = rows.to(self.device)
         return rows if self.rows is None else rows.take(self.rows)
 
@@ -84,10 +100,10 @@ class EvaluationRequest:
 
     @property
     def device(self) -> torch.device:
-        return self._placed[1]
+        return self._on_device[1]
 
     @cached_property
-    def _placed(self) -> tuple[TrainedRun, torch.device]:
+    def _on_device(self) -> tuple[TrainedRun, torch.device]:
         return open_on_device(self.folder, self.weights)
 
     @property
@@ -95,41 +111,42 @@ class EvaluationRequest:
         return self.is_own and self.split == "train"
 
     @property
-    def told_labels(self) -> bool:
-        context = self.opened.schema.context
+    def has_label_context(self) -> bool:
+        """Whether the model is conditioned on labels."""
+        context = self.trained.schema.context
         return context is not None and context.kind == "label"
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What was measured on, as JSON has it beside the estimates."""
-        schema, log_scale = self.opened.schema, self.opened.log_scale
+        """What was evaluated on what, as JSON has it beside the estimates."""
+        schema, log_scale = self.trained.schema, self.trained.log_scale
         facts = {
             "run": str(self.folder),
             "data": f"{self.data or schema.name}, {self.split} rows" if self.is_own else self.data,
-            "protocol": schema.protocol if self.is_own else self.held.protocol,
-            "provenance": list(self.opened.run.provenance),
-            "rows": len(self.held),
+            "protocol": schema.protocol if self.is_own else self.held_out.protocol,
+            "provenance": list(self.trained.settings.provenance),
+            "rows": len(self.held_out),
             "samples": self.samples,
             "seed": self.seed,
-            "weights": self.opened.weights,
+            "weights": self.trained.weights,
         }
         return {**facts, "log_scale": log_scale} if log_scale else facts
 
-    def kept(self, what: str) -> Path | None:
-        """A folder in the run's for what is done of something, from which the same command goes on if it was stopped.
+    def results_folder(self, what: str) -> Path | None:
+        """Where finished parts of a computation are kept, so that the same command resumes it if it was interrupted.
 
         None for other data than the run's own, which may change, and where nothing can be written.
         """
         if self.data is not None or not os.access(self.folder, os.W_OK):
             return None
-        facts = {**self.facts, "run": "", "version": __version__, "model": str(self.opened.run.model)}
-        known = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{what}-{known[:12]}"
+        facts = {**self.facts, "run": "", "version": __version__, "model": str(self.trained.settings.model)}
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{what}-{key[:12]}"
 
     @contextmanager
-    def keeping(self, what: str) -> Iterator[Path | None]:
-        """`kept` until what is done within is finished."""
-        folder = self.kept(what)
+    def resumable(self, what: str) -> Iterator[Path | None]:
+        """`results_folder`, which is removed once the block has ended well."""
+        folder = self.results_folder(what)
         try:
             yield folder
         except KeyboardInterrupt:
@@ -146,24 +163,17 @@ class EvaluationRequest:
 
 
 def open_on_device(folder: Path, weights: str | None) -> tuple[TrainedRun, torch.device]:
-    """A run and the device that its model is now on."""
-    opened = open_run(folder, weights)
-    use_gpu = torch.cuda.is_available() and opened.run.train.device != "cpu"
+    """A trained run and the device that its model is now on."""
+    trained = open_run(folder, weights)
+    use_gpu = torch.cuda.is_available() and trained.settings.train.device != "cpu"
     device = torch.device(f"cuda:{World.join().local}" if use_gpu else "cpu")
-    opened.model.to(device).requires_grad_(False)
-    return opened, device
-
-
-def alone(verb: str) -> None:
-    """Refuse several processes."""
-    size = World.join().size
-    if size > 1:
-        raise ConfigError(f"`vaekit {verb}` works in one process, and torchrun has started {size}: leave torchrun out")
+    trained.model.to(device).requires_grad_(False)
+    return trained, device
 
 
 def check_samples(samples: int) -> None:
-    """Refuse a K that is no number of samples, or that no memory holds the weights of."""
-    at_least(1, samples=samples)
+    """Refuse a K that is no number of samples, or whose weights no memory holds."""
+    check_at_least(1, samples=samples)
     if samples > MOST_SAMPLES:
         raise ConfigError(f"--samples is {samples}: it should be at most {MOST_SAMPLES}")
     needed, free = samples * BYTES_PER_SAMPLE, free_bytes()
@@ -172,10 +182,3 @@ def check_samples(samples: int) -> None:
             f"--samples is {samples}: the weights of a block of rows take {in_gb(needed)}, and {in_gb(free)} are free: "
             f"at most {int(free // BYTES_PER_SAMPLE):,} fit"
         )
-
-
-def at_least(least: int, **numbers: int | None) -> None:
-    """Refuse options, by name, that are smaller."""
-    for name, number in numbers.items():
-        if number is not None and number < least:
-            raise ConfigError(f"--{name} is {number}: it should be at least {least}")

@@ -1,32 +1,71 @@
-"""`vaekit sample`: new rows from a trained model, from whichever source of z, with words that say which."""
+"""`vaekit sample`: new rows from a trained model."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-import torch
+from cyclopts import Parameter
 
-from vaekit.cli.encode import AT_A_TIME
-from vaekit.cli.evaluate import check_pictured, write_x
-from vaekit.cli.output import print_json, progress, say_done
-from vaekit.cli.progress import context_for
-from vaekit.cli.request import alone, at_least, open_on_device
-from vaekit.cli.writing import ARRAYS, check_apart, check_out
-from vaekit.randomness import Purpose, new_generator
-from vaekit.report.pictures import told_in_words
-from vaekit.runs.samplers import sampling
-from vaekit.samplers import Sampler
-from vaekit.samplers.aggregated import FromAggregated
-from vaekit.samplers.flow import FromFlow
-from vaekit.samplers.mixture import FromMixture
-from vaekit.samplers.prior import FromPrior
+from vaekit.cli.console import print_json, print_written, progress
+from vaekit.cli.options import Force, Json, Out, RunPath, Weights, WholeNumber, check_at_least, check_one_process
+from vaekit.cli.pipes import piped
 
-SAMPLERS: dict[str, Sampler] = {
-    sampler.kind: sampler for sampler in (FromPrior(), FromAggregated(), FromMixture(), FromFlow())
-}
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def sample_command(
+def sample(
+    run: RunPath,
+    /,
+    *,
+    n: Annotated[WholeNumber, Parameter(name=["-n", "--number"])] = 64,
+    out: Out,
+    label: str | None = None,
+    source: Annotated[Literal["prior", "aggregated", "mixture", "flow"], Parameter(name="--from")] = "prior",
+    temperature: float = 1.0,
+    mean: Annotated[bool, Parameter(negative="")] = False,
+    seed: WholeNumber = 0,
+    data: str | None = None,
+    weights: Weights = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Draw new rows from the model: z from the prior or another source, then x from p(x|z).
+
+    For example:
+
+        vaekit sample runs/digits-1 -n 64 --out samples.png
+        vaekit sample runs/digits-1 -n 1000 --out samples.npy
+        vaekit sample runs/digits-1 --from mixture --temperature 0.8 --mean --out samples.png
+
+    Parameters
+    ----------
+    n
+        How many.
+    out
+        File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data); - is a table on
+        stdout.
+    label
+        The label to condition on, for a model trained with data.context=label; by default every label in turn.
+    source
+        Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the codes of
+        the training rows when first used, and kept in the run folder.
+    temperature
+        Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component of a mixture
+        or each q(z|x) around its own mean, or of what a flow transforms; in a hierarchical VAE, of every group of
+        latents.
+    mean
+        Write the mean of p(x|z) in place of a draw from it.
+    seed
+        Of the draw.
+    data
+        Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and flow.
+    """
+    with piped(None, out, json) as (_, out):
+        _sample(run, n, out, label, source, temperature, mean, seed, weights, json, force, data)
+
+
+def _sample(
     folder: Path,
     n: int,
     out: Path,
@@ -37,47 +76,55 @@ def sample_command(
     seed: int,
     weights: str | None,
     as_json: bool,
-    force: bool = False,
-    data: str | None = None,
+    force: bool,
+    data: str | None,
 ) -> None:
-    alone("sample")
-    at_least(1, number=n)
-    at_least(0, seed=seed)
-    check_out(out, (".png", *ARRAYS), force)
-    opened, device = open_on_device(folder, weights)
-    check_apart(out, opened.folder.path, opened.run.data.source, data)
-    check_pictured(out, n, opened.schema)
-    chosen = sampling(opened, SAMPLERS[source], temperature, data)
-    generator = new_generator(seed, Purpose.GENERATE, device=device)
-    what = f"{'means' if mean else 'draws'} of p(x|z), z from {chosen.source}, temperature {temperature:g}, seed {seed}"
-    what += told_in_words(opened.schema) if label is None else f", label {label}"
+    import torch
 
-    def drawn(advance: Callable[[int], object]) -> Iterator[np.ndarray]:
+    from vaekit.cli.context import context_of_rows
+    from vaekit.cli.request import SAMPLERS, open_on_device
+    from vaekit.cli.writing import ARRAYS, AT_A_TIME, check_apart, check_out, check_pictured, write_x
+    from vaekit.randomness import Purpose, new_generator
+    from vaekit.report.pictures import context_in_words
+    from vaekit.runs import sampling
+
+    check_one_process("sample")
+    check_at_least(1, number=n)
+    check_at_least(0, seed=seed)
+    check_out(out, (".png", *ARRAYS), force)
+    trained, device = open_on_device(folder, weights)
+    check_apart(out, trained.folder.path, trained.settings.data.source, data)
+    check_pictured(out, n, trained.schema)
+    sampled = sampling(trained, SAMPLERS[source], temperature, data)
+    generator = new_generator(seed, Purpose.GENERATE, device=device)
+    what = (
+        f"{'means' if mean else 'draws'} of p(x|z), z from {sampled.source}, temperature {temperature:g}, seed {seed}"
+    )
+    what += context_in_words(trained.schema) if label is None else f", label {label}"
+
+    def blocks(advance: Callable[[int], object]) -> "Iterator[np.ndarray]":
         for start in range(0, n, AT_A_TIME):
             rows = range(start, min(start + AT_A_TIME, n))
-            told = context_for(opened, label, rows)
-            told = None if told is None else told.to(device)
-            yield chosen.model.generate(len(rows), generator=generator, mean=mean, context=told).cpu().numpy()
+            context = context_of_rows(trained, label, rows)
+            context = None if context is None else context.to(device)
+            yield sampled.model.generate(len(rows), generator=generator, mean=mean, context=context).cpu().numpy()
             advance(len(rows))
 
     with progress("sampling", n) as advance, torch.no_grad():
-        write_x(out, opened, drawn(advance), n, what)
+        write_x(out, trained, blocks(advance), n, what)
     if not as_json:
-        return say_done(False, out, n, what)
-    settings = {
-        "from": source,
-        "label": label,
-        "temperature": temperature,
-        "mean": mean,
-        "seed": seed,
-        "weights": opened.weights,
-    }
+        return print_written(False, out, n, what)
     print_json(
         {
             "out": str(out),
             "rows": n,
             "what": what,
-            **settings,
-            "fitted": chosen.facts or None,
+            "from": source,
+            "label": label,
+            "temperature": temperature,
+            "mean": mean,
+            "seed": seed,
+            "weights": trained.weights,
+            "fitted": sampled.facts or None,
         }
     )

@@ -1,4 +1,4 @@
-"""`vaekit train`: settings from the words of the command line, a progress bar, lines, pictures, a clean stop."""
+"""`vaekit train`: settings from the words of the command line, a progress bar, a line for each epoch, a clean stop."""
 
 import io
 import os
@@ -9,55 +9,88 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from vaekit.cli.output import next_steps, print_json, shows_bars
+from vaekit.cli.console import print_json, print_next_steps, shows_bars
+from vaekit.cli.options import Json, Words
 from vaekit.cli.streams import ReaderLeft
-from vaekit.distributed import World
 from vaekit.errors import ConfigError, Diverged
-from vaekit.evaluation import in_stored_units
 from vaekit.evaluation.estimate import hundredths
-from vaekit.evaluation.units import units_in_words
-from vaekit.findings import Finding, has_errors
-from vaekit.findings import as_json as as_json_findings
-from vaekit.models import Model
-from vaekit.randomness import Purpose, new_generator
-from vaekit.report import reconstruction_picture, sample_picture
-from vaekit.runs import Run, TrainingRun, extend, run, split_words, stop_signals
-from vaekit.training import Event, RunFolder
+from vaekit.evaluation.results import units_in_words
+
+if TYPE_CHECKING:
+    from vaekit.findings import Finding
+    from vaekit.runs import Run, TrainingRun
+    from vaekit.training import Event, RunFolder
 
 
-def train_command(
-    arguments: Sequence[str],
-    preset_name: str | None,
-    config: Path | None,
-    run_dir: Path | None,
-    resume: Path | None,
-    as_json: bool,
-    extended: Path | None = None,
-    source: Path | None = None,
-    strict: bool = False,
+def train(
+    *arguments: Words,
+    preset: str | None = None,
+    config: Path | None = None,
+    run_dir: Path | None = None,
+    resume: Path | None = None,
+    extend: Path | None = None,
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
+    strict: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
 ) -> None:
+    """Train a model on DATA and keep it in a run folder.
+
+    DATA is a name (see `vaekit data`) or a path; a set with a preset of the same name is trained with it.
+
+    For example:
+
+        vaekit train digits
+        vaekit train mnist --preset mnist-conv seed=1
+        vaekit train table.csv model.latent=4 train.epochs=100 --run-dir runs/mine
+        vaekit train digits --latent 2 --epochs 10
+        vaekit train --preset tutorial objective.gradient=score
+        vaekit train --resume runs/digits-1
+        vaekit train --extend runs/digits-1 train.epochs=100
+        vaekit train --from runs/digits-1 objective=iwae train.lr=1e-4
+        torchrun --nproc-per-node 2 -m vaekit train mnist --run-dir runs/mnist
+
+    Parameters
+    ----------
+    arguments
+        DATA, and settings: path=value, --path value, or the last name of a path alone where only one ends so.
+    preset
+        Start from these settings (see `vaekit presets`).
+    config
+        Start from the settings in this YAML file.
+    run_dir
+        Folder for the run; by default the next free one under runs/.
+    resume
+        Go on with the run in this folder, as if it had never stopped.
+    extend
+        Go on with the run in this folder to more epochs, with train.epochs=N; in the folder, or in a copy at --run-dir.
+    source
+        Start a new run from the settings and the weights of the run in this folder; its model has to stay as it is.
+    strict
+        Leave with exit code 5 if a finding says that the trained model is in error; its weights are kept all the same.
+    """
+    from vaekit import runs
+    from vaekit.distributed import World
+    from vaekit.findings import as_json, has_errors
+    from vaekit.training import RunFolder
+
     world = World.join()
-    if resume or extended:
-        job = _go_on(arguments, preset_name, config, source, run_dir, resume, extended)
+    if resume or extend:
+        training = _continue(arguments, preset, config, source, run_dir, resume, extend)
     else:
-        settings = run(*arguments, preset=preset_name, config=config, initialise_from=source)
-        place = _place(settings, run_dir)
-        again = place and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-        if place and again and (Path(place) / "run.yaml").exists():
-            job = TrainingRun.resume(place)
-        else:
-            job = TrainingRun.start(settings.model_copy(update={"run_dir": place}), above=Path("runs"))
-    folder = Path(job.run.run_dir or "")
-    console = Console(stderr=as_json, highlight=False, quiet=not world.leads)
+        settings = runs.run(*arguments, preset=preset, config=config, initialise_from=source)
+        training = _start(settings, run_dir)
+    folder = Path(training.run.run_dir or "")
+    console = Console(stderr=json, highlight=False, quiet=not world.leads)
     try:
-        with stop_signals(job) as received:
-            last, found, ended = _follow(console, job)
+        with runs.stop_signals(training) as received:
+            last, found, ended = _follow(console, training)
     except ReaderLeft:
         sys.exit(128 + signal.SIGPIPE)  # saved, and not finished
     status = RunFolder(folder).status() if world.leads else ""
@@ -65,12 +98,12 @@ def train_command(
         console.print(
             f"Interrupted. To go on: [bold]vaekit train --resume {shlex.quote(str(folder))}[/]", soft_wrap=True
         )
-    if as_json and world.leads:
-        facts = {"run_dir": str(folder), "status": status, "provenance": job.run.provenance}
-        print_json({**facts, "log_scale": job.log_scale, **last, "findings": as_json_findings(found)})
+    if json and world.leads:
+        facts = {"run_dir": str(folder), "status": status, "provenance": training.run.provenance}
+        print_json({**facts, "log_scale": training.log_scale, **last, "findings": as_json(found)})
     elif ended:
-        _sum_up(console, found)
-        next_steps(console, folder)
+        _print_findings(console, found)
+        print_next_steps(console, folder)
     if received and not ended:
         sys.exit(128 + received[0])
     if strict and has_errors(found):
@@ -80,20 +113,41 @@ def train_command(
         )
 
 
-def _go_on(
+def _start(settings: "Run", run_dir: Path | None) -> "TrainingRun":
+    """A new run, or the same one again where torchrun has restarted this process."""
+    from vaekit.runs import TrainingRun
+
+    folder = _folder(settings, run_dir)
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if folder and restarted and (Path(folder) / "run.yaml").exists():
+        return TrainingRun.resume(folder)
+    return TrainingRun.start(settings.model_copy(update={"run_dir": folder}), above=Path("runs"))
+
+
+def _folder(settings: "Run", run_dir: Path | None) -> str | None:
+    """The run's folder, the same at every process and after every restart; None for the next free one."""
+    folder = run_dir or settings.run_dir
+    if folder is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+        raise ConfigError("torchrun is to restart this run when it fails: give --run-dir, so that a restart finds it")
+    return None if folder is None else str(folder)
+
+
+def _continue(
     arguments: Sequence[str],
-    preset_name: str | None,
+    preset: str | None,
     config: Path | None,
     source: Path | None,
     run_dir: Path | None,
     resume: Path | None,
     extended: Path | None,
-) -> TrainingRun:
-    """The job of a run that is there already: resumed as it is, or extended."""
-    others = {"--preset": preset_name, "--config": config, "--from": source}
-    starts = [f"{option} {value}" for option, value in others.items() if value]
+) -> "TrainingRun":
+    """An existing run, resumed as it is or extended."""
+    from vaekit.runs import TrainingRun, extend, split_words
+
+    options = {"--preset": preset, "--config": config, "--from": source}
+    given = [f"{option} {value}" for option, value in options.items() if value]
     if extended is None and resume:
-        if others := [*arguments, *starts, *([str(run_dir)] if run_dir else [])]:
+        if others := [*arguments, *given, *([str(run_dir)] if run_dir else [])]:
             raise ConfigError(
                 f"--resume goes on with the settings that the run has, and {', '.join(others)} would change them: "
                 f"leave it out; more epochs are had by `vaekit train --extend {shlex.quote(str(resume))} "
@@ -101,48 +155,41 @@ def _go_on(
             )
         return TrainingRun.resume(resume)
     data, settings = split_words(list(arguments))
-    if others := [*starts, *(["--resume"] if resume else []), *([data] if data else [])]:
+    if others := [*given, *(["--resume"] if resume else []), *([data] if data else [])]:
         raise ConfigError(
             f"--extend goes on with what the run has, and {', '.join(others)} would change it: leave it out"
         )
     return extend(cast(Path, extended), settings, run_dir)
 
 
-def _place(run: Run, run_dir: Path | None) -> str | None:
-    """The run's folder, the same at every process and after every restart; None for the next free one."""
-    given = run_dir or run.run_dir
-    if given is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
-        raise ConfigError("torchrun is to restart this run when it fails: give --run-dir, so that a restart finds it")
-    return None if given is None else str(given)
-
-
-def _introduce(console: Console, job: TrainingRun) -> None:
-    trained, schema = job.run, job.data.schema
-    weights = sum(p.numel() for p in job.model.parameters())
-    device = next(job.model.parameters()).device
-    splits = (job.data.train, job.data.valid, job.data.test)
+def _introduce(console: Console, training: "TrainingRun") -> None:
+    run, schema = training.run, training.data.schema
+    weights = sum(p.numel() for p in training.model.parameters())
+    device = next(training.model.parameters()).device
+    splits = (training.data.train, training.data.valid, training.data.test)
     rows = ", ".join(f"{len(split)} {name}" for split, name in zip(splits, ("train", "valid", "test"), strict=True))
-    likelihood = trained.model.likelihood
+    likelihood = run.model.likelihood
     assert likelihood is not None
     for line in (
-        f"[bold]{escape(trained.name)}[/]: {escape(schema.name)}, {_shape(schema.shape)}, {schema.support}; "
-        f"{rows} rows",
+        f"[bold]{escape(run.name)}[/]: {escape(schema.name)}, {_shape(schema.shape)}, {schema.support}; {rows} rows",
         f"[dim]  {escape(schema.protocol)}[/]",
-        f"[dim]  {trained.model.summary}, {likelihood.kind} likelihood: {weights:,} weights on {device}; "
-        f"seed {trained.seed}[/]",
+        f"[dim]  {run.model.summary}, {likelihood.kind} likelihood: {weights:,} weights on {device}; "
+        f"seed {run.seed}[/]",
     ):
         console.print(line, soft_wrap=True)
-    for text in trained.provenance:
+    for text in run.provenance:
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
-    if job.log_scale:
-        console.print(f"  {units_in_words(job.log_scale)}", style="dim", soft_wrap=True)
+    if training.log_scale:
+        console.print(f"  {units_in_words(training.log_scale)}", style="dim", soft_wrap=True)
     if likelihood.kind == "soft_bernoulli":
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
 
 
-def _follow(console: Console, job: TrainingRun) -> tuple[dict[str, Any], list[Finding], bool]:
-    """Read the events of a job; the metrics of the last epoch, the findings, and whether training came to its end."""
-    every = job.run.train.log_every or max(1, job.run.train.epochs // 10)
+def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any], list[Finding], bool]":
+    """Read the events of a run; the metrics of the last epoch, the findings, and whether training came to its end."""
+    from vaekit.evaluation import in_stored_units
+
+    every = training.run.train.log_every or max(1, training.run.train.epochs // 10)
     errors = Console(stderr=True, quiet=console.quiet)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -156,12 +203,12 @@ def _follow(console: Console, job: TrainingRun) -> tuple[dict[str, Any], list[Fi
     last: dict[str, Any] = {}
     found: list[Finding] = []
     ended = False
-    with bar, closing(job.events()) as events:
+    with bar, closing(training.events()) as events:
         task = bar.add_task("training", total=None)
-        for given in events:
-            event = replace(given, metrics=in_stored_units(given.metrics, job.log_scale))
+        for raw in events:
+            event = replace(raw, metrics=in_stored_units(raw.metrics, training.log_scale))
             if event.kind == "start":
-                _introduce(console, job)
+                _introduce(console, training)
                 bar.update(task, total=event.steps, completed=event.step)
                 if event.step:
                     console.print(f"going on from step {event.step} of {event.steps}")
@@ -174,13 +221,13 @@ def _follow(console: Console, job: TrainingRun) -> tuple[dict[str, Any], list[Fi
             elif event.kind == "epoch":
                 last = {"epoch": event.epoch, "step": event.step, **event.metrics}
                 if event.epoch % every == 0 or event.epoch in (1, event.epochs):
-                    _line(console, event)
-                    _pictures(console, job, event.epoch)
+                    _print_epoch(console, event)
+                    _write_pictures(console, training, event.epoch)
             elif event.kind == "notice":
                 errors.print(f"[yellow]note:[/] {escape(event.message)}", soft_wrap=True)
             elif event.finding is not None:
                 found += [event.finding]
-                errors.print(f"{_mark(event.finding)} {escape(event.message)}", soft_wrap=True)
+                errors.print(f"{_severity(event.finding)} {escape(event.message)}", soft_wrap=True)
             elif event.kind == "end":
                 ended = True
                 last |= event.metrics
@@ -194,42 +241,46 @@ def _follow(console: Console, job: TrainingRun) -> tuple[dict[str, Any], list[Fi
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
-def _mark(finding: Finding) -> str:
+def _severity(finding: "Finding") -> str:
     return f"[{_COLOURS[finding.severity]}]{finding.severity}:[/]"
 
 
-def _sum_up(console: Console, found: Sequence[Finding]) -> None:
-    """The findings again, by name, where the run is summed up."""
+def _print_findings(console: Console, found: "Sequence[Finding]") -> None:
+    """The names of all findings, after the run."""
     if found:
-        names = ", ".join(f"{_mark(one)} {one.id}" for one in found)
+        names = ", ".join(f"{_severity(one)} {one.id}" for one in found)
         console.print(f"Findings (each is explained above, and in findings.json): {names}", soft_wrap=True)
 
 
-def _line(console: Console, event: Event) -> None:
+def _print_epoch(console: Console, event: "Event") -> None:
     m = event.metrics
     numbers = (m["train_loss"], -m.get("valid_bound", m["valid_elbo"]), m["valid_distortion"], m["valid_rate"])
     loss, valid, distortion, rate = map(hundredths, numbers)
     console.print(f"{event.epoch:>7} {loss:>11} {valid:>11} {distortion:>11} {rate:>7}", soft_wrap=True)
 
 
-def _pictures(console: Console, job: TrainingRun, epoch: int) -> None:
-    if job.folder is None or job.run.train.parallel == "fsdp":
+def _write_pictures(console: Console, training: "TrainingRun", epoch: int) -> None:
+    if training.folder is None or training.run.train.parallel == "fsdp":
         return
     try:
-        _draw(job, job.folder, epoch)
+        _draw(training, training.folder, epoch)
     except OSError as error:
         console.print(f"[yellow]note:[/] the pictures of epoch {epoch} could not be written ({error.strerror})")
 
 
-def _draw(job: TrainingRun, folder: RunFolder, epoch: int) -> None:
-    device = next(job.model.parameters()).device
-    index = slice(0, min(16, len(job.data.valid)))
-    x, told = job.data.valid.batch(index), job.data.valid.context_of(index)
-    model = cast(Model, job.state.model.eval())
-    generator = new_generator(job.run.seed, Purpose.GENERATE, device=device)
+def _draw(training: "TrainingRun", folder: "RunFolder", epoch: int) -> None:
+    from vaekit.models import Model
+    from vaekit.randomness import Purpose, new_generator
+    from vaekit.report import reconstruction_picture, sample_picture
+
+    device = next(training.model.parameters()).device
+    index = slice(0, min(16, len(training.data.valid)))
+    x, context = training.data.valid.batch(index), training.data.valid.context_of(index)
+    model = cast("Model", training.state.model.eval())
+    generator = new_generator(training.run.seed, Purpose.GENERATE, device=device)
     pictures = {
-        "reconstructions": reconstruction_picture(model, x, job.data.schema, told),
-        "samples": sample_picture(model, job.data.schema, 64, generator, mean=True),
+        "reconstructions": reconstruction_picture(model, x, training.data.schema, context),
+        "samples": sample_picture(model, training.data.schema, 64, generator, mean=True),
     }
     for name, picture in pictures.items():
         content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The files that verbs write: whole or the old one, a block of rows at a time, and never over what a verb reads."""
+"""The files that commands write: whole or not at all, block by block, and never over what a command reads."""
 
 import math
 import os
@@ -14,15 +14,47 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from vaekit.data import names
+from vaekit.data import Schema, names
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.files import is_within, written
 from vaekit.memory import in_gb
+from vaekit.models.generative import BLOCK
+from vaekit.report import captioned, rows_picture
+from vaekit.report.pictures import most_pictured
+from vaekit.runs import TrainedRun
 
 ARRAYS = (".npy", ".npz", ".csv")
 PARQUET = ".parquet"
+AT_A_TIME = 4 * BLOCK  # rows read and given to the model
 CHARACTERS = 2  # that a number takes in a CSV file, at least
 Columns = Mapping[str, np.ndarray]
+
+
+def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: int, caption: str = "") -> None:
+    """Write rows of x by the ending of `out`: a captioned picture, or values in the units of the data.
+
+    Args:
+        out: .png, .npy, .npz or .csv.
+        trained: the run, whose schema leads back to the units of the data.
+        blocks: (n, *shape) each, as the model sees them.
+        rows: of all blocks together.
+        caption: of a picture.
+    """
+    schema = trained.schema
+    if out.suffix.lower() == ".png":
+        picture = rows_picture(np.concatenate(list(blocks)), schema)
+        write_picture(out, captioned(picture, caption) if caption else picture)
+    else:
+        write_rows(out, ({"x": schema.to_stored(x)} for x in blocks), rows, schema.columns)
+
+
+def check_pictured(out: Path, n: int, schema: Schema) -> None:
+    """Refuse a picture of more rows than can be looked at."""
+    if out.suffix.lower() == ".png" and n > (most := most_pictured(schema)):
+        raise ConfigError(
+            f"--out is {out}, a picture, and {n:,} rows are too many for one: at most {most:,} are shown; give "
+            "--number, or write numbers, as .npy"
+        )
 
 
 def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:

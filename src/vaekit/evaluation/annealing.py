@@ -27,6 +27,7 @@ from vaekit.evaluation.checks import (
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
+from vaekit.evaluation.results import NATS, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.distributions.codes import Quantised
 from vaekit.models.distributions.hamiltonian import Refined
@@ -174,9 +175,9 @@ def bidirectional(
     px = draw_of_first(model, blocks).px
     score = score_warning(px)
     forward = _forward_estimates(lower, acceptance, ess, settings, score)
-    bounds = {"lower": forward[0], "upper": mean_of(upper, "nats", score)}
+    bounds = {"lower": forward[0], "upper": mean_of(upper, NATS, score)}
     bounds = in_stored_units(bounds, log_scale if measure(px) == "density" else 0.0)
-    return Sandwich(bounds["lower"], bounds["upper"], mean_of(upper - lower, "nats", score), *forward[1:])
+    return Sandwich(bounds["lower"], bounds["upper"], mean_of(upper - lower, NATS, score), *forward[1:])
 
 
 class _Chains:
@@ -301,7 +302,7 @@ def _forward_estimates(
         )
     warning = joined(score, stuck, few_samples_warning(ess, settings.chains, "use more temperatures"))
     return (
-        mean_of(lower, "nats", warning),
-        mean_of(acceptance, "of trajectories", stuck),
-        mean_of(ess, f"of {settings.chains}"),
+        mean_of(lower, NATS, warning),
+        mean_of(acceptance, unit_of("annealed_acceptance"), stuck),
+        mean_of(ess, unit_of("annealed_effective_chains", settings.chains)),
     )

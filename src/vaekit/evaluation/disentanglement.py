@@ -33,6 +33,7 @@ from vaekit.evaluation.counting import (
     settled,
 )
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.results import SHARE
 from vaekit.models.vae import Model
 
 POINTS = 10_000  # rows used for mutual information
@@ -119,7 +120,7 @@ def modularity(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     Source: Ridgeway and Mozer, 2018, arXiv 1802.05312, section 2.
     """
     if factors.shape[1] < 2:
-        return Estimate(None, 0.0, len(codes), "of 1", "modularity compares factors, and there is only one")
+        return Estimate(None, 0.0, len(codes), SHARE, "modularity compares factors, and there is only one")
 
     def modular(information: Table, entropy: np.ndarray) -> float:
         square = information**2
@@ -186,7 +187,7 @@ def dci(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estimate]:
     found: dict[str, Estimate] = dict(zip(names, _fitted(scores, len(codes), seed), strict=True))
     for name, size, what in (("disentanglement", factors.shape[1], "factors"), ("completeness", codes.shape[1], "z")):
         if size < 2:
-            found[name] = Estimate(None, 0.0, len(codes), "of 1", f"{name} compares {what}, and there is only one")
+            found[name] = Estimate(None, 0.0, len(codes), SHARE, f"{name} compares {what}, and there is only one")
     return found
 
 
@@ -213,7 +214,7 @@ def factor_vae_score(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     elif not all(groups):
         why = "no two rows share a value of a factor, so it cannot be held fixed: give more rows"
     if why:
-        return Estimate(None, 0.0, TESTS, "of 1", why)
+        return Estimate(None, 0.0, TESTS, SHARE, why)
     rng = np.random.default_rng([seed, 1])
     kept, dims = codes[:, alive] / spread[alive], int(alive.sum())
     fixed = rng.integers(factors.shape[1], size=VOTES + TESTS)
@@ -225,7 +226,7 @@ def factor_vae_score(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     votes = np.zeros((dims, factors.shape[1]))
     np.add.at(votes, (still[:VOTES], fixed[:VOTES]), 1)
     score = float((votes.argmax(1)[still[VOTES:]] == fixed[VOTES:]).mean())
-    return Estimate(score, math.sqrt(score * (1 - score) / (TESTS - 1)), TESTS, "of 1")
+    return Estimate(score, math.sqrt(score * (1 - score) / (TESTS - 1)), TESTS, SHARE)
 
 
 def _counted(score: Callable[[Table, np.ndarray], float], codes: Codes, factors: Factors, seed: int) -> Estimate:
@@ -241,7 +242,7 @@ def _counted(score: Callable[[Table, np.ndarray], float], codes: Codes, factors:
         return score(information(joint), np.where(of_factors > 0, of_factors, 1))
 
     left_out = [of(whole - part) for part in counts] if parts > 1 else []
-    return Estimate(of(whole), _jackknife(left_out), len(codes), "of 1")
+    return Estimate(of(whole), _jackknife(left_out), len(codes), SHARE)
 
 
 def _fitted(scores: Callable[[np.ndarray, np.ndarray], tuple[float, ...]], n: int, seed: int) -> list[Estimate]:
@@ -249,7 +250,7 @@ def _fitted(scores: Callable[[np.ndarray, np.ndarray], tuple[float, ...]], n: in
     rows = _some(n, FITTED_POINTS, seed)
     folds = np.array_split(rows, min(FOLDS, len(rows)))
     found = [scores(np.concatenate(folds[:i] + folds[i + 1 :]), test) for i, test in enumerate(folds)]
-    return [Estimate(float(np.mean(of)), _jackknife(of), len(rows), "of 1") for of in zip(*found, strict=True)]
+    return [Estimate(float(np.mean(of)), _jackknife(of), len(rows), SHARE) for of in zip(*found, strict=True)]
 
 
 def _jackknife(left_out: Sequence[float]) -> float:

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROUNDING = 1e-7  # of a value: an error below that is one of single precision
 PLACES, LARGEST = 7, 1e9  # after the point, and before it: beyond them a number is written with a power of ten
@@ -80,7 +82,7 @@ def digits_before(value: float) -> int:
     return math.floor(math.log10(abs(value))) if value else 0
 
 
-def mean_of(rows: Tensor, unit: str, warning: str = "") -> Estimate:
+def mean_of(rows: "Tensor", unit: str, warning: str = "") -> Estimate:
     """Mean over the rows (n,) and its standard error: the spread over rows, divided by sqrt(n)."""
     rows = rows.double()
     n = len(rows)

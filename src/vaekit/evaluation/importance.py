@@ -21,6 +21,7 @@ from vaekit.evaluation.checks import (
     units_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.results import NATS, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
@@ -79,15 +80,15 @@ def bound_curve(
     found = blocks.map(checked(model, kept(bounds_of, keep, model, "curve", samples, seed), progress))
     draw = draw_of_first(model, blocks)
     if not draw.has_bound:
-        nats, share = (Estimate(None, 0.0, len(data), unit, NO_DENSITY) for unit in ("nats", "of K"))
-        return tuple(BoundAt(k, nats, replace(share, unit=f"of {k}")) for k in samples)
+        nothing = [Estimate(None, 0.0, len(data), unit_of("effective_samples", k), NO_DENSITY) for k in samples]
+        return tuple(BoundAt(k, replace(share, unit=NATS), share) for k, share in zip(samples, nothing, strict=True))
     score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
     curve = ()
     for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
         check_finite(bound)
         warning = joined(score, few_samples_warning(ess, k))
-        bounds = in_stored_units({"bound": mean_of(bound, "nats", warning)}, log_scale)
-        curve += (BoundAt(k, bounds["bound"], mean_of(ess, f"of {k}")),)
+        bounds = in_stored_units({"bound": mean_of(bound, NATS, warning)}, log_scale)
+        curve += (BoundAt(k, bounds["bound"], mean_of(ess, unit_of("effective_samples", k))),)
     return curve
 
 

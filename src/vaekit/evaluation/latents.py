@@ -11,6 +11,7 @@ from vaekit.distributed import World
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.results import NATS
 from vaekit.models.distributions.hamiltonian import Refined
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Draw, Model
@@ -80,7 +81,7 @@ def aggregate_posterior(
     draw = draw_of_first(model, blocks)
     refusal = _refusal(draw)
     if refusal:
-        return {name: Estimate(None, 0.0, len(data), "nats", refusal) for name in NAMES}
+        return {name: Estimate(None, 0.0, len(data), NATS, refusal) for name in NAMES}
 
     def parts_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         (latent,) = model.draw(x, context=part, generator=generator).latents
@@ -91,13 +92,13 @@ def aggregate_posterior(
     found = dict(zip(NAMES, blocks.map(parts_of), strict=False))
     saturated = _saturation(found["mutual_information"][:, 0])
     estimates = {name: _estimate(part, saturated if name in HELD_DOWN else "") for name, part in found.items()}
-    estimates["rate"] = mean_of(found["rate"][:, 0], "nats")
+    estimates["rate"] = mean_of(found["rate"][:, 0], NATS)
     why = dict.fromkeys(NAMES, f"the {'prior' if 'total_correlation' in found else 'posterior'} {NOT_SINGLE}")
     if draw.latents[0].p is not None and draw.latents[0].p.batch_shape:
         for name in OF_ONE_PRIOR:
             estimates.pop(name, None)
             why[name] = "p(z) depends on the context of each row, so there is no one prior for q(z) to be compared with"
-    return {name: estimates.get(name, Estimate(None, 0.0, len(data), "nats", why[name])) for name in NAMES}
+    return {name: estimates.get(name, Estimate(None, 0.0, len(data), NATS, why[name])) for name in NAMES}
 
 
 def _refusal(draw: Draw) -> str:
@@ -179,12 +180,12 @@ def _estimate(part: Tensor, warning: str) -> Estimate:
     inside = _subsets(groups).to(part.device)[:, torch.arange(n, device=part.device) % groups].T
     every, one, two = ((part * inside).sum(0) / inside.sum(0)).split([1, groups, len(part[0]) - 1 - groups])
     if groups < 3:
-        return Estimate(float(every), math.nan, n, "nats", warning)
+        return Estimate(float(every), math.nan, n, NATS, warning)
     variance = one.var(correction=0) * (groups - 1)
     first, second = torch.triu_indices(groups, groups, 1, device=part.device)
     pairs = groups * every - (groups - 1) * (one[first] + one[second]) + (groups - 2) * two
     quadratic = pairs.var(correction=0) / 2
-    return Estimate(float(every), float((variance - quadratic).clamp_min(variance / 2).sqrt()), n, "nats", warning)
+    return Estimate(float(every), float((variance - quadratic).clamp_min(variance / 2).sqrt()), n, NATS, warning)
 
 
 def _single(distribution: Distribution) -> Distribution | None:

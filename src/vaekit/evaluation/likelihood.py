@@ -27,13 +27,11 @@ from vaekit.evaluation.checks import (
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
+from vaekit.evaluation.results import ACTIVE_KL, ACTIVE_VARIANCE, BITS, NATS, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
 from vaekit.models.vae import Model
-
-ACTIVE_KL = 0.01  # nats
-ACTIVE_VARIANCE = 0.01
 
 
 def evaluate(
@@ -99,18 +97,18 @@ def evaluate(
             rows = {"elbo": log_px - rate, "log_likelihood": bound, "rate": rate, **rows}
         each({name: (values + shift_of(name, log_scale)).cpu().numpy() for name, values in rows.items()})
     if not draw.has_bound:
-        nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in ("nats", "bits/dim"))
-        none = Estimate(None, 0.0, len(bound), f"of {samples}", NO_DENSITY)
+        nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in (NATS, BITS))
+        none = Estimate(None, 0.0, len(bound), unit_of("effective_samples", samples), NO_DENSITY)
         bounds = {"elbo": nats, "log_likelihood": nats, "bits_per_dim": bits, "rate": nats}
-        bounds |= {"distortion": mean_of(-log_px, "nats", score), "effective_samples": none}
+        bounds |= {"distortion": mean_of(-log_px, NATS, score), "effective_samples": none}
         return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
     bounds = {
-        "elbo": mean_of(log_px - rate, "nats", score),
-        "log_likelihood": mean_of(bound, "nats", joined(score, few_samples_warning(ess, samples))),
+        "elbo": mean_of(log_px - rate, NATS, score),
+        "log_likelihood": mean_of(bound, NATS, joined(score, few_samples_warning(ess, samples))),
         "bits_per_dim": _bits_per_dim(bound, measure(draw.px), math.prod(draw.px.event_shape)),
-        "rate": mean_of(rate, "nats"),
-        "distortion": mean_of(-log_px, "nats", score),
-        "effective_samples": mean_of(ess, f"of {samples}"),
+        "rate": mean_of(rate, NATS),
+        "distortion": mean_of(-log_px, NATS, score),
+        "effective_samples": mean_of(ess, unit_of("effective_samples", samples)),
     }
     return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
 
@@ -120,7 +118,7 @@ def kl_per_dimension(
 ) -> tuple[Estimate, ...] | None:
     """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats; None without a closed form that factorises."""
     kl, _ = _latent_rows(model, Blocks(model, data, 0, context, world))
-    return None if kl is None else tuple(mean_of(column, "nats") for column in kl.T)
+    return None if kl is None else tuple(mean_of(column, NATS) for column in kl.T)
 
 
 def kl_per_group(
@@ -138,7 +136,7 @@ def kl_per_group(
 
     points = [latent.is_point for latent in draw_of_first(model, blocks).latents]
     return tuple(
-        Estimate(None, 0.0, len(rows), "nats", NO_DENSITY) if point else mean_of(rows, "nats")
+        Estimate(None, 0.0, len(rows), NATS, NO_DENSITY) if point else mean_of(rows, NATS)
         for point, rows in zip(points, blocks.map(rates_of), strict=True)
     )
 
@@ -147,7 +145,7 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
     """Mean ln p of rows `data` under the best model without latents: each dimension on its own, fitted to `train`."""
     px = likelihood.constant(train)
     (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
-    found = {"baseline": mean_of(log_px, "nats", score_warning(px))}
+    found = {"baseline": mean_of(log_px, NATS, score_warning(px))}
     return in_stored_units(found, log_scale_of(data, px))["baseline"]
 
 
@@ -191,7 +189,7 @@ def _active_units(model: Model, blocks: Blocks) -> dict[str, Estimate]:
     kl, mean = _latent_rows(model, blocks)
     if kl is None or mean is None:
         why = "no KL of single dimensions: the posterior or the prior does not factorise in closed form"
-        nothing = Estimate(None, 0.0, len(blocks), "dimensions", why)
+        nothing = Estimate(None, 0.0, len(blocks), unit_of("active_units"), why)
         return {"active_units": nothing, "active_units_by_variance": nothing}
     n, dims = kl.shape
     variance = mean.double().var(0, correction=0)
@@ -208,11 +206,11 @@ def _count_above(values: Tensor, errors: Tensor, threshold: float, n: int, dims:
     """How many values lie above the threshold; the error is that of each being on its side by chance."""
     above = Normal(0.0, 1.0, validate_args=False).cdf((values - threshold) / errors.clamp_min(1e-12))
     stderr = round(float((above * (1 - above)).sum().sqrt()), 2)
-    return Estimate(float((values > threshold).sum()), stderr, n, f"of {dims} dimensions")
+    return Estimate(float((values > threshold).sum()), stderr, n, unit_of("active_units", dims))
 
 
 def _bits_per_dim(bound: Tensor, kind: str, values: int) -> Estimate:
     if kind == "mass":
-        return mean_of(-bound / (values * math.log(2)), "bits/dim")
+        return mean_of(-bound / (values * math.log(2)), BITS)
     why = "p(x|z) is a density, not a probability mass: bits need dequantised data"
-    return Estimate(None, 0.0, len(bound), "bits/dim", NOT_A_LIKELIHOOD if kind == "score" else why)
+    return Estimate(None, 0.0, len(bound), BITS, NOT_A_LIKELIHOOD if kind == "score" else why)

@@ -17,6 +17,7 @@ from vaekit.evaluation.blocks import BLOCK, Blocks, evaluating
 from vaekit.evaluation.checks import joined
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.features import pca_features
+from vaekit.evaluation.results import unit_of
 from vaekit.models.vae import Model
 
 Encoder = Callable[[Tensor, Tensor | None], Tensor]  # from x and its context
@@ -152,7 +153,7 @@ def representation(
 def accuracy(predicted: np.ndarray, labels: np.ndarray, warning: str = "") -> Estimate:
     """The share that is right, with its binomial standard error, sqrt(p (1 - p) / n)."""
     n, share = len(labels), float(np.mean(predicted == labels))
-    return Estimate(share, math.sqrt(share * (1 - share) / n), n, "of rows", warning)
+    return Estimate(share, math.sqrt(share * (1 - share) / n), n, unit_of("linear_codes"), warning)
 
 
 def _strangers(known: np.ndarray, labels: np.ndarray) -> str:
@@ -189,7 +190,7 @@ def _encoded(encode: Encoder, blocks: Blocks) -> tuple[Tensor, Estimate]:
 
 
 def _microseconds(seconds: list[float]) -> Estimate:
-    return mean_of(1e6 * torch.tensor(seconds), "microseconds")
+    return mean_of(1e6 * torch.tensor(seconds), unit_of("linear_codes_time"))
 
 
 def _sum(first: Estimate, second: Estimate) -> Estimate:

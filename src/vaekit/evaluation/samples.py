@@ -12,7 +12,9 @@ from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Data
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.features import Extractor, features_of
+from vaekit.evaluation.results import unit_of
 
+GIVEN = unit_of("kid", "the features given")
 GROUPS = 10  # of the jackknife
 ROWS_AT_ONCE = 500  # of a matrix of distances
 
@@ -28,7 +30,7 @@ def sample_quality(features: Extractor, data: Data, generated: Data, k: int = 5,
         seed: of binarisation.
     """
     real, made = features_of(features, data, seed), features_of(features, generated, seed)
-    about = f"over {features.name}"
+    about = unit_of("kid", features.name)
     return {
         "frechet_distance": frechet_distance(real, made, about),
         "kid": kid(real, made, about),
@@ -36,7 +38,7 @@ def sample_quality(features: Extractor, data: Data, generated: Data, k: int = 5,
     }
 
 
-def frechet_distance(real: Tensor, generated: Tensor, about: str = "over the features given") -> Estimate:
+def frechet_distance(real: Tensor, generated: Tensor, about: str = GIVEN) -> Estimate:
     """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)): the squared Frechet (2-Wasserstein) distance of Gaussians that have
     the means m and covariances S of the rows.
 
@@ -61,7 +63,7 @@ def frechet_distance(real: Tensor, generated: Tensor, about: str = "over the fea
     return Estimate(float(value), float(stderr), n, about, text)
 
 
-def kid(real: Tensor, generated: Tensor, about: str = "over the features given") -> Estimate:
+def kid(real: Tensor, generated: Tensor, about: str = GIVEN) -> Estimate:
     """Kernel distance: the unbiased squared maximum mean discrepancy with the kernel (a.b / d + 1)^3.
 
     Its mean is 0 where both distributions are the same, so it can be negative; and it is the same however many rows
@@ -86,7 +88,7 @@ def kid(real: Tensor, generated: Tensor, about: str = "over the features given")
     return Estimate(float(found[0]), float(stderr), min(len(real), len(generated)), about)
 
 
-def prdc(real: Tensor, generated: Tensor, k: int = 5, about: str = "over the features given") -> dict[str, Estimate]:
+def prdc(real: Tensor, generated: Tensor, k: int = 5, about: str = GIVEN) -> dict[str, Estimate]:
     """Precision, recall, density and coverage, by balls around rows that reach to their k-th nearest neighbour.
 
     - `precision`: share of generated rows that lie in some ball of a real row;

@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import Data
-from vaekit.evaluation.estimate import Estimate, short
+from vaekit.evaluation.estimate import Estimate
 from vaekit.models.distributions.support import measure
 
 LOWER, HIGHER = ("elbo", "bound", "likelihood", "baseline", "lower", "upper"), ("loss", "distortion")
@@ -28,15 +28,6 @@ def in_stored_units(found: Mapping[str, Number], log_scale: float) -> dict[str, 
     """The same numbers by name, the log-densities among them (and losses, which are less a log-density) as those of
     stored rows. An estimate keeps the other value as `scaled`."""
     return {name: _shifted(value, shift_of(name, log_scale)) for name, value in found.items()}
-
-
-def units_in_words(*log_scales: float) -> str:
-    """What log-densities are of, where the model sees scaled rows: of one run, or of several side by side."""
-    beside = [f"{short(abs(one), 6)} nats {'higher' if one > 0 else 'lower'}" for one in log_scales]
-    return (
-        "log-densities are of rows in the data's own units; of scaled rows, (stored - loc) / scale, they are "
-        f"{' / '.join(dict.fromkeys(beside))}"
-    )
 
 
 def shift_of(name: str, log_scale: float) -> float:

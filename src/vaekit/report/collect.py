@@ -1,4 +1,4 @@
-"""Everything that a report shows of a run, computed once and held in frozen records."""
+"""The facts of a run that a report shows, computed once and held in frozen records."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -33,23 +33,59 @@ MANIFOLD_SIDE = 15
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """What the test rows show of a run. x and its likes are as the model sees them."""
+    """Estimates, reconstructions and codes of test rows; x as the model sees it.
 
-    rows: int  # estimated from
-    of: int  # that there are
+    Attributes:
+        rows: how many the estimates are computed from.
+        of: how many test rows there are.
+        training_rows: how many the model was trained on.
+        estimates: by name, as `evaluate` gives them.
+        baseline: ln p(x) of the best model without z; None where there is none.
+        kl: of each latent dimension, in nats; None without a closed form.
+        originals: (n, *shape), a few test rows.
+        reconstructions: (n, *shape), the mean of p(x|z) at the mean of q(z|x).
+        codes: (m, latent), means of q(z|x).
+        labels: (m,) of the codes, where the rows have labels.
+    """
+
+    rows: int
+    of: int
     training_rows: int
     estimates: Mapping[str, Estimate]
     baseline: Estimate | None
-    kl: tuple[Estimate, ...] | None  # of each latent dimension
+    kl: tuple[Estimate, ...] | None
     originals: np.ndarray
-    reconstructions: np.ndarray  # mean of p(x|z) at z = mean of q(z|x)
-    codes: np.ndarray  # (n, latent): means of q(z|x)
-    labels: np.ndarray | None  # (n,) of the codes
+    reconstructions: np.ndarray
+    codes: np.ndarray
+    labels: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
 class RunFacts:
-    """A run, as a page shows it. `missing` says, in sentences, what could not be had and why."""
+    """A run, as a page shows it.
+
+    Attributes:
+        label: what the page calls it.
+        folder: of the run.
+        run: its settings.
+        schema: what is known of its data.
+        weights: which weights are shown, and their metadata.
+        status: finished, or where training stopped.
+        environment: machine and versions.
+        history: the metrics of each epoch, log-densities as those of rows as they are stored.
+        findings: of training.
+        config: run.yaml.
+        log_scale: by how much log-densities of x are above those of rows as they are stored, in nats.
+        measure: what p(x|z) is: a mass, a density, or a score that is no likelihood.
+        parameters: the number of weights.
+        samples: K of the importance-weighted bound.
+        held_out: what was computed from test rows; None where the data is gone.
+        prior_means: (n, *shape), means of p(x|z), z from the prior.
+        prior_draws: (n, *shape), draws of p(x|z) at the same z.
+        manifold: (side, side, *shape), means of p(x|z) over quantiles of z1 (across) and z2 (upwards); None where z is
+            no plane.
+        missing: sentences that say what is left out, and why.
+    """
 
     label: str
     folder: Path
@@ -58,75 +94,78 @@ class RunFacts:
     weights: Mapping[str, str]
     status: str
     environment: Mapping[str, Any]
-    history: tuple[Mapping[str, float | None], ...]  # with log-densities of rows as they are stored
+    history: tuple[Mapping[str, float | None], ...]
     findings: tuple[Finding, ...]
     config: str
-    log_scale: float  # by which log-densities of x are above those of rows as they are stored
-    measure: str  # what p(x|z) is: a mass, a density, or a score that is no likelihood
+    log_scale: float
+    measure: str
     parameters: int
-    samples: int  # K of the importance-weighted bound
+    samples: int
     held_out: HeldOut | None
-    prior_means: np.ndarray  # mean of p(x|z), z from the prior
-    prior_draws: np.ndarray  # draws of p(x|z), from the same z
-    manifold: np.ndarray | None  # (side, side, *shape): mean of p(x|z) over quantiles of z1 (across), z2 (upwards)
+    prior_means: np.ndarray
+    prior_draws: np.ndarray
+    manifold: np.ndarray | None
     missing: tuple[str, ...]
 
     @property
     def is_score(self) -> bool:
-        """Whether its values are no log-likelihoods."""
+        """Whether p(x|z) is a score, so that its values are no log-likelihoods."""
         return self.measure == "score"
 
     @property
-    def is_point(self) -> bool:
-        """Whether its posterior is a point, so that nothing here is a bound on ln p(x)."""
+    def is_deterministic(self) -> bool:
+        """Whether its posterior is deterministic, so that there is no bound on ln p(x)."""
         return not self.run.model.posterior.has_density
 
 
-def gather(opened: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths: bool = False) -> RunFacts:
-    """Read and compute what a report shows of a run; what cannot be had is said in `missing`.
+def collect(trained: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths: bool = False) -> RunFacts:
+    """Read and compute the facts of a run; `missing` says what is left out, and why.
 
     Args:
-        opened: the run.
+        trained: the run.
         samples: K of the importance-weighted bound.
         rows: at most so many test rows, drawn at random with a fixed seed, go into the estimates.
-        full_paths: whether whole paths may be shown; else files and folders go by their names alone.
+        full_paths: whether to show whole paths; else the names of files and folders alone.
+
+    Returns:
+        The facts.
     """
     missing: list[str] = []
     try:
-        held_out = _held_out(opened, reopen(opened), samples, rows)
+        held_out = _held_out(trained, reopen(trained), samples, rows)
     except (DataError, ConfigError) as error:
         held_out = None
-        missing += [f"Estimates, reconstructions and the latent map are left out, for want of the data: {error}"]
-    history = tuple(opened.folder.history())
+        missing += [f"Estimates, reconstructions and the latent map are left out, as the data is not there: {error}"]
+    history = tuple(trained.folder.history())
     if not history:
         missing += ["There is no line in metrics.jsonl, so there are no curves."]
-    environment = opened.folder.environment()
+    environment = trained.folder.environment()
     if not environment:
-        missing += ["There is no environment.json, so it is not known what the run ran on."]
-    image, shapes = opened.schema.kind == "image", opened.latent_shapes
+        missing += ["There is no environment.json, so machine and versions are unknown."]
+    image, shapes = trained.schema.kind == "image", trained.latent_shapes
     shown = SAMPLES if image else TABLE_ROWS
-    with evaluating(opened.model):
-        kind = measure(opened.model.decode([torch.zeros(1, *shape) for shape in shapes], opened.context(1)))
+    with evaluating(trained.model):
+        kind = measure(trained.model.decode([torch.zeros(1, *shape) for shape in shapes], trained.context(1)))
     found = RunFacts(
-        label=opened.run.name,
-        folder=opened.folder.path,
-        run=opened.run,
-        schema=opened.schema,
-        weights=opened.weights,
-        status=opened.folder.status(),
+        label=trained.settings.name,
+        folder=trained.folder.path,
+        run=trained.settings,
+        schema=trained.schema,
+        weights=trained.weights,
+        status=trained.folder.status(),
         environment=environment,
-        history=tuple(_in_stored_units(line, opened.log_scale) for line in history),
-        findings=opened.folder.findings(),
-        config=to_yaml(opened.run),
-        log_scale=opened.log_scale,
+        history=tuple(_in_stored_units(line, trained.log_scale) for line in history),
+        findings=trained.folder.findings(),
+        config=to_yaml(trained.settings),
+        log_scale=trained.log_scale,
         measure=kind,
-        parameters=sum(p.numel() for p in opened.model.parameters()),
+        parameters=sum(p.numel() for p in trained.model.parameters()),
         samples=samples,
         held_out=held_out,
-        prior_means=_from_prior(opened, shown, mean=True),
-        prior_draws=_from_prior(opened, shown, mean=False),
-        manifold=_manifold(opened)
-        if image and shapes == ((2,),) and opened.run.model.posterior.support_of_z == "real"
+        prior_means=_from_prior(trained, shown, mean=True),
+        prior_draws=_from_prior(trained, shown, mean=False),
+        manifold=_manifold(trained)
+        if image and shapes == ((2,),) and trained.settings.model.posterior.support_of_z == "real"
         else None,
         missing=tuple(missing),
     )
@@ -134,7 +173,7 @@ def gather(opened: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths: 
 
 
 def without_paths(facts: RunFacts) -> RunFacts:
-    """The facts with the names alone of files and folders, which tell nothing of the machine and its users."""
+    """The facts with the names of files and folders in place of their paths, which may hold users' names."""
     tree = facts.run.model_dump(mode="json")
     paths = {text for text in _texts(tree) if os.path.isabs(os.path.expanduser(text))}
     paths |= {text for text in (tree["data"]["source"], tree["run_dir"]) if text and os.sep in text}
@@ -172,16 +211,16 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
 
 
-def _held_out(opened: TrainedRun, data: Dataset, samples: int, rows: int) -> HeldOut:
-    model, seed = opened.model, opened.run.seed
+def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> HeldOut:
+    model, seed = trained.model, trained.settings.seed
     order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
     held = data.test.at(order[:rows].sort().values)
-    x, told = held.batch(slice(None)), held.context_of(slice(None))
+    x, context = held.batch(slice(None)), held.context_of(slice(None))
     fitted = None
     if isinstance(model.likelihood, Conditional):
         train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BASELINE))
         fitted = baseline(model.likelihood, train, held)
-    few = slice(0, PAIRS if opened.schema.kind == "image" else TABLE_ROWS)
+    few = slice(0, PAIRS if trained.schema.kind == "image" else TABLE_ROWS)
     shown = x[few]
     mapped = order[:MAP_ROWS].sort().values
     labels = data.test.labels
@@ -193,8 +232,8 @@ def _held_out(opened: TrainedRun, data: Dataset, samples: int, rows: int) -> Hel
         baseline=fitted,
         kl=kl_per_dimension(model, held),
         originals=shown.numpy(),
-        reconstructions=reconstruct(model, shown, None if told is None else told[few]),
-        codes=_codes(opened, *_take(data.test, mapped)),
+        reconstructions=reconstruct(model, shown, None if context is None else context[few]),
+        codes=_codes(trained, *_take(data.test, mapped)),
         labels=None if labels is None else labels[mapped].numpy(),
     )
 
@@ -204,26 +243,26 @@ def _take(rows: Rows, index: Tensor) -> tuple[Tensor, Tensor | None]:
     return rows.batch(index), rows.context_of(index)
 
 
-def _codes(opened: TrainedRun, x: Tensor, told: Tensor | None) -> np.ndarray:
-    def mean(x: Tensor, *told: Tensor) -> tuple[Tensor]:
-        return (opened.model.encode(x, *told).posteriors[0].mean.flatten(1),)
+def _codes(trained: TrainedRun, x: Tensor, context: Tensor | None) -> np.ndarray:
+    def mean(x: Tensor, *context: Tensor) -> tuple[Tensor]:
+        return (trained.model.encode(x, *context).posteriors[0].mean.flatten(1),)
 
-    with evaluating(opened.model):
-        return in_blocks(mean, x, *(() if told is None else (told,)))[0].numpy()
-
-
-def _from_prior(opened: TrainedRun, n: int, mean: bool) -> np.ndarray:
-    generator = new_generator(opened.run.seed, Purpose.GENERATE)
-    return from_prior(opened.model, opened.schema, n, generator, mean)
+    with evaluating(trained.model):
+        return in_blocks(mean, x, *(() if context is None else (context,)))[0].numpy()
 
 
-def _manifold(opened: TrainedRun) -> np.ndarray:
-    """What z decodes to over a square of evenly spaced quantiles of N(0, 1); the first row has the largest z2."""
+def _from_prior(trained: TrainedRun, n: int, mean: bool) -> np.ndarray:
+    generator = new_generator(trained.settings.seed, Purpose.GENERATE)
+    return from_prior(trained.model, trained.schema, n, generator, mean)
+
+
+def _manifold(trained: TrainedRun) -> np.ndarray:
+    """The mean of p(x|z) over a square of evenly spaced quantiles of N(0, 1); the first row has the largest z2."""
     z = manifold_axis()
     z1, z2 = torch.meshgrid(z, z.flip(0), indexing="xy")
-    with evaluating(opened.model):
+    with evaluating(trained.model):
         plane = torch.stack([z1, z2], -1).reshape(-1, 2)
-        return opened.model.decode((plane,), opened.context(len(plane))).mean.unflatten(0, z1.shape).numpy()
+        return trained.model.decode((plane,), trained.context(len(plane))).mean.unflatten(0, z1.shape).numpy()
 
 
 def manifold_axis() -> Tensor:

@@ -1,4 +1,4 @@
-"""What a page is made of: sections with text, pictures and tables. The template knows these and nothing else."""
+"""The components of a page: sections with text, pictures and tables. The template knows no others."""
 
 from dataclasses import dataclass
 

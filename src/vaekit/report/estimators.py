@@ -1,4 +1,4 @@
-"""What the gradient estimators do, measured where the true gradient is known: the company of an ablation's curves."""
+"""Bias and variance of the gradient estimators, measured where the true gradient is known: shown in an ablation."""
 
 from collections.abc import Sequence
 
@@ -40,8 +40,8 @@ def estimators_section(rows: int = ROWS) -> Section:
         "Gaussian.",
         "An unbiased estimator's mean differs from the exact gradient by chance alone, so its largest |z| stays below "
         "about 4; variances are those of one sample.",
-        "The detached estimator is quiet and wrong: the mean of its estimates is zero, whatever the true gradient is, "
-        "so it does not train the encoder.",
+        "The detached estimator has little variance and is biased: the mean of its estimates is zero, whatever the "
+        "true gradient is, so it does not train the encoder.",
     )
     pictures = tuple(_variances(readings, mu) for mu in (True, False))
     head = (
@@ -54,7 +54,7 @@ def estimators_section(rows: int = ROWS) -> Section:
         f"variance, ln {SIGMA}",
     )
     table = Table(head, tuple(map(_row, readings)), f"{rows:,} independent estimates for each reading, seed 0.")
-    return Section("What the estimators do", text, pictures, (table,))
+    return Section("Gradient estimators", text, pictures, (table,))
 
 
 def _row(reading: GradientReading) -> tuple[Cell, ...]:

@@ -59,7 +59,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def pictured(draw: Callable[P, Figure]) -> Callable[P, Image.Image]:
-    """Make a function that draws a figure return it as an image, drawn in the house style."""
+    """Make a function that draws a figure return it as an image, drawn in the style of all figures."""
 
     @wraps(draw)
     def picture(*args: P.args, **kwargs: P.kwargs) -> Image.Image:

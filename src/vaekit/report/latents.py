@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from vaekit.evaluation import Estimate
-from vaekit.evaluation.likelihood import ACTIVE_KL
+from vaekit.evaluation.results import ACTIVE_KL
 from vaekit.report.components import MINUS
 from vaekit.report.figures import (
     COLOURS,
@@ -27,7 +27,7 @@ from vaekit.report.pictures import GUTTER
 
 _MOST_NAMED = 24  # dimensions, with a tick each
 _MOST_CLASSES = len(COLOURS)
-_SMALL = 16  # pixels; smaller tiles need lines between them to be told apart
+_SMALL = 16  # pixels; smaller tiles have lines between them
 _OTHER = "#b6bcc4"
 
 

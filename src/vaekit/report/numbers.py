@@ -6,22 +6,10 @@ from collections.abc import Sequence
 
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import hundredths
-from vaekit.evaluation.units import units_in_words
+from vaekit.evaluation.results import MEASURES, measure_of, units_in_words
 from vaekit.report.collect import HeldOut, RunFacts
 from vaekit.report.components import MINUS, NOTHING, Card, Cell, Table, cells
 
-_QUANTITIES = {
-    "log_likelihood": ("log-likelihood", "importance-weighted lower bound on ln p(x), K = {samples}"),
-    "elbo": ("ELBO", "lower bound on ln p(x) that training raises, at beta = 1"),
-    "baseline": ("baseline", "ln p(x) of the best model without z: each dimension on its own, fitted to training rows"),
-    "distortion": ("distortion", f"{MINUS}E ln p(x|z): what is lost in reconstruction"),
-    "rate": ("rate", "KL(q(z|x) ‖ p(z)): what z carries"),
-    "bits_per_dim": ("bits per dimension", f"{MINUS}log-likelihood / (D ln 2)"),
-    "effective_samples": ("effective samples", "how many of the K samples carry the weight"),
-    "active_units": ("active units, by KL", "latent dimensions whose mean KL is above 0.01 nats"),
-    "active_units_by_variance": ("active units, by variance", "whose posterior mean varies by more than 0.01"),
-}
-_HIGHER_IS_BETTER = ("log_likelihood", "elbo")
 _CLEAR = 2.0  # combined standard errors by which a best value has to lead
 
 
@@ -30,18 +18,23 @@ def number(text: str) -> str:
     return text.replace("-", MINUS, 1) if text.startswith("-") else text
 
 
+def typeset(formula: str) -> str:
+    """A formula written in ASCII with typographic minus signs and bars."""
+    return re.sub(r"(?<![\w-])-(?=\w)", MINUS, formula).replace("||", "‖")
+
+
 def estimates_of(held_out: HeldOut) -> dict[str, Estimate]:
     """All estimates of a run, the baseline among them, in the order that they are read in."""
     found = dict(held_out.estimates)
     if held_out.baseline is not None:
         found["baseline"] = held_out.baseline
-    return {name: found[name] for name in [*_QUANTITIES, *found] if name in found}
+    return {name: found[name] for name in [*MEASURES, *found] if name in found}
 
 
 def name_of(quantity: str, facts: Sequence[RunFacts]) -> str:
-    """What a quantity is called; of runs that have no likelihood it is not called one."""
-    name = _QUANTITIES.get(quantity, (quantity.replace("_", " "), ""))[0]
-    return "importance-weighted bound" if name == "log-likelihood" and all(f.is_score for f in facts) else name
+    """The label of a quantity; of runs whose p(x|z) is a score, none is called a likelihood."""
+    is_bound = quantity == "log_likelihood" and all(f.is_score for f in facts)
+    return "importance-weighted bound" if is_bound else measure_of(quantity).label
 
 
 def estimates_table(facts: Sequence[RunFacts]) -> Table | None:
@@ -51,7 +44,7 @@ def estimates_table(facts: Sequence[RunFacts]) -> Table | None:
         return None
     quantities = list(dict.fromkeys(name for _, estimates in known for name in estimates))
     warned = [e.warning for _, estimates in known for e in estimates.values() if e.warning]
-    notes = dict.fromkeys(part for warning in warned for part in parts_of(warning))
+    notes = dict.fromkeys(part for warning in warned for part in split_warning(warning))
     if len(facts) == 1:
         (_, estimates), head = known[0], ("quantity", "value", "standard error", "unit", "n")
         rows = [(_row_head(name, facts), *_spread(estimates[name])) for name in quantities]
@@ -99,12 +92,12 @@ def headline(facts: Sequence[RunFacts]) -> tuple[Card, ...]:
 
 
 def brief(warning: str) -> str:
-    """A warning's gist: what stands before the colon of each of its parts."""
-    return "; ".join(part.split(":")[0] for part in parts_of(warning))
+    """The short form of a warning: what stands before the colon of each of its parts."""
+    return "; ".join(part.split(":")[0] for part in split_warning(warning))
 
 
-def parts_of(warning: str) -> list[str]:
-    """The parts of a warning, each a gist, a colon and the rest, which may hold a semicolon of its own."""
+def split_warning(warning: str) -> list[str]:
+    """The warnings that are joined in one, each a short form, a colon and the rest, which may hold a semicolon."""
     return re.split(r"; (?=[^;]*:)", warning)
 
 
@@ -130,7 +123,7 @@ def _card_of_run(facts: RunFacts) -> Card:
 
 
 def _card_of_history(facts: RunFacts) -> list[Card]:
-    """What training itself noted, for a run whose data is gone."""
+    """The validation of training, for a run whose data is gone."""
     judge = "valid_bound" if "valid_bound" in facts.weights else "valid_elbo"
     if judge not in facts.weights:
         return []
@@ -143,10 +136,12 @@ def _card_of_history(facts: RunFacts) -> list[Card]:
 
 
 def _row_head(quantity: str, facts: Sequence[RunFacts]) -> Cell:
-    about = _QUANTITIES.get(quantity, ("", ""))[1]
+    measure = measure_of(quantity)
+    about = ": ".join(text for text in (measure.definition, measure.about) if text)
     if all(f.is_score for f in facts):
         about = about.replace("ln p(x)", "the score of x").replace("log-likelihood", "bound")
-    return Cell(name_of(quantity, facts), about.format(samples=" or ".join(sorted({str(f.samples) for f in facts}))))
+    about = about.format(samples=" or ".join(sorted({str(f.samples) for f in facts})))
+    return Cell(name_of(quantity, facts), typeset(about))
 
 
 def _spread(estimate: Estimate) -> tuple[Cell, ...]:
@@ -158,7 +153,7 @@ def _side_by_side(
     quantity: str, facts: Sequence[RunFacts], estimates: dict[str, dict[str, Estimate]]
 ) -> tuple[Cell, ...]:
     row = [estimates.get(f.label, {}).get(quantity) for f in facts]
-    best = _clear_best(row) if quantity in _HIGHER_IS_BETTER and not why_not_comparable(facts) else None
+    best = _clear_best(row) if measure_of(quantity).higher_is_better and not why_not_comparable(facts) else None
     return tuple(
         Cell(NOTHING)
         if e is None
@@ -187,7 +182,7 @@ def _rows(facts: RunFacts) -> tuple[int, int] | None:
 
 
 def _caption(facts: Sequence[RunFacts]) -> str:
-    parts = []
+    sources = []
     for f in facts:
         if f.held_out is not None:
             rows, of = f.held_out.rows, f.held_out.of
@@ -196,9 +191,9 @@ def _caption(facts: Sequence[RunFacts]) -> str:
                 if rows < of
                 else f"all {of:,} test rows"
             )
-            parts += [some]
+            sources += [some]
     units = ""
     if scales := [f.log_scale for f in facts if f.log_scale]:
         units = units_in_words(*scales).replace(" - ", f" {MINUS} ")
         units = f" {units[0].upper()}{units[1:]}."
-    return f"From {' / '.join(dict.fromkeys(parts))}. Errors are standard errors over rows.{units}"
+    return f"From {' / '.join(dict.fromkeys(sources))}. Errors are standard errors over rows.{units}"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vaekit import __version__
 from vaekit.errors import ConfigError
-from vaekit.report.collect import RunFacts, gather
+from vaekit.report.collect import RunFacts, collect
 from vaekit.report.components import Picture, Section
 from vaekit.report.estimators import calls_for_estimators, estimators_section
 from vaekit.report.numbers import estimates_table, headline, why_not_comparable
@@ -50,12 +50,12 @@ def write_report(
     """
     if not runs:
         raise ConfigError("no run to report on: name at least one run folder")
-    opened = [open_run(folder) for folder in runs]
+    trained_runs = [open_run(folder) for folder in runs]
     page = Path(runs[0]) / "report.html" if out is None else Path(out)
     page = page / "report.html" if page.is_dir() else page
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        facts = label_apart([gather(one, samples, full_paths=full_paths) for one in opened])
+        facts = label_apart([collect(one, samples, full_paths=full_paths) for one in trained_runs])
         return _write(page, facts, sections)
     except OSError as error:
         reason = error.strerror or error
@@ -72,7 +72,7 @@ def label_apart(facts: Sequence[RunFacts]) -> list[RunFacts]:
 
 @dataclass(frozen=True)
 class _Shown:
-    """A picture as the template needs it."""
+    """A picture as the template shows it."""
 
     uri: str
     width: int
@@ -131,7 +131,7 @@ def _sections(facts: list[RunFacts], extra: Sequence[Section]) -> Iterable[Secti
 
 
 def _notices(facts: list[RunFacts]) -> Iterable[str]:
-    """What a reader must know before reading on."""
+    """Notices above the numbers: what limits their meaning."""
     tagged = len(facts) > 1
     for f in facts:
         tag = f"{f.label}: " if tagged else ""
@@ -141,14 +141,14 @@ def _notices(facts: list[RunFacts]) -> Iterable[str]:
         yield from (tag + sentence for sentence in f.missing)
     if tagged and (why := why_not_comparable(facts)):
         yield why
-    if any(f.is_point for f in facts):
+    if any(f.is_deterministic for f in facts):
         yield (
-            "With a point posterior there is no bound on ln p(x): the validation loss is the distortion alone, and "
-            "cannot be compared with the loss of a VAE."
+            "With a deterministic posterior there is no bound on ln p(x): the validation loss is the distortion alone, "
+            "and cannot be compared with the loss of a VAE."
         )
     if any(f.is_score for f in facts):
         yield (
-            "The likelihood soft_bernoulli is a soft-label cross-entropy: no density on [0, 1], so that no number made "
+            "The likelihood soft_bernoulli is a soft-label cross-entropy: no density on [0, 1], so no number computed "
             "from it is a log-likelihood."
         )
 

@@ -93,24 +93,24 @@ def sample_picture(
 ) -> Image.Image:
     """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it, with words below that say so; for a
     table, histograms by column."""
-    what = f"{'means' if mean else 'draws'} of p(x|z), z from the prior{told_in_words(schema)}"
+    what = f"{'means' if mean else 'draws'} of p(x|z), z from the prior{context_in_words(schema)}"
     return captioned(rows_picture(from_prior(model, schema, n, generator, mean), schema), what)
 
 
 def from_prior(model: Model, schema: Schema, n: int, generator: torch.Generator | None, mean: bool) -> np.ndarray:
-    """n rows of x from the prior, of every class in turn where the model is told labels."""
+    """n rows of x from the prior, of every class in turn where the model is conditioned on labels."""
     context = example_context(schema, n, None if generator is None else generator.device)
     with evaluating(model):
         return model.generate(n, generator=generator, mean=mean, context=context).cpu().numpy()
 
 
 def example_context(schema: Schema, n: int, device: torch.device | None = None) -> Tensor | None:
-    """A context for n rows (see `Context.examples`), or None where the model is told nothing."""
+    """A context for n rows (see `Context.examples`), or None for a model without context."""
     return None if schema.context is None else torch.from_numpy(schema.context.examples(n)).to(device)
 
 
-def told_in_words(schema: Schema) -> str:
-    """What `example_context` tells the model, to go after other words."""
+def context_in_words(schema: Schema) -> str:
+    """What `example_context` is, to go after other words; empty for a model without context."""
     if schema.context is None:
         return ""
     return (
@@ -141,7 +141,7 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
 
 
 def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.ndarray:
-    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, told the context of each; at the most probable z
+    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, given its context; at the most probable z
     where it is discrete."""
     with evaluating(model):
         return model.decode([centre(q) for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()

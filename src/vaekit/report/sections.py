@@ -87,7 +87,7 @@ def _one_run(f: RunFacts) -> list[Picture]:
         line = _line(f, "training", "train_loss", 0)
         found += [_curve("objective", "What training minimised", [line], [f], "objective")]
     found += [_curve("distortion", f"Distortion: {MINUS}E ln p(x|z)", lines("distortion"), [f], "distortion")]
-    if not f.is_point:
+    if not f.is_deterministic:
         found += [_curve("rate", "Rate: KL(q(z|x) ‖ p(z))", lines("rate"), [f], "rate")]
     return found
 

@@ -1,4 +1,4 @@
-"""A run's settings and circumstances in words and tables."""
+"""A run's settings, data and machine in words and tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,8 +89,8 @@ def _circumstances_of(facts: RunFacts) -> dict[str, str]:
 
 def _epochs(facts: RunFacts) -> str:
     done = facts.history[-1].get("epoch") if facts.history else None
-    asked = facts.run.train.epochs
-    return f"{done} of {asked} epochs" if done is not None and done != asked else f"{asked} epochs"
+    requested = facts.run.train.epochs
+    return f"{done} of {requested} epochs" if done is not None and done != requested else f"{requested} epochs"
 
 
 def _duration(seconds: float) -> str:

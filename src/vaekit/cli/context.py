@@ -1,0 +1,63 @@
+"""The context of rows that a model with data.context generates or decodes: a label, or the mean of covariates."""
+
+import numpy as np
+import torch
+
+from vaekit.data import Codes
+from vaekit.errors import ConfigError, DataError
+from vaekit.runs import TrainedRun
+
+
+def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torch.Tensor | None:
+    """The context of rows by number: one label, or every one in turn; the mean of covariates.
+
+    Returns:
+        (rows, width), or None for a model without context.
+
+    Raises:
+        ConfigError: the label is unknown, or the model takes none.
+    """
+    context = trained.schema.context
+    if label is None:
+        if context is None:
+            return None
+        ahead = rows.start % len(context.names)
+        return torch.from_numpy(context.examples(ahead + len(rows))[ahead:])
+    if context is None or context.kind != "label":
+        raise ConfigError(f"--label is {label}, and {trained.folder.path} was not trained with data.context=label")
+    if label not in context.names:
+        raise ConfigError(f"--label is {label}: it should be one of {', '.join(context.names)}")
+    return torch.eye(len(context.names))[context.names.index(label)].expand(len(rows), -1)
+
+
+def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:
+    """The class of each code in a file, where the file's labels decide.
+
+    Returns:
+        The number of each code's class (rows,), or None where the context is another one; and words that say which.
+
+    Raises:
+        ConfigError: the label is unknown, or the model takes none, or it needs one and there is none.
+        DataError: the file's labels are no classes.
+    """
+    context = trained.schema.context
+    if context is None or label is not None:
+        context_of_rows(trained, label, range(1))
+        return None, "" if label is None else f", label {label}"
+    if context.kind != "label":
+        return None, f", at the mean of {', '.join(context.names)}"
+    if codes.labels is None:
+        raise ConfigError(
+            f"this model is conditioned on each row's label, and {codes.path} has none: give --label, or codes that "
+            f"`vaekit encode` wrote with them; labels are {', '.join(context.names)}"
+        )
+    known = {str(number): number for number in range(len(context.names))}
+    if not np.isin(codes.labels, list(known)).all():
+        known = {name: number for number, name in enumerate(context.names)}
+    unknown = next((text for text in codes.labels.tolist() if text not in known), None)
+    if unknown is not None:
+        raise DataError(
+            f"{codes.path} has the label {unknown[:60]!r}: it should be the number of a class, from 0 to "
+            f"{len(context.names) - 1}, or its name ({', '.join(context.names)})"
+        )
+    return np.array([known[text] for text in codes.labels.tolist()]), ", each z with its own label"
