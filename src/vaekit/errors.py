@@ -1,4 +1,7 @@
-"""The errors that vaekit raises on purpose: one sentence each, with the value, the rule and the fix."""
+"""The errors that vaekit raises on purpose: one sentence each, with the value, the rule and the fix.
+
+A program can catch them by kind, and read which setting, option or argument is wrong from `field` and `value`.
+"""
 
 _LONGEST = 2000  # characters of a message
 
@@ -8,14 +11,25 @@ class VaekitError(Exception):
 
     The message is legible whatever names and values it quotes: what cannot be printed is escaped, line breaks too
     where `one_line`, and the middle of one that is too long is left out.
+
+    Args:
+        message: what is wrong, the rule, and the fix.
+        field: the setting, option or argument that is wrong, by its name.
+        value: what was given for it.
+
+    Example:
+        >>> error = ConfigError("--rows is 0: it should be at least 1", field="rows", value=0)
+        >>> error.field, error.value
+        ('rows', 0)
     """
 
     exit_code = 1
     one_line = True
 
-    def __init__(self, message: str = "") -> None:
-        kept = "" if self.one_line else "\n"
-        super().__init__(_legible(message, kept))
+    def __init__(self, message: str = "", *, field: str = "", value: object = None) -> None:
+        super().__init__(_legible(message, "" if self.one_line else "\n"))
+        self.field = field
+        self.value = value
 
 
 class ConfigError(VaekitError):
@@ -26,11 +40,11 @@ class ConfigError(VaekitError):
 
 
 class SpecError(ConfigError, ValueError):
-    """A part was given a setting that it does not take."""
+    """A spec was given a setting that it does not take."""
 
 
-class DataError(VaekitError):
-    """The data cannot be found, read or modelled as asked."""
+class DataError(VaekitError, ValueError):
+    """The data cannot be found, read or modelled as requested."""
 
     exit_code = 3
 
@@ -41,13 +55,21 @@ class ModelFileError(VaekitError):
     exit_code = 4
 
 
+class NotApplicable(VaekitError, ValueError):
+    """A method does not apply to this model, as annealing does not to discrete latents."""
+
+
+class NotFinite(VaekitError, ArithmeticError):
+    """A trained model gives a number that is not finite."""
+
+
 class Diverged(VaekitError):
     """Training produced a number that is not finite."""
 
     exit_code = 5
 
 
-def _legible(message: str, kept: str) -> str:
+def _legible(message: str, printable: str) -> str:
     if len(message) > _LONGEST:
         message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
-    return "".join(mark if mark.isprintable() or mark == kept else ascii(mark)[1:-1] for mark in message)
+    return "".join(mark if mark.isprintable() or mark in printable else ascii(mark)[1:-1] for mark in message)

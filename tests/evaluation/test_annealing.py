@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
-from vaekit.errors import VaekitError
+from vaekit.errors import NotApplicable
 from vaekit.evaluation import Annealing, annealed_bound, bidirectional, hmc
 from vaekit.evaluation.annealing import schedule, simulated
 from vaekit.likelihoods import SoftBernoulli
@@ -113,7 +113,7 @@ def test_several_groups_of_latents():
     exact = float(truth.log_px(simulated(model, 50)[0]).mean())
     assert both.lower.value == pytest.approx(exact, abs=0.02)
     assert both.upper.value == pytest.approx(exact, abs=0.02)
-    with pytest.raises(VaekitError, match=r"needs p\(z\) of one group of latents, and this model has 2: use start"):
+    with pytest.raises(NotApplicable, match="this model has 2: use start"):
         annealed_bound(model, x, Annealing(start="prior"))
 
 
@@ -159,7 +159,7 @@ def test_chains_that_hardly_move_are_warned_of(monkeypatch):
 
 def test_what_cannot_be_annealed_is_refused():
     coins = binary(Bernoulli(), Coins(), Conditional(nn.Linear(6, 2), Bernoulli()))
-    with pytest.raises(VaekitError, match=r"this model's z lies in .*use the importance-weighted bound"):
+    with pytest.raises(NotApplicable, match="use the importance-weighted bound"):
         annealed_bound(coins, torch.ones(3, 6))
     for ask in (lambda: annealed_bound(coins, torch.ones(0, 6)), lambda: bidirectional(coins, 0)):
         with pytest.raises(ValueError, match="at least one"):

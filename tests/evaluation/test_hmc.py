@@ -38,7 +38,7 @@ def test_a_move_leaves_its_density_invariant(beta, step):
         start=lambda z: normal(z[:1]) + normal(z[1:]), end=lambda z: quartic(z[:1]) + quartic(z[1:]),
         start_widths=one, end_widths=one,
     )  # fmt: skip
-    here, generator = path.place((z[0], z[1])), torch.Generator().manual_seed(0)
+    here, generator = path.state((z[0], z[1])), torch.Generator().manual_seed(0)
     for _ in range(3):
         there, chance = move(path, here, beta, torch.full((rows,), step, dtype=torch.float64), 3, generator)
         assert chance.mean() < 0.97  # there is something to reject
@@ -54,7 +54,7 @@ def test_rejections_fall_with_the_third_power_of_the_step_size():
     """As the leapfrog's energy does, whose half steps at both ends make it reversible."""
     one = (torch.ones(1, 2, dtype=torch.float64),)
     path, (z, _) = Path(normal, quartic, one, one), exact(0.5, (20_000, 1, 2))
-    here, rejected = path.place((z,)), []
+    here, rejected = path.state((z,)), []
     for step in (0.1, 0.05):
         steps = torch.full((1,), step, dtype=torch.float64)
         _, chance = move(path, here, 0.5, steps, 3, torch.Generator().manual_seed(0))
@@ -65,9 +65,9 @@ def test_rejections_fall_with_the_third_power_of_the_step_size():
 def test_a_place_that_was_not_left_keeps_its_numbers():
     one = (torch.ones(3, 1, dtype=torch.float64),)
     path = Path(normal, quartic, one, one)
-    here = path.place((torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(4, 3, 1),))
+    here = path.state((torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(4, 3, 1),))
     there, _ = move(path, here, 0.3, torch.full((3,), 1.5, dtype=torch.float64), 2, torch.Generator().manual_seed(0))
-    again = path.place(there.z)
+    again = path.state(there.z)
     assert torch.equal(there.log_density(0.3), again.log_density(0.3))
     assert torch.equal(there.slopes(0.3)[0], again.slopes(0.3)[0])
     assert torch.allclose(again.slopes(1.0)[0], -(again.z[0] ** 3))
@@ -76,7 +76,7 @@ def test_a_place_that_was_not_left_keeps_its_numbers():
 def test_trajectories_that_leave_the_numbers_are_not_taken():
     one = (torch.ones(1, 1, dtype=torch.float64),)
     path = Path(normal, lambda z: -z[0].pow(8).sum(-1), one, one)
-    here = path.place((torch.ones(50, 1, 1, dtype=torch.float64),))
+    here = path.state((torch.ones(50, 1, 1, dtype=torch.float64),))
     wild = torch.full((1,), 1e30, dtype=torch.float64)
     there, chance = move(path, here, 1.0, wild, 5, torch.Generator().manual_seed(0))
     assert torch.equal(there.z[0], here.z[0])
@@ -88,7 +88,7 @@ def test_step_sizes_find_the_acceptance_that_is_their_goal(begin):
     one = (torch.ones(1, 20, dtype=torch.float64),)
     path = Path(normal, quartic, one, one)
     generator = torch.Generator().manual_seed(0)
-    here, steps = path.place((0.5 * torch.ones(8, 1, 20, dtype=torch.float64),)), torch.tensor([begin]).double()
+    here, steps = path.state((0.5 * torch.ones(8, 1, 20, dtype=torch.float64),)), torch.tensor([begin]).double()
     chances = []
     for _ in range(80):
         here, chance = move(path, here, 1.0, steps, 3, generator)

@@ -224,7 +224,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_run_at_all_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no run"):
+    with pytest.raises(ValueError, match="no run"):
         write_report([])
 
 

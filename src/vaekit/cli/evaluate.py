@@ -114,7 +114,7 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
                 progress=advance,
                 world=world,
                 keep=folder,
-                each=write_per_row,
+                per_row=write_per_row,
             )
         if request.is_own and isinstance(model.likelihood, Conditional):
             noise = new_generator(seed, Purpose.BASELINE, device=request.device)

@@ -37,7 +37,7 @@ def check_at_least(least: int, **numbers: int | None) -> None:
     """Refuse options, given by name, whose number is smaller than `least`."""
     for name, number in numbers.items():
         if number is not None and number < least:
-            raise ConfigError(f"--{name} is {number}: it should be at least {least}")
+            raise ConfigError(f"--{name} is {number}: it should be at least {least}", field=name, value=number)
 
 
 def check_one_process(command: str) -> None:

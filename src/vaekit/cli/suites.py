@@ -26,7 +26,7 @@ from vaekit.cli.console import (
 from vaekit.cli.options import check_one_process
 from vaekit.cli.request import SAMPLERS, EvaluationRequest
 from vaekit.data import Rows, StreamedRows
-from vaekit.errors import ConfigError, DataError, VaekitError
+from vaekit.errors import ConfigError, DataError, NotApplicable
 from vaekit.evaluation import (
     Annealed,
     Annealing,
@@ -207,6 +207,8 @@ def representation_of(request: EvaluationRequest) -> SuiteResult:
         raise ConfigError(
             "probes are fitted to the training rows, so these cannot test them: use --split valid or test"
         )
+    if request.train.labels is None or request.held_out.labels is None:
+        raise DataError("the rows have no labels for a probe to predict: set data.label", field="data.label")
     with progress("representation", None):
         found = representation(request.trained.model, request.train, request.held_out, seed=request.seed)
     return SuiteResult(found, f"fitted to {len(request.train)} training rows; times are of this machine")
@@ -233,7 +235,7 @@ def _annealed(kind: type[Annealed | Sandwich], rows: int, measure: Callable[[], 
     keys = {field.name: f"{'annealed' if kind is Annealed else 'bidirectional'}_{field.name}" for field in fields(kind)}
     try:
         found = measure()
-    except VaekitError as error:
+    except NotApplicable as error:
         why = str(error)
         return {key: Estimate(None, 0.0, rows, unit_of(key, ANNEALING.chains), why) for key in keys.values()}
     return {key: getattr(found, name) for name, key in keys.items()}

@@ -102,7 +102,7 @@ def _whole(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises over a damaged file into one DataError."""
     try:
         yield
-    except MemoryError:  # of which Arrow's is one
+    except (MemoryError, DataError):  # Arrow's error of memory is a MemoryError
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         why = str(error).strip().splitlines()[0][:200].rstrip(".") if str(error).strip() else type(error).__name__

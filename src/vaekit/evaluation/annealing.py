@@ -1,4 +1,4 @@
-"""ln p(x) between bounds that do not need q(z|x) to be good: annealed importance sampling, in both directions."""
+"""Bounds on ln p(x) that do not depend on how good q(z|x) is: annealed importance sampling, in both directions."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.distributed import World
-from vaekit.errors import VaekitError
+from vaekit.errors import NotApplicable
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
@@ -25,7 +25,7 @@ from vaekit.evaluation.checks import (
     units_warning,
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.evaluation.hmc import Latents, Path, Place, move, retuned
+from vaekit.evaluation.hmc import Latents, Path, State, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
 from vaekit.evaluation.results import NATS, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
@@ -47,12 +47,12 @@ POOR = 0.5  # acceptance
 
 @spec
 class Annealing:
-    """How chains go from a start to the posterior p(z|x).
+    """Settings of chains that move from an initial distribution to the posterior p(z|x).
 
     Args:
-        chains: of each row.
-        temperatures: densities after the start, the posterior among them: ln f = (1 - beta) ln start(z) + beta
-            ln p(x, z), with beta on a sigmoid.
+        chains: how many for each row.
+        temperatures: how many densities after the initial one, the posterior among them:
+            ln f = (1 - beta) ln start(z) + beta ln p(x, z), with beta on a sigmoid.
         leapfrogs: steps of each Hamiltonian trajectory; there is one at every temperature.
         start: "posterior", q(z|x) (of several groups of latents: the Gaussian with its moments), or "prior", p(z),
             which needs many more temperatures, but nothing of the encoder but its spread.
@@ -69,7 +69,13 @@ DEFAULT = Annealing()
 
 @dataclass(frozen=True)
 class Annealed:
-    """lower: the bound, in nats; acceptance: of trajectories; effective_chains: how many carry the weight."""
+    """What annealed importance sampling gives.
+
+    Attributes:
+        lower: the bound on ln p(x), in nats.
+        acceptance: mean acceptance probability of trajectories.
+        effective_chains: how many chains carry the weight.
+    """
 
     lower: Estimate
     acceptance: Estimate
@@ -78,7 +84,15 @@ class Annealed:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """Bounds on ln p(x) of the same rows from both sides, and upper - lower: no bound is further off on average."""
+    """What bidirectional Monte Carlo gives: bounds on ln p(x) of the same rows from both sides, in nats.
+
+    Attributes:
+        lower: as of `Annealed`.
+        upper: the bound from above.
+        gap: upper - lower, the most that either is off on average.
+        acceptance: mean acceptance probability of trajectories.
+        effective_chains: how many chains carry the weight.
+    """
 
     lower: Estimate
     upper: Estimate
@@ -100,8 +114,8 @@ def annealed_bound(
     """A lower bound on ln p(x) by annealed importance sampling, E[ln (1/C) sum_c w_c] over C chains.
 
     ln w = sum_t (beta_t - beta_(t-1)) (ln p(x, z_(t-1)) - ln start(z_(t-1))), where z_0 ~ start and z_t follows from
-    z_(t-1) by a move that leaves f_t invariant; E[w] = p(x). Step sizes are tuned for each row by chains of their own
-    and then stand still, for moves that depend on their past would bias w.
+    z_(t-1) by a move that leaves f_t invariant; E[w] = p(x). Step sizes are tuned for each row by separate chains
+    and then fixed, for moves that depend on their past would bias w.
 
     Source: Neal, 2001, arXiv physics/9803008, equation 11; for generative models, Wu et al., 2017, arXiv 1611.04273.
 
@@ -112,7 +126,7 @@ def annealed_bound(
         seed, context, progress, world: see `evaluate`.
 
     Raises:
-        VaekitError: z is not such that it can be moved along gradients.
+        NotApplicable: z cannot be moved along gradients.
 
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
     >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
@@ -123,8 +137,8 @@ def annealed_bound(
         raise ValueError("got no rows: at least one is needed")
     blocks = Blocks(model, data, seed, context, world)
 
-    def bound_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        return _Chains(model, x, part, settings, generator).lower()
+    def bound_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        return _Chains(model, x, context, settings, generator).lower()
 
     lower, acceptance, ess = blocks.map(checked(model, bound_of, progress))
     check_finite(lower)
@@ -166,8 +180,8 @@ def bidirectional(
     x, latents = simulated(model, rows, seed, context)
     blocks = Blocks(model, x, seed, context, world)
 
-    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        chains = _Chains(model, x, part, settings, generator)
+    def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        chains = _Chains(model, x, context, settings, generator)
         return (*chains.lower(), *chains.upper(tuple(z[first : first + len(x)] for z in latents)))
 
     lower, acceptance, ess, upper = blocks.map(checked(model, bounds_of, progress))
@@ -181,7 +195,7 @@ def bidirectional(
 
 
 class _Chains:
-    """The chains of a block of rows: their way, and step sizes for each temperature of it, (batch,) each."""
+    """The chains of a block of rows: their temperatures, and step sizes for each of these, (batch,) each."""
 
     def __init__(
         self, model: Model, x: Tensor, context: Tensor | None, settings: Annealing, generator: torch.Generator
@@ -197,19 +211,19 @@ class _Chains:
             end_widths=_widths(tuple(latent.z for latent in draw.latents)),
         )
         betas = schedule(settings.temperatures)
-        self.way = list(zip(betas, self._tuned(betas), strict=True))
+        self.temperatures = list(zip(betas, self._tuned(betas), strict=True))
 
     def lower(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of each row: the bound, the acceptance of its trajectories, the effective number of chains."""
         chains = self.settings.chains
-        log_w, acceptance = self._walk(self.path.place(self._drawn(chains)), self.way)
+        log_w, acceptance = self._walk(self.path.state(self._drawn(chains)), self.temperatures)
         return weighted_bound(log_w, chains), acceptance, effective_samples(log_w, chains)
 
     def upper(self, latents: Latents) -> tuple[Tensor, ...]:
         """Of each row, the bound by chains that all begin at one draw of the posterior, (batch, *event) a group."""
         chains = self.settings.chains
-        here = self.path.place(tuple(z.expand(chains, *z.shape).clone() for z in latents))
-        minus_log_w, _ = self._walk(here, self.way[::-1])
+        here = self.path.state(tuple(z.expand(chains, *z.shape).clone() for z in latents))
+        minus_log_w, _ = self._walk(here, self.temperatures[::-1])
         return (-weighted_bound(minus_log_w, chains),)
 
     def _drawn(self, chains: int) -> Latents:
@@ -218,22 +232,22 @@ class _Chains:
 
     def _tuned(self, betas: list[float]) -> list[Tensor]:
         steps = torch.ones(self.rows, dtype=torch.float64, device=self.generator.device)
-        here, every, found = self.path.place(self._drawn(PILOTS)), math.ceil(len(betas) / STOPS), []
+        here, every, found = self.path.state(self._drawn(PILOTS)), math.ceil(len(betas) / STOPS), []
         for beta in betas[::every]:
             for _ in range(MOVES if found else MOVES_FIRST):
-                here, chance = move(self.path, here, beta, steps, self.settings.leapfrogs, self.generator)
-                steps = retuned(steps, chance)
+                here, acceptance = move(self.path, here, beta, steps, self.settings.leapfrogs, self.generator)
+                steps = retuned(steps, acceptance)
             found += [steps] * every
         return found[: len(betas)]
 
-    def _walk(self, here: Place, way: list[tuple[float, Tensor]]) -> tuple[Tensor, Tensor]:
-        """ln w of each chain, (chains, batch), the way's end reached; and the acceptance (batch,)."""
-        log_w, taken, moves = torch.zeros_like(here.end), torch.zeros_like(here.end), len(way) - 2
-        for number, ((now, _), (beta, steps)) in enumerate(pairwise(way)):
+    def _walk(self, here: State, path: list[tuple[float, Tensor]]) -> tuple[Tensor, Tensor]:
+        """ln w of each chain at the last temperature, (chains, batch), and the acceptance probability (batch,)."""
+        log_w, taken, moves = torch.zeros_like(here.end), torch.zeros_like(here.end), len(path) - 2
+        for number, ((now, _), (beta, steps)) in enumerate(pairwise(path)):
             log_w += (beta - now) * (here.end - here.start)
             if number < moves:
-                here, chance = move(self.path, here, beta, steps, self.settings.leapfrogs, self.generator)
-                taken += chance / moves
+                here, acceptance = move(self.path, here, beta, steps, self.settings.leapfrogs, self.generator)
+                taken += acceptance / moves
         return log_w, taken.mean(0) if moves else torch.ones_like(taken[0])
 
 
@@ -261,7 +275,7 @@ def _widths(z: Latents) -> Latents:
 def _prior(draw: Draw) -> Distribution:
     """p(z) of a model with one group of latents."""
     if len(draw.latents) != 1 or draw.latents[0].p is None:
-        raise VaekitError(
+        raise NotApplicable(
             f"annealing from the prior needs p(z) of one group of latents, and this model has {len(draw.latents)}: "
             "use start='posterior'"
         )
@@ -270,14 +284,17 @@ def _prior(draw: Draw) -> Distribution:
 
 def _check_movable(draw: Draw) -> None:
     if not draw.has_bound:
-        raise VaekitError(f"annealing takes the spread of z from q(z|x): {NO_DENSITY}")
+        raise NotApplicable(f"annealing takes the spread of z from q(z|x): {NO_DENSITY}")
     for latent in draw.latents:
         if isinstance(latent.q, Quantised):
-            raise VaekitError("annealing moves z along gradients, and this model's z is one of a few code vectors")
+            raise NotApplicable(
+                "annealing moves z along gradients, and this model's z is one of a few code vectors: use the "
+                "importance-weighted bound with more samples"
+            )
         for support in (support_of(p) for p in (latent.q, latent.p) if p is not None):
             far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
             if support is not None and not all(bool(support.check(z).all()) for z in (far, -far)):
-                raise VaekitError(
+                raise NotApplicable(
                     f"annealing moves z along gradients through all of R^n, and this model's z lies in "
                     f"{in_words(support)}: use the importance-weighted bound with more samples"
                 )

@@ -1,4 +1,4 @@
-"""Rows in blocks of a fixed size, each with noise of its own, divided among processes: what evaluation works on.
+"""Rows in blocks of a fixed size, each with noise of its own, divided among processes, as evaluation takes them.
 
 So a row's result does not depend on how many rows follow it, nor on how many processes there are; and of data on disk,
 no more than a block is in memory.
@@ -24,14 +24,14 @@ from vaekit.files import inside, parse_json, read_regular, written
 from vaekit.randomness import Purpose, new_generator
 
 BLOCK = 100  # rows
-MOST_KEPT = 1 << 22  # bytes that are read of what was kept of a block
+MOST_CACHED = 1 << 22  # bytes that are read of the cached results of a block
 Data = Tensor | np.ndarray | Rows | StreamedRows
 PerBlock = Callable[[Tensor, Tensor | None, torch.Generator, int], tuple[Tensor, ...]]
 
 
 @runtime_checkable
 class Weighted(Protocol):
-    """A module, as far as it is asked here."""
+    """A module, as far as it is used here: its mode and its weights."""
 
     training: bool
 
@@ -65,46 +65,52 @@ class Blocks:
         return x.to(like.device, like.dtype if x.is_floating_point() and like.is_floating_point() else x.dtype)
 
     def context_of(self, number: int) -> Tensor | None:
-        """What the model is told of the rows of a block beside x: what was given, or what the data says."""
+        """The context of the rows of a block: the one given, or else that of the data; None where there is none."""
         rows = slice(number * BLOCK, min((number + 1) * BLOCK, len(self.data)))
         if self.context is None and isinstance(self.data, Rows | StreamedRows):
             return self.data.context_of(rows)
         return None if self.context is None else self.context[rows]
 
     def map(self, compute: PerBlock) -> tuple[Tensor, ...]:
-        """What `compute(x, context, generator, first row)` gives for each row, at every process."""
+        """The results of `compute(x, context, generator, first row)` for each row, (rows,) each, at every process."""
         every = range(math.ceil(len(self) / BLOCK))
         mine, found = every[self.world.share(len(every))], []
         with evaluating(self.model):
             for number in mine or range(1):  # a process without a block learns from the first what shapes there are
                 x, context = self.x(number), self.context_of(number)
                 generator = new_generator(self.seed, Purpose.EVALUATE, number, device=x.device)
-                parts = compute(x, context, generator, number * BLOCK)
-                found += [parts if mine else tuple(part[:0] for part in parts)]
-        return tuple(self.world.gather(torch.cat(parts)) for parts in zip(*found, strict=True))
+                results = compute(x, context, generator, number * BLOCK)
+                found += [results if mine else tuple(result[:0] for result in results)]
+        return tuple(self.world.gather(torch.cat(results)) for results in zip(*found, strict=True))
 
 
-def kept(compute: PerBlock, folder: str | Path | None, model: Weighted, *asked: object) -> PerBlock:
-    """`compute`, with its results read from a folder where that holds them, and else written there if possible.
+def cached(compute: PerBlock, folder: str | Path | None, model: Weighted, *settings: object) -> PerBlock:
+    """`compute` with a cache: results are read from a folder where it holds them, and else written there if possible.
 
-    What is read was computed from the same weights, rows and context, and `asked` the same things, and its numbers have
-    the checksum that stands beside them; anything else in the folder is passed over, and computed anew.
+    Args:
+        compute: what gives the results of a block.
+        folder: of the cache; None for none.
+        model: whose weights are part of the key, as rows and context are.
+        settings: whatever else the results depend on.
+
+    Returns:
+        A function like `compute`. What is damaged or has another key is computed anew.
     """
     if folder is None:
         return compute
-    place, common = Path(folder), f"{fingerprint(model)} {asked}"
+    cache, common = Path(folder), f"{fingerprint(model)} {settings}"
 
     def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         key = hashlib.sha256(f"{common} {first} {_hash([x])} {_hash([] if context is None else [context])}".encode())
-        name = f"{place.name}/{first}.npz"
-        found = _read_block(place.parent, name, key.hexdigest(), len(x))
+        name = f"{cache.name}/{first}.npz"
+        found = _read_block(cache.parent, name, key.hexdigest(), len(x))
         if found is not None:
             return tuple(part.to(x.device) for part in found)
         found = compute(x, context, generator, first)
-        with suppress(OSError):  # of a full disk, say, which costs no more than going on later
-            inside(place.parent, place.name).mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # a full disk, say, costs no more than the cache
+            inside(cache.parent, cache.name).mkdir(parents=True, exist_ok=True)
             about = {"format_version": 1, "of": key.hexdigest(), "sha256": _hash(found)}
-            with written(inside(place.parent, name)) as file:
+            with written(inside(cache.parent, name)) as file:
                 np.savez(file, *(part.cpu().numpy() for part in found), about=np.array(json.dumps(about)))
         return found
 
@@ -118,17 +124,17 @@ def fingerprint(model: Weighted) -> str:
 
 
 def _read_block(above: Path, name: str, key: str, rows: int) -> list[Tensor] | None:
-    """What was kept under a key: numbers for each of so many rows; None if it is not that, whatever it is."""
+    """The cached results of a key, (rows,) each; None where there are none, or they are damaged."""
     try:
-        content = read_regular(inside(above, name), MOST_KEPT)
-        if sum(part.file_size for part in ZipFile(io.BytesIO(content)).infolist()) > MOST_KEPT:
+        content = read_regular(inside(above, name), MOST_CACHED)
+        if sum(part.file_size for part in ZipFile(io.BytesIO(content)).infolist()) > MOST_CACHED:
             return None
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = [torch.from_numpy(arrays[part]) for part in arrays.files if part != "about"]
             about = parse_json(str(arrays["about"]))
-        asked = {"format_version": 1, "of": key, "sha256": _hash(found)}
+        expected = {"format_version": 1, "of": key, "sha256": _hash(found)}
         fits = all(part.shape == (rows,) and part.is_floating_point() for part in found)
-        return found if fits and about == asked else None
+        return found if fits and about == expected else None
     except Exception:  # a damaged archive ends in one of a dozen, and is only a cache
         return None
 

@@ -1,4 +1,4 @@
-"""What is refused, and what is warned of, before a number goes out."""
+"""Checks and warnings of rows, models and results, before an estimate is returned."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.errors import DataError, VaekitError
+from vaekit.errors import DataError, NotFinite
 from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
 from vaekit.models.distributions.support import in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
 from vaekit.randomness import Purpose, new_generator
 
-NO_DENSITY = "the posterior is a single point for each row: it has no density to make a bound of"
+NO_DENSITY = "the posterior is deterministic, a single point for each row: it has no density to bound ln p(x) with"
 NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
 FAR = "the rows are far from those that the model was trained on"
 CLEARLY, ABSURD = 0.5, 100.0  # in logarithms; of a size that should be 1
@@ -21,7 +21,7 @@ Progress = Callable[[int], object]
 
 
 def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBlock:
-    """`compute`, after values outside the support are refused; `progress` then hears of the rows."""
+    """`compute`, which first refuses values outside the support, and then reports the number of rows to `progress`."""
 
     def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         _check_support(model, x, context, first)
@@ -34,7 +34,7 @@ def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBl
 
 
 def draw_of_first(model: Model, blocks: Blocks) -> Draw:
-    """A draw of the first row, to ask what its distributions are."""
+    """A draw of the first row, which shows what the model's distributions are."""
     context = blocks.context_of(0)
     context = None if context is None else context[:1]
     generator = new_generator(blocks.seed, Purpose.TRIAL)
@@ -43,15 +43,15 @@ def draw_of_first(model: Model, blocks: Blocks) -> Draw:
 
 
 def score_warning(px: Distribution) -> str:
-    """The warning of a p(x|z) that is no likelihood; else none."""
+    """The warning of a p(x|z) that is no likelihood; else an empty text."""
     return NOT_A_LIKELIHOOD if measure(px) == "score" else ""
 
 
 def units_warning(model: Model, blocks: Blocks) -> str:
-    """The warning of rows given as they are stored to a model that takes them scaled, and knows how, or of stored rows
-    in other units than those of training; else none.
+    """A warning where rows are given unscaled to a model that takes them scaled, or are in other units than those of
+    training; else an empty text.
 
-    Of the first block: sizes, root mean squares by column, are about 1 of rows that are scaled. `Rows` are.
+    The first block decides: the root mean square of each column is about 1 where rows are scaled, as `Rows` are.
     """
     scaling = getattr(model, "scaling", None)
     if scaling is None:
@@ -81,7 +81,7 @@ def joined(*warnings: str) -> str:
 
 
 def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) -> None:
-    """Refuse values that the likelihood gives no probability, which would pass as numbers."""
+    """Refuse values outside the support of the likelihood, whose log-density is some number all the same."""
     few = None if context is None else context[:1]
     px = model.draw(x[:1], context=few, generator=new_generator(0, Purpose.TRIAL, device=x.device), check=False).px
     support = support_of(px)
@@ -92,7 +92,9 @@ def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) 
         low, high = float(x[row].min()), float(x[row].max())
         raise DataError(
             f"row {first + row} holds values outside the support of the likelihood ({in_words(support)}), from "
-            f"{low:.4g} to {high:.4g}: scale the data"
+            f"{low:.4g} to {high:.4g}: scale the data",
+            field="row",
+            value=first + row,
         )
 
 
@@ -102,7 +104,9 @@ def check_finite(*rows: Tensor) -> None:
         bad = (~values.isfinite()).nonzero()
         if len(bad):
             row = int(bad[0])
-            raise VaekitError(
+            raise NotFinite(
                 f"the model gives {float(values[row])} for row {row} and {len(bad) - 1} others: its weights are out of "
-                "bounds, or the row is far from what it was trained on; train again with a smaller train.lr"
+                "bounds, or the row is far from what it was trained on; train again with a smaller learning rate",
+                field="row",
+                value=row,
             )

@@ -67,8 +67,8 @@ def posterior_means(
 ) -> Float[np.ndarray, "n d"]:
     """E_q[z|x] of each row, all groups of latents beside one another."""
 
-    def means_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor]:
-        means = [q.mean.flatten(1) for q in model.encode(x, part).posteriors]
+    def means_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor]:
+        means = [q.mean.flatten(1) for q in model.encode(x, context).posteriors]
         return (torch.cat(means, 1),)
 
     (means,) = Blocks(model, rows, seed, context, world).map(means_of)

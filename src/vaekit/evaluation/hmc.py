@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo on the way from one density to another, for many chains of many rows at once.
+"""Hamiltonian Monte Carlo between two densities, for many chains of many rows at once.
 
 Latents are tuples, one tensor (chains, batch, *event) for each group; log-densities are (chains, batch), in nats.
 """
@@ -18,36 +18,36 @@ GAIN = 0.4  # change of ln step size for each unit of acceptance off the goal
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the chains are: the log-densities of both ends of the path there, and their slopes in z."""
+class State:
+    """The states of the chains: z, the log-densities of both ends of the path there, and their gradients in z."""
 
     z: Latents
     start: Tensor
     end: Tensor
-    start_slopes: Latents
-    end_slopes: Latents
+    start_gradient: Latents
+    end_gradient: Latents
 
     def log_density(self, beta: float) -> Tensor:
         return (1 - beta) * self.start + beta * self.end
 
-    def slopes(self, beta: float) -> Latents:
-        return tuple((1 - beta) * a + beta * b for a, b in zip(self.start_slopes, self.end_slopes, strict=True))
+    def gradient(self, beta: float) -> Latents:
+        return tuple((1 - beta) * a + beta * b for a, b in zip(self.start_gradient, self.end_gradient, strict=True))
 
-    def moved(self, taken: Tensor, there: "Place") -> "Place":
-        """`there` for the chains that are `taken`, (chains, batch), and here for the others."""
+    def moved(self, accepted: Tensor, there: "State") -> "State":
+        """The state `there` for chains whose trajectory is accepted, (chains, batch), and this one for the others."""
 
         def choose(here: Tensor, other: Tensor) -> Tensor:
-            return torch.where(_over(taken, here), other, here)
+            return torch.where(_over(accepted, here), other, here)
 
         def choose_each(here: Latents, other: Latents) -> Latents:
             return tuple(map(choose, here, other))
 
-        return Place(
+        return State(
             choose_each(self.z, there.z),
             choose(self.start, there.start),
             choose(self.end, there.end),
-            choose_each(self.start_slopes, there.start_slopes),
-            choose_each(self.end_slopes, there.end_slopes),
+            choose_each(self.start_gradient, there.start_gradient),
+            choose_each(self.end_gradient, there.end_gradient),
         )
 
 
@@ -55,8 +55,11 @@ class Place:
 class Path:
     """ln f_beta(z) = (1 - beta) ln f_0(z) + beta ln f_1(z), beta from 0 to 1.
 
-    start, end: ln f_0, whose integral is 1, and ln f_1.
-    start_widths, end_widths: about how far each dimension of z spreads under them, (batch, *event) of each group.
+    Attributes:
+        start: ln f_0, whose integral is 1.
+        end: ln f_1.
+        start_widths: about the standard deviation of each dimension of z under f_0, (batch, *event) of each group.
+        end_widths: the same under f_1.
     """
 
     start: Density
@@ -64,33 +67,42 @@ class Path:
     start_widths: Latents
     end_widths: Latents
 
-    def place(self, z: Latents) -> Place:
+    def state(self, z: Latents) -> State:
         with torch.enable_grad():
             leaves = tuple(part.detach().requires_grad_() for part in z)
             start, end = self.start(leaves), self.end(leaves)
-            start_slopes = torch.autograd.grad(start.sum(), leaves)
-            end_slopes = torch.autograd.grad(end.sum(), leaves)
+            start_gradient = torch.autograd.grad(start.sum(), leaves)
+            end_gradient = torch.autograd.grad(end.sum(), leaves)
         z = tuple(part.detach() for part in leaves)
-        return Place(z, start.detach().double(), end.detach().double(), start_slopes, end_slopes)
+        return State(z, start.detach().double(), end.detach().double(), start_gradient, end_gradient)
 
     def widths(self, beta: float) -> Latents:
-        """How far z spreads under f_beta, exactly so where both ends are Gaussian."""
+        """About the standard deviation of z under f_beta; exact where both ends are Gaussian."""
         ends = zip(self.start_widths, self.end_widths, strict=True)
         return tuple(((1 - beta) / a**2 + beta / b**2).rsqrt() for a, b in ends)
 
 
 def move(
-    path: Path, here: Place, beta: float, steps: Tensor, leapfrogs: int, generator: torch.Generator
-) -> tuple[Place, Tensor]:
-    """One trajectory of each chain, which leaves f_beta invariant, and its probability of acceptance (chains, batch).
+    path: Path, here: State, beta: float, steps: Tensor, leapfrogs: int, generator: torch.Generator
+) -> tuple[State, Tensor]:
+    """Move each chain by one trajectory, which leaves f_beta invariant.
 
     With momentum p ~ N(0, I) in units of the widths s: p += e/2 s grad ln f(z); z += e s p; p += e/2 s grad ln f(z),
-    `leapfrogs` times over; the end is taken with probability min(1, exp(H(here) - H(there))), H = |p|^2 / 2 - ln f(z).
+    `leapfrogs` times over; the end is accepted with probability min(1, exp(H(here) - H(there))), where
+    H = |p|^2 / 2 - ln f(z).
 
     Source: Neal, 2011, arXiv 1206.1901, section 3.2, step sizes as in 3.1 and 4.2.
 
     Args:
+        path: the densities between which f_beta lies.
+        here: the states of the chains.
+        beta: the inverse temperature.
         steps: e of each row, (batch,), in units of the widths.
+        leapfrogs: how many steps a trajectory has.
+        generator: of momenta, step sizes and acceptance.
+
+    Returns:
+        The next states, and the acceptance probability of each trajectory (chains, batch).
     """
 
     def normal(like: Tensor) -> Tensor:
@@ -103,20 +115,20 @@ def move(
     scales = tuple(_over(reach.to(z.dtype), z) * width for z, width in zip(here.z, path.widths(beta), strict=True))
     momenta = tuple(normal(z) for z in here.z)
     before = here.log_density(beta) - _kinetic(momenta)
-    there, slopes = here, here.slopes(beta)
+    there, gradient = here, here.gradient(beta)
     for number in range(leapfrogs):
-        momenta = _step(momenta, scales, slopes, 0.5 if number == 0 else 1.0)
-        there = path.place(_step(there.z, scales, momenta, 1.0))
-        slopes = there.slopes(beta)
-    momenta = _step(momenta, scales, slopes, 0.5)
+        momenta = _step(momenta, scales, gradient, 0.5 if number == 0 else 1.0)
+        there = path.state(_step(there.z, scales, momenta, 1.0))
+        gradient = there.gradient(beta)
+    momenta = _step(momenta, scales, gradient, 0.5)
     gain = there.log_density(beta) - _kinetic(momenta) - before
-    chance = gain.clamp_max(0).exp().nan_to_num(0.0)  # a trajectory that leaves the numbers is not taken
-    return here.moved(uniform() < chance, there), chance
+    acceptance = gain.clamp_max(0).exp().nan_to_num(0.0)  # a trajectory that is not finite is rejected
+    return here.moved(uniform() < acceptance, there), acceptance
 
 
-def retuned(steps: Tensor, chance: Tensor) -> Tensor:
-    """Step sizes (batch,) nearer to those at which trajectories are accepted as often as they should be."""
-    return steps * (GAIN * (chance.mean(0) - GOAL)).exp()
+def retuned(steps: Tensor, acceptance: Tensor) -> Tensor:
+    """Step sizes (batch,) nearer to those at which the acceptance probability is the one they are tuned to."""
+    return steps * (GAIN * (acceptance.mean(0) - GOAL)).exp()
 
 
 def _step(values: Latents, scales: Latents, rates: Latents, share: float) -> Latents:

@@ -1,4 +1,4 @@
-"""Importance weights of many samples of q(z|x), and the bounds on ln p(x) that they make."""
+"""Importance weights of many samples of q(z|x), and the bounds on ln p(x) that they give."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.distributed import World
-from vaekit.evaluation.blocks import Blocks, Data, kept
+from vaekit.evaluation.blocks import Blocks, Data, cached
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
@@ -31,7 +31,13 @@ AT_ONCE_ON_CPU, AT_ONCE = 500_000, 50_000_000  # parameters of p(x|z) decoded in
 
 @dataclass(frozen=True)
 class BoundAt:
-    """The importance-weighted bound at one number of samples, in nats, and how many of them carry the weight."""
+    """The importance-weighted bound at one number of samples.
+
+    Attributes:
+        samples: K.
+        bound: on ln p(x), in nats.
+        effective_samples: how many of the K carry the weight.
+    """
 
     samples: int
     bound: Estimate
@@ -62,7 +68,7 @@ def bound_curve(
         seed, context, progress, world, keep: see `evaluate`.
 
     Returns:
-        A point for each K, in the order asked for; of a posterior that is a point, each without values.
+        A point for each K, in the order given; of a deterministic posterior, each without values.
 
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
     >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
@@ -73,11 +79,11 @@ def bound_curve(
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
     blocks = Blocks(model, data, seed, context, world)
 
-    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        log_w, *_ = weigh(model, x, part, generator, max(samples))
+    def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        log_w, *_ = weigh(model, x, context, generator, max(samples))
         return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
 
-    found = blocks.map(checked(model, kept(bounds_of, keep, model, "curve", samples, seed), progress))
+    found = blocks.map(checked(model, cached(bounds_of, keep, model, "curve", samples, seed), progress))
     draw = draw_of_first(model, blocks)
     if not draw.has_bound:
         nothing = [Estimate(None, 0.0, len(data), unit_of("effective_samples", k), NO_DENSITY) for k in samples]
@@ -138,7 +144,7 @@ def few_samples_warning(ess: Tensor, samples: int, fix: str = "use more samples"
 
 
 def rate_of(latent: Latent) -> Tensor:
-    """KL(q(z|x) || p(z)) of each row: in closed form, or else as the samples have it."""
+    """KL(q(z|x) || p(z)) of each row, in nats: in closed form where there is one, else over the samples of z."""
     if latent.is_point:
         return torch.zeros_like(latent.log_p[0])
     closed = latent.closed_kl()

@@ -1,4 +1,4 @@
-"""What the rate pays for: the aggregate posterior q(z) = E_data q(z|x), and how far it is from the prior."""
+"""The terms of the rate: the aggregate posterior q(z) = E_data q(z|x), and its distance from the prior."""
 
 import math
 
@@ -35,15 +35,15 @@ def aggregate_posterior(
     progress: Progress | None = None,
     world: World | None = None,
 ) -> dict[str, Estimate]:
-    """The parts of the mean rate, with q(z) the mean of q(z|x) over the first N of the rows `data`, in nats.
+    """The terms of the mean rate, with q(z) the mean of q(z|x) over the first N of the rows `data`, in nats.
 
     E KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)), and
     KL(q(z) || p(z)) = KL(q(z) || prod_j q(z_j)) + sum_j KL(q(z_j) || p(z_j)).
 
     - `rate`: the left side, sampled at the z that all the others are sampled at.
     - `mutual_information`: I(x; z), how much z says about which row it came from; at most ln N.
-    - `marginal_kl`: KL(q(z) || p(z)), all that a better prior could win with this posterior; the best is q(z).
-    - `total_correlation`: the first part of that, how far the dimensions of z are from independent.
+    - `marginal_kl`: KL(q(z) || p(z)), the most that a better prior could gain with this posterior; the best is q(z).
+    - `total_correlation`: the first part of that, how much the dimensions of z depend on one another.
     - `dimension_wise_kl`: the second part, how far each is from its prior.
 
     One z is drawn for each row, and ln q(z) = ln 1/N sum_m q(z|x_m) is exact over the N rows, which takes N^2
@@ -83,15 +83,15 @@ def aggregate_posterior(
     if refusal:
         return {name: Estimate(None, 0.0, len(data), NATS, refusal) for name in NAMES}
 
-    def parts_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        (latent,) = model.draw(x, context=part, generator=generator).latents
+    def terms_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        (latent,) = model.draw(x, context=context, generator=generator).latents
         if progress is not None:
             progress(len(x))
-        return _parts(latent, [q for (q,) in every])
+        return _terms(latent, [q for (q,) in every])
 
-    found = dict(zip(NAMES, blocks.map(parts_of), strict=False))
+    found = dict(zip(NAMES, blocks.map(terms_of), strict=False))
     saturated = _saturation(found["mutual_information"][:, 0])
-    estimates = {name: _estimate(part, saturated if name in HELD_DOWN else "") for name, part in found.items()}
+    estimates = {name: _estimate(term, saturated if name in HELD_DOWN else "") for name, term in found.items()}
     estimates["rate"] = mean_of(found["rate"][:, 0], NATS)
     why = dict.fromkeys(NAMES, f"the {'prior' if 'total_correlation' in found else 'posterior'} {NOT_SINGLE}")
     if draw.latents[0].p is not None and draw.latents[0].p.batch_shape:
@@ -102,7 +102,7 @@ def aggregate_posterior(
 
 
 def _refusal(draw: Draw) -> str:
-    """Why nothing can be said of q(z), if so."""
+    """Why the terms are not defined for this model; empty where they are."""
     if not draw.has_bound:
         return NO_DENSITY
     if len(draw.latents) != 1:
@@ -112,8 +112,8 @@ def _refusal(draw: Draw) -> str:
     return ""
 
 
-def _parts(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
-    """Of each row, at its one z: the parts by the order of NAMES, as many as can be had.
+def _terms(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
+    """The terms of each row at its one z, in the order of NAMES, as many as are defined.
 
     (batch, subsets) each, with q(z) over the rows of each of `_subsets`.
     """
@@ -173,16 +173,16 @@ def _mixtures(sums: Tensor, rows: int) -> Tensor:
     return total - sizes.clamp_min(1).log().view(1, -1, *[1] * (total.dim() - 2))
 
 
-def _estimate(part: Tensor, warning: str) -> Estimate:
-    """The mean over rows of a part (rows, subsets), see `_parts`, and its jackknife error."""
-    n = len(part)
+def _estimate(term: Tensor, warning: str) -> Estimate:
+    """The mean over rows of a term (rows, subsets), see `_terms`, and its jackknife error."""
+    n = len(term)
     groups = min(GROUPS, n)
-    inside = _subsets(groups).to(part.device)[:, torch.arange(n, device=part.device) % groups].T
-    every, one, two = ((part * inside).sum(0) / inside.sum(0)).split([1, groups, len(part[0]) - 1 - groups])
+    inside = _subsets(groups).to(term.device)[:, torch.arange(n, device=term.device) % groups].T
+    every, one, two = ((term * inside).sum(0) / inside.sum(0)).split([1, groups, len(term[0]) - 1 - groups])
     if groups < 3:
         return Estimate(float(every), math.nan, n, NATS, warning)
     variance = one.var(correction=0) * (groups - 1)
-    first, second = torch.triu_indices(groups, groups, 1, device=part.device)
+    first, second = torch.triu_indices(groups, groups, 1, device=term.device)
     pairs = groups * every - (groups - 1) * (one[first] + one[second]) + (groups - 2) * two
     quadratic = pairs.var(correction=0) / 2
     return Estimate(float(every), float((variance - quadratic).clamp_min(variance / 2).sqrt()), n, NATS, warning)

@@ -1,4 +1,4 @@
-"""From a model and data to numbers: bounds on ln p(x), their parts, and how much each latent dimension carries.
+"""Bounds on ln p(x) of rows, the terms of these bounds, and the KL of each latent dimension.
 
 Everything is computed in `Blocks` of rows, each with noise of its own keyed by (seed, block).
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaekit.distributed import World
-from vaekit.evaluation.blocks import Blocks, Data, evaluating, kept
+from vaekit.evaluation.blocks import Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     NOT_A_LIKELIHOOD,
@@ -44,9 +44,9 @@ def evaluate(
     progress: Progress | None = None,
     world: World | None = None,
     keep: str | Path | None = None,
-    each: Callable[[Mapping[str, np.ndarray]], object] | None = None,
+    per_row: Callable[[Mapping[str, np.ndarray]], object] | None = None,
 ) -> dict[str, Estimate]:
-    """Bounds on ln p(x) and their parts on rows `data`, each with a standard error over the rows.
+    """Bounds on ln p(x) of rows, and their terms, each with a standard error over the rows.
 
     - `elbo`: E_q[ln p(x|z)] - KL(q(z|x) || p(z)), the KL in closed form where there is one.
     - `log_likelihood`: the importance-weighted bound, ln (1/K) sum_k w_k with w = p(x, z) / q(z|x) at the same z
@@ -57,9 +57,9 @@ def evaluate(
     - `active_units`: latent dimensions whose mean KL is above 0.01 nats; `active_units_by_variance`: those whose
       posterior mean varies over x by more than 0.01 (Burda et al.), an easier test.
 
-    Of a model whose posterior is a point there is the distortion alone; the other values are None. Where p(x|z) is a
-    density and x is scaled, which `Rows` know of themselves, ln p is that of the rows as they are stored, and `scaled`
-    is that of x beside it; of a tensor, ln p is that of the numbers given.
+    Of a model with a deterministic posterior there is the distortion alone; the other values are None. Where p(x|z) is
+    a density and x is scaled, as `Rows` know, ln p is that of the rows as they are stored, and `scaled` that of x; of a
+    tensor, ln p is that of the numbers given.
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
@@ -69,10 +69,10 @@ def evaluate(
         context: (rows, width), if the model takes one and the data does not bring it.
         progress: called with the number of rows done since the last call.
         world: processes that divide the rows; each gets the same result, whatever their number.
-        keep: folder that keeps what is done, block by block, so that the same call goes on from there if it is stopped.
-            What was kept of other weights, rows, samples or another seed is computed anew.
-        each: called with what each row has, (rows,) each, whose means are the estimates of the same names: `elbo`,
-            `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
+        keep: folder that caches the results of each block, so that the same call resumes after it was interrupted.
+            Those of other weights, rows, samples or another seed are computed anew.
+        per_row: called with the values of each row, (rows,) each, whose means are the estimates of the same names:
+            `elbo`, `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -81,21 +81,21 @@ def evaluate(
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
     blocks = Blocks(model, data, seed, context, world)
 
-    def bounds_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        log_w, log_px, rate = weigh(model, x, part, generator, samples)
+    def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        log_w, log_px, rate = weigh(model, x, context, generator, samples)
         return log_px, rate, weighted_bound(log_w, samples), effective_samples(log_w, samples)
 
     log_px, rate, bound, ess = blocks.map(
-        checked(model, kept(bounds_of, keep, model, "bounds", samples, seed), progress)
+        checked(model, cached(bounds_of, keep, model, "bounds", samples, seed), progress)
     )
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
     score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
-    if each is not None:
+    if per_row is not None:
         rows = {"distortion": -log_px}
         if draw.has_bound:
             rows = {"elbo": log_px - rate, "log_likelihood": bound, "rate": rate, **rows}
-        each({name: (values + shift_of(name, log_scale)).cpu().numpy() for name, values in rows.items()})
+        per_row({name: (values + shift_of(name, log_scale)).cpu().numpy() for name, values in rows.items()})
     if not draw.has_bound:
         nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in (NATS, BITS))
         none = Estimate(None, 0.0, len(bound), unit_of("effective_samples", samples), NO_DENSITY)
@@ -126,18 +126,19 @@ def kl_per_group(
 ) -> tuple[Estimate, ...]:
     """Mean KL of each group of latents, given the groups above it, in nats, at one sample of those for each row.
 
-    In closed form where there is one, else at the same sample. They add up to the rate. None for point posteriors.
+    In closed form where there is one, else at the same sample. They add up to the rate. Without values for a
+    deterministic posterior.
     """
     blocks = Blocks(model, data, seed, context, world)
 
-    def rates_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        draw = model.draw(x, context=part, generator=generator)
+    def rates_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        draw = model.draw(x, context=context, generator=generator)
         return tuple(rate_of(latent) for latent in draw.latents)
 
-    points = [latent.is_point for latent in draw_of_first(model, blocks).latents]
+    deterministic = [latent.is_point for latent in draw_of_first(model, blocks).latents]
     return tuple(
-        Estimate(None, 0.0, len(rows), NATS, NO_DENSITY) if point else mean_of(rows, NATS)
-        for point, rows in zip(points, blocks.map(rates_of), strict=True)
+        Estimate(None, 0.0, len(rows), NATS, NO_DENSITY) if without_density else mean_of(rows, NATS)
+        for without_density, rows in zip(deterministic, blocks.map(rates_of), strict=True)
     )
 
 
@@ -155,8 +156,8 @@ def bound_rows(
     """Of each row the distortion, the rate and the bound on ln p(x), (rows,) each, from K samples of z.
 
     The bound is the importance-weighted one; at K = 1 minus the sum of the others, whose rate is in closed form where
-    there is one. The rate of a point posterior, which has none, counts as 0, so that models of it compare by their
-    distortion.
+    there is one. The rate of a deterministic posterior, which has none, counts as 0, so that such models compare by
+    their distortion.
     """
     with evaluating(model):
         draw = model.draw(data, samples, context=context, generator=generator)
@@ -172,13 +173,13 @@ def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | 
     at the means above.
     """
 
-    def latents_of(x: Tensor, part: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        draw = model.draw(x, context=part, generator=generator)
+    def latents_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
+        draw = model.draw(x, context=context, generator=generator)
         found = [latent.closed_kl_per_dimension() for latent in draw.latents]
         kl = [closed.reshape(len(x), -1) for closed in found if closed is not None]
         if len(kl) < len(found):
             return ()
-        means = [q.mean.flatten(1) for q in model.encode(x, part).posteriors]
+        means = [q.mean.flatten(1) for q in model.encode(x, context).posteriors]
         return torch.cat(kl, 1), torch.cat(means, 1)
 
     found = blocks.map(latents_of)
@@ -203,7 +204,7 @@ def _active_units(model: Model, blocks: Blocks) -> dict[str, Estimate]:
 
 
 def _count_above(values: Tensor, errors: Tensor, threshold: float, n: int, dims: int) -> Estimate:
-    """How many values lie above the threshold; the error is that of each being on its side by chance."""
+    """How many values lie above the threshold; the error is the probability of each being on the wrong side."""
     above = Normal(0.0, 1.0, validate_args=False).cdf((values - threshold) / errors.clamp_min(1e-12))
     stderr = round(float((above * (1 - above)).sum().sqrt()), 2)
     return Estimate(float((values > threshold).sum()), stderr, n, unit_of("active_units", dims))

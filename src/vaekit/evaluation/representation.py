@@ -1,4 +1,4 @@
-"""What codes are worth: labels read off the codes, and off the raw data and its principal components beside them."""
+"""How well labels are predicted from codes, and for comparison from the raw data and its principal components."""
 
 import math
 import time
@@ -28,10 +28,12 @@ MOST_STEPS = 300  # of L-BFGS
 
 @dataclass(frozen=True)
 class Probe:
-    """How well, and how fast, labels are read off codes.
+    """How well, and how fast, labels are predicted from codes.
 
-    accuracy: share of test rows whose label is right, with its binomial error.
-    time: of a prediction, from a code, in microseconds for each row; its error is the spread over batches of 100 rows.
+    Attributes:
+        accuracy: share of test rows whose label is right, with its binomial error.
+        time: of a prediction from a code, in microseconds for each row; its error is the spread over batches of 100
+            rows.
     """
 
     accuracy: Estimate
@@ -40,7 +42,7 @@ class Probe:
 
 @runtime_checkable
 class Classifier(Protocol):
-    """As scikit-learn has them."""
+    """A classifier of scikit-learn, or one with its methods."""
 
     def fit(self, x: Any, y: Any) -> Any: ...
 
@@ -85,7 +87,7 @@ def linear_probe(
         classifier = LogisticRegression(C=strength, max_iter=MOST_STEPS).fit(x, y)
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         warning = f"the regression had not converged after {MOST_STEPS} steps"
-    return _probe(classifier, test_x, test_y, joined(warning, _strangers(y, test_y)))
+    return _probe(classifier, test_x, test_y, joined(warning, _unknown_warning(y, test_y)))
 
 
 def nearest_neighbours(
@@ -100,7 +102,7 @@ def nearest_neighbours(
     x, y, test_x, test_y = _checked(train_codes, train_labels, test_codes, test_labels)
     if not 1 <= k <= len(x):
         raise DataError(f"k is {k}, and there are {len(x)} training rows: it should be between 1 and that")
-    return _probe(KNeighborsClassifier(k, algorithm="brute").fit(x, y), test_x, test_y, _strangers(y, test_y))
+    return _probe(KNeighborsClassifier(k, algorithm="brute").fit(x, y), test_x, test_y, _unknown_warning(y, test_y))
 
 
 def representation(
@@ -123,7 +125,7 @@ def representation(
         DataError: rows have no labels.
     """
     if train.labels is None or test.labels is None:
-        raise DataError("rows have no labels, and what codes are worth is measured by them: set data.label")
+        raise DataError("the rows have no labels for a probe to predict: give rows that have them", field="labels")
     labels = (train.labels.cpu(), test.labels.cpu())
     both = tuple(Blocks(model, rows, seed) for rows in (train, test))
 
@@ -156,8 +158,8 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, warning: str = "") -> Es
     return Estimate(share, math.sqrt(share * (1 - share) / n), n, unit_of("linear_codes"), warning)
 
 
-def _strangers(known: np.ndarray, labels: np.ndarray) -> str:
-    """What to say of labels that no training row has."""
+def _unknown_warning(known: np.ndarray, labels: np.ndarray) -> str:
+    """A warning where test rows have labels that no training row has."""
     count = int((~np.isin(labels, known)).sum())
     return (
         f"{count} of {len(labels)} rows have a label that no training row has, so they count as wrong" if count else ""

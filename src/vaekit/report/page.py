@@ -46,10 +46,11 @@ def write_report(
 
     Raises:
         ModelFileError: a folder is not a run's, or is damaged.
-        ConfigError: there is no run, or the page cannot be written there.
+        ValueError: there is no run.
+        ConfigError: the page cannot be written there.
     """
     if not runs:
-        raise ConfigError("no run to report on: name at least one run folder")
+        raise ValueError("no run to report on: name at least one run folder")
     trained_runs = [open_run(folder) for folder in runs]
     page = Path(runs[0]) / "report.html" if out is None else Path(out)
     page = page / "report.html" if page.is_dir() else page
@@ -59,7 +60,9 @@ def write_report(
         return _write(page, facts, sections)
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigError(f"cannot write the report {page}: {reason}; name another file with --out") from None
+        raise ConfigError(
+            f"cannot write the report {page}: {reason}; name another file", field="out", value=page
+        ) from None
 
 
 def label_apart(facts: Sequence[RunFacts]) -> list[RunFacts]:

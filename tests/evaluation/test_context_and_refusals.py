@@ -1,4 +1,4 @@
-"""What evaluation says of models that cannot have a number, and of models that are told a context."""
+"""Evaluation of models to which a measure does not apply, and of models with a context."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.data import Rows
-from vaekit.errors import ConfigError, VaekitError
+from vaekit.errors import ConfigError, NotApplicable
 from vaekit.evaluation import (
     Annealing,
     aggregate_posterior,
@@ -26,14 +26,14 @@ from vaekit.samplers.fitting import check_real
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Points(nn.Module):
+class Deterministic(nn.Module):
     """q(z|x): the first two numbers of x."""
 
     def forward(self, x):
         return Delta(x[:, :2])
 
 
-class CodePoints(nn.Module):
+class CodeVectors(nn.Module):
     """q(z|x): the one code vector that the first number of x names."""
 
     def forward(self, x):
@@ -45,8 +45,8 @@ def model_of(posterior):
     return VAE(posterior, StandardNormal().build(2), Conditional(nn.Linear(2, 5), Bernoulli())).requires_grad_(False)
 
 
-def told(prior):
-    """A model that is told two numbers of each row, and 250 rows with theirs."""
+def with_labels(prior):
+    """A model that is conditioned on the label of each row, and 250 rows with labels."""
     torch.manual_seed(0)
     encoder = with_context(lambda shape: nn.Linear(shape[0], 4), (5,), 2)
     decoder = with_context(lambda shape: nn.Linear(shape[0], 5), (2,), 2)
@@ -55,27 +55,27 @@ def told(prior):
     return VAE(Conditional(encoder, Gaussian()), prior, Conditional(decoder, Bernoulli())), rows
 
 
-def test_points_have_no_bounds():
-    model, x = model_of(Points()), torch.ones(7, 5)
+def test_a_deterministic_posterior_has_no_bounds():
+    model, x = model_of(Deterministic()), torch.ones(7, 5)
     (point,) = bound_curve(model, x, (4,))
     (group,) = kl_per_group(model, x)
     for estimate in (point.bound, point.effective_samples, group, *aggregate_posterior(model, x).values()):
         assert estimate.value is None
         assert "no density" in estimate.warning
-    with pytest.raises(VaekitError, match="no density"):
+    with pytest.raises(NotApplicable, match="no density"):
         annealed_bound(model, x, Annealing(chains=2, temperatures=2))
 
 
 def test_code_vectors_are_neither_annealed_nor_fitted():
     x = torch.ones(7, 5)
-    with pytest.raises(VaekitError, match="one of a few code vectors"):
-        annealed_bound(model_of(CodePoints()), x, Annealing(chains=2, temperatures=2))
+    with pytest.raises(NotApplicable, match="code vectors"):
+        annealed_bound(model_of(CodeVectors()), x, Annealing(chains=2, temperatures=2))
     with pytest.raises(ConfigError, match="one of a few code vectors"):
-        check_real(CodePoints()(x))
+        check_real(CodeVectors()(x))
 
 
 def test_rows_bring_the_context_of_the_aggregate_posterior():
-    model, rows = told(StandardNormal().build(2))
+    model, rows = with_labels(StandardNormal().build(2))
     found = aggregate_posterior(model, rows)
     assert found == aggregate_posterior(model, rows.batch(slice(0, 250)), context=rows.context_of(slice(0, 250)))
     swapped = torch.eye(2)[torch.arange(250) % 2].flip(1)
@@ -84,9 +84,9 @@ def test_rows_bring_the_context_of_the_aggregate_posterior():
     assert all(estimate.value is not None for estimate in found.values())
 
 
-def test_a_prior_that_is_told_the_context_is_no_one_prior():
+def test_a_prior_given_the_context_is_no_single_prior():
     prior = Mixture(3).build(2, BuildContext(context_size=2))
-    model, rows = told(prior)
+    model, rows = with_labels(prior)
     found = aggregate_posterior(model, rows)
     for name, estimate in found.items():
         assert (estimate.value is None) == (name in ("marginal_kl", "dimension_wise_kl"))
@@ -94,7 +94,7 @@ def test_a_prior_that_is_told_the_context_is_no_one_prior():
 
 
 def test_probes_see_codes_that_are_made_with_the_context():
-    model, rows = told(StandardNormal().build(2))
+    model, rows = with_labels(StandardNormal().build(2))
     with torch.no_grad():  # the first latent is the label, scaled up; the rest is noise
         weight = model.get_parameter("posterior.network.network.weight")
         weight.zero_()
@@ -104,7 +104,7 @@ def test_probes_see_codes_that_are_made_with_the_context():
 
 
 def test_the_kl_of_groups_adds_up_to_the_rate():
-    model, rows = told(StandardNormal().build(2))
+    model, rows = with_labels(StandardNormal().build(2))
     (only,) = kl_per_group(model, rows)
     assert only.value == pytest.approx(evaluate(model, rows)["rate"].value, rel=1e-5)
     assert only.n == 250
