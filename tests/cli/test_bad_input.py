@@ -179,8 +179,8 @@ def test_weights_that_are_gone_are_not_replaced_in_silence(cli, trained, tmp_pat
     run = shutil.copytree(trained, tmp_path / "run")
     (best,) = (run / "checkpoints").glob("*/best.safetensors")
     best.unlink()
-    for asked in ("", "--weights best"):
-        code, _, err = cli(f"evaluate {run} --samples 1 {asked}")
+    for option in ("", "--weights best"):
+        code, _, err = cli(f"evaluate {run} --samples 1 {option}")
         assert (code, "best.safetensors" in " ".join(err.split())) == (4, True)
     assert cli(f"evaluate {run} --samples 1 --weights last")[0] == 0, "no other file is needed"
 

@@ -28,11 +28,11 @@ def short(monkeypatch):
 @pytest.mark.parametrize("source", SOURCES)
 def test_rows_from_each_source_say_which(cli, cli_json, run, tmp_path, source):
     out = tmp_path / "x.npy"
-    told = cli_json(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out}")
+    printed = cli_json(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out}")
     assert np.load(out).shape == (20, 1, 8, 8)
-    assert (told["from"], told["temperature"], told["mean"], told["seed"]) == (source, 0.5, False, 0)
-    assert told["weights"]["weights"] == "best"
-    assert source in told["what"]
+    assert (printed["from"], printed["temperature"], printed["mean"], printed["seed"]) == (source, 0.5, False, 0)
+    assert printed["weights"]["weights"] == "best"
+    assert source in printed["what"]
     first = np.load(out)
     assert cli(f"sample {run} --from {source} -n 20 --temperature 0.5 --out {out} --force")[0] == 0
     assert np.array_equal(np.load(out), first)

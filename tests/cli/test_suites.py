@@ -1,4 +1,4 @@
-"""`vaekit evaluate --suite`, and what models that are told labels ask of the command line."""
+"""`vaekit evaluate --suite`, and the context of models that are conditioned on labels."""
 
 import json
 
@@ -36,11 +36,11 @@ def run_with(cli, folder, settings, data="digits"):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """A run whose model is told labels; tests only read it."""
+def conditioned(tmp_path_factory):
+    """A run whose model is conditioned on labels; tests only read it."""
     from vaekit.cli.main import main
 
-    folder = tmp_path_factory.mktemp("runs") / "told"
+    folder = tmp_path_factory.mktemp("runs") / "conditioned"
     with pytest.raises(SystemExit) as leaving:
         main(["train", "digits", *TINY.split(), "data.context=label", "--run-dir", str(folder)])
     assert leaving.value.code == 0
@@ -148,7 +148,7 @@ def test_one_process_only(cli, trained, monkeypatch):
     ("model.posterior=von_mises_fisher model.prior=uniform_sphere", "the unit sphere"),
     ("'model={kind: hierarchical, groups: {latent: [3, 2], widths: [8]}}'", "several groups of latents, each given"),
 ])  # fmt: skip
-def test_what_a_model_cannot_have_is_none_and_says_why(cli, cli_json, tmp_path, settings, why):
+def test_a_measure_that_does_not_apply_is_none_with_the_reason(cli, cli_json, tmp_path, settings, why):
     run = run_with(cli, tmp_path / "run", settings)
     out = {}
     for suite in ("likelihood", "latents"):
@@ -162,20 +162,24 @@ def test_what_a_model_cannot_have_is_none_and_says_why(cli, cli_json, tmp_path, 
         assert out["likelihood"]["annealed_lower"]["value"] is not None
 
 
-def test_models_that_are_told_labels(cli, cli_json, told):
-    out = cli_json(f"evaluate {told} --suite all --rows 40 --samples 4")
+def test_models_conditioned_on_labels(cli, cli_json, conditioned):
+    out = cli_json(f"evaluate {conditioned} --suite all --rows 40 --samples 4")
     assert set(out["not_applicable"]) == {"disentanglement", "representation"}
-    assert "made from the label" in out["not_applicable"]["representation"]
+    assert "computed from the label" in out["not_applicable"]["representation"]
     assert all(found["value"] is not None for suite in ("likelihood", "latents") for found in out[suite].values())
     assert out["samples"]["prior.coverage"]["value"] is not None
     assert out["samples"]["mixture.coverage"]["value"] is None
     assert "only its prior knows" in out["samples"]["mixture.coverage"]["warning"]
-    code, out, _ = cli(f"evaluate {told} --suite samples --rows 40")
-    assert (code, "aggregated; mixture; flow: z of a model" in out, "each draw is told" in out) == (0, True, True)
+    code, out, _ = cli(f"evaluate {conditioned} --suite samples --rows 40")
+    assert (code, "aggregated; mixture; flow: z of a model" in out, "each draw is conditioned on" in out) == (
+        0,
+        True,
+        True,
+    )
 
 
-def test_samples_say_what_their_model_was_told(cli_json, told, tmp_path):
-    command = f"sample {told} -n 3 --mean --force --out {tmp_path / 'x.npy'}"
+def test_samples_name_the_label_that_they_are_conditioned_on(cli_json, conditioned, tmp_path):
+    command = f"sample {conditioned} -n 3 --mean --force --out {tmp_path / 'x.npy'}"
     assert cli_json(command)["what"].endswith("every label in turn")
     drawn = []
     for label in (3, 3, 7):
@@ -195,14 +199,14 @@ def test_other_data_without_labels(cli, cli_json, trained, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["npz", "csv", "parquet"])
-def test_codes_decode_with_the_labels_beside_them(cli, cli_json, told, tmp_path, ending):
+def test_codes_decode_with_the_labels_beside_them(cli, cli_json, conditioned, tmp_path, ending):
     codes, out = tmp_path / f"codes.{ending}", tmp_path / "x.npy"
-    assert cli(f"encode {told} --out {codes}")[0] == 0
-    assert "each z with its own label" in cli_json(f"decode {told} {codes} --out {out}")["what"]
+    assert cli(f"encode {conditioned} --out {codes}")[0] == 0
+    assert "each z with its own label" in cli_json(f"decode {conditioned} {codes} --out {out}")["what"]
     own = np.load(out)
-    assert cli(f"reconstruct {told} --out {out} --force")[0] == 0
+    assert cli(f"reconstruct {conditioned} --out {out} --force")[0] == 0
     np.testing.assert_allclose(own, np.load(out), atol=1e-4)
-    assert cli_json(f"decode {told} {codes} --label 3 --out {out} --force")["what"].endswith("label 3")
+    assert cli_json(f"decode {conditioned} {codes} --label 3 --out {out} --force")["what"].endswith("label 3")
     labels = np.load(tmp_path / "codes.npz")["label"] if ending == "npz" else None
     if labels is not None:
         three = np.load(out)
@@ -210,15 +214,15 @@ def test_codes_decode_with_the_labels_beside_them(cli, cli_json, told, tmp_path,
         assert not np.allclose(three[labels != 3], own[labels != 3])
 
 
-def test_labels_that_do_not_fit_are_refused(cli, told, trained, tmp_path):
+def test_labels_that_do_not_fit_are_refused(cli, conditioned, trained, tmp_path):
     z = np.zeros((4, 3), np.float32)
     np.save(tmp_path / "z.npy", z)
     np.savez(tmp_path / "z.npz", mean=z, label=np.array([0, 1, 2, 77]))
     out = tmp_path / "x.npy"
     for words, code, part in (
-        (f"{told} {tmp_path / 'z.npy'}", 2, "give --label"),
-        (f"{told} {tmp_path / 'z.npy'} --label 77", 2, "should be one of 0, 1"),
-        (f"{told} {tmp_path / 'z.npz'}", 3, "from 0 to 9"),
+        (f"{conditioned} {tmp_path / 'z.npy'}", 2, "give --label"),
+        (f"{conditioned} {tmp_path / 'z.npy'} --label 77", 2, "should be one of 0, 1"),
+        (f"{conditioned} {tmp_path / 'z.npz'}", 3, "from 0 to 9"),
         (f"{trained} {tmp_path / 'z.npy'} --label 3", 2, "not trained with data.context=label"),
     ):
         found, _, err = cli(f"decode {words} --out {out}")
@@ -226,7 +230,7 @@ def test_labels_that_do_not_fit_are_refused(cli, told, trained, tmp_path):
     assert not out.exists()
 
 
-def test_covariates_are_told_too(cli, cli_json, tmp_path):
+def test_covariates_are_a_context_too(cli, cli_json, tmp_path):
     rng = np.random.default_rng(0)
     rows = [",".join(f"{v:.4f}" for v in rng.normal(5, 3, 4)) + f",{'ab'[i % 2]}" for i in range(300)]
     (tmp_path / "t.csv").write_text("width,height,depth,age,species\n" + "\n".join(rows))
@@ -236,15 +240,19 @@ def test_covariates_are_told_too(cli, cli_json, tmp_path):
     out = cli_json(f"evaluate {run} --suite representation")
     assert 0 <= out["representation"]["linear_codes"]["value"] <= 1
     assert cli(f"encode {run} --out {tmp_path / 'z.npz'}")[0] == 0
-    code, told, _ = cli(f"decode {run} {tmp_path / 'z.npz'} --out {tmp_path / 'x.csv'}")
-    assert (code, "at the mean of age" in told) == (0, True)
+    code, printed, _ = cli(f"decode {run} {tmp_path / 'z.npz'} --out {tmp_path / 'x.csv'}")
+    assert (code, "at the mean of age" in printed) == (0, True)
 
 
 def test_factors_are_measured_where_the_data_has_them(cli, tmp_path):
     run = run_with(cli, tmp_path / "run", "model.encoder.widths=[8] data.context=label", "sprites")
     code, out, err = cli(f"evaluate {run} --suite disentanglement")
     assert code == 0, err
-    for part in ("factors: shape, scale, angle, x, y; the model is told the label", "MIG", "DCI completeness"):
+    for part in (
+        "factors: shape, scale, angle, x, y; the model is conditioned on the label",
+        "MIG",
+        "DCI completeness",
+    ):
         assert part in out
 
 

@@ -20,7 +20,7 @@ def blobs(n, gap):
 
 
 @pytest.mark.parametrize("probe", [linear_probe, nearest_neighbours])
-def test_two_gaussians_are_told_apart_as_well_as_they_can_be(probe):
+def test_two_gaussians_are_separated_as_well_as_they_can_be(probe):
     (x, y), (test_x, test_y) = blobs(3000, 2.0), blobs(2000, 2.0)
     found = probe(x, y, test_x, test_y)
     best = 0.5 * (1 + math.erf(1 / math.sqrt(2)))  # of any classifier: Phi(1)
@@ -53,7 +53,7 @@ def test_accuracy_has_a_binomial_error():
     assert (found.value, found.stderr, found.n) == (0.75, pytest.approx(math.sqrt(0.75 * 0.25 / 4)), 4)
 
 
-def test_labels_that_were_never_seen_count_as_wrong_and_are_told_of():
+def test_unknown_labels_count_as_wrong_and_give_a_warning():
     (x, y), (test_x, test_y) = blobs(100, 9.0), blobs(40, 9.0)
     test_y[:10] = 7
     for probe in (linear_probe, nearest_neighbours):

@@ -39,4 +39,4 @@ app = App(
 )
 
 for position, command in enumerate(COMMANDS):
-    app.command(command, sort_key=position)
+    app.command(command, sort_key=position, help_epilogue="")

@@ -25,12 +25,11 @@ Data = Annotated[
 ]
 Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
-Force = Annotated[bool, Parameter(negative="", help="Replace the file that is to be written, if it exists.")]
+FLAG = Parameter(negative="", show_default=False)
+Force = Annotated[bool, FLAG, Parameter(help="Replace the file that is to be written, if it exists.")]
 WEIGHTS = "Weights to use; by default those that the run's settings name."
 Weights = Annotated[Literal["best", "last"] | None, Parameter(help=WEIGHTS)]
-Json = Annotated[
-    bool, Parameter(name="--json", negative="", help="Print one JSON object, and nothing else, on stdout.")
-]
+Json = Annotated[bool, FLAG, Parameter(name="--json", help="Print one JSON object, and nothing else, on stdout.")]
 
 
 def check_at_least(least: int, **numbers: int | None) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from vaekit.cli.console import print_json
-from vaekit.cli.options import Force, Json, WholeNumber, check_one_process
+from vaekit.cli.options import FLAG, Force, Json, WholeNumber, check_one_process
 from vaekit.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ def report(
     *runs: Path,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     samples: Annotated[WholeNumber, Parameter(name=["--samples", "-k"])] = 64,
-    full_paths: Annotated[bool, Parameter(negative="")] = False,
+    full_paths: Annotated[bool, FLAG] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from vaekit.cli.console import print_json, print_written, progress
-from vaekit.cli.options import Force, Json, Out, RunPath, Weights, WholeNumber, check_at_least, check_one_process
+from vaekit.cli.options import FLAG, Force, Json, Out, RunPath, Weights, WholeNumber, check_at_least, check_one_process
 from vaekit.cli.pipes import piped
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def sample(
     label: str | None = None,
     source: Annotated[Literal["prior", "aggregated", "mixture", "flow"], Parameter(name="--from")] = "prior",
     temperature: float = 1.0,
-    mean: Annotated[bool, Parameter(negative="")] = False,
+    mean: Annotated[bool, FLAG] = False,
     seed: WholeNumber = 0,
     data: str | None = None,
     weights: Weights = None,

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vaekit.cli.console import print_json, print_next_steps, shows_bars
-from vaekit.cli.options import Json, Words
+from vaekit.cli.options import FLAG, Json, Words
 from vaekit.cli.streams import ReaderLeft
 from vaekit.errors import ConfigError, Diverged
 from vaekit.evaluation.estimate import hundredths
@@ -37,12 +37,12 @@ def train(
     resume: Path | None = None,
     extend: Path | None = None,
     source: Annotated[Path | None, Parameter(name="--from")] = None,
-    strict: Annotated[bool, Parameter(negative="")] = False,
+    strict: Annotated[bool, FLAG] = False,
     json: Json = False,
 ) -> None:
-    """Train a model on DATA and keep it in a run folder.
+    """Train a model on DATA and save it in a run folder.
 
-    DATA is a name (see `vaekit data`) or a path; a set with a preset of the same name is trained with it.
+    DATA is a name (see `vaekit data`) or a path. A data set that has a preset of its name is trained with that preset.
 
     For example:
 
@@ -67,13 +67,13 @@ def train(
     run_dir
         Folder for the run; by default the next free one under runs/.
     resume
-        Go on with the run in this folder, as if it had never stopped.
+        Resume the run in this folder; the result is the same as if it had never stopped.
     extend
-        Go on with the run in this folder to more epochs, with train.epochs=N; in the folder, or in a copy at --run-dir.
+        Train the run in this folder for more epochs, with train.epochs=N; in the folder, or in a copy at --run-dir.
     source
-        Start a new run from the settings and the weights of the run in this folder; its model has to stay as it is.
+        Start a new run from the settings and the weights of the run in this folder; the model must stay the same.
     strict
-        Leave with exit code 5 if a finding says that the trained model is in error; its weights are kept all the same.
+        Exit with code 5 if a finding is an error; the weights are kept all the same.
     """
     from vaekit import runs
     from vaekit.distributed import World
@@ -92,7 +92,7 @@ def train(
         with runs.stop_signals(training) as received:
             last, found, ended = _follow(console, training)
     except ReaderLeft:
-        sys.exit(128 + signal.SIGPIPE)  # saved, and not finished
+        sys.exit(128 + signal.SIGPIPE)  # the weights are saved, the run is not finished
     status = RunFolder(folder).status() if world.leads else ""
     if received and not ended:
         console.print(
@@ -149,15 +149,15 @@ def _continue(
     if extended is None and resume:
         if others := [*arguments, *given, *([str(run_dir)] if run_dir else [])]:
             raise ConfigError(
-                f"--resume goes on with the settings that the run has, and {', '.join(others)} would change them: "
-                f"leave it out; more epochs are had by `vaekit train --extend {shlex.quote(str(resume))} "
-                "train.epochs=N`, other settings by --from"
+                f"--resume continues with the settings of the run, and {', '.join(others)} would change them: "
+                f"leave it out; for more epochs use `vaekit train --extend {shlex.quote(str(resume))} "
+                "train.epochs=N`, for other settings --from"
             )
         return TrainingRun.resume(resume)
     data, settings = split_words(list(arguments))
     if others := [*given, *(["--resume"] if resume else []), *([data] if data else [])]:
         raise ConfigError(
-            f"--extend goes on with what the run has, and {', '.join(others)} would change it: leave it out"
+            f"--extend continues with the settings of the run, and {', '.join(others)} would change it: leave it out"
         )
     return extend(cast(Path, extended), settings, run_dir)
 

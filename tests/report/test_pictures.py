@@ -97,13 +97,13 @@ def test_pairs_must_match() -> None:
 @pytest.mark.parametrize("run", ["digits", "table"])
 def test_pictures_for_a_training_loop_leave_everything_as_it_was(run: str, request, globals_untouched) -> None:
     folder: Path = request.getfixturevalue(run)
-    opened = open_run(folder)
-    model, x = opened.model.train(), reopen(opened).valid.batch(slice(0, 16))
+    trained = open_run(folder)
+    model, x = trained.model.train(), reopen(trained).valid.batch(slice(0, 16))
     with globals_untouched():
         pictures = [
-            reconstruction_picture(model, x, opened.schema),
-            sample_picture(model, opened.schema, 20, new_generator(0), mean=True),
-            sample_picture(model, opened.schema, 20, new_generator(0), mean=False),
+            reconstruction_picture(model, x, trained.schema),
+            sample_picture(model, trained.schema, 20, new_generator(0), mean=True),
+            sample_picture(model, trained.schema, 20, new_generator(0), mean=False),
         ]
     assert model.training
     assert all(weight.grad is None for weight in model.parameters())
@@ -115,10 +115,10 @@ def test_pictures_for_a_training_loop_leave_everything_as_it_was(run: str, reque
 def test_a_picture_says_below_it_whether_it_shows_means_or_draws(digits: Path, mean: bool, monkeypatch) -> None:
     texts: list[str] = []
     monkeypatch.setattr(pictures, "captioned", lambda picture, text: texts.append(text) or captioned(picture, text))
-    opened = open_run(digits)
-    plain = rows_picture(np.zeros((9, 1, 8, 8)), opened.schema)
-    assert sample_picture(opened.model, opened.schema, 9, new_generator(0), mean).height > plain.height
-    reconstruction_picture(opened.model, reopen(opened).valid.batch(slice(0, 4)), opened.schema)
+    trained = open_run(digits)
+    plain = rows_picture(np.zeros((9, 1, 8, 8)), trained.schema)
+    assert sample_picture(trained.model, trained.schema, 9, new_generator(0), mean).height > plain.height
+    reconstruction_picture(trained.model, reopen(trained).valid.batch(slice(0, 4)), trained.schema)
     kind = "means" if mean else "draws"
     below = "originals, and below each the mean of p(x|z) at the mean of q(z|x)"
     assert texts == [f"{kind} of p(x|z), z from the prior", below]
@@ -130,9 +130,9 @@ def test_few_values_are_all_in_their_histogram() -> None:
 
 
 def test_the_same_generator_gives_the_same_samples(digits: Path) -> None:
-    opened = open_run(digits)
+    trained = open_run(digits)
     first, second, other = (
-        np.asarray(sample_picture(opened.model, opened.schema, 9, new_generator(seed), mean=False))
+        np.asarray(sample_picture(trained.model, trained.schema, 9, new_generator(seed), mean=False))
         for seed in (1, 1, 2)
     )
     assert (first == second).all()
@@ -143,6 +143,6 @@ def test_nothing_of_matplotlib_changes_on_import_or_drawing(table: Path) -> None
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    opened = open_run(table)
-    sample_picture(opened.model, opened.schema, 5, torch.Generator(), mean=True)
+    trained = open_run(table)
+    sample_picture(trained.model, trained.schema, 5, torch.Generator(), mean=True)
     assert dict(mpl.rcParams) == before

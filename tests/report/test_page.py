@@ -239,7 +239,7 @@ def test_a_line_of_z_and_a_single_epoch_report_too(train_small: Callable[..., Pa
     assert (write_report([run], samples=2).parent / "report" / "latent-map.png").exists()
 
 
-def test_paths_of_the_machine_are_shown_only_if_asked_for(table: Path, table_file: Path, tmp_path: Path) -> None:
+def test_paths_of_the_machine_are_shown_only_if_requested(table: Path, table_file: Path, tmp_path: Path) -> None:
     gone = shutil.copytree(table, tmp_path / "gone")
     settings = (gone / "run.yaml").read_text()
     (gone / "run.yaml").write_text(settings.replace(str(table_file), str(tmp_path / "Jane Doe" / "gone.npz")))
