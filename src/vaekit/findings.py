@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a run, by which measurement, and what to do about it."""
+"""Findings: what is wrong with a run, the measurement that shows it, and the fix."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,12 +17,12 @@ Sentences = Annotated[str, Field(max_length=2000)]
 class Finding:
     """One thing that is wrong with a run, or may be.
 
-    Args:
-        id: which thing, the same for every run that has it.
-        severity: error where the trained model is not to be used as it is, warning where it is likely to be worse than
-            it could be, info where one should know.
-        value: what was measured; None where it is not a number, or not finite.
-        threshold: what it was compared with.
+    Attributes:
+        id: its name, the same for every run that has it.
+        severity: error where the trained model should not be used as it is, warning where it is likely to be worse
+            than it could be, info for other facts worth knowing.
+        value: the number that was measured; None where there is none, or it is not finite.
+        threshold: the number that it was compared with.
         why: what was found and why it matters, in at most two sentences.
         fix: what to do: a setting as path=value, or a command.
     """

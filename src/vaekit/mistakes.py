@@ -1,4 +1,4 @@
-"""From what pydantic finds wrong with a spec or a tree of settings to at most two helpful lines."""
+"""Mistakes in specs and settings, as pydantic finds them, explained in at most two lines."""
 
 import difflib
 import functools
@@ -19,7 +19,7 @@ _IN_WORDS = {
     "name": "a folder's name, without slashes",
     "device": "one of auto, cpu, mps, cuda and cuda:0, cuda:1",
 }
-_ELSEWHERE = {  # the words of other programs
+_ELSEWHERE = {  # the names that other libraries have for settings
     "latent": ("latent_dim", "latent_dims", "latent_size", "latents", "n_latent", "z_dim", "zdim", "z_size", "dim_z"),
     "encoder.widths": ("hidden", "hidden_dim", "hidden_dims", "hidden_size", "hidden_sizes", "hidden_units", "layers"),
     "epochs": ("epoch", "n_epochs", "num_epochs", "max_epochs", "nb_epochs", "n_epoch", "iterations", "steps"),
@@ -44,36 +44,53 @@ _MEANT = {word: setting for setting, words in _ELSEWHERE.items() for word in wor
 
 
 def explain(error: ValidationError, root: Any) -> str:
-    """What is wrong, in at most two lines.
+    """What is wrong with settings, in at most two lines.
 
-    root: the spec or tree that was to be made, of which paths are spoken.
+    Args:
+        error: what pydantic found.
+        root: the class of the spec or tree that was to be made, from which paths are counted.
     """
-    errors = error.errors(include_url=False)
-    by_path: dict[str, list[str]] = {}
-    for found in errors[:MOST_EXPLAINED]:
-        path, known, kinds = _locate(_named(found["loc"], root), root)
-        by_path.setdefault(path, []).append(_explain(found, path, known, kinds, root))
-    deepest = {p: lines for p, lines in by_path.items() if not any(q.startswith(f"{p}.") for q in by_path)}
+    found = _by_path(error, root)
     # the alternatives of a union that all refuse one value share a line
-    lines = [
-        texts[0] + "".join(f", or{rule.group(1)}" for rule in map(_RULE.search, texts[1:]) if rule)
-        for texts in deepest.values()
-    ]
-    more = len(lines) - 1 + max(0, len(errors) - MOST_EXPLAINED)
+    lines = []
+    for path, mistakes in found.items():
+        texts = [_explain(mistake, path, known, kinds, root) for mistake, known, kinds in mistakes]
+        lines += [texts[0] + "".join(f", or{rule.group(1)}" for rule in map(_RULE.search, texts[1:]) if rule)]
+    more = len(lines) - 1 + max(0, error.error_count() - MOST_EXPLAINED)
     if len(lines) < 3 and more == len(lines) - 1:
         return "\n".join(lines)
-    others = ", ".join(f"'{short(path)}'" for path in list(deepest)[1:4])
+    others = ", ".join(f"'{short(path)}'" for path in list(found)[1:4])
     return f"{lines[0]}\nand {more:,} more mistakes{f', first in {others}' if others else ''}"
 
 
+def first_mistake(error: ValidationError, root: Any) -> tuple[str, object]:
+    """The dotted path of the setting that `explain` names first, and what was given for it."""
+    path, mistakes = next(iter(_by_path(error, root).items()))
+    return path, mistakes[0][0]["input"]
+
+
+def _by_path(error: ValidationError, root: Any) -> dict[str, list[tuple[Any, Mapping[str, Any], dict[str, str]]]]:
+    """The mistakes at each dotted path, without those whose reason is a mistake further down; each with what
+    `_locate` knows of its place."""
+    by_path: dict[str, list[tuple[Any, Mapping[str, Any], dict[str, str]]]] = {}
+    for mistake in error.errors(include_url=False)[:MOST_EXPLAINED]:
+        path, known, kinds = _locate(_named(mistake["loc"], root), root)
+        by_path.setdefault(path, []).append((mistake, known, kinds))
+    return {
+        path: mistakes
+        for path, mistakes in by_path.items()
+        if not any(other.startswith(f"{path}.") for other in by_path)
+    }
+
+
 def short(text: str, most: int = 60) -> str:
-    """A text of the user's in one short line."""
+    """A text from the user, cut to one short line."""
     plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[: most + 1])
     return plain if len(plain) <= most else f"{plain[: most - 3]}..."
 
 
 def show(value: object) -> str:
-    """A value of the user's in one short line."""
+    """A value from the user as text, cut to one short line."""
     return short(repr(value[:100] if isinstance(value, str) else value))
 
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationErro
 from pydantic.dataclasses import dataclass
 
 from vaekit.errors import SpecError
-from vaekit.mistakes import explain
+from vaekit.mistakes import explain, first_mistake
 
 T = TypeVar("T")
 _CONFIG = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
@@ -34,7 +34,8 @@ def in_words(cls: type[T]) -> type[T]:
         try:
             init(self, *args, **settings)
         except ValidationError as error:
-            raise SpecError(f"{cls.__name__}: {explain(error, cls)}") from None
+            field, value = first_mistake(error, cls)
+            raise SpecError(f"{cls.__name__}: {explain(error, cls)}", field=field, value=value) from None
 
     cls.__init__ = checked
     return cls

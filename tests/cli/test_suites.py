@@ -1,12 +1,14 @@
 """`vaekit evaluate --suite`, and the context of models that are conditioned on labels."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from tiny import TINY
 
 from vaekit.distributed import World
+from vaekit.evaluation.results import measure_of
 
 SUITES = ("likelihood", "latents", "samples", "disentanglement", "representation")
 FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weights", "provenance", "not_applicable"}
@@ -55,9 +57,11 @@ def test_all_suites_in_one_object(cli_json, trained):
     assert out["disentanglement"] == {}
     assert (out["rows"], out["importance_samples"], out["seed"]) == (60, 8, 0)
     for suite in SUITES:
-        for estimate in out[suite].values():
+        for name, estimate in out[suite].items():
             assert set(estimate) == {"value", "stderr", "n", "unit", "warning"}
             assert estimate["value"] is not None
+            unit = re.escape(measure_of(name).unit).replace(r"\{\}", ".+")
+            assert re.fullmatch(unit, estimate["unit"]), name
     assert "not Inception" in out["samples"]["prior.kid"]["unit"]
     sources = {name.split(".")[0] for name in out["samples"]}
     assert sources == {"training_rows", "prior", "aggregated", "mixture", "flow"}

@@ -62,15 +62,15 @@ def test_rejections_fall_with_the_third_power_of_the_step_size():
     assert rejected[0] / rejected[1] > 6
 
 
-def test_a_place_that_was_not_left_keeps_its_numbers():
+def test_a_state_that_was_not_left_keeps_its_numbers():
     one = (torch.ones(3, 1, dtype=torch.float64),)
     path = Path(normal, quartic, one, one)
     here = path.state((torch.linspace(-2, 2, 12, dtype=torch.float64).reshape(4, 3, 1),))
     there, _ = move(path, here, 0.3, torch.full((3,), 1.5, dtype=torch.float64), 2, torch.Generator().manual_seed(0))
     again = path.state(there.z)
     assert torch.equal(there.log_density(0.3), again.log_density(0.3))
-    assert torch.equal(there.slopes(0.3)[0], again.slopes(0.3)[0])
-    assert torch.allclose(again.slopes(1.0)[0], -(again.z[0] ** 3))
+    assert torch.equal(there.gradient(0.3)[0], again.gradient(0.3)[0])
+    assert torch.allclose(again.gradient(1.0)[0], -(again.z[0] ** 3))
 
 
 def test_trajectories_that_leave_the_numbers_are_not_taken():

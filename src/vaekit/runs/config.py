@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from vaekit.data.spec import NO_LABEL
 from vaekit.errors import ConfigError
 from vaekit.files import read_regular
-from vaekit.mistakes import all_paths, explain, members_of, nearest, settings_of, short, show, where_is
+from vaekit.mistakes import all_paths, explain, first_mistake, members_of, nearest, settings_of, short, show, where_is
 from vaekit.runs.plain_yaml import MOST_BYTES, MOST_DEPTH, parse_plain
 from vaekit.runs.tree import Run
 from vaekit.training.run_files import FORMAT_VERSION, NewerFormat, check_format
@@ -185,7 +185,8 @@ def make_run(tree: Mapping[str, Any] | Run) -> Run:
     try:
         return Run.model_validate(_with_default_kinds(tree, [Run], Run()))
     except ValidationError as error:
-        raise ConfigError(explain(error, Run)) from None
+        field, value = first_mistake(error, Run)
+        raise ConfigError(explain(error, Run), field=field, value=value) from None
 
 
 def to_tree(run: Run) -> Tree:
