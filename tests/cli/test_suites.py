@@ -173,7 +173,7 @@ def test_models_conditioned_on_labels(cli, cli_json, conditioned):
     assert all(found["value"] is not None for suite in ("likelihood", "latents") for found in out[suite].values())
     assert out["samples"]["prior.coverage"]["value"] is not None
     assert out["samples"]["mixture.coverage"]["value"] is None
-    assert "only its prior knows" in out["samples"]["mixture.coverage"]["warning"]
+    assert "only its prior takes" in out["samples"]["mixture.coverage"]["warning"]
     code, out, _ = cli(f"evaluate {conditioned} --suite samples --rows 40")
     assert (code, "aggregated; mixture; flow: z of a model" in out, "each draw is conditioned on" in out) == (
         0,

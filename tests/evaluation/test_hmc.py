@@ -40,8 +40,8 @@ def test_a_move_leaves_its_density_invariant(beta, step):
     )  # fmt: skip
     here, generator = path.state((z[0], z[1])), torch.Generator().manual_seed(0)
     for _ in range(3):
-        there, chance = move(path, here, beta, torch.full((rows,), step, dtype=torch.float64), 3, generator)
-        assert chance.mean() < 0.97  # there is something to reject
+        there, acceptance = move(path, here, beta, torch.full((rows,), step, dtype=torch.float64), 3, generator)
+        assert acceptance.mean() < 0.97  # there is something to reject
         moved = [a != b for a, b in zip(here.z, there.z, strict=True)]
         assert moved[0].double().mean() > 0.2
         assert all(torch.equal(part, moved[0][..., :1].expand_as(part)) for part in moved)
@@ -57,8 +57,8 @@ def test_rejections_fall_with_the_third_power_of_the_step_size():
     here, rejected = path.state((z,)), []
     for step in (0.1, 0.05):
         steps = torch.full((1,), step, dtype=torch.float64)
-        _, chance = move(path, here, 0.5, steps, 3, torch.Generator().manual_seed(0))
-        rejected += [1 - chance.mean().item()]
+        _, acceptance = move(path, here, 0.5, steps, 3, torch.Generator().manual_seed(0))
+        rejected += [1 - acceptance.mean().item()]
     assert rejected[0] / rejected[1] > 6
 
 
@@ -78,9 +78,9 @@ def test_trajectories_that_leave_the_numbers_are_not_taken():
     path = Path(normal, lambda z: -z[0].pow(8).sum(-1), one, one)
     here = path.state((torch.ones(50, 1, 1, dtype=torch.float64),))
     wild = torch.full((1,), 1e30, dtype=torch.float64)
-    there, chance = move(path, here, 1.0, wild, 5, torch.Generator().manual_seed(0))
+    there, acceptance = move(path, here, 1.0, wild, 5, torch.Generator().manual_seed(0))
     assert torch.equal(there.z[0], here.z[0])
-    assert not chance.any()
+    assert not acceptance.any()
 
 
 @pytest.mark.parametrize("begin", [0.05, 20.0])
@@ -89,12 +89,12 @@ def test_step_sizes_find_the_acceptance_that_is_their_goal(begin):
     path = Path(normal, quartic, one, one)
     generator = torch.Generator().manual_seed(0)
     here, steps = path.state((0.5 * torch.ones(8, 1, 20, dtype=torch.float64),)), torch.tensor([begin]).double()
-    chances = []
+    acceptances = []
     for _ in range(80):
-        here, chance = move(path, here, 1.0, steps, 3, generator)
-        steps = retuned(steps, chance)
-        chances += [chance.mean()]
-    assert torch.stack(chances[40:]).mean() == pytest.approx(GOAL, abs=0.05)
+        here, acceptance = move(path, here, 1.0, steps, 3, generator)
+        steps = retuned(steps, acceptance)
+        acceptances += [acceptance.mean()]
+    assert torch.stack(acceptances[40:]).mean() == pytest.approx(GOAL, abs=0.05)
 
 
 def test_widths_are_those_of_the_density_between_two_gaussians():
