@@ -1,6 +1,7 @@
 """docs/models.md names every part, every preset, and every model that pythae has."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def test_the_page_lists_every_choice_of_a_part(path: str):
     assert {name(choice) for choice in examples(PARTS[path])} <= listed
     if path == "objective":
         assert {name(choice) for choice in examples(Changing)} <= listed
+
+
+def test_the_tables_of_what_goes_with_what_are_those_of_the_code():
+    sys.path.insert(0, str(DOCS.parent / "benchmarks"))
+    import compatibility
+
+    assert compatibility.text() in PAGE, "run python benchmarks/compatibility.py --write"
 
 
 def test_every_model_and_sampler_of_pythae_stands_there_once():

@@ -1,13 +1,12 @@
 """Which settings of a run go together: every check, with the settings named and a fix."""
 
-from typing import get_args
-
 import torch
 from torch import nn
 
 from vaekit.data import Dataset, Schema
 from vaekit.data.schema import Levels, Support
 from vaekit.errors import ConfigError
+from vaekit.mistakes import members_of
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -142,7 +141,7 @@ def check_parts(run: Run) -> None:
 def _check_prior(prior: PriorRow, posterior: PosteriorRow) -> None:
     if prior_fits(prior, posterior):
         return
-    rows = [prior_row(choice) for choice in get_args(get_args(Prior)[0])]
+    rows = [prior_row(choice) for choice in members_of(Prior)]
     fitting = [row.kind for row in rows if prior_fits(row, posterior)]
     why = f"over {' or '.join(prior.over)} z, and model.posterior is {posterior.kind}, whose z is {posterior.z}"
     if posterior.z in prior.over:

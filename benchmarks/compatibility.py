@@ -1,0 +1,112 @@
+"""Which parts of a model go together, as the tables of docs/models.md: python benchmarks/compatibility.py [--write].
+
+They are made of `vaekit.models.compatibility`, so that the page says what settings are checked by.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from facts import table
+from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
+from vaekit.mistakes import members_of
+from vaekit.models import Likelihood, Posterior, Prior
+from vaekit.models.compatibility import (
+    PosteriorRow,
+    PriorRow,
+    gradient_conflict,
+    likelihood_row,
+    posterior_row,
+    prior_fits,
+    prior_row,
+)
+from vaekit.objectives import Gradient
+from vaekit.runs.validation import MOST_LEVELS, default_likelihood
+
+PAGE = Path(__file__).parent.parent / "docs" / "models.md"
+BEGIN, END = "<!-- by benchmarks/compatibility.py -->", "<!-- end of compatibility -->"
+SUPPORTS: dict[str, Support] = {
+    "binary": Binary(),
+    f"up to {MOST_LEVELS} levels": Levels(MOST_LEVELS),
+    "more levels": Levels(MOST_LEVELS + 1),
+    "[0, 1]": Unit(),
+    "real": Real(),
+    "counts": Count(),
+}
+Z = {"real": "real", "sphere": "unit sphere", "discrete": "discrete"}
+
+
+def posteriors() -> list[tuple[str, PosteriorRow]]:
+    """The name and the properties of each posterior, and of those with a temperature once more with one."""
+    found = []
+    for family in members_of(Posterior):
+        found += [(f"`{family.kind}`", posterior_row(family()))]
+        if hasattr(family, "temperature"):
+            found += [(f"`{family.kind}`, relaxed", posterior_row(family(temperature=0.5)))]
+    return found
+
+
+def text() -> str:
+    """The tables."""
+    priors = [prior_row(prior()) for prior in members_of(Prior)]
+    of_posteriors = [
+        (
+            label,
+            Z[row.z],
+            _code(prior.kind for prior in priors if prior_fits(prior, row)),
+            _code(choice.kind for choice in members_of(Gradient) if gradient_conflict(choice(), row) is None),
+            _code(row.closed_kl_to),
+            "yes" if row.refinable else "no",
+        )
+        for label, row in posteriors()
+    ]
+    head = ("posterior", "z", "priors", "objective.gradient", "KL in closed form to", "refine")
+    likelihoods = [
+        (likelihood.kind, likelihood_row(likelihood)) for likelihood in map(_example, members_of(Likelihood))
+    ]
+    of_likelihoods = [
+        (f"`{kind}`", ", ".join(row.accepts), "yes" if row.integers else "no", _default_for(kind))
+        for kind, row in likelihoods
+    ]
+    tables = (
+        table(head, of_posteriors),
+        table(("prior", "over z", "made of q(z\\|x)", "heeds a context"), map(_of_prior, priors)),
+        table(("likelihood", "values of x", "whole numbers", "default for"), of_likelihoods),
+    )
+    return "\n\n".join(part.strip() for part in tables)
+
+
+def _of_prior(row: PriorRow) -> tuple[str, str, str, str]:
+    yes_no = ("yes" if holds else "no" for holds in (row.needs_density, row.is_conditional))
+    return (f"`{row.kind}`", ", ".join(Z[z] for z in row.over), *yes_no)
+
+
+def _default_for(kind: str) -> str:
+    found = [name for name, support in SUPPORTS.items() if default_likelihood(support, "table").kind == kind]
+    return ", ".join(found) or "none"
+
+
+def _example(family: Any) -> Any:
+    try:
+        return family()
+    except ValueError:
+        return family(levels=2)
+
+
+def _code(kinds: Iterable[str]) -> str:
+    return ", ".join(f"`{kind}`" for kind in kinds) or "none"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/models.md")
+    tables = text()
+    print(tables)
+    if parser.parse_args().write:
+        head, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The table of properties says what the parts do."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from unions import examples, name
+from vaekit.models import CategoricalPosterior, Conditional, Posterior, Prior
+from vaekit.models.building import BuildContext
+from vaekit.models.compatibility import posterior_row, prior_fits, prior_row
+from vaekit.models.distributions.noise import draw_from
+from vaekit.models.drawing import Latent, enumerated_latent
+from vaekit.randomness import new_generator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+LATENT = 3
+NONE = torch.zeros(2, 4, dtype=torch.float64)
+FAMILIES = [*examples(Posterior), CategoricalPosterior(classes=3, temperature=0.5)]
+every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f"{f.kind}-{FAMILIES.index(f)}")
+
+
+def posterior_of(family: Any) -> Conditional:
+    shape = family.z_shape(LATENT)
+    torch.manual_seed(0)
+    return Conditional(nn.Linear(6, family.features(shape)), family, shape).double()
+
+
+def drawn(posterior: Conditional) -> tuple[Distribution, Tensor]:
+    torch.manual_seed(1)
+    q = posterior(torch.randn(4, 6, dtype=torch.float64))
+    return q, draw_from(q, (2,), new_generator(1))
+
+
+def reaches(value: Tensor, posterior: Conditional) -> bool:
+    """Whether a gradient of a value reaches the encoder."""
+    if not value.requires_grad:
+        return False
+    weights = torch.linspace(0.5, 1.5, value.numel(), dtype=value.dtype).reshape(value.shape)
+    weight = posterior.network.weight
+    (slope,) = torch.autograd.grad((weights * value).sum(), weight, allow_unused=True, retain_graph=True)
+    return slope is not None and bool(slope.abs().max() > 0)
+
+
+@every_family
+def test_gradients_go_the_ways_that_the_table_says(family: Any) -> None:
+    row, posterior = posterior_row(family), posterior_of(family)
+    q, z = drawn(posterior)
+    assert reaches(z, posterior) is row.reparametrised
+    if row.has_density:
+        assert reaches(q.log_prob(z.detach()), posterior) is row.has_score
+    assert Latent(z, NONE, NONE, q).is_point is not row.has_density
+
+
+@every_family
+def test_what_is_enumerable_is_enumerated(family: Any) -> None:
+    row, (q, _) = posterior_row(family), drawn(posterior_of(family))
+    if not row.enumerable:
+        with pytest.raises(ValueError, match="cannot be listed"):
+            enumerated_latent(q, q)
+        return
+    small = type(family)(classes=3) if family.kind == "categorical" else family
+    q, _ = drawn(posterior_of(small))
+    torch.testing.assert_close(enumerated_latent(q, q).log_q.exp().sum(0), torch.ones(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+@every_family
+def test_the_kl_is_in_closed_form_where_the_table_says(family: Any, prior: Any) -> None:
+    row = posterior_row(family)
+    if not prior_fits(prior_row(prior), row):
+        return
+    posterior = posterior_of(family)
+    p = prior.build(math.prod(family.z_shape(LATENT)), BuildContext((6,), posterior=posterior)).double()()
+    q, z = drawn(posterior)
+    known = Latent(z, NONE, NONE, q, p).closed_kl() is not None
+    assert known is (prior.kind in row.closed_kl_to)
