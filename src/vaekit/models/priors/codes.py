@@ -156,9 +156,8 @@ class CausalBlock(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, h: Tensor) -> Tensor:
-        query, key, value = self.query_key_value(self.before(h)).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        scores = torch.einsum("bihc,bjhc->bhij", query, key) / math.sqrt(query.shape[-1])
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=h.device).triu(1)
-        weights = scores.masked_fill(later, -torch.inf).softmax(-1)
-        h = h + self.out(torch.einsum("bhij,bjhc->bihc", weights, value).flatten(-2))
+        parts = self.query_key_value(self.before(h)).unflatten(-1, (3, self.heads, -1)).transpose(-2, -4)
+        query, key, value = parts.unbind(-3)  # (batch, heads, positions, width / heads) each
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        h = h + self.out(attended.transpose(-2, -3).flatten(-2))
         return h + self.layers(self.between(h))
