@@ -109,7 +109,7 @@ def page(found: list[Verdict], seconds: float, seed: int) -> str:
         f"What hostile files, accidents and full disks do to a command, and what it promises then: a documented "
         f"exit code, at most two lines of error, no traceback; at most {SECONDS} s of processor time, {MEMORY / 1e9:g} "
         f"GB of resident memory beyond what the imports take and {ADDRESSES / 1e9:g} GB of address space; inputs that "
-        f"stay as they were, and nothing written elsewhere, opened as a pickle or waited for. An output that is cut "
+        f"stay as they were, and nothing written elsewhere, read as a pickle or waited for. An output that is cut "
         f"off is the old file or the whole new one, and what was left beside it is gone after the next run. Each case "
         f"is a process of its own; what is damaged, and where, is drawn with the seed."
     )

@@ -1,4 +1,4 @@
-"""The processes that work on one job together: started by torchrun, or one alone.
+"""The processes that work on one run together: started by torchrun, or one alone.
 
 Everything that several processes share is divided by `World.share`, so each knows its part without asking. One alone is
 a world of size 1, in which every method here costs nothing.
@@ -154,7 +154,7 @@ def is_said_by_leader(text: str) -> bool:
 
 
 def lost_a_process(error: BaseException) -> bool:
-    """Whether an error says that another process of the job does not answer any more."""
+    """Whether an error says that another process of the run does not answer any more."""
     known = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
     return known and dist.is_initialized()
 

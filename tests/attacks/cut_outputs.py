@@ -61,7 +61,7 @@ def cut_verdicts(home: Path, scratch: Path, rng: random.Random, times: int, shar
         cuts: dict[str, list[Callable[[Path], Ended]]] = {
             # what crosses the limit is ended by the kernel, in the middle of a write
             "SIGXFSZ": [_limited(output, int(size * rng.random()), signal.SIG_DFL) for _ in range(times)],
-            "no room on the disk": [_limited(output, int(size * rng.random()), signal.SIG_IGN) for _ in range(times)],
+            "a full disk": [_limited(output, int(size * rng.random()), signal.SIG_IGN) for _ in range(times)],
         }
         cuts |= {name: [_when_writing(output, number)] * times for name, number in SIGNALS.items()}
         for how, ways in cuts.items():
@@ -102,7 +102,7 @@ def _verdict(output: Output, how: str, cut: Callable[[Path], Ended], home: Path,
         problem = f"{len(content)} bytes are left, neither the old file nor the new one"
     elif ended.code == 0 and content == OLD:
         problem = "exit 0, and the old file"
-    elif how == "no room on the disk" and ended.code not in (1, 2):  # 2 where another name is asked for
+    elif how == "a full disk" and ended.code not in (1, 2):  # 2 where another name is asked for
         problem = f"exit {ended.code}, not 1 or 2"
     elif how in SIGNALS and ended.code not in (0, 128 + SIGNALS[how], -SIGNALS[how]):
         problem = f"exit {ended.code}, not {128 + SIGNALS[how]}"
