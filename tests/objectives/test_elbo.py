@@ -180,7 +180,7 @@ def test_a_closed_kl_that_does_not_exist_is_refused_and_auto_samples() -> None:
     prior = Mixture(components=2).build(2)
     vae = VAE(FullCovariance(), prior, Conditional(nn.Linear(2, 6), Bernoulli())).double()
     draw = drawn(vae)
-    with pytest.raises(ConfigError, match=r"KL\(MultivariateNormal \|\| GaussianMixture\).*use objective.kl=sampled"):
+    with pytest.raises(ConfigError, match=r"KL\(MultivariateNormal \|\| GaussianMixture\).*use Elbo.kl=sampled"):
         Elbo(kl="closed")(draw)
     torch.testing.assert_close(Elbo(kl="auto")(draw).value, draw.log_w.mean(0))
 

@@ -90,7 +90,7 @@ def test_without_a_compiler_training_goes_on_and_gives_the_same(no_compiler, fre
     told = [event.message for event in job.events() if event.kind == "notice"]
     assert len(told) == 1
     assert told[0].startswith("goes on uncompiled (")
-    assert "train.compile=off does without" in told[0]
+    assert "compile=off does without" in told[0]
     for name, value in plain.state_dict().items():
         assert torch.equal(job.model.state_dict()[name], value)
 

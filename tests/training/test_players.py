@@ -8,7 +8,7 @@ import torch
 from runs_to_cut import cut, make
 
 from vaekit.distributed import World
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.runs import TrainingRun, make_run, override, preset
 from vaekit.training import State, Step, Train
 from vaekit.training.update import Updater
@@ -113,5 +113,5 @@ def test_a_checkpoint_holds_the_second_player(tmp_path):
 def test_what_is_not_offered_with_a_divided_model_is_refused():
     job = start("factor")
     step = Step(job.state.step.model, job.run.objective, 50, World(0, 2), job.state.step.discriminator)
-    with pytest.raises(ConfigError, match=r"not available with train\.parallel=fsdp: use ddp"):
+    with pytest.raises(SpecError, match=r"not available with Train\.parallel=fsdp: use ddp"):
         State(step, replace(Train(), parallel="fsdp"))

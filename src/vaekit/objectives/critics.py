@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.networks import Network
 from vaekit.models.networks.mlp import Mlp
 from vaekit.models.parameters import floating
@@ -148,7 +148,7 @@ class FeatureGan(Penalty):
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         latent, critic = only_latent(draw), _discriminator(ctx)
         if not isinstance(ctx.model, Model):
-            raise ConfigError("feature_gan decodes draws of the prior: hand it the model in StepContext(model=)")
+            raise SpecError("feature_gan decodes draws of the prior: hand it the model in StepContext(model=)")
         x, decoded = floating(draw.x), draw.px.mean[0]
         distance = 0.5 * (_held(critic, x)[1] - _held(critic, decoded)[1]).square().sum(-1)
         z = torch.stack([latent.z[0].detach(), prior_draw(latent, ctx).detach()])
@@ -162,7 +162,7 @@ class FeatureGan(Penalty):
 
 def _discriminator(ctx: StepContext) -> nn.Module:
     if ctx.discriminator is None:
-        raise ConfigError(
+        raise SpecError(
             "this objective has a second player: build it with objective.build(latent, shape), and hand it over in "
             "StepContext(discriminator=)"
         )

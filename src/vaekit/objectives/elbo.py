@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.drawing import Latent, steadied
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
@@ -133,9 +133,9 @@ class Elbo:
             return None
         closed = latent.closed_kl()
         if closed is None and self.kl == "closed":
-            raise ConfigError(
-                f"objective.kl is 'closed', but KL({type(latent.q).__name__} || {type(latent.p).__name__}) has no "
-                "closed form: use objective.kl=sampled"
+            raise SpecError(
+                f"Elbo.kl is closed, but KL({type(latent.q).__name__} || {type(latent.p).__name__}) has no closed "
+                "form: use Elbo.kl=sampled"
             )
         return closed
 

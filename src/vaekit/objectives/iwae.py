@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
@@ -85,7 +85,7 @@ class Iwae:
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         check_how_drawn(draw, self.gradient)
         if not draw.has_bound:
-            raise ConfigError(
+            raise SpecError(
                 "the samples of a point posterior are all the same, and have no density to weigh them by: use the elbo "
                 "objective, or another posterior"
             )

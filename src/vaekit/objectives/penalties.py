@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.distributions.delta import Delta
 from vaekit.models.distributions.noise import draw_from, noise_map
 from vaekit.models.drawing import Latent
@@ -79,9 +79,9 @@ class TotalCorrelation(Penalty):
         latent = only_latent(draw)
         q = latent.q.base_dist if isinstance(latent.q, Independent) else latent.q
         if not isinstance(q, Normal):
-            raise ConfigError(
-                f"total_correlation needs a diagonal Gaussian posterior, and it is {type(q).__name__}: use "
-                "model.posterior=gaussian, or the penalty factor"
+            raise SpecError(
+                f"total_correlation needs a diagonal Gaussian posterior, and it is {type(q).__name__}: use the "
+                "posterior gaussian, or the penalty factor"
             )
         rows = torch.stack([latent.z[0].flatten(1), q.loc.flatten(1), q.scale.flatten(1)], 1)
 
@@ -213,7 +213,7 @@ class DecoderWeights(Penalty):
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         if not isinstance(ctx.model, VAE):
-            raise ConfigError("decoder_weights needs a VAE, whose likelihood is its decoder, in StepContext(model=)")
+            raise SpecError("decoder_weights needs a VAE, whose likelihood is its decoder, in StepContext(model=)")
         squares = [weight.square().sum() for weight in ctx.model.likelihood.parameters()]
         return Cost((self.weight * torch.stack(squares).sum()).expand(len(draw.x)))
 
@@ -240,7 +240,7 @@ class DecoderSlope(Penalty):
         with torch.enable_grad():
             if not mean.requires_grad or not z.requires_grad:
                 if not isinstance(ctx.model, VAE):
-                    raise ConfigError("without gradients, decoder_slope needs the model in StepContext(model=)")
+                    raise SpecError("without gradients, decoder_slope needs the model in StepContext(model=)")
                 z = z.detach().requires_grad_()
                 mean = ctx.model.decode((z,), draw.context).mean
             # J^T v is linear in v, and its slope in v, along u, is J u
@@ -254,7 +254,7 @@ class DecoderSlope(Penalty):
 def only_latent(draw: Draw) -> Latent:
     """The one group of latents of a draw."""
     if len(draw.latents) != 1:
-        raise ConfigError(
+        raise SpecError(
             f"penalties on the codes are for models with one group of latents, and this one has {len(draw.latents)}"
         )
     return draw.latents[0]
@@ -264,7 +264,7 @@ def prior_draw(latent: Latent, ctx: StepContext) -> Tensor:
     """One draw of p(z) for each row, (batch, *event)."""
     p = latent.p
     if p is None:
-        raise ConfigError("this penalty draws from the prior, and the model's draw does not hold it")
+        raise SpecError("this penalty draws from the prior, and the model's draw does not hold it")
     found = noise_map(p)
     normal = found is not None and found.base is torch.randn  # as the context's noise is; codes take another
     noise = ctx.noise if normal else None
@@ -281,7 +281,7 @@ def _moments(q: Distribution | None) -> tuple[Tensor, Tensor]:
         return q.mean, q.covariance_matrix
     if isinstance(q, Independent | Delta):
         return q.mean.flatten(1), q.variance.flatten(1).diag_embed()
-    raise ConfigError(
-        f"dip needs a posterior whose covariance is known, and that of {type(q).__name__} is not: use "
-        "model.posterior=gaussian"
+    raise SpecError(
+        f"dip needs a posterior whose covariance is known, and that of {type(q).__name__} is not: use the posterior "
+        "gaussian"
     )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import Gradient, RunningMean
 
@@ -109,7 +109,7 @@ def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
 def check_has_gradient(draw: Draw, gradient: Gradient) -> None:
     """Refuse an estimator that leaves the encoder of a point posterior without a gradient."""
     if not (draw.has_bound or gradient.reparametrised):
-        raise ConfigError(
+        raise SpecError(
             f"the gradient estimator {gradient.kind} works through ln q(z|x), which a point posterior has not: use "
             "gradient pathwise, or another posterior"
         )

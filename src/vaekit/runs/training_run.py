@@ -33,7 +33,7 @@ from vaekit.runs.initialise import inherit
 from vaekit.runs.memory import check_memory
 from vaekit.runs.preflight import foreseen
 from vaekit.runs.trained_run import ROWS_AT_A_TIME, check_same, read_run, rebuilt, same_data
-from vaekit.runs.tree import Run
+from vaekit.runs.tree import Run, in_settings, naming_settings
 from vaekit.runs.validation import check_objective
 from vaekit.runs.writer import RunWriter
 from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
@@ -164,7 +164,8 @@ class TrainingRun:
         discriminator = build_discriminator(run, data.schema, size)
         discriminator = None if discriminator is None else discriminator.to(device)
         model.scaling = data.schema.scaling
-        state = State(Step(model, run.objective, len(data.train), world, discriminator), run.train)
+        with naming_settings():
+            state = State(Step(model, run.objective, len(data.train), world, discriminator), run.train)
         return cls(run, data, cast(VAE | HierarchicalVAE, state.twin or model), state, folder)
 
     @property
@@ -191,12 +192,19 @@ class TrainingRun:
                 self.folder.checkpoints.tidy(wanted(self.state))
             try:
                 yield from keeper.follow(
-                    train_model(self.state, self.data.train, self.data.valid, run.train, run.seed),
+                    _naming_settings(train_model(self.state, self.data.train, self.data.valid, run.train, run.seed)),
                     self.notice,
                     foreseen(run, self.data),
                 )
             finally:
                 keeper.hand_on(self.model)
+
+
+def _naming_settings(events: Iterator[Event]) -> Iterator[Event]:
+    """The events, whose messages, like the errors, name settings; see `in_settings`."""
+    with naming_settings():
+        for event in events:
+            yield replace(event, message=in_settings(event.message)) if event.message else event
 
 
 def train(run: Run) -> Iterator[Event]:

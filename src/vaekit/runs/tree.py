@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -121,8 +121,9 @@ def in_settings(text: str) -> str:
         text: the message.
     """
     for path, field in Run.model_fields.items():
-        if isinstance(field.annotation, type) and is_dataclass(field.annotation):
-            text = re.sub(rf"\b{field.annotation.__name__}\.(?=[a-z])", f"{path}.", text)
+        for part in get_args(field.annotation) or (field.annotation,):
+            if isinstance(part, type) and is_dataclass(part):
+                text = re.sub(rf"\b{part.__name__}\.(?=[a-z])", f"{path}.", text)
     return text
 
 

@@ -31,7 +31,7 @@ from vaekit.models.distributions.codes import CodeSpace, check_enumerable
 from vaekit.models.likelihoods.categorical import OverLevels
 from vaekit.objectives import Gradient, Regularised, StepContext, Switch
 from vaekit.randomness import Purpose, new_generator
-from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run
+from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
 
@@ -107,10 +107,9 @@ def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset, discr
             generator=new_generator(run.seed, Purpose.TRIAL),
             enumerate=phase.gradient.enumerate,
         )
-        phase(
-            draw,
-            StepContext(model=model, generator=new_generator(run.seed, Purpose.TRIAL), discriminator=discriminator),
-        )
+        generator = new_generator(run.seed, Purpose.TRIAL)
+        with naming_settings():
+            phase(draw, StepContext(model=model, generator=generator, discriminator=discriminator))
     model.train()
 
 

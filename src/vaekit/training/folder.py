@@ -67,7 +67,7 @@ class RunFolder:
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             if not folder._claim(starting=True):
-                raise Taken(f"another process is training into {folder.path}: give another --run-dir")
+                raise Taken(f"another process is training into {folder.path}: give another run folder")
             if os.path.lexists(folder.path / "run.yaml"):
                 raise Taken(
                     f"{folder.path} holds a run already: give another run_dir (the option --run-dir), or remove it"
@@ -225,7 +225,7 @@ class RunFolder:
                 f"cannot lock {self.path}: LOCK: {error.strerror}; change its permissions, or remove LOCK"
             ) from None
         if not ours:
-            raise VaekitError(f"another process is training into {self.path}: wait for it, or give another --run-dir")
+            raise VaekitError(f"another process is training into {self.path}: wait for it, or give another run folder")
 
     def end(self, status: str) -> None:
         """Say how the run ended, if that can be written, and let other trainers in."""
@@ -301,7 +301,7 @@ def environment() -> dict[str, Any]:
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"cannot write a run into {path}: {error.strerror}; give another --run-dir")
+    return ConfigError(f"cannot write a run into {path}: {error.strerror}; give another run folder")
 
 
 def _lock(descriptor: int, needed: bool = True) -> bool:

@@ -222,8 +222,8 @@ def _check_start(state: State) -> None:
     name = next((name for name, weight in state.whole_model().named_parameters() if not weight.isfinite().all()), None)
     if name is not None:
         raise Diverged(
-            f"the weights are not finite before the first step, first {name}: the data's values are too large to start "
-            "from. Scale them (data.scale=standard), or set model.bias_start=false"
+            f"the weights are not finite before the first step, first {name}: the data's values are too large to "
+            "initialise from. Scale them (DataSpec.scale=standard), or start without them (bias_start=false)"
         )
 
 

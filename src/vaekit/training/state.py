@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vaekit.errors import ConfigError, Diverged, ModelFileError
+from vaekit.errors import Diverged, ModelFileError, SpecError
 from vaekit.objectives import Regularised
 from vaekit.training.checkpoints.tensors import check_alike, most_bytes
 from vaekit.training.distributed import placed_like, shard, whole
@@ -73,7 +73,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class _Player:
-    """A module that learns by a loss of its own; its learning rate, or none where it is the model, with train.lr."""
+    """A module that learns by a loss of its own; its learning rate, or none for the model, which has the training's."""
 
     prefix: str  # of its optimiser's tensors in a snapshot
     module: nn.Module
@@ -97,9 +97,9 @@ class State:
 
     def __init__(self, step: Step, settings: Train):
         if settings.ema is not None and settings.parallel == "fsdp" and step.world.size > 1:
-            raise ConfigError("train.ema is not available with train.parallel=fsdp: use ddp, or leave train.ema out")
+            raise SpecError("Train.ema is not available with Train.parallel=fsdp: use ddp, or leave Train.ema out")
         if isinstance(step.objective, Regularised) and settings.parallel == "fsdp" and step.world.size > 1:
-            raise ConfigError("the regularised objective is not available with train.parallel=fsdp: use ddp")
+            raise SpecError("the objective regularised is not available with Train.parallel=fsdp: use ddp")
         self.step = step
         self.average = None
         if settings.ema is not None:
@@ -201,7 +201,7 @@ class State:
         if found := check_alike(tensors, expected):
             raise ModelFileError(
                 f"the checkpoint is of another model: {found}; what an earlier version of vaekit trained otherwise "
-                "can be used, or trained further by `vaekit train --from`"
+                "can be used, or trained further by a run that is initialised from it"
             )
 
     def most_bytes(self) -> int:

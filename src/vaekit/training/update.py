@@ -24,7 +24,7 @@ from vaekit.training.step import Phase, StepInputs
 ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
 MOST_SKIPPED = 20  # in a row
-ADVICE = "Try a smaller train.lr, train.clip=1, or look at the data with `vaekit data`"
+ADVICE = "Try a smaller Train.lr, Train.clip=1, or look for outliers in the data"
 
 
 @runtime_checkable
@@ -131,10 +131,10 @@ class Updater:
         at = self.state.at
         self.step.forget()
         self.state.advance(skipped=at.skipped + 1, in_a_row=at.in_a_row + 1)
-        why = f"step {at.step + 1} was skipped: its gradient norm is {norm:.3g}, above train.skip_above"
+        why = f"step {at.step + 1} was skipped: its gradient norm is {norm:.3g}, above Train.skip_above"
         if self.state.at.in_a_row >= MOST_SKIPPED:
             self.state.give_up()
-            raise Diverged(f"{why}, the {MOST_SKIPPED}th step in a row. {ADVICE}, or raise train.skip_above")
+            raise Diverged(f"{why}, the {MOST_SKIPPED}th step in a row. {ADVICE}, or raise Train.skip_above")
         # the first alone: how many they are stands in each epoch's metrics, and among the findings
         return f"{why}; further ones are counted, not named" if at.skipped == 0 else ""
 
@@ -207,14 +207,14 @@ class Updater:
         """Halve the micro-batch for good."""
         if self.world.size > 1:
             raise VaekitError(
-                f"out of memory at step {self.state.at.step + 1} at process {self.world.rank}: set train.micro_batch "
-                "to fewer rows, or train.batch_size"
+                f"out of memory at step {self.state.at.step + 1} at process {self.world.rank}: set Train.micro_batch "
+                "to fewer rows, or Train.batch_size"
             ) from None
         now = min(self.state.at.micro_batch or batch, batch)
         if now == 1:
             raise VaekitError(
-                f"out of memory at step {self.state.at.step + 1} with a single row at a time: make the networks or "
-                "objective.samples smaller"
+                f"out of memory at step {self.state.at.step + 1} with a single row at a time: make the networks or the "
+                "number of samples of z smaller"
             ) from None
         self.state.advance(micro_batch=math.ceil(now / 2))
         if self.device.type == "cuda":

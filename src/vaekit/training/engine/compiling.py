@@ -65,7 +65,7 @@ def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:
         cause = getattr(error, "inner_exception", error)
         reason = str(cause).strip().splitlines() or [""]
         raise CannotCompile(
-            f"{type(cause).__name__}: {reason[0]}; compiling needs a C++ compiler such as g++, and train.compile=off "
+            f"{type(cause).__name__}: {reason[0]}; compiling needs a C++ compiler such as g++, and Train.compile=off "
             "does without"
         ) from error
     return compiled
