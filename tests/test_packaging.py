@@ -18,6 +18,7 @@ NAMES = """
 """
 NAMESPACES = """
     likelihoods posteriors priors networks objectives gradients evaluation samplers data training runs errors
+    testing
 """
 
 

@@ -1,4 +1,8 @@
-"""Families of p(x|z), and of the values that they take: see docs/models.md."""
+"""Families of p(x|z), and what one of your own is made from: see docs/models.md."""
 
+from vaekit.models import likelihoods
+from vaekit.models.families import Family, Head, LikelihoodFamily, LikelihoodHead
 from vaekit.models.likelihoods import *  # noqa: F403
-from vaekit.models.likelihoods import __all__ as __all__
+
+__all__ = ["Family", "Head", "LikelihoodFamily", "LikelihoodHead"]
+__all__ += likelihoods.__all__

@@ -1,4 +1,8 @@
-"""Families of q(z|x), and how their samples are refined: see docs/models.md."""
+"""Families of q(z|x), how their samples are refined, and what one of your own is made from: see docs/models.md."""
 
+from vaekit.models import posteriors
+from vaekit.models.families import Family, Head, PosteriorFamily
 from vaekit.models.posteriors import *  # noqa: F403
-from vaekit.models.posteriors import __all__ as __all__
+
+__all__ = ["Family", "Head", "PosteriorFamily"]
+__all__ += posteriors.__all__

@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from unions import examples, members, name, over_real
+from unions import examples, members, name
 from vaekit.models import (
     VAE,
     Conditional,
@@ -18,15 +18,16 @@ from vaekit.models import (
     Likelihood,
     Mlp,
     Network,
+    Posterior,
     Prior,
     ResNet,
     StandardNormal,
 )
-from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.families import LikelihoodFamily
 from vaekit.models.networks.mlp import Linear
 from vaekit.randomness import new_generator
+from vaekit.testing import check_likelihood, check_posterior, check_prior
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,7 +39,6 @@ UNIONS = [Likelihood, Network, Prior]
 
 every_likelihood = pytest.mark.parametrize("head", examples(Likelihood), ids=name)
 every_network = pytest.mark.parametrize("network", examples(Network), ids=name)
-every_prior = pytest.mark.parametrize("prior", over_real(Prior), ids=name)
 
 
 def likelihood_of(head: LikelihoodFamily, event: tuple[int, ...], latents: int = 3) -> Conditional:
@@ -85,23 +85,13 @@ def test_a_bare_name_stands_for_a_spec_with_its_defaults() -> None:
 
 
 @every_likelihood
-@pytest.mark.parametrize("event", EVENTS, ids=str)
-@pytest.mark.parametrize("lead", [(), (4,), (2, 4)], ids=str)
-def test_a_likelihood_has_the_shapes_it_says(
-    head: LikelihoodFamily, event: tuple[int, ...], lead: tuple[int, ...]
-) -> None:
-    px = likelihood_of(head, event)(codes(*lead))
-    assert px.batch_shape == lead
-    assert px.event_shape == event
-    x = draw_from(px, (), new_generator(2))
-    assert x.shape == (*lead, *event)
-    assert px.mean.shape == x.shape
-    assert px.variance.shape == x.shape
-    log_px = px.log_prob(x)
-    assert log_px.shape == lead
-    assert log_px.dtype == torch.float64
-    assert log_px.isfinite().all()
-    assert px.support.check(x.double()).all()
+def test_a_likelihood_keeps_to_its_contract(head: LikelihoodFamily) -> None:
+    check_likelihood(head, (*EVENTS, (2, 3)))
+
+
+@pytest.mark.parametrize("posterior", examples(Posterior), ids=name)
+def test_a_posterior_keeps_to_its_contract(posterior: Any) -> None:
+    check_posterior(posterior)
 
 
 @every_likelihood
@@ -116,34 +106,6 @@ def test_log_px_is_the_sum_over_the_dimensions_of_the_event(head: LikelihoodFami
     px = likelihood_of(head, event)(codes(4))
     x = draw_from(px, (), new_generator(2))
     torch.testing.assert_close(px.log_prob(x), px.base_dist.log_prob(x).flatten(1).sum(1))
-
-
-@every_likelihood
-def test_every_parameter_of_a_likelihood_has_a_gradient(head: LikelihoodFamily) -> None:
-    likelihood = likelihood_of(head, (1, 5, 7))
-    px = likelihood(codes(4))
-    x = draw_from(px, (), new_generator(2)).detach()
-    every_parameter_has_a_gradient(px.log_prob(x).sum(), likelihood)
-
-
-@every_likelihood
-def test_a_row_alone_has_the_likelihood_it_has_in_a_batch(head: LikelihoodFamily) -> None:
-    likelihood, z = likelihood_of(head, (1, 5, 7)), codes(4)
-    x = draw_from(likelihood(z), (), new_generator(2))
-    together = likelihood(z).log_prob(x)
-    for i in range(4):
-        torch.testing.assert_close(likelihood(z[i : i + 1]).log_prob(x[i : i + 1])[0], together[i], **ROUNDING)
-
-
-@every_likelihood
-def test_a_likelihood_saved_and_loaded_is_the_same(head: LikelihoodFamily) -> None:
-    event = (1, 5, 7)
-    likelihood = likelihood_of(head, event)
-    x = draw_from(likelihood(codes(4)), (), new_generator(2))
-    for weight in likelihood.parameters():
-        nn.init.normal_(weight, std=0.1)
-    again = copied(likelihood, likelihood_of(head, event))
-    assert again(codes(4)).log_prob(x).equal(likelihood(codes(4)).log_prob(x))
 
 
 @every_likelihood
@@ -253,30 +215,14 @@ def test_the_bias_of_a_convolutional_decoder_is_one_for_each_pixel() -> None:
     assert built(torch.randn(2, 3)).equal(torch.arange(70.0).expand(2, -1))
 
 
-@every_prior
-@pytest.mark.parametrize("size", [1, 5])
-def test_a_prior_is_one_distribution_over_z(prior: Any, size: int) -> None:
-    posterior = Conditional(Mlp(widths=(4,)).build((3,), 2 * size), Gaussian(), (size,)).double()
-    if isinstance(prior, Flow) and size == 1:
-        with pytest.raises(ValueError, match=r"use more, or kind: mixture|at least 2"):
-            prior.build(size, BuildContext((3,), posterior=posterior))
-        return
-    built = prior.build(size, BuildContext((3,), posterior=posterior)).double()
-    p = built()
-    assert p.event_shape == (size,)
-    assert p.batch_shape == ()
-    z = draw_from(p, (4, 3), new_generator(1))
-    log_pz = p.log_prob(z)
-    assert log_pz.shape == (4, 3)
-    assert log_pz.isfinite().all()
-    assert log_pz.dtype == torch.float64
-    if list(built.parameters()):
-        every_parameter_has_a_gradient(log_pz.sum(), built)
-    for i in range(3):
-        torch.testing.assert_close(p.log_prob(z[:, i : i + 1])[:, 0], log_pz[:, i], **ROUNDING)
-    assert (
-        copied(built, prior.build(size, BuildContext((3,), posterior=posterior)).double())().log_prob(z).equal(log_pz)
-    )
+@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+def test_a_prior_keeps_to_its_contract(prior: Any) -> None:
+    check_prior(prior)
+
+
+def test_a_flow_over_one_number_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"use more, or kind: mixture|at least 2"):
+        Flow().build(1)
 
 
 def test_the_standard_prior_has_the_normal_density_with_its_whole_constant() -> None:
