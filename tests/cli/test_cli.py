@@ -1,4 +1,4 @@
-"""Every verb, from the words of the command line to its files."""
+"""Every command, from the words of the command line to its files."""
 
 import inspect
 import json

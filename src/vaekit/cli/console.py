@@ -85,6 +85,7 @@ def print_listing(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool = True) -> None:
+    """The lines above a table: which run, on which rows, with which weights."""
     samples = f", K = {facts['samples']}" if with_samples else ""
     run, data = escape(str(facts["run"])), escape(str(facts["data"]))
     console.print(f"[bold]{run}[/]: {data}, {facts['rows']} rows{samples}", soft_wrap=True)
@@ -95,7 +96,13 @@ def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool =
 
 
 def print_estimates(console: Console, estimates: "Mapping[str, Estimate]", counts: bool = False) -> None:
-    """An estimate a line; below its name where a line is too narrow for both. counts: with the n of each."""
+    """A table with a line for each estimate; below its name where the terminal is too narrow for both.
+
+    Args:
+        console: where it is printed.
+        estimates: by name.
+        counts: whether to show the n of each.
+    """
     table = _table("", "value", "± s.e.")
     table.add_column("unit")
     if counts:

@@ -1,4 +1,4 @@
-"""The entry point: it imports next to nothing before signals have their meaning, so Ctrl-C is quiet from the start.
+"""The entry point: it imports next to nothing before it handles signals, so Ctrl-C is quiet from the start.
 
 SIGINT, SIGTERM and SIGHUP end any command with one line and exit code 128 + number; `vaekit train` saves first. What
 was being written is then the old file. A signal that whoever started the process had ignored (as nohup does) stays so.

@@ -1,4 +1,4 @@
-"""Run a command; turn what goes wrong into one line and an exit code."""
+"""Run a command, and turn errors into one line and an exit code."""
 
 import json
 import os
@@ -24,7 +24,15 @@ REPEATED = 60  # seconds after the error that it repeats
 
 
 def run(arguments: Sequence[str], received: Sequence[int] = ()) -> int:
-    """The exit code of a command line. received: signals, as they come."""
+    """Run a command line.
+
+    Args:
+        arguments: its words.
+        received: the signals that have come, which others add to.
+
+    Returns:
+        The exit code.
+    """
     with standard_streams() as (out, _), possible_width():
         code = _run(arguments, received)
         with suppress(ReaderLeft):  # text that was short enough to wait until now
@@ -103,9 +111,11 @@ def _complain(text: str, code: int) -> int:
 
 
 def _note_for_launcher(text: str, later: int = 0) -> None:
-    """torchrun ends with pages of its own; what a process leaves in this file is the last line of them.
+    """Leave a message in the file whose content torchrun prints last, after pages of its own.
 
-    later: seconds to add to the time of the error, of which torchrun takes the earliest for the cause of all.
+    Args:
+        text: the message.
+        later: seconds to add to the time of the error, of which torchrun takes the earliest for the cause of all.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
@@ -115,7 +125,7 @@ def _note_for_launcher(text: str, later: int = 0) -> None:
 
 
 def _warner() -> Callable[..., None]:
-    """What shows our own warnings, each once, in one line; those of libraries are for developers."""
+    """A function that shows our own warnings, each once, in one line; those of libraries are for developers."""
     said: set[str] = set()
 
     def warn(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:

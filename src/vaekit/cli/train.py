@@ -168,10 +168,11 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
     device = next(training.model.parameters()).device
     splits = (training.data.train, training.data.valid, training.data.test)
     rows = ", ".join(f"{len(split)} {name}" for split, name in zip(splits, ("train", "valid", "test"), strict=True))
+    data = "" if schema.name == run.name else f"{escape(schema.name)}, "
     likelihood = run.model.likelihood
     assert likelihood is not None
     for line in (
-        f"[bold]{escape(run.name)}[/]: {escape(schema.name)}, {_shape(schema.shape)}, {schema.support}; {rows} rows",
+        f"[bold]{escape(run.name)}[/]: {data}{_shape(schema.shape)}, {schema.support}; {rows} rows",
         f"[dim]  {escape(schema.protocol)}[/]",
         f"[dim]  {run.model.summary}, {likelihood.kind} likelihood: {weights:,} weights on {device}; "
         f"seed {run.seed}[/]",

@@ -43,7 +43,7 @@ def _grow(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A tree for each column of the residuals (n, classes): the leaf of each row, and of other rows, in each tree.
 
-    bins, of_others: (d, rows). Adds what the splits win to `importance`.
+    The gains of the splits are added to `importance`; bins and of_others are (d, rows).
     """
     classes = np.arange(residual.shape[1])
     nodes, others = np.zeros_like(residual, np.int64), np.zeros((of_others.shape[1], len(classes)), np.int64)

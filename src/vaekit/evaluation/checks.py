@@ -77,6 +77,7 @@ def _distance(rows: Tensor) -> float:
 
 
 def joined(*warnings: str) -> str:
+    """Several warnings in one text, without those that are empty."""
     return "; ".join(warning for warning in warnings if warning)
 
 

@@ -50,9 +50,19 @@ def disentanglement_scores(
 ) -> dict[str, Estimate]:
     """All scores of `scores_of`, with the posterior's means as codes.
 
-    rows: of a split whose factors are known, as those of `sprites` are; the more rows, the better (the published
-        protocols take 10,000). context: (rows, ...), if the model takes one.
-    Raises DataError where the rows have no factors.
+    Args:
+        model: a VAE, or anything with its `encode`.
+        rows: of a split whose factors are known, as those of `sprites` are; the more rows, the better (the published
+            protocols take 10,000).
+        seed: of the choice of rows and of what is fitted.
+        context: (rows, width), if the model takes one.
+        world: processes that divide the rows.
+
+    Returns:
+        Estimates by name.
+
+    Raises:
+        DataError: the rows have no factors.
     """
     if not isinstance(rows, Rows) or rows.factors is None:
         raise DataError(
@@ -78,6 +88,17 @@ def posterior_means(
 def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estimate]:
     """Every score of this file by name: mig, modularity, sap, disentanglement, completeness, informativeness (the
     three of DCI), and factor_vae.
+
+    Args:
+        codes: (n, d).
+        factors: (n, f) integers.
+        seed: of the choice of rows and of what is fitted.
+
+    Returns:
+        Estimates by name.
+
+    Raises:
+        DataError: the shapes do not fit, codes are not finite, or a factor has one value only.
 
     >>> factors = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1).reshape(-1, 2).repeat(20, 0)
     >>> scores_of(factors * [-1.0, 3.0], factors)["mig"].value
@@ -259,7 +280,7 @@ def _jackknife(left_out: Sequence[float]) -> float:
 
 
 def _some(n: int, most: int, seed: int) -> np.ndarray:
-    """At most so many of n rows, by number, in a random order."""
+    """The numbers of at most so many of n rows, in a random order."""
     return np.random.default_rng([seed, 0]).permutation(n)[:most]
 
 

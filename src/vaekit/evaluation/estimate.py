@@ -13,13 +13,19 @@ PLACES, LARGEST = 7, 1e9  # after the point, and before it: beyond them a number
 
 @dataclass(frozen=True, repr=False)
 class Estimate:
-    """A mean over n rows with its standard error; `value` is None where there is none, and `warning` says why.
+    """A number with its standard error, its unit and its warning.
 
-    A log-density of scaled rows is given as that of the rows as they are stored; `scaled` is that of the scaled rows,
-    and None for other numbers.
+    Attributes:
+        value: the mean over rows, or another statistic; None where it is not defined, and `warning` says why.
+        stderr: its standard error.
+        n: how many rows it was computed from.
+        unit: of the value, as "nats".
+        warning: what limits its meaning; empty for nothing.
+        scaled: of a log-density of rows as they are stored, that of the rows as the model sees them; else None.
 
-    >>> print(Estimate(-92.13, 0.41, 180, "nats"))
-    -92.13 ± 0.41 nats
+    Example:
+        >>> print(Estimate(-92.13, 0.41, 180, "nats"))
+        -92.13 ± 0.41 nats
     """
 
     value: float | None
@@ -83,7 +89,13 @@ def digits_before(value: float) -> int:
 
 
 def mean_of(rows: "Tensor", unit: str, warning: str = "") -> Estimate:
-    """Mean over the rows (n,) and its standard error: the spread over rows, divided by sqrt(n)."""
+    """The mean over rows, and its standard error: their standard deviation, divided by sqrt(n).
+
+    Args:
+        rows: (n,).
+        unit: of the values.
+        warning: of the estimate.
+    """
     rows = rows.double()
     n = len(rows)
     stderr = float(rows.std() / math.sqrt(n)) if n > 1 else float("nan")

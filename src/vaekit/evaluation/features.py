@@ -129,6 +129,11 @@ def pca_features(rows: Rows | StreamedRows, size: int = COMPONENTS, seed: int = 
     """The first principal components of at most 10,000 training rows; fewer where there are fewer dimensions.
 
     All are divided by one number, so that those of training rows have a mean square of 1.
+
+    Args:
+        rows: training rows.
+        size: how many components.
+        seed: of binarisation.
     """
     from sklearn.decomposition import PCA  # slow to import
 
@@ -141,12 +146,26 @@ def pca_features(rows: Rows | StreamedRows, size: int = COMPONENTS, seed: int = 
 
 
 def choose_features(rows: Rows | StreamedRows, seed: int = 0) -> Extractor:
-    """A classifier's features where training rows have labels, else principal components."""
+    """The features to compare samples in: a classifier's where training rows have labels, else principal components.
+
+    Args:
+        rows: training rows.
+        seed: of the classifier's weights and of binarisation.
+    """
     labelled = rows.labels is not None and len(rows.labels.unique()) > 1
     return classifier_features(rows, seed) if labelled else pca_features(rows, seed=seed)
 
 
 def features_of(extractor: Extractor, data: Data, seed: int = 0) -> Tensor:
-    """The features of rows, (n, d) in double precision on the CPU. seed: of binarisation."""
+    """The features of rows.
+
+    Args:
+        extractor: from x to features.
+        data: x (n, *data), or the rows of a split of a data set.
+        seed: of binarisation.
+
+    Returns:
+        (n, d), in double precision on the CPU.
+    """
     (found,) = Blocks(extractor, data, seed).map(lambda x, *others: (extractor(x),))
     return found.double().cpu()

@@ -163,7 +163,9 @@ def _subsets(groups: int) -> Tensor:
 def _mixtures(sums: Tensor, rows: int) -> Tensor:
     """ln of the mean over the rows of each of `_subsets`, (batch, subsets, ...), from ln of the sums over each group.
 
-    sums: of every block, (blocks, batch, groups, ...). rows: N, of all groups.
+    Args:
+        sums: of every block, (blocks, batch, groups, ...).
+        rows: N, of all groups together.
     """
     by_group = sums.logsumexp(0)
     highest, groups = by_group.amax(1, keepdim=True), by_group.shape[1]

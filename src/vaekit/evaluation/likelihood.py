@@ -116,7 +116,17 @@ def evaluate(
 def kl_per_dimension(
     model: Model, data: Data, context: Tensor | None = None, world: World | None = None
 ) -> tuple[Estimate, ...] | None:
-    """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats; None without a closed form that factorises."""
+    """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats.
+
+    Args:
+        model: a VAE, or anything with its `encode` and `draw`.
+        data: x (rows, *data), or the rows of a split of a data set.
+        context: (rows, width), if the model takes one and the data does not bring it.
+        world: processes that divide the rows; each gets the same result.
+
+    Returns:
+        An estimate for each dimension; None without a closed form that factorises over dimensions.
+    """
     kl, _ = _latent_rows(model, Blocks(model, data, 0, context, world))
     return None if kl is None else tuple(mean_of(column, NATS) for column in kl.T)
 
@@ -128,6 +138,16 @@ def kl_per_group(
 
     In closed form where there is one, else at the same sample. They add up to the rate. Without values for a
     deterministic posterior.
+
+    Args:
+        model: a VAE, or anything with its `encode` and `draw`.
+        data: x (rows, *data), or the rows of a split of a data set.
+        seed: of the noise.
+        context: (rows, width), if the model takes one and the data does not bring it.
+        world: processes that divide the rows; each gets the same result.
+
+    Returns:
+        An estimate for each group, from the first to the last.
     """
     blocks = Blocks(model, data, seed, context, world)
 
@@ -143,7 +163,15 @@ def kl_per_group(
 
 
 def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, world: World | None = None) -> Estimate:
-    """Mean ln p of rows `data` under the best model without latents: each dimension on its own, fitted to `train`."""
+    """Mean ln p(x) of rows under the best model without latents, in nats: each dimension on its own.
+
+    Args:
+        likelihood: whose family p(x) is of.
+        train: x (rows, *data) that p(x) is fitted to.
+        data: x (rows, *data) that ln p(x) is taken of, or the rows of a split of a data set.
+        seed: of binarisation.
+        world: processes that divide the rows; each gets the same result.
+    """
     px = likelihood.constant(train)
     (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
     found = {"baseline": mean_of(log_px, NATS, score_warning(px))}
@@ -153,11 +181,21 @@ def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, 
 def bound_rows(
     model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator, samples: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each row the distortion, the rate and the bound on ln p(x), (rows,) each, from K samples of z.
+    """The distortion, the rate and the bound on ln p(x) of each row, in nats, from K samples of z.
 
     The bound is the importance-weighted one; at K = 1 minus the sum of the others, whose rate is in closed form where
     there is one. The rate of a deterministic posterior, which has none, counts as 0, so that such models compare by
     their distortion.
+
+    Args:
+        model: a VAE, or anything with its `encode` and `draw`.
+        data: x (rows, *data).
+        context: (rows, width), or None.
+        generator: of the noise.
+        samples: K.
+
+    Returns:
+        Distortion, rate and bound, (rows,) each.
     """
     with evaluating(model):
         draw = model.draw(data, samples, context=context, generator=generator)

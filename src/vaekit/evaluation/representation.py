@@ -95,7 +95,13 @@ def nearest_neighbours(
 ) -> Probe:
     """The most frequent label among the k nearest training codes, by Euclidean distance (scikit-learn, brute force).
 
-    Arguments and errors as for `linear_probe`.
+    Args:
+        train_codes, test_codes: (n, d).
+        train_labels, test_labels: (n,) integers.
+        k: neighbours.
+
+    Raises:
+        DataError: as `linear_probe`, or k is not between 1 and the number of training rows.
     """
     from sklearn.neighbors import KNeighborsClassifier  # slow to import
 
@@ -153,7 +159,7 @@ def representation(
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray, warning: str = "") -> Estimate:
-    """The share that is right, with its binomial standard error, sqrt(p (1 - p) / n)."""
+    """The share of predictions that are right, with its binomial standard error, sqrt(p (1 - p) / n)."""
     n, share = len(labels), float(np.mean(predicted == labels))
     return Estimate(share, math.sqrt(share * (1 - share) / n), n, unit_of("linear_codes"), warning)
 

@@ -79,6 +79,7 @@ def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
 
 
 def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    """Set the title and the names of both axes."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

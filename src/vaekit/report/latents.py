@@ -85,7 +85,9 @@ def latent_map(
 def manifold(tiles: np.ndarray, axis: np.ndarray) -> Figure:
     """What the plane of z decodes to: tiles (rows, columns, height, width, 1 or 3) in [0, 1], the first row at the top.
 
-    axis: the values of z1 and of z2 that the tiles stand at.
+    Args:
+        tiles: the images.
+        axis: the values of z1, and of z2, of the tiles.
     """
     rows, columns, height, width, channels = tiles.shape
     if max(height, width) < _SMALL:

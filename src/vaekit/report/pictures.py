@@ -64,7 +64,15 @@ def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 3, sca
 def pairs_grid(
     originals: np.ndarray, reconstructions: np.ndarray, columns: int = 8, pad: int = 3, scale: int | None = None
 ) -> Image.Image:
-    """Bands of originals, each with its reconstructions directly below; arguments as for `image_grid`."""
+    """Rows of originals, each with its reconstructions directly below.
+
+    Args:
+        originals: (n, channels, height, width) in [0, 1].
+        reconstructions: the same shape.
+        columns: images in a row.
+        pad: width of the gutters in pixels.
+        scale: how many times a pixel is enlarged; see `image_grid`.
+    """
     if originals.shape != reconstructions.shape:
         raise ValueError(f"{originals.shape} originals and {reconstructions.shape} reconstructions make no pairs")
     columns = max(1, min(columns, len(originals)))
@@ -76,7 +84,14 @@ def pairs_grid(
 
 
 def reconstruction_picture(model: Model, x: Tensor, schema: Schema, context: Tensor | None = None) -> Image.Image:
-    """x over `reconstruct`, with words below that say so; for a table, one against the other by column."""
+    """Originals over their reconstructions, with a caption; for a table, one against the other by column.
+
+    Args:
+        model: a VAE, or anything with its `encode` and `decode`.
+        x: (n, *shape), as the model sees it.
+        schema: of the data.
+        context: (n, width), if the model takes one.
+    """
     originals, means = x.cpu().numpy(), reconstruct(model, x, context)
     text = f"the mean of p(x|z) at {reconstructed_at(model, x, context)}"
     if schema.kind == "image":
@@ -91,8 +106,15 @@ def reconstruction_picture(model: Model, x: Tensor, schema: Schema, context: Ten
 def sample_picture(
     model: Model, schema: Schema, n: int = 64, generator: torch.Generator | None = None, mean: bool = True
 ) -> Image.Image:
-    """n rows from the prior: the mean of p(x|z) if `mean`, else a draw of it, with words below that say so; for a
-    table, histograms by column."""
+    """Rows from the prior, with a caption; for a table, histograms by column.
+
+    Args:
+        model: a VAE, or anything with its `generate`.
+        schema: of the data.
+        n: how many rows.
+        generator: of the noise.
+        mean: whether to show the mean of p(x|z) in place of a draw.
+    """
     what = f"{'means' if mean else 'draws'} of p(x|z), z from the prior{context_in_words(schema)}"
     return captioned(rows_picture(from_prior(model, schema, n, generator, mean), schema), what)
 

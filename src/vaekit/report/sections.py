@@ -28,12 +28,14 @@ def curves_section(facts: Facts) -> Section:
 
 
 def reconstructions_section(facts: Facts) -> Section:
+    """Test rows and their reconstructions."""
     text = "The mean of p(x|z) at the mean of q(z|x), or at its most probable value where z is discrete, for test rows."
     pictures = [_reconstruction(f, f.held_out, facts) for f in facts if f.held_out is not None]
     return Section("Originals and reconstructions", (text,) if pictures else (), tuple(pictures))
 
 
 def samples_section(facts: Facts) -> Section:
+    """Means and draws of p(x|z), z from the prior."""
     pictures: list[Picture] = []
     for f in facts:
         tag = _tag(f, facts)

@@ -1,4 +1,4 @@
-"""What verbs write: whole or the old one, never over what is read, and only by --force over what is there."""
+"""What commands write: whole or not at all, never over what is read, and only by --force over what is there."""
 
 import os
 import resource
