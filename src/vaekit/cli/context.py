@@ -24,9 +24,15 @@ def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torc
         ahead = rows.start % len(context.names)
         return torch.from_numpy(context.examples(ahead + len(rows))[ahead:])
     if context is None or context.kind != "label":
-        raise ConfigError(f"--label is {label}, and {trained.folder.path} was not trained with data.context=label")
+        raise ConfigError(
+            f"--label is {label}, and {trained.folder.path} was not trained with data.context=label",
+            field="label",
+            value=label,
+        )
     if label not in context.names:
-        raise ConfigError(f"--label is {label}: it should be one of {', '.join(context.names)}")
+        raise ConfigError(
+            f"--label is {label}: it should be one of {', '.join(context.names)}", field="label", value=label
+        )
     return torch.eye(len(context.names))[context.names.index(label)].expand(len(rows), -1)
 
 

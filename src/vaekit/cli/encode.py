@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vaekit.cli.console import print_written, progress
 from vaekit.cli.options import Data, Force, Json, Out, RunPath, Weights
 from vaekit.cli.pipes import piped
-from vaekit.errors import ConfigError, VaekitError
+from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
     from vaekit.cli.writing import Columns
@@ -112,19 +112,18 @@ def codes_of(
 
 def _check_out(out: Path, world: "World", force: bool) -> None:
     """Refuse what cannot be written, before any work is done."""
-    from vaekit.cli.writing import PARQUET, check_out
+    from vaekit.cli.writing import PARQUET, bad_out, check_out
 
     if world.size == 1:
         return check_out(out, tuple(NAMES), force)
     if os.path.lexists(out):
-        raise ConfigError(
-            f"--out is {out}, which exists, and {world.size} processes write a folder of parts: remove it, or give "
-            "another name"
+        raise bad_out(
+            out, f", which exists, and {world.size} processes write a folder of parts: remove it, or give another name"
         )
     check_out(out, tuple(NAMES))
     if out.suffix.lower() != PARQUET:
-        raise ConfigError(
-            f"--out is {out}: {world.size} processes write a Parquet part each, into a folder; end its name in .parquet"
+        raise bad_out(
+            out, f": {world.size} processes write a Parquet part each, into a folder; end its name in .parquet"
         )
 
 

@@ -58,7 +58,7 @@ class EvaluationRequest:
         check_at_least(1, rows=self.rows)
         check_at_least(0, seed=self.seed)
         if self.data == "":  # as of a variable of the shell that is not set
-            raise ConfigError("--data is empty: name the data, or leave --data out for the run's own")
+            raise ConfigError("--data is empty: name the data, or leave --data out for the run's own", field="data")
 
     @property
     def trained(self) -> TrainedRun:
@@ -175,10 +175,14 @@ def check_samples(samples: int) -> None:
     """Refuse a K that is no number of samples, or whose weights no memory holds."""
     check_at_least(1, samples=samples)
     if samples > MOST_SAMPLES:
-        raise ConfigError(f"--samples is {samples}: it should be at most {MOST_SAMPLES}")
+        raise ConfigError(
+            f"--samples is {samples}: it should be at most {MOST_SAMPLES}", field="samples", value=samples
+        )
     needed, free = samples * BYTES_PER_SAMPLE, free_bytes()
     if needed > free:
         raise ConfigError(
             f"--samples is {samples}: the weights of a block of rows take {in_gb(needed)}, and {in_gb(free)} are free: "
-            f"at most {int(free // BYTES_PER_SAMPLE):,} fit"
+            f"at most {int(free // BYTES_PER_SAMPLE):,} fit",
+            field="samples",
+            value=samples,
         )

@@ -48,35 +48,41 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
         write_rows(out, ({"x": schema.to_stored(x)} for x in blocks), rows, schema.columns)
 
 
+def bad_out(out: Path, why: str) -> ConfigError:
+    """The error of an --out that cannot be written; `why` goes on from its name."""
+    return ConfigError(f"--out is {out}{why}", field="out", value=out)
+
+
 def check_pictured(out: Path, n: int, schema: Schema) -> None:
     """Refuse a picture of more rows than can be looked at."""
     if out.suffix.lower() == ".png" and n > (most := most_pictured(schema)):
-        raise ConfigError(
-            f"--out is {out}, a picture, and {n:,} rows are too many for one: at most {most:,} are shown; give "
-            "--number, or write numbers, as .npy"
+        raise bad_out(
+            out,
+            f", a picture, and {n:,} rows are too many for one: at most {most:,} are shown; give "
+            "--number, or write numbers, as .npy",
         )
 
 
 def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
     """Refuse a file that cannot be written, or that is there already, before any work is done."""
     if out.suffix.lower() not in endings:
-        raise ConfigError(f"--out is {out}: name a file whose ending is one of {', '.join(endings)}")
+        raise bad_out(out, f": name a file whose ending is one of {', '.join(endings)}")
     try:
         found = out.stat().st_mode
     except FileNotFoundError:
         found = None
     except (OSError, ValueError) as error:  # ValueError of a NUL
-        raise ConfigError(f"--out is {out}: {getattr(error, 'strerror', error)}; give another name") from None
+        raise bad_out(out, f": {getattr(error, 'strerror', error)}; give another name") from None
     if found is not None and stat.S_ISDIR(found):
-        raise ConfigError(f"--out is {out}, which is a folder: name a file in it")
+        raise bad_out(out, ", which is a folder: name a file in it")
     if found is not None and not stat.S_ISREG(found):
-        raise ConfigError(f"--out is {out}, which is a device, a FIFO or a socket: name a file")
+        raise bad_out(out, ", which is a device, a FIFO or a socket: name a file")
     if not out.parent.is_dir():
-        raise ConfigError(f"--out is {out}: there is no folder {out.parent}; make it first")
+        raise bad_out(out, f": there is no folder {out.parent}; make it first")
     if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out is {out}: the folder {out.parent} cannot be written to; name another")
+        raise bad_out(out, f": the folder {out.parent} cannot be written to; name another")
     if found is not None and not force:
-        raise ConfigError(f"--out is {out}, which exists: add --force to replace it, or give another name")
+        raise bad_out(out, ", which exists: add --force to replace it, or give another name")
 
 
 def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None:
@@ -84,9 +90,9 @@ def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None
     inputs, or what lies in them; and a file among those that a run folder consists of."""
     for source in inputs:
         if source is not None and source not in names() and is_within(out, os.path.expanduser(source)):
-            raise ConfigError(f"--out is {out}, which is the data {source} or lies in it: give another name")
+            raise bad_out(out, f", which is the data {source} or lies in it: give another name")
     if is_within(out.parent, run_folder) and not out.parent.samefile(run_folder):
-        raise ConfigError(f"--out is {out}, among the files that {run_folder} consists of: give another name")
+        raise bad_out(out, f", among the files that {run_folder} consists of: give another name")
 
 
 def write_rows(out: Path, blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None = None) -> None:
@@ -130,9 +136,10 @@ def _if_there_is_room(out: Path, blocks: Iterable[Columns], rows: int) -> Iterat
             each = sum(_row_bytes(values, out.suffix.lower()) for values in block.values())
             free = shutil.disk_usage(out.parent).free
             if rows * each > free:
-                raise ConfigError(
-                    f"--out is {out}: {rows:,} rows take at least {in_gb(rows * each)}, and {in_gb(free)} are free "
-                    f"there: at most {free // each:,} rows fit"
+                raise bad_out(
+                    out,
+                    f": {rows:,} rows take at least {in_gb(rows * each)}, and {in_gb(free)} are free "
+                    f"there: at most {free // each:,} rows fit",
                 )
             checked = True
         yield block

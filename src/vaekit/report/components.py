@@ -1,5 +1,6 @@
 """The components of a page: sections with text, pictures and tables. The template knows no others."""
 
+import re
 from dataclasses import dataclass
 
 from PIL import Image
@@ -68,3 +69,8 @@ class Card:
 def cells(*texts: str) -> tuple[Cell, ...]:
     """A row of plain cells."""
     return tuple(Cell(text) for text in texts)
+
+
+def typeset(formula: str) -> str:
+    """A formula written in ASCII with typographic minus signs and bars."""
+    return re.sub(r"(?<![\w-])-(?=\w)", MINUS, formula).replace("||", "‖")

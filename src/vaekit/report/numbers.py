@@ -8,7 +8,7 @@ from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import hundredths
 from vaekit.evaluation.results import MEASURES, measure_of, units_in_words
 from vaekit.report.collect import HeldOut, RunFacts
-from vaekit.report.components import MINUS, NOTHING, Card, Cell, Table, cells
+from vaekit.report.components import MINUS, NOTHING, Card, Cell, Table, cells, typeset
 
 _CLEAR = 2.0  # combined standard errors by which a best value has to lead
 
@@ -16,11 +16,6 @@ _CLEAR = 2.0  # combined standard errors by which a best value has to lead
 def number(text: str) -> str:
     """A number's text with a minus sign in place of the hyphen."""
     return text.replace("-", MINUS, 1) if text.startswith("-") else text
-
-
-def typeset(formula: str) -> str:
-    """A formula written in ASCII with typographic minus signs and bars."""
-    return re.sub(r"(?<![\w-])-(?=\w)", MINUS, formula).replace("||", "‖")
 
 
 def estimates_of(held_out: HeldOut) -> dict[str, Estimate]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vaekit.evaluation.results import measure_of
 from vaekit.report.collect import HeldOut, RunFacts, manifold_axis
 from vaekit.report.columns import MOST_COLUMNS, histograms_by_column, pairs_by_column
-from vaekit.report.components import MINUS, Picture, Section
+from vaekit.report.components import MINUS, Picture, Section, typeset
 from vaekit.report.curves import Line, curves, typical_range
 from vaekit.report.figures import DENSITY
 from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
@@ -88,10 +89,16 @@ def _one_run(f: RunFacts) -> list[Picture]:
     if _has_other_objective(f):
         line = _line(f, "training", "train_loss", 0)
         found += [_curve("objective", "What training minimised", [line], [f], "objective")]
-    found += [_curve("distortion", f"Distortion: {MINUS}E ln p(x|z)", lines("distortion"), [f], "distortion")]
+    found += [_curve("distortion", _defined("distortion"), lines("distortion"), [f], "distortion")]
     if not f.is_deterministic:
-        found += [_curve("rate", "Rate: KL(q(z|x) ‖ p(z))", lines("rate"), [f], "rate")]
+        found += [_curve("rate", _defined("rate"), lines("rate"), [f], "rate")]
     return found
+
+
+def _defined(name: str) -> str:
+    """The label of a measure with its definition, as a figure's title."""
+    measure = measure_of(name)
+    return f"{measure.label.capitalize()}: {typeset(measure.definition)}"
 
 
 def _overlaid(facts: Facts) -> list[Picture]:
