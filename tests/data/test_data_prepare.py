@@ -11,6 +11,7 @@ from preparing import GREY, TABLE, refused
 
 from vaekit.data import Binary, Count, DataSpec, Levels, Limit, Real, Rows, Schema, Unit, prepare
 from vaekit.errors import ConfigError, DataError, ModelFileError
+from vaekit.runs import TrainingRun, make_run
 
 NUMBERED = np.arange(60.0)[:, None] * [1.0, -2.0] + 7
 
@@ -206,3 +207,12 @@ def test_idx_sets(name, first):
     assert data.schema.shape == (1, 28, 28)
     assert data.schema.classes is not None
     assert (len(data.schema.classes), data.schema.classes[0]) == (10, first)
+
+
+def test_errors_name_fields_in_python_and_settings_in_a_run():
+    with pytest.raises(ConfigError, match=r"DataSpec\.drop=") as found:
+        prepare(DataSpec(source="digits", drop=("a",)), Limit())
+    assert (found.value.field, found.value.value) == ("DataSpec.drop", ["a"])
+    with pytest.raises(ConfigError, match=r"^data\.drop=") as found:
+        TrainingRun.start(make_run({"data": {"source": "digits", "drop": ["a"]}}))
+    assert (found.value.field, found.value.value) == ("data.drop", ["a"])

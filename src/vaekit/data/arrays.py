@@ -106,7 +106,9 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
     if label not in (None, NO_LABEL, *members):
         raise DataError(
             f"DataSpec.label names the array {label!r}, which {path} does not have{nearest(label, members)}; "
-            f"its arrays are {listing(list(members))}."
+            f"its arrays are {listing(list(members))}.",
+            field="DataSpec.label",
+            value=label,
         )
     label_names = LABEL_NAMES + tuple(f"{name}_train" for name in LABEL_NAMES)
     labels_in = label if label not in (None, NO_LABEL) else find_name(members, label_names)

@@ -41,7 +41,9 @@ def stored_support(source: Source, spec: DataSpec) -> Support:
     if spec.levels is not None and spec.support != "levels":
         raise ConfigError(
             f"DataSpec.levels={spec.levels} needs DataSpec.support=levels, and it is {spec.support}: "
-            "set both or neither."
+            "set both or neither.",
+            field="DataSpec.levels",
+            value=spec.levels,
         )
     if spec.support == "auto":
         return source.stored or _infer(source.values)

@@ -19,25 +19,41 @@ def take_context(source: Source, wanted: tuple[str, ...]) -> Source:
     if wanted == (LABEL,):
         if source.labels is None or source.classes is None:
             raise ConfigError(
-                f"DataSpec.context=label, but {source.name} has no labels: set DataSpec.label, or leave it out"
+                f"DataSpec.context=label, but {source.name} has no labels: set DataSpec.label, or leave it out",
+                field="DataSpec.context",
+                value=list(wanted),
             )
         context = one_hot(source.labels, len(source.classes))
         return replace(source, context=context, context_names=source.classes)
     columns = source.columns
     if columns is None:
-        raise ConfigError(f"DataSpec.context={list(wanted)} names columns, and {source.name} is no table: use label")
+        raise ConfigError(
+            f"DataSpec.context={list(wanted)} names columns, and {source.name} is no table: use label",
+            field="DataSpec.context",
+            value=list(wanted),
+        )
     twice = next((name for place, name in enumerate(wanted) if name in wanted[:place]), None)
     if twice is not None:
-        raise ConfigError(f"DataSpec.context names {twice!r} twice: name it once")
+        raise ConfigError(
+            f"DataSpec.context names {twice!r} twice: name it once", field="DataSpec.context", value=list(wanted)
+        )
     for name in wanted:
         if name == LABEL and name not in columns:
-            raise ConfigError(f"DataSpec.context is {list(wanted)}: it should be label alone, or columns of numbers")
+            raise ConfigError(
+                f"DataSpec.context is {list(wanted)}: it should be label alone, or columns of numbers",
+                field="DataSpec.context",
+                value=list(wanted),
+            )
         if name not in columns:
             raise ConfigError(
-                f"DataSpec.context names {name!r}, which {source.name} does not have{nearest(name, columns)}"
+                f"DataSpec.context names {name!r}, which {source.name} does not have{nearest(name, columns)}",
+                field="DataSpec.context",
+                value=list(wanted),
             )
     if len(wanted) == len(columns):
-        raise ConfigError("DataSpec.context names every column: leave some for x")
+        raise ConfigError(
+            "DataSpec.context names every column: leave some for x", field="DataSpec.context", value=list(wanted)
+        )
     inside = [columns.index(name) for name in wanted]
     kept = [i for i in range(len(columns)) if i not in inside]
     context = source.values[:, inside].astype(np.float64)

@@ -56,7 +56,9 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support,
     if spec.missing == "mask":
         raise ConfigError(
             "DataSpec.missing=mask is not available in this version, which cannot yet leave missing cells out of the "
-            "likelihood: use DataSpec.missing=refuse, and drop or fill what is missing."
+            "likelihood: use DataSpec.missing=refuse, and drop or fill what is missing.",
+            field="DataSpec.missing",
+            value=spec.missing,
         )
     source = open_source(spec, limit)
     if isinstance(source, Store):
@@ -82,7 +84,9 @@ def _prepare_streamed(
     """As `prepare`, of data on disk: a scaling is fitted on all training rows, or on those read into memory."""
     if spec.context not in ((), (LABEL,)):
         raise ConfigError(
-            f"DataSpec.context={list(spec.context)} needs data in memory: raise Limit.data_gb, or use label"
+            f"DataSpec.context={list(spec.context)} needs data in memory: raise Limit.data_gb, or use label",
+            field="DataSpec.context",
+            value=spec.context,
         )
     split = split_streamed(store.name, len(store), store.row_bytes, spec, limit)
     train = np.arange(0) if split.train is None else split.train
@@ -138,7 +142,7 @@ def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         try:
             other = take_context(other, spec.context)
         except ConfigError as error:
-            raise DataError(str(error)) from None
+            raise DataError(str(error), field=error.field, value=error.value) from None
     return _like(other, spec, schema, limit)
 
 

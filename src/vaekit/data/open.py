@@ -31,7 +31,11 @@ def open_source(spec: DataSpec, limit: Limit) -> Source | Store:
     path = Path(os.path.expanduser(spec.source or ""))
     if not spec.source or spec.source in NAMED or not os.path.exists(path):
         if spec.stream == "always" and spec.source in NAMED:
-            raise ConfigError(f"DataSpec.stream=always is for files, and {spec.source} is small: leave it out.")
+            raise ConfigError(
+                f"DataSpec.stream=always is for files, and {spec.source} is small: leave it out.",
+                field="DataSpec.stream",
+                value=spec.stream,
+            )
         return load_source(spec)
     if spec.stream == "never":
         return load_source(spec)
@@ -60,7 +64,9 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
     if always:
         raise ConfigError(
             f"DataSpec.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
-            "leave the setting out."
+            "leave the setting out.",
+            field="DataSpec.stream",
+            value=spec.stream,
         )
     raise DataError(
         f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than Limit.data_gb={limit.data_gb:g}, "

@@ -185,7 +185,9 @@ def _check_names(columns: Sequence[str], spec: DataSpec, path: Path) -> None:
     if spec.label not in (None, NO_LABEL, *columns):
         raise DataError(
             f"DataSpec.label names the column {spec.label!r}, which {path} does not have"
-            f"{nearest(spec.label, columns)}; its columns are {listing(columns)}."
+            f"{nearest(spec.label, columns)}; its columns are {listing(columns)}.",
+            field="DataSpec.label",
+            value=spec.label,
         )
 
 

@@ -27,10 +27,16 @@ def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
         ConfigError: DataSpec.drop is set.
     """
     if spec.drop:
-        raise ConfigError(f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
+        raise ConfigError(
+            f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.",
+            field="DataSpec.drop",
+            value=spec.drop,
+        )
     if spec.label not in (None, NO_LABEL):
         raise DataError(
-            f"DataSpec.label={spec.label} names a column, and the labels of {path} are its subfolders: leave it out."
+            f"DataSpec.label={spec.label} names a column, and the labels of {path} are its subfolders: leave it out.",
+            field="DataSpec.label",
+            value=spec.label,
         )
     files, folders = _list(path)
     seen: list[tuple[Path, tuple[int, int], bool]] = []

@@ -161,7 +161,9 @@ def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:
         if name not in known:
             raise DataError(
                 f"DataSpec.drop names the column {name!r}, which {what} does not have{nearest(name, columns)}; "
-                f"its columns are {listing(columns)}."
+                f"its columns are {listing(columns)}.",
+                field="DataSpec.drop",
+                value=list(drop),
             )
 
 

@@ -55,23 +55,31 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
         if not isinstance(stored, Levels | Unit):
             raise ConfigError(
                 f"DataSpec.binarise={spec.binarise} needs grey values (levels, or the unit interval), and the data is "
-                f"{stored}: leave it out, or declare DataSpec.support."
+                f"{stored}: leave it out, or declare DataSpec.support.",
+                field="DataSpec.binarise",
+                value=spec.binarise,
             )
         if spec.scale == "standard":
             raise ConfigError(
                 "DataSpec.scale=standard cannot be combined with DataSpec.binarise, after which values are 0 or 1: "
-                "leave one of them out."
+                "leave one of them out.",
+                field="DataSpec.scale",
+                value=spec.scale,
             )
         return "none"
     if spec.scale == "unit" and not isinstance(stored, Levels | Unit | Binary):
         raise ConfigError(
             f"DataSpec.scale=unit divides levels by the highest one, and the data is {stored}, which has none: "
-            "use DataSpec.scale=standard or none."
+            "use DataSpec.scale=standard or none.",
+            field="DataSpec.scale",
+            value=spec.scale,
         )
     if spec.scale == "standard" and isinstance(stored, Binary):
         raise ConfigError(
             "DataSpec.scale=standard makes no sense for binary data: use DataSpec.scale=none, or declare "
-            "DataSpec.support=real."
+            "DataSpec.support=real.",
+            field="DataSpec.scale",
+            value=spec.scale,
         )
     if spec.scale != "auto":
         return spec.scale

@@ -25,7 +25,9 @@ def load_source(spec: DataSpec) -> Source:
     """
     if not spec.source:
         raise ConfigError(
-            f"DataSpec.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file."
+            f"DataSpec.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file.",
+            field="DataSpec.source",
+            value=spec.source,
         )
     if spec.source in NAMED:
         check_picture_settings(spec, spec.source, "")
@@ -33,7 +35,9 @@ def load_source(spec: DataSpec) -> Source:
             if value and value != NO_LABEL:
                 raise ConfigError(
                     f"DataSpec.{setting}={value} is for files; {spec.source} comes with its labels and no columns: "
-                    f"leave DataSpec.{setting} out."
+                    f"leave DataSpec.{setting} out.",
+                    field=f"DataSpec.{setting}",
+                    value=value,
                 )
         source = NAMED[spec.source].load()
         return replace(source, labels=None, classes=None) if spec.label == NO_LABEL else source
@@ -55,7 +59,9 @@ def check_picture_settings(spec: DataSpec, name: str, kind: str) -> None:
             shown = list(value) if isinstance(value, tuple) else value
             raise ConfigError(
                 f"DataSpec.{setting}={shown} is for folders of pictures, and {name} is none: "
-                f"leave DataSpec.{setting} out."
+                f"leave DataSpec.{setting} out.",
+                field=f"DataSpec.{setting}",
+                value=value,
             )
 
 
@@ -89,7 +95,11 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
         kept, columns = name_columns(values.shape[1], spec.drop, str(path))
         values = values if len(kept) == values.shape[1] else np.ascontiguousarray(values[:, kept])
     if columns is None and spec.drop:
-        raise ConfigError(f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
+        raise ConfigError(
+            f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.",
+            field="DataSpec.drop",
+            value=spec.drop,
+        )
     labels, classes = _labels(raw, path, spec)
     return Source(path.name, values, labels, test_rows, columns, classes)
 
@@ -99,7 +109,9 @@ def _labels(raw: Raw, path: Path, spec: DataSpec) -> tuple[np.ndarray | None, tu
         if spec.label not in (None, NO_LABEL):
             raise DataError(
                 f"DataSpec.label={spec.label} names labels, and {path} holds only one array: leave DataSpec.label out, "
-                "or save data and labels together with numpy.savez(file, X=..., y=...)."
+                "or save data and labels together with numpy.savez(file, X=..., y=...).",
+                field="DataSpec.label",
+                value=spec.label,
             )
         return None, None
     pairs = [(raw.values, raw.labels, "labels"), (raw.test_values, raw.test_labels, "labels of the test set")]

@@ -138,7 +138,11 @@ def _cut(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _limited(rows: np.ndarray, limit: int | None, name: str, fix: str) -> np.ndarray:
     if limit is not None and limit > len(rows):
-        raise DataError(f"Limit.{name}={limit} is more than the {len(rows)} rows that there are: {fix}.")
+        raise DataError(
+            f"Limit.{name}={limit} is more than the {len(rows)} rows that there are: {fix}.",
+            field=f"Limit.{name}",
+            value=limit,
+        )
     return rows[:limit]
 
 

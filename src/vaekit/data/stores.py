@@ -119,13 +119,21 @@ def npy_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
             "numpy.ascontiguousarray(x), or read it whole with DataSpec.stream=never."
         )
     if spec.label not in (None, NO_LABEL):
-        raise DataError(f"DataSpec.label={spec.label} names labels, and {path} holds only one array: leave it out.")
+        raise DataError(
+            f"DataSpec.label={spec.label} names labels, and {path} holds only one array: leave it out.",
+            field="DataSpec.label",
+            value=spec.label,
+        )
     columns, kept = None, None
     if sample.ndim == 2:
         kept, columns = name_columns(sample.shape[1], spec.drop, str(path))
         sample = sample[:, kept]
     elif spec.drop:
-        raise ConfigError(f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.")
+        raise ConfigError(
+            f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.",
+            field="DataSpec.drop",
+            value=spec.drop,
+        )
     starts = even_starts(rows, sample.nbytes, sizes.chunk)
     read = partial(_read_npy, path, starts, stored[1:], dtype, offset, kept)
     return Store(path.name, starts, sample.shape[1:], sample.dtype, read, columns=columns)

@@ -48,7 +48,9 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
     if label not in (None, NO_LABEL, *columns):
         raise DataError(
             f"DataSpec.label names the column {label!r}, which {path} does not have{nearest(label, columns)}; "
-            f"its columns are {listing(columns)}."
+            f"its columns are {listing(columns)}.",
+            field="DataSpec.label",
+            value=label,
         )
     table = _parse(path, delimiter, columns, header_lines)
     if len(table) == 0:

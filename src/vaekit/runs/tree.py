@@ -135,4 +135,4 @@ def naming_settings() -> Iterator[None]:
     except VaekitError as error:
         if (text := in_settings(str(error))) == str(error):
             raise
-        raise type(error)(text) from None
+        raise type(error)(text, field=in_settings(error.field), value=error.value) from None
