@@ -23,8 +23,32 @@ GONE = {  # what is not written, and what is written in its place
 IN_MOVES_OF_Z = {r"\bchances?\b|\bplaces?\b": "acceptance probability, state"}
 MOVES_OF_Z = ("evaluation/hmc.py", "evaluation/annealing.py", "models/distributions/hamiltonian.py")
 NOT_YET = (  # still to be rewritten
-    *("cli/", "evaluation/", "models/", "objectives/", "report/", "runs/", "training/"),
-    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "cli/running.py",
+    "evaluation/importance.py",
+    "evaluation/likelihood.py",
+    "models/distributions/codes.py",
+    "models/distributions/noise.py",
+    "models/distributions/transformed.py",
+    "models/drawing.py",
+    "models/networks/context.py",
+    "models/networks/flow.py",
+    "models/networks/mlp.py",
+    "models/networks/precision.py",
+    "models/networks/products.py",
+    "models/vae.py",
+    "objectives/critics.py",
+    "runs/extend.py",
+    "runs/fitting.py",
+    "runs/progress.py",
+    "runs/trained_run.py",
+    "runs/training_run.py",
+    "runs/writer.py",
+    "training/engine/recording.py",
+    "training/spec.py",
+    "training/state.py",
 )
 
 PAGES = [
