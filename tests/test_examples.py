@@ -1,0 +1,55 @@
+"""A package of somebody else's adds a prior: installed, it is chosen on the command line, saved and loaded."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "vaekit-laplace-prior"
+FAST = "train.epochs=2 limit.train=200 limit.valid=50"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder that the package is installed into, without a network."""
+    home = tmp_path_factory.mktemp("example")
+    shutil.copytree(EXAMPLE, home / "source")
+    options = ["-q", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check", "--target"]
+    run([sys.executable, "-m", "pip", "install", *options, str(home / "target"), str(home / "source")], home)
+    return home / "target"
+
+
+def run(command: list[str], folder: Path, *paths: Path, code: int = 0) -> subprocess.CompletedProcess:
+    """A program that finds vaekit, and packages in these folders."""
+    where = os.pathsep.join(map(str, (ROOT / "src", *paths)))
+    environment = {**os.environ, "PYTHONPATH": where, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def vaekit(words: str, folder: Path, *paths: Path, code: int = 0) -> subprocess.CompletedProcess:
+    return run([sys.executable, "-m", "vaekit", *words.split()], folder, *paths, code=code)
+
+
+def test_the_prior_of_an_installed_package_trains_is_saved_and_loads(installed, tmp_path):
+    vaekit(f"train digits model.prior=laplace --model.prior.scale 0.5 {FAST} --run-dir run", tmp_path, installed)
+    text = (tmp_path / "run" / "run.yaml").read_text()
+    assert "kind: laplace" in text
+    assert "scale: 0.5" in text
+    found = json.loads(vaekit("evaluate run --samples 2 --json", tmp_path, installed).stdout)
+    assert found["log_likelihood"]["value"] < 0
+    mistake = vaekit("train digits model.prior=lapalce", tmp_path, installed, code=2).stderr
+    assert "did you mean 'laplace'" in mistake
+    missing = vaekit("evaluate run", tmp_path, code=4).stderr
+    assert "'laplace' from the package vaekit-laplace-prior 0.1.0" in missing
+
+
+def test_the_tests_of_the_package_pass(installed, tmp_path):
+    shutil.copy(EXAMPLE / "test_vaekit_laplace_prior.py", tmp_path)
+    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."], tmp_path, installed)
