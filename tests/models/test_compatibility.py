@@ -53,7 +53,7 @@ def test_gradients_go_the_ways_that_the_table_says(family: Any) -> None:
     assert reaches(z, posterior) is row.reparametrised
     if row.has_density:
         assert reaches(q.log_prob(z.detach()), posterior) is row.has_score
-    assert Latent(z, NONE, NONE, q).is_point is not row.has_density
+    assert Latent(z, NONE, NONE, q).is_deterministic is not row.has_density
 
 
 @every_family

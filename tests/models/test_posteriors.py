@@ -207,7 +207,7 @@ def test_a_point_is_where_the_network_says_and_has_no_density() -> None:
     vae = VAE(posterior, StandardNormal().build(SIZE), Conditional(nn.Linear(SIZE, 6), Gaussian(scale=1.0))).double()
     for score in (True, False):
         draw = vae.draw(x, 2, score=score)
-        assert draw.latents[0].is_point
+        assert draw.latents[0].is_deterministic
         assert not draw.has_bound
         torch.testing.assert_close(draw.log_w, draw.log_px + draw.log_pz)
     assert draw.latents[0].closed_kl() is None

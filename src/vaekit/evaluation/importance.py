@@ -145,7 +145,7 @@ def few_samples_warning(ess: Tensor, samples: int, fix: str = "use more samples"
 
 def rate_of(latent: Latent) -> Tensor:
     """KL(q(z|x) || p(z)) of each row, in nats: in closed form where there is one, else over the samples of z."""
-    if latent.is_point:
+    if latent.is_deterministic:
         return torch.zeros_like(latent.log_p[0])
     closed = latent.closed_kl()
     found = latent.log_q - latent.log_p if closed is None else closed

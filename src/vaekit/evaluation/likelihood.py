@@ -155,7 +155,7 @@ def kl_per_group(
         draw = model.draw(x, context=context, generator=generator)
         return tuple(rate_of(latent) for latent in draw.latents)
 
-    deterministic = [latent.is_point for latent in draw_of_first(model, blocks).latents]
+    deterministic = [latent.is_deterministic for latent in draw_of_first(model, blocks).latents]
     return tuple(
         Estimate(None, 0.0, len(rows), NATS, NO_DENSITY) if without_density else mean_of(rows, NATS)
         for without_density, rows in zip(deterministic, blocks.map(rates_of), strict=True)

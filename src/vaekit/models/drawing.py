@@ -29,7 +29,7 @@ class Latent:
     aux: Mapping[str, Tensor] = field(default_factory=dict)  # penalties (batch,), in nats, that objectives subtract
 
     @property
-    def is_point(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether q(z|x) is a single z, without a density: then no bound on ln p(x) is made of it."""
         return isinstance(self.q, Delta)
 
@@ -41,8 +41,11 @@ class Latent:
         return None if self.q is None or self.p is None else _closed_kl(self.q, self.p)
 
     def closed_kl_per_dimension(self) -> Tensor | None:
-        """The KL of each dimension of z, (batch, *event) or (samples, batch, *event) as in `closed_kl`, or of each
-        position of a discrete one, where both q and p factorise over them."""
+        """The KL of each dimension of z, or of each position of a discrete one, where both q and p factorise over them.
+
+        Returns:
+            (batch, *event) or (samples, batch, *event) as in `closed_kl`, in nats; None where there is none.
+        """
         if isinstance(self.q, Factorised) and isinstance(self.p, Factorised):
             return kl_per_position(self.q, self.p)
         if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
@@ -59,8 +62,20 @@ def draw_latent(
     reparametrised: bool = True,
     score: bool = True,
 ) -> Latent:
-    """Samples of one group, (*shape, *batch of q, *event), and their log-densities; see `VAE.draw` for
-    `reparametrised` and `score`."""
+    """Samples of one group of latents, and their log-densities.
+
+    Args:
+        q: The posterior.
+        p: The prior.
+        shape: Of the samples; z is (*shape, *batch of q, *event).
+        noise: Base noise, where already drawn.
+        generator: Source of the noise that is not given.
+        reparametrised: See `VAE.draw`.
+        score: See `VAE.draw`.
+
+    Raises:
+        ValueError: q and p are over z of different shapes.
+    """
     if q.event_shape != p.event_shape:
         raise ValueError(
             f"the posterior is over z of shape {tuple(q.event_shape)}, the prior over {tuple(p.event_shape)}: "
@@ -77,7 +92,7 @@ def draw_latent(
 
 
 def enumerated_latent(q: Distribution, p: Distribution) -> Latent:
-    """Every value that z can have, as if each were a sample: z is (values, batch, *event)."""
+    """All values that z can have, as if each were a sample: z is (values, batch, *event)."""
     if not isinstance(q, Factorised):
         raise ValueError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it")
     z = q.enumerated()

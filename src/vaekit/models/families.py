@@ -68,8 +68,9 @@ class LikelihoodFamily(Family):
 
 
 class LikelihoodHead(LikelihoodFamily, Head):
-    """A head of p(x|z), which also finds the best distribution without latents: where training begins, and the baseline
-    that a VAE has to beat. Abstract.
+    """A head of p(x|z), which also finds the best distribution without latents. Abstract.
+
+    That is where training begins, and the baseline that a VAE has to beat.
     """
 
     @abstractmethod
@@ -92,7 +93,7 @@ class PosteriorFamily(Family):
     """A family of q(z|x). Abstract.
 
     Attributes:
-        support_of_z: Where z lies, "real", "sphere" or "discrete"; a prior says `over` which of these it can be.
+        support_of_z: Where z lies, "real", "sphere" or "discrete"; the `over` of a prior names those that it takes.
         has_density: Whether q(z|x) is a density or a probability mass, and not a single z.
         has_score: Whether ln q(z|x) at a given z depends on the encoder: then the score function estimates gradients.
         smooth_density: Whether ln q(z|x) has a gradient in z.

@@ -1,9 +1,9 @@
 """Rows through a network in blocks of one fixed shape.
 
 Matrix products choose their kernel by shape, and kernels round differently. So in blocks of one shape a row's result
-does not depend, to the last bit, on its neighbours or on how many there are. Nor does it depend on its place, where the
-widths of the layers are multiples of 8; a product with at most 8 columns of other depths rounds by the alignment of the
-row in memory, which its place decides.
+does not depend, to the last bit, on its neighbours or on how many there are. Nor does it depend on its position, where
+the widths of the layers are multiples of 8; a product with at most 8 columns of other depths rounds by the alignment
+of the row in memory, which its position decides.
 """
 
 from abc import ABC, abstractmethod
@@ -30,8 +30,14 @@ def filled(x: Tensor) -> Tensor:
 def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """What `compute` gives for each row of x (rows, ...): tensors (rows, ...), computed a block at a time.
 
-    compute: from BLOCK rows of x, and of what else is given, to tensors with a row for each of them, which depends on
-        that row alone.
+    Args:
+        compute: From BLOCK rows of x, and of the others, to tensors with a row for each of them, which depends on that
+            row alone.
+        x: (rows, ...).
+        others: (rows, ...) each.
+
+    Raises:
+        ValueError: There are no rows.
     """
     if len(x) == 0:
         raise ValueError("got no rows: at least one is needed")
@@ -46,8 +52,9 @@ def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Te
 class Generative(ABC):
     """A model that draws new rows. Abstract.
 
-    scaling: loc and scale, one of each or one for each column, of x = (stored - loc) / scale: how the rows that it was
-        trained on were scaled, where that is known, as of a run.
+    Attributes:
+        scaling: Loc and scale, one of each or one for each column, of x = (stored - loc) / scale: how the rows that it
+            was trained on were scaled, where that is known, as of a run.
     """
 
     scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
@@ -66,10 +73,21 @@ class Generative(ABC):
     def simulate(
         self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x (n, *data) and the latents (z_1, ..., z_L) that it comes from, (n, *event) each: z from the prior, then a
-        draw of p(x|z), or its mean if `mean`.
+        """New rows, and the latents that they come from: z from the prior, then a draw of p(x|z) or its mean.
 
         In blocks of one fixed shape, noise included: the first rows of many are those of few, to the last bit.
+
+        Args:
+            n: Number of rows.
+            generator: Source of the noise; None for torch's global one.
+            mean: Take the mean of p(x|z).
+            context: (n, ...), for a model that is conditional.
+
+        Returns:
+            x (n, *data) and (z_1, ..., z_L), (n, *event) each.
+
+        Raises:
+            ValueError: n is negative, or the context has another number of rows.
         """
         if n < 0:
             raise ValueError(f"n is {n}: the number of rows to draw should be at least 0")

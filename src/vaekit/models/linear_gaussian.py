@@ -1,5 +1,6 @@
-"""The VAE whose every number is known: a linear decoder with Gaussian noise. It is the oracle of this library's tests,
-and the reading of a trained linear VAE as probabilistic principal components.
+"""The linear-Gaussian VAE, all of whose quantities are known in closed form.
+
+It is the oracle of this library's tests, and reads a trained linear VAE as probabilistic principal components.
 """
 
 import math
@@ -30,14 +31,15 @@ class LinearGaussian:
     Args:
         loadings: W, (D, L), in units of x.
         offset: b, (D,), in units of x.
-        noise: standard deviation of x given z, > 0, in units of x.
+        noise: Standard deviation of x given z, > 0, in units of x.
 
     Source: Tipping and Bishop, 1999, "Probabilistic principal component analysis", equations 2 to 6.
 
-    >>> story = LinearGaussian(loadings=torch.ones(3, 1), offset=torch.zeros(3), noise=0.5)
-    >>> x = torch.zeros(2, 3)
-    >>> torch.allclose(story.vae().draw(x, samples=5).log_w, story.log_px(x).expand(5, 2))
-    True
+    Example:
+        >>> story = LinearGaussian(loadings=torch.ones(3, 1), offset=torch.zeros(3), noise=0.5)
+        >>> x = torch.zeros(2, 3)
+        >>> torch.allclose(story.vae().draw(x, samples=5).log_w, story.log_px(x).expand(5, 2))
+        True
     """
 
     loadings: Float[Tensor, "data latent"]
@@ -50,10 +52,13 @@ class LinearGaussian:
 
     @classmethod
     def from_vae(cls, model: VAE) -> "LinearGaussian":
-        """The story that a VAE with prior N(0, I) and a decoder of one linear layer tells.
+        """The linear-Gaussian model of a VAE with prior N(0, I) and a decoder of one linear layer.
 
         The decoder's scale may be fixed or learned, but is one number. Loadings, offset and noise are read off p(x|z)
-        at z = 0 and at the unit vectors; x is flattened. Raises ValueError where the model is no such VAE.
+        at z = 0 and at the unit vectors; x is flattened.
+
+        Raises:
+            ValueError: The model is no such VAE.
         """
         prior = _factors(model.prior(), "prior")
         if prior.loc.dim() != 1 or prior.loc.any() or (prior.scale != 1).any():
@@ -111,9 +116,9 @@ class LinearGaussian:
         return to_loc, 1 - (2 * log_scale).exp() * self._precision().diagonal()
 
     def vae(self, posterior: nn.Module | None = None) -> VAE:
-        """This story as a VAE, with copies of its numbers as weights; without a posterior, with the exact one."""
+        """This model as a VAE, with copies of its numbers as weights; without a posterior, with the exact one."""
         features, size = self.loadings.shape
-        # made on "meta", because its own start would be drawn from torch's global random state
+        # made on "meta", because its initial weights would be drawn from torch's global random state
         network = nn.Linear(size, features, device="meta").to_empty(device=self.offset.device).to(self.offset)
         with torch.no_grad():
             network.weight.copy_(self.loadings)
@@ -128,7 +133,7 @@ class LinearGaussian:
 
 
 class ExactPosterior(nn.Module):
-    """x -> p(z|x) of a linear-Gaussian story: a plain module, as anyone would write one."""
+    """x -> p(z|x) of a linear-Gaussian model: a plain module, as anyone would write one."""
 
     def __init__(self, story: LinearGaussian):
         super().__init__()

@@ -23,9 +23,13 @@ _TAIL = 0.25
 
 
 def soft_bound(raw: Tensor, ratio: float = 1.0) -> Tensor:
-    """raw itself within ±20 / ratio, a logarithm of it beyond: finite for every float, its slope falling as 1/|raw|.
+    """Raw numbers within ±20 / ratio as they are, and a logarithm of them beyond.
 
-    A ratio of 2 is for the logarithm of a standard deviation, where 1 is for that of a variance.
+    It is finite for every float, and its slope falls as 1/|raw|.
+
+    Args:
+        raw: Numbers of a network.
+        ratio: 1 for the logarithm of a variance, 2 for that of a standard deviation.
     """
     inner = raw.clamp(-LOG_VARIANCE_BOUND / ratio, LOG_VARIANCE_BOUND / ratio)
     tail = _TAIL / ratio
@@ -52,5 +56,5 @@ def parameters(raw: Tensor, count: int, event_shape: Shape | None) -> tuple[Tens
 
 
 def floating(x: Tensor) -> Tensor:
-    """x, integers as floating point."""
+    """x in floating point, where it is integers."""
     return x if x.is_floating_point() else x.to(torch.get_default_dtype())

@@ -52,8 +52,8 @@ class Draw:
 
     @property
     def has_bound(self) -> bool:
-        """Whether E_q[log_w] is a lower bound on ln p(x): not where a group of latents is a point."""
-        return not any(latent.is_point for latent in self.latents)
+        """Whether E_q[log_w] is a lower bound on ln p(x): not where a group of latents is deterministic."""
+        return not any(latent.is_deterministic for latent in self.latents)
 
     @property
     def log_pz(self) -> PerSample:
@@ -81,7 +81,7 @@ class Code:
 
 @runtime_checkable
 class Model(Protocol):
-    """What objectives, training and evaluation ask of a model, which is a torch module besides."""
+    """What objectives, training and evaluation need of a model, which is a torch module besides."""
 
     training: bool
 
@@ -123,24 +123,25 @@ class VAE(Generative, nn.Module):
     """A variational autoencoder with one group of latents.
 
     Args:
-        posterior: called with x (batch, *data), returns q(z|x) with batch shape (batch,).
-        prior: called with nothing, returns p(z).
-        likelihood: called with z (..., *event), returns p(x|z) with batch shape (...).
-        refine: called with q(z|x) and z -> ln p(x, z), (samples, batch), returns the distribution that `draw` draws z
+        posterior: Called with x (batch, *data), returns q(z|x) with batch shape (batch,).
+        prior: Called with nothing, returns p(z).
+        likelihood: Called with z (..., *event), returns p(x|z) with batch shape (...).
+        refine: Called with q(z|x) and z -> ln p(x, z), (samples, batch), returns the distribution that `draw` draws z
             from in place of q(z|x), as `Hamiltonian` builds it; none leaves q(z|x).
 
-    Any torch modules whose calls return torch distributions will do. With a `context`, all three are handed it as
+    Any torch modules whose calls return torch distributions will do. With a `context`, all three are called with it as
     their last argument.
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114; Rezende, Mohamed and Wierstra, 2014, arXiv 1401.4082.
 
-    >>> model = VAE(
-    ...     posterior=Conditional(nn.Linear(8, 4), Gaussian()),
-    ...     prior=StandardNormal().build(2),
-    ...     likelihood=Conditional(nn.Linear(2, 8), Bernoulli()),
-    ... )
-    >>> model.draw(torch.ones(5, 8), samples=3).log_w.shape
-    torch.Size([3, 5])
+    Example:
+        >>> model = VAE(
+        ...     posterior=Conditional(nn.Linear(8, 4), Gaussian()),
+        ...     prior=StandardNormal().build(2),
+        ...     likelihood=Conditional(nn.Linear(2, 8), Bernoulli()),
+        ... )
+        >>> model.draw(torch.ones(5, 8), samples=3).log_w.shape
+        torch.Size([3, 5])
     """
 
     def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module, refine: nn.Module | None = None):
@@ -178,15 +179,15 @@ class VAE(Generative, nn.Module):
         Args:
             x: (batch, *data), in the support of the likelihood.
             samples: K, samples of z for each row.
-            context: (batch, ...), handed to posterior, prior and likelihood.
-            code: an encoding of the same x to reuse.
-            noise: base noise of each group of latents, (samples, batch, *event), where already drawn.
-            generator: source of the noise that is not handed in.
-            reparametrised: let gradients reach the posterior through z (the reparametrisation trick).
-            score: let gradients of ln q(z|x) reach the posterior's parameters directly.
-            enumerate: instead of samples, list all values of a discrete z, each with the weight q(z|x): means over them
+            context: (batch, ...), passed to posterior, prior and likelihood.
+            code: An encoding of the same x to reuse.
+            noise: Base noise of each group of latents, (samples, batch, *event), where already drawn.
+            generator: Source of the noise that is not given.
+            reparametrised: Let gradients reach the posterior through z (the reparametrisation trick).
+            score: Let gradients of ln q(z|x) reach the posterior's parameters directly.
+            enumerate: Instead of samples, list all values of a discrete z, each with the weight q(z|x): means over them
                 are exact.
-            check: refuse x outside the support of the likelihood. Training, whose rows have been checked, does without.
+            check: Refuse x outside the support of the likelihood. Training, whose rows have been checked, does without.
 
         Raises:
             ValueError: x holds a value that the likelihood gives no probability.
@@ -240,7 +241,17 @@ def check_samples(samples: int) -> None:
 
 
 def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool) -> None:
-    """Refuse a p(x|z) that is not over x, or not one for each sample and row; and, if asked, values outside of it."""
+    """Refuse a p(x|z) that is not over x, or not one for each sample and row.
+
+    Args:
+        px: The likelihood.
+        x: (batch, *data).
+        samples: K.
+        values: Whether to refuse values outside of its support, too.
+
+    Raises:
+        ValueError: The likelihood does not fit x.
+    """
     if px.event_shape != x.shape[1:]:
         raise ValueError(
             f"the likelihood is over x of shape {tuple(px.event_shape)}, but a row of x has {tuple(x.shape[1:])}: "
@@ -257,6 +268,17 @@ def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool) ->
 
 
 def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:
+    """Call a part of a model.
+
+    Args:
+        module: The part.
+        role: Its name, for a message.
+        inputs: That it is called with.
+        context: Passed to it last, if there is one.
+
+    Raises:
+        TypeError: It does not return a distribution.
+    """
     out = module(*inputs) if context is None else module(*inputs, context)
     if not isinstance(out, Distribution):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Samplers: where z comes from when a trained model is drawn from. A sampler is a prior that is fitted after training.
+"""Samplers: distributions of z to generate from with a trained model, such as a density fitted to its codes.
 
 Each builds a module whose call returns a distribution of z, so `VAE(posterior, sampler, likelihood).generate(n)` draws
 from it; encoder and decoder stay as they are.

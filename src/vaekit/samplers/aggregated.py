@@ -1,8 +1,4 @@
-"""Samplers: where z comes from when a trained model is drawn from. A sampler is a prior that is fitted after training.
-
-Each is a module whose call returns a distribution of z, so `VAE(posterior, sampler, likelihood).generate(n)` draws from
-it; encoder and decoder stay as they are.
-"""
+"""Sampling z from the aggregated posterior."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -21,9 +17,10 @@ Posterior = Callable[[Tensor], Distribution]
 class AggregatedPosterior(Unchecked):
     """q(z) = (1/N) sum_n q(z|x_n) over training rows: a row at random, then z from its posterior. No density.
 
-    posterior: q(z|x) of a batch.
-    take: x of the rows with these numbers, (batch,) int64.
-    rows: N.
+    Args:
+        posterior: q(z|x) of a batch.
+        take: x of the rows with these numbers, (batch,) int64.
+        rows: N.
     """
 
     def __init__(self, posterior: Posterior, take: Callable[[Tensor], Tensor], rows: int):
@@ -37,7 +34,13 @@ class AggregatedPosterior(Unchecked):
 
 
 class Aggregated(nn.Module):
-    """`AggregatedPosterior` as a sampler."""
+    """The aggregated posterior as a sampler; its weights stay the model's.
+
+    Args:
+        posterior: See `AggregatedPosterior`.
+        take: See `AggregatedPosterior`.
+        rows: See `AggregatedPosterior`.
+    """
 
     def __init__(self, posterior: Posterior, take: Callable[[Tensor], Tensor], rows: int):
         super().__init__()

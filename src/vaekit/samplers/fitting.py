@@ -50,11 +50,12 @@ def fit_network(
     Raises:
         VaekitError: the loss was not finite.
 
-    >>> line, x = nn.Linear(1, 1), torch.linspace(0, 1, 50)[:, None]
-    >>> error = lambda index: (line(x[index]) - 3 * x[index]).square().mean()
-    >>> fit_network(line, error, 50, steps=500, generator=torch.Generator(), lr=0.1)
-    >>> round(line.weight.item(), 1)
-    3.0
+    Example:
+        >>> line, x = nn.Linear(1, 1), torch.linspace(0, 1, 50)[:, None]
+        >>> error = lambda index: (line(x[index]) - 3 * x[index]).square().mean()
+        >>> fit_network(line, error, 50, steps=500, generator=torch.Generator(), lr=0.1)
+        >>> round(line.weight.item(), 1)
+        3.0
     """
     optimiser = torch.optim.Adam(network.parameters(), lr)
     order = iter(())

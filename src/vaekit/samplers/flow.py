@@ -38,8 +38,10 @@ class FromFlow:
     """z from a normalising flow fitted to codes of the training rows (draws of q(z|x)) by maximum likelihood.
 
     Args:
-        flow, transforms, hidden: see `vaekit.models.Flow`.
-        steps: updates of its weights, of 256 codes each.
+        flow: See `vaekit.priors.Flow`.
+        transforms: See `vaekit.priors.Flow`.
+        hidden: See `vaekit.priors.Flow`.
+        steps: Updates of its weights, of 256 codes each.
     """
 
     flow: Kind = "autoregressive"

@@ -39,12 +39,13 @@ class FromMixture:
 
     Source: Ghosh et al., 2020, arXiv 1903.12436, section 4 (ex-post density estimation; there 10 components, too).
 
-    >>> torch.manual_seed(0).initial_seed()
-    0
-    >>> z = torch.cat([torch.randn(500, 2) - 5, torch.randn(500, 2) + 5])
-    >>> FromMixture(components=2).fit(z)().component_distribution.mean.sort(0).values.round()
-    tensor([[-5., -5.],
-            [ 5.,  5.]])
+    Example:
+        >>> torch.manual_seed(0).initial_seed()
+        0
+        >>> z = torch.cat([torch.randn(500, 2) - 5, torch.randn(500, 2) + 5])
+        >>> FromMixture(components=2).fit(z)().component_distribution.mean.sort(0).values.round()
+        tensor([[-5., -5.],
+                [ 5.,  5.]])
     """
 
     components: Annotated[int, Field(ge=1, le=10_000)] = 10

@@ -1,8 +1,4 @@
-"""Samplers: where z comes from when a trained model is drawn from. A sampler is a prior that is fitted after training.
-
-Each is a module whose call returns a distribution of z, so `VAE(posterior, sampler, likelihood).generate(n)` draws from
-it; encoder and decoder stay as they are.
-"""
+"""Sampling z at a temperature."""
 
 from torch import Tensor, nn
 from torch import distributions as td
@@ -57,9 +53,10 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
     Raises:
         ConfigError: the temperature is not above 0, or p is of another family.
 
-    >>> standard = independent(td.Normal(torch.zeros(3), torch.ones(3)), 1)
-    >>> tempered(standard, 0.5).stddev
-    tensor([0.5000, 0.5000, 0.5000])
+    Example:
+        >>> standard = independent(td.Normal(torch.zeros(3), torch.ones(3)), 1)
+        >>> tempered(standard, 0.5).stddev
+        tensor([0.5000, 0.5000, 0.5000])
     """
     check_temperature(temperature)
     if temperature == 1:

@@ -1,4 +1,4 @@
-"""Distributions that torch has not, or not in every precision: whatever p(x|z), q(z|x) and p(z) are made of."""
+"""Distributions that torch lacks, or does not compute stably: what p(x|z), q(z|x) and p(z) are made of."""
 
 from vaekit.models.distributions.base import Mass, Summed, Unchecked, independent
 from vaekit.models.distributions.bernoulli import (

@@ -14,9 +14,14 @@ class CausalNetwork(Protocol):
     """What gives each code's log-probabilities from those before it."""
 
     def log_probs(self, codes: Tensor, shift: Tensor | None = None) -> Tensor:
-        """ln p of each code given those before it, (..., positions, classes), for codes as one-hot vectors.
+        """The log-probability of each code given those before it.
 
-        shift: what the context adds to every position, (batch, width), for codes (..., batch, positions, classes).
+        Args:
+            codes: One-hot vectors, (..., positions, classes); with a context (..., batch, positions, classes).
+            shift: What the context adds to every position, (batch, width).
+
+        Returns:
+            ln p, (..., positions, classes), in nats.
         """
         ...
 
@@ -24,8 +29,11 @@ class CausalNetwork(Protocol):
 class Autoregressive(Unchecked):
     """p(z) = prod_i p(z_i | z_1, ..., z_{i-1}), over codes.
 
-    like: a tensor on its device, of its type.
-    shift: see `CausalNetwork.log_probs`; none where there is no context.
+    Args:
+        network: Of the log-probabilities.
+        space: What z is made of.
+        like: A tensor on its device, of its type.
+        shift: See `CausalNetwork.log_probs`; none where there is no context.
     """
 
     has_rsample = False
@@ -52,8 +60,8 @@ class Autoregressive(Unchecked):
         """Samples from noise (*samples, positions, classes) uniform on [0, 1), one position after the other."""
         noise = gumbel(uniform)
         codes = torch.zeros_like(noise)
-        for place in range(self.space.positions):
-            log_p = self.network.log_probs(codes, self.shift)[..., place, :]
-            chosen = (log_p + noise[..., place, :]).argmax(-1, keepdim=True)
-            codes[..., place, :] = torch.zeros_like(noise[..., place, :]).scatter(-1, chosen, 1.0)
+        for position in range(self.space.positions):
+            log_p = self.network.log_probs(codes, self.shift)[..., position, :]
+            chosen = (log_p + noise[..., position, :]).argmax(-1, keepdim=True)
+            codes[..., position, :] = torch.zeros_like(noise[..., position, :]).scatter(-1, chosen, 1.0)
         return self.space.z_of(codes.argmax(-1)).to(noise.dtype)

@@ -21,8 +21,13 @@ class Unchecked(Distribution):
 
 
 class Mass(Unchecked):
-    """A distribution over integers whose log-mass is a small difference of large numbers, which it computes in double
-    precision. Abstract; made of one of its parameters, (*batch)."""
+    """A distribution over integers that computes its log-mass in double precision. Abstract.
+
+    The log-mass is a small difference of large numbers.
+
+    Args:
+        like: One of its parameters, (*batch).
+    """
 
     def __init__(self, like: Tensor):
         self.dtype = like.dtype

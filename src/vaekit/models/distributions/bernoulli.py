@@ -1,4 +1,4 @@
-"""Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
+"""The Bernoulli, its soft-label score, and the continuous Bernoulli, by logits."""
 
 import torch
 import torch.nn.functional as F
@@ -122,7 +122,7 @@ def _cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
 
 
 def _guard(logits: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """Where |l| is below width (there a series serves), and |l| with those places moved away from 0."""
+    """Where |l| is below width (there a series serves), and |l| with those values moved away from 0."""
     small = logits.abs() < width
     return small, torch.where(small, torch.full_like(logits, width), logits.abs())
 

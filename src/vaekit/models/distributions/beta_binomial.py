@@ -32,8 +32,11 @@ class BetaBinomialByMean(Mass):
         return self.mean * (-self.logits).sigmoid() * (c + self.count) / (c + 1)
 
     def log_mass(self, value: Tensor) -> Tensor:
-        """ln C(n, x) + ln B(x + alpha, n - x + beta) - ln B(alpha, beta), with the large terms of the Gammas taken
-        together: they leave the binomial's mass at the share p, and terms that are small where c is large."""
+        """ln C(n, x) + ln B(x + alpha, n - x + beta) - ln B(alpha, beta).
+
+        The large terms of the Gammas are taken together: they leave the binomial's mass at the share p, and terms that
+        are small where c is large.
+        """
         x, n, logits = wide(value), float(self.count), wide(self.logits)  # once, so that gradients add up wide, too
         log_p, log_rest = F.logsigmoid(logits), F.logsigmoid(-logits)
         c, p, rest = wide(self.log_concentration).exp(), log_p.exp(), log_rest.exp()

@@ -1,4 +1,4 @@
-"""Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
+"""The categorical distribution over levels, by logits."""
 
 import numpy as np
 import torch

@@ -1,6 +1,6 @@
 """Discrete latents: what z is made of, and distributions over it.
 
-A discrete z stands for codes, one of `classes` values at each of `positions` places. Networks see it as real numbers
+A discrete z stands for codes, one of `classes` values at each of `positions` positions. Networks see it as real numbers
 (one-hot vectors, 0 and 1, code vectors), flat; a `CodeSpace` turns codes into z and back, so that every prior over
 codes serves every discrete z.
 """
@@ -85,7 +85,9 @@ class Binary:
 class Relaxation:
     """Smooth samples, which carry gradients, in place of hard ones: softmax((ln p + Gumbel noise) / temperature).
 
-    straight_through: z is the hard sample, and only its gradient that of the smooth one.
+    Attributes:
+        temperature: Above 0; the lower, the nearer to hard samples.
+        straight_through: Whether z is the hard sample, and only its gradient that of the smooth one.
     """
 
     temperature: Tensor
@@ -101,7 +103,7 @@ class Factorised(Unchecked):
         logits: (*batch, positions, classes).
         space: what z is.
         even: whether all values have one probability, which then needs no look at z.
-        relaxation: of samples that are asked to carry gradients; without it they are hard.
+        relaxation: Of samples that carry gradients; without it they are hard.
     """
 
     def __init__(self, logits: Tensor, space: CodeSpace, even: bool = False, relaxation: Relaxation | None = None):
@@ -143,8 +145,13 @@ class Factorised(Unchecked):
         return self.from_uniform(torch.rand(shape, dtype=self.log_probs.dtype, device=self.log_probs.device))
 
     def from_uniform(self, uniform: Tensor) -> Tensor:
-        """Samples from noise (*samples, *logits) uniform on [0, 1): the arg max of Gumbel noise on ln p, or, where a
-        gradient is wanted and there is a relaxation, its softmax."""
+        """Samples from noise uniform on [0, 1): the arg max of Gumbel noise on ln p.
+
+        Where gradients are computed and there is a relaxation, they are its softmax.
+
+        Args:
+            uniform: (*samples, *logits).
+        """
         perturbed = self.log_probs + gumbel(uniform)
         hard = self.space.z_of(perturbed.argmax(-1)).to(self.log_probs.dtype)
         if self.relaxation is None or not torch.is_grad_enabled():
@@ -172,10 +179,16 @@ def centre(q: Distribution) -> Tensor:
 
 
 def centre_in_words(q: Distribution) -> str:
+    """What `centre` is of q, for a message."""
     return "the most probable z" if isinstance(q, Factorised) else "the mean of q(z|x)"
 
 
 def check_enumerable(positions: int, classes: int) -> None:
+    """Refuse to list more values of z than are worth decoding for each row.
+
+    Raises:
+        ValueError: There are more than 4096.
+    """
     if classes**positions > MOST_ENUMERATED:
         raise ValueError(
             f"{positions} positions of {classes} classes make {classes}^{positions} values of z, and at most "

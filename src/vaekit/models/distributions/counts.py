@@ -60,8 +60,11 @@ class NegativeBinomialByMean(Mass):
         return self.mean * (1 + (self.log_mean - self.log_inverse).exp())
 
     def log_mass(self, value: Tensor) -> Tensor:
-        """ln Gamma(x + r) / (Gamma(r) x!) + r ln(r / (r + m)) + x ln(m / (r + m)), with the large terms of the Gammas
-        taken together: they leave (x + r) ln((x + r) / (m + r)), which is small where x is near m, or r large."""
+        """ln Gamma(x + r) / (Gamma(r) x!) + r ln(r / (r + m)) + x ln(m / (r + m)).
+
+        The large terms of the Gammas are taken together: they leave (x + r) ln((x + r) / (m + r)), which is small where
+        x is near m, or r large.
+        """
         x, log_mean, r = wide(value), wide(self.log_mean), wide(self.log_inverse).exp()
         mean = log_mean.exp()
         large = x * log_mean - (x + log_factorial(x)) + (x + r) * ((x - mean) / (mean + r)).log1p()

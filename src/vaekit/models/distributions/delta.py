@@ -1,4 +1,4 @@
-"""Distributions that torch lacks, or that are not right there at extreme parameters. All work on logits."""
+"""A distribution with all mass on one value."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from vaekit.models.distributions.base import Unchecked
 
 
 class Delta(Unchecked):
-    """All mass on one point, loc (..., size): what an encoder without noise gives.
+    """All mass on one value, loc (..., size): the output of an encoder without noise.
 
-    It has no density. `log_prob` is that of a mass: 0 at the point, minus infinity elsewhere; so ln p(z) - ln q(z) is
+    It has no density. `log_prob` is that of a mass: 0 at the value, minus infinity elsewhere; so ln p(z) - ln q(z) is
     no part of a bound on ln p(x).
     """
 

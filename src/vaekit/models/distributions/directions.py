@@ -1,4 +1,4 @@
-"""Distributions over directions: points of the unit sphere in R^d, symmetric around a mean direction.
+"""Distributions over directions: vectors of the unit sphere in R^d, symmetric around a mean direction.
 
 Such a distribution is one of the angle t to its mean, with density e^g(t) sin^(d-2) t on [0, pi]. Its constant, its
 moments and the inverse of its cumulative are integrals over the angle, here by Gauss-Legendre quadrature in pieces:
@@ -22,7 +22,7 @@ REACH = 12.0  # of the pieces around the mode, in widths of the density
 _NODES = np.polynomial.legendre.leggauss(6)  # in each piece
 HALVINGS = 6  # of a piece, before Newton's steps
 NEWTON = 2
-TOLERANCE = 1e-3  # by which a point of the sphere may miss it
+TOLERANCE = 1e-3  # by which |z| may miss 1
 
 
 class _Sphere(constraints.Constraint):
@@ -188,7 +188,7 @@ class PowerSpherical(AroundMean):
 
 
 class UniformDirection(Unchecked):
-    """Uniform over the unit sphere in R^d, by a vector of zeros (*batch, d) that says its size."""
+    """Uniform over the unit sphere in R^d, by a vector of zeros (*batch, d) of its size."""
 
     has_rsample = True
 

@@ -1,5 +1,7 @@
-"""Logarithms of the Gamma function for likelihoods whose terms cancel: of a count of a million, ln x! is ten million,
-of which single precision loses whole nats."""
+"""Logarithms of the Gamma function for likelihoods whose terms cancel.
+
+Of a count of a million, ln x! is ten million, of which single precision loses whole nats.
+"""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ def gamma_rest(z: Tensor) -> Tensor:
 
 
 class _GammaRest(torch.autograd.Function):
-    """In place where it can be: on a CPU new memory costs more than the arithmetic."""
+    """`gamma_rest` and its derivative, in place where possible: on a CPU new memory costs more than the arithmetic."""
 
     @staticmethod
     def forward(ctx, z: Tensor) -> Tensor:

@@ -14,7 +14,12 @@ LogJoint = Callable[[Tensor], Tensor]
 class Refined(Unchecked):
     """z_K of `Hamiltonian`. Only its own draws can be scored, and it has no mean in closed form.
 
-    q: of z_0.  log_joint: z (samples, batch, *event) -> (samples, batch).  step_sizes: (*event).  beta: beta_0, ().
+    Args:
+        q: Of z_0.
+        log_joint: ln p(x, z), (samples, batch), of z (samples, batch, *event).
+        step_sizes: Of the leapfrog steps, (*event).
+        beta: beta_0, ().
+        steps: K.
     """
 
     has_rsample = True

@@ -17,7 +17,7 @@ class DiscretisedLogistics(Mass):
     The log-density of a value of colours is that given the channels before it, which share its component: they add up
     to the density of all. The mean of a later channel is, in each component, the one at the means of those before it.
 
-    logits, loc, log_scale, mix: with the components before the event.
+    Logits, loc, log_scale and mix have the components before the event.
     """
 
     def __init__(

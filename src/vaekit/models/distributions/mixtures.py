@@ -11,11 +11,13 @@ from torch.distributions import Distribution
 class GaussianMixture(td.MixtureSameFamily):
     """A mixture of diagonal Gaussians over one flat dimension.
 
-    The squares of (z - mu) / sigma are multiplied out, so that two matrix products stand in for an array of every z
-    with every dimension of every component. Distances are taken from the mean of the components; what is lost in
+    The squares of (z - mu) / sigma are multiplied out, so that two matrix products take the place of an array of each z
+    with each dimension of each component. Distances are taken from the mean of the components; what is lost in
     single precision is about 1e-7 ((mu - mean) / sigma)^2 nats.
 
-    chosen: with logits (components,). components: Independent(Normal) with batch shape (components,).
+    Args:
+        chosen: With logits (components,).
+        components: Independent(Normal) with batch shape (components,).
     """
 
     def __init__(self, chosen: td.Categorical, components: td.Independent):

@@ -1,7 +1,7 @@
-"""The one door for randomness.
+"""Randomness of samples: noise from an explicit generator, mapped to samples.
 
 A sample of any posterior is base noise (standard normal or uniform) pushed through a map that the distribution
-determines. The noise comes from an explicit generator, or is handed in as tensors, so a result depends on nothing
+determines. The noise comes from an explicit generator, or is given as tensors, so a result depends on nothing
 that ran before. A distribution without a map here (a mixture, counts, heavy tails, somebody else's flow) samples by its
 own code, with torch's global generator seeded from ours for that moment and put back after.
 """
@@ -29,7 +29,11 @@ from vaekit.models.distributions.transformed import Transformed
 class NoiseMap(NamedTuple):
     """How a family turns base noise into its own samples: sample = push(q, base(samples + shape(q))).
 
-    scored: the sample with its log-density, where the noise gives that away more cheaply than the sample does.
+    Attributes:
+        base: Draws the noise.
+        shape: The shape of the noise behind one sample.
+        push: From noise to samples.
+        scored: From noise to samples and their log-densities, where that is cheaper than scoring the samples.
     """
 
     base: Callable[..., Tensor]
@@ -150,7 +154,7 @@ def _refined(q: Refined, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_noise(noise: Tensor, wanted: tuple[int, ...] | None, q: Distribution) -> None:
     if wanted is None:
-        raise ValueError(f"{type(q).__name__} samples by its own code and cannot take noise: hand it a generator")
+        raise ValueError(f"{type(q).__name__} samples by its own code and cannot take noise: pass a generator")
     if noise.shape != wanted:
         raise ValueError(f"the noise has shape {tuple(noise.shape)}, not {wanted}, which these samples need")
 

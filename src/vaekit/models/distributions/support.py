@@ -10,7 +10,7 @@ from vaekit.models.distributions.bernoulli import SoftBernoulli
 
 
 def support_of(px: Distribution) -> constraints.Constraint | None:
-    """Where values may lie; None for somebody else's distribution that does not say."""
+    """Where values may lie; None for a distribution that does not define it."""
     try:
         return px.support
     except NotImplementedError:
@@ -61,7 +61,7 @@ def check_values(px: Distribution, x: Tensor) -> None:
 
 
 def _of_values(px: Distribution) -> constraints.Constraint | None:
-    """Where each value may lie; None where that depends on z, or is not said: then p(x|z) itself has to say it."""
+    """Where each value may lie; None where that depends on z, or is not defined: then p(x|z) itself has to check it."""
     support = support_of(px)
     while isinstance(support, constraints.independent):
         support = support.base_constraint

@@ -1,4 +1,4 @@
-"""Normalising flows, by zuko: the one door through which it is imported."""
+"""The distribution of a normalising flow; zuko is imported here alone."""
 
 from functools import cache
 from types import ModuleType
@@ -30,7 +30,9 @@ class Transformed(Unchecked):
 
     Its mean and variance are those of 256 draws, the same each time.
 
-    to_noise: zuko's transform from z to e.
+    Args:
+        to_noise: zuko's transform from z to e.
+        base: Of the noise.
     """
 
     has_rsample = True

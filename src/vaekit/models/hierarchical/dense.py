@@ -25,17 +25,17 @@ Sizes = Annotated[Several[Annotated[int, Field(ge=1, le=65536)]], Field(min_leng
 
 @spec
 class DenseHierarchy:
-    """Groups of latents that are vectors.
+    """A hierarchy of dense latents: each group is a vector.
 
     Upwards, x goes through `widths`, and again for each further group; downwards, the state, a vector of the last of
     `widths` numbers, goes through `widths` together with each z.
 
     Args:
-        latent: dimensions of each group, from the top down.
-        widths: hidden layers from one group to the next.
-        activation: see `Mlp`.
-        residual: what x says is added to the raw numbers of p(z_l | z above), so q starts as p (Vahdat and Kautz,
-            2020, arXiv 2007.03898, section 3.2).
+        latent: Dimensions of each group, from the top down.
+        widths: Hidden layers from one group to the next.
+        activation: See `Mlp`.
+        residual: The encoder's numbers are added to the raw numbers of p(z_l | z above), so q is p at initialisation
+            (Vahdat and Kautz, 2020, arXiv 2007.03898, section 3.2).
     """
 
     latent: Sizes = (40, 40)
@@ -68,6 +68,15 @@ class DenseHierarchy:
 
 
 class DenseBottomUp(nn.Module):
+    """The bottom-up network: see `model.BottomUp`.
+
+    Args:
+        net: The hierarchy.
+        shape: Of one row of x.
+        features: Raw numbers of q(z_1|x).
+        context: Numbers of context; 0 for none.
+    """
+
     def __init__(self, net: DenseHierarchy, shape: Shape, features: int, context: int):
         super().__init__()
         first = with_context(lambda shape: nn.Sequential(nn.Flatten(), net.layers(math.prod(shape))), shape, context)
@@ -86,7 +95,12 @@ class DenseBottomUp(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """See `model.LatentBlock`; the state and the features are (..., width)."""
+    """A group of dense latents: see `model.LatentBlock`. The state and the features are (..., width).
+
+    Args:
+        net: The hierarchy.
+        size: Dimensions of the group.
+    """
 
     def __init__(self, net: DenseHierarchy, size: int):
         super().__init__()
@@ -102,13 +116,13 @@ class DenseBlock(nn.Module):
         return Gaussian()(run_network(self.of_prior, state))
 
     def both(self, state: Tensor, features: Tensor) -> tuple[Distribution, Distribution]:
-        raw_p, raw_q = run_network(self.of_prior, state), run_network(self._says, features, state)
+        raw_p, raw_q = run_network(self.of_prior, state), run_network(self._posterior_numbers, features, state)
         return Gaussian()(raw_p + raw_q if self.residual else raw_q), Gaussian()(raw_p)
 
     def merge(self, state: Tensor, z: Tensor) -> Tensor:
         return run_network(self._merged, state, z)
 
-    def _says(self, features: Tensor, state: Tensor) -> Tensor:
+    def _posterior_numbers(self, features: Tensor, state: Tensor) -> Tensor:
         return self.of_posterior(self.joint(features, state))
 
     def _merged(self, state: Tensor, z: Tensor) -> Tensor:
@@ -116,7 +130,14 @@ class DenseBlock(nn.Module):
 
 
 class Joined(nn.Module):
-    """A fully connected layer over two inputs, of which one may lack the dimension of samples."""
+    """A fully connected layer over two inputs, of which one may lack the dimension of samples.
+
+    Args:
+        first: Numbers of the first input.
+        second: Numbers of the second input.
+        width: Numbers of the output.
+        activation: See `Mlp`.
+    """
 
     def __init__(self, first: int, second: int, width: int, activation: str):
         super().__init__()

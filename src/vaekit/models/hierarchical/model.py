@@ -3,9 +3,8 @@
     p(x, z) = p(z_1) p(z_2 | z_1) ... p(z_L | z_1, ..., z_L-1) p(x | z)
     q(z | x) = q(z_1 | x) q(z_2 | x, z_1) ... q(z_L | x, z_1, ..., z_L-1)
 
-What the groups above say reaches a group as one tensor, the state; what x says reaches it as features, which a pass
-from the bottom up computes once for each row. z_1 is drawn `samples` times for each row, every other group once for
-each of those.
+A group depends on the groups above it through one tensor, the state, and on x through features, which a bottom-up pass
+computes once for each row. z_1 is drawn `samples` times for each row, each other group once for each of those.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +25,7 @@ from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_sam
 
 @runtime_checkable
 class BottomUp(Protocol):
-    """The network of the first group's posterior, which tells the other groups, too, what x says."""
+    """The network of the first group's posterior, which also computes the features of x for the other groups."""
 
     def everything(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, ...]:
         """The raw numbers of q(z_1|x), (batch, numbers), and the features for each group below, (batch, ...)."""
@@ -56,9 +55,9 @@ class HierarchicalVAE(Generative, nn.Module):
     Args:
         posterior: q(z_1|x), whose network is a `BottomUp`.
         prior: p(z_1).
-        start: from z_1 (and the context, if there is one) to the first state.
-        blocks: the groups below the first, from the top down, each a `LatentBlock`.
-        likelihood: from the last state to p(x|z).
+        start: From z_1 (and the context, if there is one) to the first state.
+        blocks: The groups below the first, from the top down, each a `LatentBlock`.
+        likelihood: From the last state to p(x|z).
 
     `DenseHierarchy` and `SpatialHierarchy` build all of these.
 
@@ -82,9 +81,9 @@ class HierarchicalVAE(Generative, nn.Module):
         self.likelihood = likelihood
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
-        """q of each group, every one at the means of the groups above it; and what `draw` needs of x."""
+        """q of each group, each at the means of the groups above it; and the features that `draw` can reuse."""
         q, _, features = self._first(x, context, None)
-        posteriors, state = [q], _started(self.start, q.mean, context)
+        posteriors, state = [q], _first_state(self.start, q.mean, context)
         for block, given in zip(self._groups(), features, strict=True):
             q, _ = block.both(state, given)
             posteriors.append(q)
@@ -97,7 +96,7 @@ class HierarchicalVAE(Generative, nn.Module):
             raise ValueError(
                 f"got {len(latents)} groups of latents, and this hierarchical VAE has {1 + len(self.blocks)}"
             )
-        state = _started(self.start, latents[0], context)
+        state = _first_state(self.start, latents[0], context)
         for block, z in zip(self._groups(), latents[1:], strict=True):
             state = block.merge(state, z)
         return call_part(self.likelihood, "likelihood", state, context=None)
@@ -118,8 +117,8 @@ class HierarchicalVAE(Generative, nn.Module):
     ) -> Draw:
         """Draw `samples` z of all groups for each row of x, and score them; see `VAE.draw`.
 
-        With score=False, the densities are taken at copies of the z, in a second pass from the top down, so that the
-        gradient of ln w to a z, which counts its way through the numbers of every p and q below, is apart from the
+        With score=False, the densities are taken at copies of the z, in a second top-down pass, so that the gradient of
+        ln w with respect to a z, which includes its way through the parameters of each p and q below, is apart from the
         gradients by which z was drawn. No gradient of ln q goes any other way.
 
         Source: Bauer and Mnih, 2021, arXiv 2101.11046 (the estimator for several groups).
@@ -152,7 +151,7 @@ class HierarchicalVAE(Generative, nn.Module):
         """ln p(x, z), (...), for latents (z_1, ..., z_L), each (..., batch, *event)."""
         first, *others = latents
         log_p = call_part(self.prior, "prior", context=context).log_prob(first)
-        state = _started(self.start, first, context)
+        state = _first_state(self.start, first, context)
         for block, z in zip(self._groups(), others, strict=True):
             log_p = log_p + block.prior(state).log_prob(z)
             state = block.merge(state, z)
@@ -161,7 +160,7 @@ class HierarchicalVAE(Generative, nn.Module):
     def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
         p = call_part(self.prior, "prior", context=context)
         latents = [draw_from(p, () if p.batch_shape else (BLOCK,), generator)]
-        state = _started(self.start, latents[0], context)
+        state = _first_state(self.start, latents[0], context)
         for block in self._groups():
             latents.append(draw_from(block.prior(state), (), generator))
             state = block.merge(state, latents[-1])
@@ -181,7 +180,7 @@ class HierarchicalVAE(Generative, nn.Module):
     ) -> tuple[list[Latent], Tensor]:
         """Each group's latent, made of its number, q and p, from the top down, and the last state."""
         latents = [latent_of(0, q, p)]
-        state = _started(self.start, latents[0].z, context)
+        state = _first_state(self.start, latents[0].z, context)
         for number, (block, of_x) in enumerate(zip(self._groups(), features, strict=True), 1):
             q, p = block.both(state, of_x)
             latents.append(latent_of(number, q, p))
@@ -191,7 +190,7 @@ class HierarchicalVAE(Generative, nn.Module):
     def _first(
         self, x: Tensor, context: Tensor | None, code: Code | None
     ) -> tuple[Distribution, Distribution, tuple[Tensor, ...]]:
-        """q(z_1|x), p(z_1), and what x says to each group below."""
+        """q(z_1|x), p(z_1), and the features of x for each group below."""
         if code is not None:
             return code.posteriors[0], call_part(self.prior, "prior", context=context), code.features
         seen, given = self.posterior.see(x), context
@@ -204,5 +203,5 @@ class HierarchicalVAE(Generative, nn.Module):
         return q, call_part(self.prior, "prior", context=context), features
 
 
-def _started(start: nn.Module, z: Tensor, context: Tensor | None) -> Tensor:
+def _first_state(start: nn.Module, z: Tensor, context: Tensor | None) -> Tensor:
     return run_network(start, z) if context is None else run_network(start, z, context)

@@ -28,20 +28,20 @@ Counts = Annotated[Several[Annotated[int, Field(ge=0, le=64)]], Field(min_length
 
 @spec
 class SpatialHierarchy:
-    """A first group that is a vector, and groups that are maps, as many as wanted at each resolution.
+    """A hierarchy of spatial latents: the first group is a vector, the others are maps of rising resolution.
 
-    Each stage halves the image, as in `Conv`. Upwards, a convolution with stride 2 and residual blocks; downwards,
-    every group adds what it draws to the state, and residual blocks follow.
+    Each stage halves the image, as in `Conv`. Bottom-up, a convolution with stride 2 and residual blocks; top-down,
+    each group's z is added to the state, and residual blocks follow.
 
     Args:
-        latent: dimensions of the first group.
-        channels: of each stage, from the image inwards.
-        groups: how many groups of latents each stage has, from the image inwards.
-        depth: channels of each map of latents.
-        blocks: residual blocks upwards at each stage, and downwards after each group.
-        hidden: width of the fully connected layers between the innermost stage and the vector.
-        activation: the non-linearity between layers.
-        residual: see `DenseHierarchy`.
+        latent: Dimensions of the first group.
+        channels: Of each stage, from the image inwards.
+        groups: How many groups of latents each stage has, from the image inwards.
+        depth: Channels of each map of latents.
+        blocks: Residual blocks at each stage bottom-up, and after each group top-down.
+        hidden: Width of the fully connected layers between the innermost stage and the vector.
+        activation: The non-linearity between layers.
+        residual: See `DenseHierarchy`.
     """
 
     latent: Width = 20
@@ -116,6 +116,16 @@ class SpatialHierarchy:
 
 
 class SpatialBottomUp(nn.Module):
+    """The bottom-up network: see `model.BottomUp`.
+
+    Args:
+        net: The hierarchy.
+        shape: Of one row of x.
+        sizes: Height and width of the image and of each stage.
+        features: Raw numbers of q(z_1|x).
+        context: Numbers of context; 0 for none.
+    """
+
     def __init__(self, net: SpatialHierarchy, shape: Shape, sizes: list[Shape], features: int, context: int):
         super().__init__()
         self.groups = net.groups
@@ -144,9 +154,14 @@ class SpatialBottomUp(nn.Module):
 
 
 class SpatialBlock(nn.Module):
-    """See `model.LatentBlock`; the state and the features are (..., channels, height, width).
+    """A group of spatial latents: see `model.LatentBlock`.
 
-    then: what the merged state goes through.
+    The state and the features are (..., channels, height, width).
+
+    Args:
+        net: The hierarchy.
+        channels: Of the state.
+        then: What the merged state goes through.
     """
 
     def __init__(self, net: SpatialHierarchy, channels: int, then: nn.Module):
@@ -163,13 +178,13 @@ class SpatialBlock(nn.Module):
         return _maps(run_network(self.of_prior, state))
 
     def both(self, state: Tensor, features: Tensor) -> tuple[Distribution, Distribution]:
-        raw_p, raw_q = run_network(self.of_prior, state), run_network(self._says, features, state)
+        raw_p, raw_q = run_network(self.of_prior, state), run_network(self._posterior_numbers, features, state)
         return _maps(raw_p + raw_q if self.residual else raw_q), _maps(raw_p)
 
     def merge(self, state: Tensor, z: Tensor) -> Tensor:
         return run_network(self._merged, state, z)
 
-    def _says(self, features: Tensor, state: Tensor) -> Tensor:
+    def _posterior_numbers(self, features: Tensor, state: Tensor) -> Tensor:
         return self.of_both(self.of_features(features) + self.of_state(state))
 
     def _merged(self, state: Tensor, z: Tensor) -> Tensor:
@@ -180,7 +195,13 @@ class SpatialBlock(nn.Module):
 
 
 class ToPixels(nn.Module):
-    """From the last state, (..., channels, height, width), to the raw numbers of p(x|z), each pixel with its bias."""
+    """From the last state, (..., channels, height, width), to the raw numbers of p(x|z), each pixel with its bias.
+
+    Args:
+        net: The hierarchy.
+        features: Raw numbers of p(x|z).
+        image: Shape of one row of x.
+    """
 
     def __init__(self, net: SpatialHierarchy, features: int, image: Shape):
         super().__init__()
@@ -194,7 +215,12 @@ class ToPixels(nn.Module):
 
 
 class Leading(nn.Module):
-    """A network over (n, ...) for any number of leading dimensions; `dims` are the others of its input."""
+    """A network over (n, ...) for any number of leading dimensions.
+
+    Args:
+        network: From (n, ...) to (n, ...).
+        dims: The other dimensions of its input.
+    """
 
     def __init__(self, network: nn.Module, dims: int):
         super().__init__()

@@ -1,7 +1,7 @@
 """Networks: specs that build tensor-to-tensor modules. No probability in here.
 
 A built network maps (..., *in_shape) to (..., features), for any number of leading dimensions, and keeps the bias of
-its output in `output_bias` (features,), so that a model can start from the data's mean.
+its output in `output_bias` (features,), so that it can be initialised from data.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What a model is told beside x: labels or covariates, (batch, width), which reach posterior, prior and likelihood."""
+"""Networks with a context: labels or covariates, (batch, width), given beside their input."""
 
 import math
 from collections.abc import Callable
@@ -11,11 +11,12 @@ from vaekit.models.networks.mlp import Linear, Shape
 
 
 class WithContext(nn.Module):
-    """A network that sees a context beside its input: as more numbers of a vector, or as one more channel of an image.
+    """A network with a context beside its input: more numbers of a vector, or one more channel of an image.
 
-    network: takes the input with the context joined to it.
-    in_shape: of the input without.
-    width: numbers of the context.
+    Args:
+        network: Takes the input with the context joined to it.
+        in_shape: Shape of the input without the context.
+        width: Numbers of the context.
     """
 
     def __init__(self, network: nn.Module, in_shape: Shape, width: int):
@@ -34,7 +35,7 @@ class WithContext(nn.Module):
         """x (..., batch, *in_shape) with the context of each row."""
         if context is None or context.shape[-1] != self.width:
             given = "none was given" if context is None else f"the one given has {context.shape[-1]}"
-            raise ValueError(f"this model needs a context (rows, {self.width}), and {given}: hand it context=")
+            raise ValueError(f"this model needs a context (rows, {self.width}), and {given}: pass context=")
         lead = x.shape[: x.dim() - len(self.in_shape)]
         if self.channel is None:
             return torch.cat([x, context.to(x.dtype).expand(*lead, -1)], -1)

@@ -1,7 +1,7 @@
-"""Networks: specs that build tensor -> tensor modules. No probability in here.
+"""Convolutional networks, with and without residual blocks.
 
 A built network maps (..., *in_shape) to (..., features), for any number of leading dimensions, and keeps the bias of
-its output in `output_bias` (features,), so that a model can start from the data's mean.
+its output in `output_bias` (features,), so that it can be initialised from data.
 """
 
 import itertools
@@ -26,9 +26,9 @@ class Conv:
     sizes. Upwards, each pixel has a bias of its own.
 
     Args:
-        channels: of each stage, from the image inwards.
-        hidden: width of the fully connected layer between the stages and the vector.
-        activation: the non-linearity between layers.
+        channels: Of each stage, from the image inwards.
+        hidden: Width of the fully connected layer between the stages and the vector.
+        activation: The non-linearity between layers.
     """
 
     channels: Annotated[Widths, Field(min_length=1)] = (32, 64)
@@ -45,11 +45,13 @@ class Conv:
 class ResNet:
     """`Conv` with residual blocks, after each stage inwards, before each upwards (He et al., 2016, arXiv 1603.05027).
 
-    A block is two convolutions, an activation before each, added to what it was given.
+    A block is two convolutions, an activation before each, added to its input.
 
     Args:
-        channels, hidden, activation: see `Conv`.
-        blocks: residual blocks at each stage.
+        channels: See `Conv`.
+        hidden: See `Conv`.
+        activation: See `Conv`.
+        blocks: Residual blocks at each stage.
     """
 
     channels: Annotated[Widths, Field(min_length=1)] = (32, 64)
@@ -86,6 +88,16 @@ _CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d]] = {2: nn.Conv1d, 3: nn.Con
 
 
 class ConvEncoder(nn.Module):
+    """The encoder that `Conv` and `ResNet` build: from an image to a vector.
+
+    Args:
+        in_shape: Shape of the input.
+        image: The same with its channels.
+        features: Numbers of the output.
+        net: The settings.
+        blocks: Residual blocks at each stage.
+    """
+
     def __init__(self, in_shape: Shape, image: Shape, features: int, net: Conv | ResNet, blocks: int):
         super().__init__()
         self.in_dims, self.image = len(in_shape), image
@@ -110,6 +122,16 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
+    """The decoder that `Conv` and `ResNet` build: from a vector to the raw numbers of an image.
+
+    Args:
+        in_features: Numbers of the input.
+        features: Numbers of the output.
+        image: Shape of the image.
+        net: The settings.
+        blocks: Residual blocks at each stage.
+    """
+
     def __init__(self, in_features: int, features: int, image: Shape, net: Conv | ResNet, blocks: int):
         super().__init__()
         convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
@@ -178,7 +200,7 @@ def _of_copies(weight: Tensor) -> Tensor:
 
 
 def _of_pixels(weight: Tensor) -> Tensor:
-    """(4, in, 3, 3): of a value's four pixels in turn, from a kernel (1, in, 3, 3) over pixels."""
+    """(4, in, 3, 3): of a value's four pixels one by one, from a kernel (1, in, 3, 3) over pixels."""
     for dim in (3, 2):
         before, here, after = weight.split(1, dim)
         none = torch.zeros_like(here)
@@ -193,6 +215,14 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
+    """A residual block: two convolutions, an activation before each, added to the input.
+
+    Args:
+        convolution: Their class.
+        channels: Of the input and the output.
+        activation: See `Mlp`.
+    """
+
     def __init__(self, convolution: type[nn.Conv1d | nn.Conv2d], channels: int, activation: str):
         super().__init__()
         self.first = convolution(channels, channels, 3, padding=1)
@@ -204,7 +234,7 @@ class Residual(nn.Module):
 
     @torch.no_grad()
     def shrink(self, factor: float) -> None:
-        """Let what it adds to its input start smaller by a factor."""
+        """Divide the initial weights of what is added to the input by a factor."""
         self.second.weight.div_(factor)
 
 

@@ -1,4 +1,4 @@
-"""Normalising flows, by zuko: the one door through which it is imported."""
+"""Normalising flows, built by zuko."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,12 +19,20 @@ Widths = Annotated[Several[Annotated[int, Field(ge=1, le=4096)]], Field(max_leng
 
 
 class FlowNetwork(nn.Module):
-    """A flow over z in R^size: called with nothing, or with a context (..., context), it is a distribution.
+    """A flow over z in R^size: called with nothing, or with a context (..., context), it returns a distribution.
 
-    flow: "autoregressive", masked and affine (MAF: Papamakarios et al., 2017, arXiv 1705.07057), fast to score and
-        slow to draw from; "coupling", affine (RealNVP: Dinh et al., 2017, arXiv 1605.08803), fast in both; "spline",
-        rational-quadratic couplings (NSF: Durkan et al., 2019, arXiv 1906.04032).
-    inverse: turn an autoregressive flow around, so that its draws are fast and its densities elsewhere slow.
+    Args:
+        flow: "autoregressive", masked and affine (MAF: Papamakarios et al., 2017, arXiv 1705.07057), fast to score and
+            slow to draw from; "coupling", affine (RealNVP: Dinh et al., 2017, arXiv 1605.08803), fast in both;
+            "spline", rational-quadratic couplings (NSF: Durkan et al., 2019, arXiv 1906.04032).
+        size: Dimensions of z.
+        transforms: Steps of the flow.
+        hidden: Widths of each step's network.
+        context: Numbers of context; 0 for none.
+        inverse: Invert an autoregressive flow, so that its draws are fast and its densities elsewhere slow.
+
+    Raises:
+        ValueError: There are fewer than two dimensions.
     """
 
     zeros: Tensor

@@ -1,7 +1,7 @@
-"""Networks: specs that build tensor -> tensor modules. No probability in here.
+"""Fully connected networks.
 
 A built network maps (..., *in_shape) to (..., features), for any number of leading dimensions, and keeps the bias of
-its output in `output_bias` (features,), so that a model can start from the data's mean.
+its output in `output_bias` (features,), so that it can be initialised from data.
 """
 
 import itertools
@@ -39,11 +39,12 @@ class Mlp:
     """Fully connected layers with an activation after each but the last.
 
     Args:
-        widths: the hidden layers' widths; none makes the network linear.
-        activation: the non-linearity between layers; "gated" multiplies each layer by the sigmoid of another.
+        widths: The hidden layers' widths; none makes the network linear.
+        activation: The non-linearity between layers; "gated" multiplies each layer by the sigmoid of another.
 
-    >>> Mlp((32,)).build((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8)).shape
-    torch.Size([5, 20])
+    Example:
+        >>> Mlp((32,)).build((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 20])
     """
 
     widths: Widths = (512, 512)
@@ -51,11 +52,12 @@ class Mlp:
     kind: Literal["mlp"] = "mlp"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "MlpNetwork":
+        """A network from inputs of a shape to `features` numbers."""
         return MlpNetwork(in_shape, (*self.widths, features), self.activation)
 
 
 class Linear(nn.Linear):
-    """torch's, by the fastest kernel where no gradient is asked for. (Training chooses kernels for whole steps.)"""
+    """torch's, by the fastest kernel where no gradient is computed; training chooses kernels for whole steps."""
 
     def forward(self, input: Tensor) -> Tensor:
         if torch.is_grad_enabled() or torch.is_autocast_enabled(input.device.type):
@@ -76,6 +78,14 @@ def non_linearity(activation: str) -> nn.Module:
 
 
 class MlpNetwork(nn.Module):
+    """The network that `Mlp` builds.
+
+    Args:
+        in_shape: Shape of the input.
+        widths: Of the hidden layers, and of the output.
+        activation: See `Mlp`.
+    """
+
     def __init__(self, in_shape: Shape, widths: Shape, activation: str):
         super().__init__()
         self.in_dims = len(in_shape)

@@ -21,7 +21,7 @@ def networks_in_bf16(on: bool = True) -> Iterator[None]:
 
 
 def run_network(network: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
-    """network(x, ...), in the precision that is asked for; in that of x otherwise."""
+    """network(x, ...), in bfloat16 within `networks_in_bf16`, and else in the precision of x."""
     if not _half.get():
         return network(x, *others)
     with torch.autocast(x.device.type, torch.bfloat16):

@@ -56,7 +56,7 @@ class MixturePrior(nn.Module):
 
 @spec
 class Mixture:
-    """A learned mixture of diagonal Gaussians; with a context, that says which of them are likely.
+    """A learned mixture of diagonal Gaussians; with a context, their weights depend on it.
 
     Args:
         components: Their number.
