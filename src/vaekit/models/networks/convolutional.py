@@ -79,7 +79,7 @@ def _as_image(shape: Shape) -> Shape:
     if len(image) not in _CONVOLUTIONS:
         raise ValueError(
             "a convolutional network needs an image (channels, height, width), a sequence (channels, length) or a row "
-            f"of values, not shape {shape}: use kind: mlp"
+            f"of values, not shape {shape}: use Mlp"
         )
     return image
 

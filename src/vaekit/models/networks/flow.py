@@ -43,8 +43,8 @@ class FlowNetwork(nn.Module):
         super().__init__()
         if size < 2:
             raise ValueError(
-                f"a flow transforms dimensions of z by one another, and there is {size}: use more, or kind: mixture "
-                "for a prior and kind: gaussian for a posterior"
+                f"a flow transforms dimensions of z by one another, and there is {size}: use more, or a "
+                "Mixture prior and a Gaussian posterior"
             )
         flows: Any = zuko().flows
         settings: dict[str, Any] = {"context": context, "transforms": transforms, "hidden_features": list(hidden)}
