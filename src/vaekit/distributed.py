@@ -1,7 +1,7 @@
 """The processes that work on one run together: started by torchrun, or one alone.
 
-Everything that several processes share is divided by `World.share`, so each knows its part without asking. One alone is
-a world of size 1, in which every method here costs nothing.
+Everything that several processes share is divided by `World.share`, so each process knows its part without
+communication. One process alone is a world of size 1, in which every method here costs nothing.
 """
 
 import atexit

@@ -123,8 +123,8 @@ class Cosine:
         rise = self.warmup * steps
         if step < rise:
             return (step + 1) / (rise + 1)
-        turn = min(1.0, (step - rise) / max(1.0, steps - rise))
-        return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * turn))
+        done = min(1.0, (step - rise) / max(1.0, steps - rise))
+        return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 Schedule = Annotated[Constant | Warmup | Cosine, Field(discriminator="kind"), by_kind]

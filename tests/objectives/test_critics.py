@@ -1,4 +1,4 @@
-"""Second players: each learns by its own loss alone, and what a critic says is what it should say."""
+"""Discriminators: model and discriminator learn by their own losses alone, and log-odds are what they should be."""
 
 import math
 from dataclasses import replace
@@ -31,7 +31,7 @@ def rows(n: int = 7) -> Tensor:
 
 
 @every_kind
-def test_each_player_learns_by_its_own_value_alone(penalty) -> None:
+def test_model_and_discriminator_learn_by_their_own_values_alone(penalty) -> None:
     vae, objective = model(), Regularised(penalties=(penalty,))
     critic = objective.build(2, (6,)).double()
     ctx = StepContext(model=vae, discriminator=critic, noise=torch.randn(7, 2, dtype=torch.float64))
@@ -47,9 +47,9 @@ def test_each_player_learns_by_its_own_value_alone(penalty) -> None:
 
 
 @every_kind
-def test_an_objective_without_its_second_player_is_refused(penalty) -> None:
+def test_an_objective_without_its_discriminator_is_refused(penalty) -> None:
     vae = model()
-    with pytest.raises(ConfigError, match="has a second player"):
+    with pytest.raises(ConfigError, match="has a discriminator"):
         Regularised(penalties=(penalty,))(vae.draw(rows()), StepContext(model=vae))
 
 

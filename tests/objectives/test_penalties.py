@@ -296,7 +296,7 @@ def test_a_posterior_without_what_a_penalty_needs_is_refused() -> None:
 
 
 def test_penalties_that_do_not_go_together_are_refused() -> None:
-    with pytest.raises(ValueError, match="one second player at a time"):
+    with pytest.raises(ValueError, match="at most one may have a discriminator"):
         Regularised(penalties=("factor", "adversary"))
     with pytest.raises(ValueError, match="each may stand there once"):
         Regularised(penalties=("mmd", "mmd"))

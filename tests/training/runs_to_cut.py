@@ -48,7 +48,7 @@ KINDS = {
             "penalties": ["total_correlation", "dip", "mmd", "decoder_weights", "decoder_slope"],
         }
     },
-    "second player": {
+    "discriminator": {
         "objective": {
             "kind": "regularised",
             "penalties": [{"kind": "factor", "critic": {"network": {"kind": "mlp", "widths": [8]}, "features": 6}}],

@@ -106,4 +106,4 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_scale(tmp_path) -> None:
 def test_the_norm_that_is_clipped_leaves_the_scale_out(tmp_path) -> None:
     """Whatever the scale's slope, the weights' steps are those of the others' slopes."""
     job = job_of(lines(), tmp_path, clip=1e9)
-    assert all(p is not job.model.likelihood.head.log_variance for p in job.state.players[0].updates.parameters)
+    assert all(p is not job.model.likelihood.head.log_variance for p in job.state.learners[0].updates.parameters)

@@ -39,7 +39,7 @@ def test_moments_of_a_weight_that_gets_no_gradient_any_more_are_cleared_before_t
     black = job.data.train.values.clone()
     black[:, :, :4] = 0  # the first layer's weights of these pixels: gradients only ever zero
     update = Updater(job.state, replace(job.data.train, values=black), job.run.train, seed=0, steps=3000)
-    state = job.state.players[0].updates.state
+    state = job.state.learners[0].updates.state
     weight = next(p for p in job.state.step.parameters() if p.shape == (16, 64))
 
     update(torch.arange(20), job.run.objective, 3000)

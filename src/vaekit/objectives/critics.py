@@ -1,7 +1,7 @@
-"""Penalties with a second player: a critic that learns to tell two kinds of things apart, beside the model.
+"""Penalties with a discriminator (or critic): a network trained beside the model to distinguish two kinds of inputs.
 
-The critic's weights learn by what it maximises alone, and the model's by the model's value alone: each sees the other
-as it stands. See `Terms.discriminator`.
+The discriminator's weights have gradients of its own objective alone, `Terms.discriminator`, and the model's weights
+of the model's value alone.
 """
 
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 @spec
 class Critic:
-    """What the second player is, and how it learns: by Adam, with a learning rate of its own under train.schedule.
+    """A discriminator, trained by Adam with a learning rate of its own, which follows the schedule of the training.
 
     Args:
         network: from what it looks at to its features.
@@ -83,8 +83,8 @@ class Factor(Penalty):
         z, critic = only_latent(draw).z[0], _discriminator(ctx)
         known = z.detach()
         shuffled = _shuffled(known, ctx)
-        told = -softplus(-critic(known)[0]) - softplus(critic(shuffled)[0])
-        return Cost(self.weight * _held(critic, z)[0], told)
+        distinguished = -softplus(-critic(known)[0]) - softplus(critic(shuffled)[0])
+        return Cost(self.weight * _held(critic, z)[0], distinguished)
 
 
 @spec
@@ -112,8 +112,8 @@ class Adversary(Penalty):
         latent, critic = only_latent(draw), _discriminator(ctx)
         z = latent.z[0]
         of_codes, of_prior = critic(z.detach())[0], critic(prior_draw(latent, ctx).detach())[0]
-        told = -softplus(-of_codes) - softplus(of_prior)
-        return Cost(self.weight * softplus(_held(critic, z)[0]), told)
+        distinguished = -softplus(-of_codes) - softplus(of_prior)
+        return Cost(self.weight * softplus(_held(critic, z)[0]), distinguished)
 
 
 @spec
@@ -148,22 +148,22 @@ class FeatureGan(Penalty):
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         latent, critic = only_latent(draw), _discriminator(ctx)
         if not isinstance(ctx.model, Model):
-            raise SpecError("feature_gan decodes draws of the prior: hand it the model in StepContext(model=)")
+            raise SpecError("feature_gan decodes draws of the prior: pass the model in StepContext(model=)")
         x, decoded = floating(draw.x), draw.px.mean[0]
         distance = 0.5 * (_held(critic, x)[1] - _held(critic, decoded)[1]).square().sum(-1)
         z = torch.stack([latent.z[0].detach(), prior_draw(latent, ctx).detach()])
         made = ctx.model.decode((z,), draw.context).mean.flatten(0, 1)
         passes = softplus(-_held(critic, made)[0]).unflatten(0, z.shape[:2]).sum(0)
         found_out = softplus(critic(made.detach())[0]).unflatten(0, z.shape[:2]).sum(0)
-        told = -softplus(-critic(x)[0]) - found_out
+        distinguished = -softplus(-critic(x)[0]) - found_out
         pixels = (1 - self.pixels) * draw.log_px.mean(0)
-        return Cost(pixels + distance + self.weight * passes, told)
+        return Cost(pixels + distance + self.weight * passes, distinguished)
 
 
 def _discriminator(ctx: StepContext) -> nn.Module:
     if ctx.discriminator is None:
         raise SpecError(
-            "this objective has a second player: build it with objective.build(latent, shape), and hand it over in "
+            "this objective has a discriminator: build it with objective.build(latent, shape), and pass it in "
             "StepContext(discriminator=)"
         )
     return ctx.discriminator

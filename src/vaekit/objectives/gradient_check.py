@@ -18,7 +18,7 @@ from vaekit.objectives.gradients import Detached, Score, StickTheLanding
 from vaekit.objectives.terms import Bound, StepContext
 from vaekit.randomness import Purpose, new_generator
 
-LADDER: Mapping[str, Elbo] = {
+ESTIMATORS: Mapping[str, Elbo] = {
     "stick the landing": Elbo(kl="sampled", gradient=StickTheLanding()),
     "pathwise, closed KL": Elbo(kl="closed"),
     "pathwise, sampled KL": Elbo(kl="sampled"),
@@ -49,7 +49,7 @@ class GradientReading:
 
 def gradient_check(
     seed: int = 0,
-    estimators: Mapping[str, Elbo] = LADDER,
+    estimators: Mapping[str, Elbo] = ESTIMATORS,
     story: LinearGaussian | None = None,
     rows: int = 20_000,
 ) -> list[GradientReading]:

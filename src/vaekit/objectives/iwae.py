@@ -86,8 +86,8 @@ class Iwae:
         check_how_drawn(draw, self.gradient)
         if not draw.has_bound:
             raise SpecError(
-                "the samples of a point posterior are all the same, and have no density to weigh them by: use the elbo "
-                "objective, or another posterior"
+                "the samples of a deterministic posterior are all the same, and have no density to weigh them by: use "
+                "the elbo objective, or another posterior"
             )
         if len(draw.log_w) % math.lcm(self.groups, self.encoder_groups or 1):
             raise ValueError(

@@ -24,7 +24,12 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Cost:
-    """What a penalty takes off the value of each row, in nats; and what its second player maximises, if it has one."""
+    """What a penalty returns.
+
+    Attributes:
+        value: subtracted from the value of each row, (batch,), in nats.
+        discriminator: what its discriminator maximises, (batch,), where it has one.
+    """
 
     value: PerRow
     discriminator: PerRow | None = None
@@ -34,7 +39,7 @@ class Penalty(ABC):
     """A cost beside a bound. Abstract; the final classes are the choices.
 
     Those that look at the codes look at the first of the K samples of z, and need a model with one group of latents.
-    With train.micro_batch, what is said of a batch is said of each piece of it.
+    Where a batch goes through the model in pieces, what is said of the batch holds for each piece.
     """
 
     needs_noise = False  # whether it uses StepContext.noise
@@ -43,7 +48,7 @@ class Penalty(ABC):
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost: ...
 
     def build(self, latent: int, shape: Shape) -> nn.Module | None:
-        """The second player, for so many latents and x of this shape; None for a penalty without one."""
+        """The discriminator, for so many latents and x of this shape; None for a penalty without one."""
         return None
 
 
@@ -203,7 +208,7 @@ class Mmd(Penalty):
 class DecoderWeights(Penalty):
     """RAE-L2: weight times the sum of the squares of the decoder's weights.
 
-    With a point posterior and an `Elbo` whose beta weighs ln p(z). Not a bound on ln p(x).
+    With a deterministic posterior and an `Elbo` whose beta weighs ln p(z). Not a bound on ln p(x).
 
     Source: Ghosh, Sajjadi, Vergari, Black and Schoelkopf, 2020, arXiv 1903.12436, section 3.
     """

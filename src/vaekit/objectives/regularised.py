@@ -1,4 +1,4 @@
-"""The ELBO with penalties taken off: on how codes lie together, on the decoder, or by a second player."""
+"""The ELBO minus penalties: on the distribution of codes, on the decoder, or by a discriminator."""
 
 from typing import Annotated, Literal
 
@@ -27,7 +27,7 @@ class Regularised:
 
     Args:
         elbo: what they are taken off, with its weight of the KL; samples and gradient are its own.
-        penalties: any number; one of them may have a second player.
+        penalties: any number; one of them may have a discriminator.
 
     >>> x = torch.zeros(5, 8)
     >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
@@ -45,7 +45,7 @@ class Regularised:
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"the penalties are {', '.join(kinds)}: each may stand there once")
         if len(self._critics()) > 1:
-            raise ValueError(f"the penalties are {', '.join(kinds)}: one second player at a time")
+            raise ValueError(f"the penalties are {', '.join(kinds)}: at most one may have a discriminator")
         if self.penalties and not self.gradient.reparametrised:
             raise ValueError(
                 f"the gradient {self.gradient.kind} does not reach the encoder through z, and the penalties do: use "
@@ -67,7 +67,7 @@ class Regularised:
 
     @property
     def critic(self) -> Critic | None:
-        """The second player's settings, where there is one."""
+        """The settings of the discriminator, where there is one."""
         return next(iter(self._critics()), None)
 
     def _critics(self) -> list[Critic]:
@@ -75,9 +75,9 @@ class Regularised:
         return [critic for critic in found if critic is not None]
 
     def build(self, latent: int, shape: Shape) -> nn.Module | None:
-        """The second player, for z of so many dimensions and x of this shape; None without one."""
+        """The discriminator, for z of so many dimensions and x of this shape; None without one."""
         built = (penalty.build(latent, shape) for penalty in self.penalties)
-        return next((player for player in built if player is not None), None)
+        return next((network for network in built if network is not None), None)
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         terms = self.elbo(draw, ctx)

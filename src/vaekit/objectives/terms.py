@@ -1,4 +1,4 @@
-"""What an objective is given and what it returns."""
+"""Inputs and results of an objective."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,13 @@ PerRow = Float[Tensor, "batch"]
 
 @dataclass(frozen=True)
 class Terms:
-    """What an objective returns: a value for each row to maximise, in nats, and its named parts (for reading only).
+    """What an objective returns.
 
-    discriminator: what the discriminator maximises, where there is one. Neither value has gradients for the other's
-        weights.
+    Attributes:
+        value: to maximise, for each row, (batch,), in nats.
+        parts: named parts of the value, (batch,) each, for reading only.
+        discriminator: what the discriminator maximises, (batch,), where there is one. Neither value has gradients for
+            the other's weights.
     """
 
     value: PerRow
@@ -30,14 +33,22 @@ class Terms:
 
 @dataclass(frozen=True)
 class StepContext:
-    """What an objective may know of the training around it; the defaults serve a call on its own.
-
-    step, steps: numbers, or tensors () where the step is traced into a program, in which numbers would be fixed.
-    rows: of the training data. batch_mean: of values of rows, over the whole batch. gather: the rows of the whole
-    batch, at all processes, and where this process's own are among them; gradients reach these alone.
-    discriminator: the second player, where there is one. noise: standard normal, (batch, *z), for the objective to use.
+    """What an objective may know of the training around it; the defaults serve a single call.
 
     In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
+
+    Attributes:
+        step: steps done so far, a number or a tensor ().
+        steps: of the whole training, likewise.
+        rows: number of training rows.
+        model: in training.
+        generator: source of noise that is not given.
+        signal_mean: baseline of the estimator `Score`.
+        batch_mean: from values of rows (rows,) to their mean over the whole batch.
+        gather: from rows (rows, ...) to those of the whole batch, at all processes, and the slice of them that are this
+            process's own; gradients reach these alone.
+        discriminator: the network of the objective's discriminator, where there is one.
+        noise: standard normal, (batch, *z), for the objective to use.
     """
 
     step: int | Tensor = 0
@@ -55,7 +66,7 @@ class StepContext:
         """A number, measured on all rows of the batch together, as the value of each of these rows.
 
         Its gradient is right however the batch is divided among processes: each of them has that of its own rows. Of
-        a batch in pieces (train.micro_batch), what is measured is the piece.
+        a batch in pieces (`Train.micro_batch`), what is measured is the piece.
         """
         every, _ = self.gather(rows)
         found = measure(every)
@@ -63,7 +74,7 @@ class StepContext:
         return (known + share * (found - known)).expand(len(rows))
 
     def normal(self, like: Tensor) -> Tensor:
-        """StandardNormal normal numbers of the shape of `like`, (batch, *z)."""
+        """Standard normal numbers of the shape of `like`, (batch, *z)."""
         if self.noise is not None:
             return self.noise
         return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=self.generator)
@@ -107,9 +118,9 @@ def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
 
 
 def check_has_gradient(draw: Draw, gradient: Gradient) -> None:
-    """Refuse an estimator that leaves the encoder of a point posterior without a gradient."""
+    """Refuse an estimator that leaves the encoder of a deterministic posterior without a gradient."""
     if not (draw.has_bound or gradient.reparametrised):
         raise SpecError(
-            f"the gradient estimator {gradient.kind} works through ln q(z|x), which a point posterior has not: use "
-            "gradient pathwise, or another posterior"
+            f"the gradient estimator {gradient.kind} works through ln q(z|x), which a deterministic posterior lacks: "
+            "use gradient pathwise, or another posterior"
         )

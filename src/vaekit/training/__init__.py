@@ -1,4 +1,9 @@
-"""From built parts to weights: the loop, the step, the state, the run folder and its checkpoints."""
+"""Training of a model that has been built.
+
+`loop` yields the events of a training; `update` makes one update of the weights from a batch, by a `step`, which the
+`engine` runs fast, and by `updates`, which apply the optimiser. `state` is what a training changes, and `checkpoints`
+keep it in the run folder (`folder`, `run_files`).
+"""
 
 from vaekit.training.checkpoints.contents import pack, read_weights, unpack, wanted, weights_wanted
 from vaekit.training.checkpoints.store import Checkpoint, Checkpoints

@@ -1,4 +1,4 @@
-"""What differs between one process and many: how the step is wrapped, and how its tensors are put together.
+"""Several processes: how the step is wrapped for them, and how its tensors are put together.
 
 What torch has for this takes a second to import, so each function does that for itself, where there are several.
 """
@@ -64,7 +64,7 @@ def syncing(engine: nn.Module, now: bool) -> Iterator[None]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may be divided; every process has to ask."""
+    """All of a tensor that may be divided; called by all processes."""
     if not dist.is_initialized():
         return tensor
     from torch.distributed.tensor import DTensor

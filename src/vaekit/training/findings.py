@@ -22,9 +22,12 @@ LEAST_LR = 1e-6  # with which Adam moves a weight by a thousandth in 1,000 steps
 class TrainingFacts:
     """What the findings depend on besides the history.
 
-    settings: of training. values: numbers in a row of the data. rising: steps until which a schedule rises, so that
-    the loss is not yet what is minimised. over: whether training has come to its end. stopped_early: whether that was
-    by train.patience.
+    Attributes:
+        settings: of training.
+        values: numbers in a row of the data.
+        rising: steps until which a schedule rises, so that the loss is not yet what is minimised.
+        over: whether training has come to its end.
+        stopped_early: whether that was because validation did not improve.
     """
 
     settings: Train
@@ -124,7 +127,7 @@ def skipped(history: History, about: TrainingFacts) -> Finding | None:
 def collapsed(history: History, about: TrainingFacts) -> Finding | None:
     """The rate is nearly zero: z says nothing of x."""
     rate = _number(_kept(history, about).get("valid_rate"))
-    # that of a point posterior, which has none, counts as 0
+    # that of a deterministic posterior, which has none, counts as 0
     if rate == 0 or rate >= COLLAPSED_RATE or _number(history[-1]["step"]) < SHORT:
         return None
     return Finding(

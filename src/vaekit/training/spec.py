@@ -53,9 +53,9 @@ class Train:
         skip_above: a step whose gradient norm, before clipping, is above this is skipped.
         rollbacks: how often a loss that is not finite sends training back to the last good state with half the
             learning rate, before it is given up.
-        ema: decay of an exponential moving average of the weights, which is then what is validated and handed on.
+        ema: decay of an exponential moving average of the weights, which is then validated and kept.
         patience: stop after this many epochs without a better validation ELBO; none never stops early.
-        weights: which weights the run hands on, those of the best validation ELBO or the last.
+        weights: which weights the run keeps: those of the best validation ELBO or the last.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: of the networks' products and convolutions: fp32, or bf16, with densities, KL, weights and the
             optimiser in fp32 all the same. auto takes bf16 where this machine is much faster in it.

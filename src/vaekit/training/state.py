@@ -1,4 +1,4 @@
-"""Where training stands: what a checkpoint holds, and what going back restores."""
+"""The state of a training: all that it changes, as saved by checkpoints and restored after a bad step."""
 
 import copy
 import math
@@ -26,14 +26,27 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Progress:
-    """The numbers of training so far, those decided by measuring among them.
+    """The numbers of a training so far, those decided by measuring among them.
 
-    step, epoch: how many are done. steps: of the whole training, None until a time budget has been turned into them.
-    micro_batch: rows through the model at once, at each process. lr_factor: on the learning rate, halved by every
-    rollback. precision, compiled, kernels: how a step is computed, once that is decided. skipped, in_a_row: steps
-    skipped for their gradients, and how many of them just now. sums: of the loss and its parts over the rows of this
-    epoch. seconds: spent in this epoch; total_seconds: in all. baseline: mean ln p of the validation rows by the best
-    model without z.
+    Attributes:
+        step: steps done.
+        epoch: epochs done.
+        steps: of the whole training; None until a time budget has been turned into them.
+        micro_batch: rows through the model at once, at each process.
+        lr_factor: on the learning rate, halved by every rollback.
+        precision: of the networks, once decided.
+        compiled: whether steps are compiled, once decided.
+        kernels: that of each matrix product by its name, once decided.
+        rollbacks: how often training went back to its last good state.
+        skipped: steps skipped for their gradients.
+        in_a_row: how many of them just now.
+        best_epoch: the epoch of the best validation, 0 before the first.
+        best_elbo: its ELBO or bound, in nats.
+        sums: of the loss and its parts over the rows of this epoch.
+        rows: that this epoch has seen.
+        seconds: spent in this epoch.
+        total_seconds: spent in all.
+        baseline: mean ln p of the validation rows by the best model without z, in nats.
     """
 
     step: Whole = 0
@@ -65,17 +78,24 @@ class Progress:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state at rest: numbers, and tensors by name."""
+    """A copy of a state between two steps: its numbers, and its tensors by name."""
 
     progress: Progress
     tensors: Tensors
 
 
 @dataclass(frozen=True)
-class _Player:
-    """A module that learns by a loss of its own; its learning rate, or none for the model, which has the training's."""
+class _Learner:
+    """The model or the discriminator, with its optimiser.
 
-    prefix: str  # of its optimiser's tensors in a snapshot
+    Attributes:
+        prefix: of the names of its optimiser's tensors in a snapshot.
+        module: whose parameters are updated.
+        updates: its optimiser.
+        lr: its own learning rate before the schedule; None for the model, which has the training's.
+    """
+
+    prefix: str
     module: nn.Module
     updates: Updates
     lr: float | None = None
@@ -90,7 +110,7 @@ class State:
     Attributes:
         status: "ready" between two steps; "updating" within one, when it is not to be saved; "stopping" between two
             steps, once all processes have agreed to go no further; "finished" once the weights are those that the run
-            passes on, and no longer those in training.
+            keeps, and no longer those in training.
         stop_requested: whether this process is to end training after the step that it is in; safe to set from a
             signal handler.
     """
@@ -109,11 +129,11 @@ class State:
             self.twin = copy.deepcopy(step.model)
             shard(step, step.world)
         updates = build_updates(settings.optimiser, settings.lr, step.model.parameters(), own_rules(step.model))
-        self.players = [_Player("optimiser.", step.model, updates)]
+        self.learners = [_Learner("optimiser.", step.model, updates)]
         critic = step.objective.critic if isinstance(step.objective, Regularised) else None
         if step.discriminator is not None and critic is not None:
             updates = AdamUpdates(Adam(critic.betas), step.discriminator.parameters())
-            self.players += [_Player("discriminator_optimiser.", step.discriminator, updates, critic.lr)]
+            self.learners += [_Learner("discriminator_optimiser.", step.discriminator, updates, critic.lr)]
         self.at = Progress(micro_batch=settings.micro_batch, steps=None)
         self.best: Tensors = {}
         self.good = Snapshot(self.at, {})
@@ -123,7 +143,7 @@ class State:
         self.stop_requested = False
 
     def whole_model(self) -> nn.Module:
-        """The model in training, all of it at this process, for calls besides the step's; all processes have to ask."""
+        """The model in training, all of it at this process, for calls outside of the step; called by all processes."""
         if self.twin is None:
             return self.step.model
         self.twin.load_state_dict({name: whole(value) for name, value in self.step.model.state_dict().items()})
@@ -131,12 +151,12 @@ class State:
 
     @property
     def model(self) -> nn.Module:
-        """The model to validate and to hand on: the average of the weights, where there is one."""
+        """The model to validate and to keep: that of the averaged weights, where there are any."""
         averaged = self.average is not None and int(self.average.n_averaged) > 0
         return self.average.module if self.average is not None and averaged else self.whole_model()
 
     def weights(self) -> Tensors:
-        """A copy of the weights to hand on."""
+        """A copy of the weights to keep."""
         return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def advance(self, **changes: object) -> None:
@@ -144,32 +164,36 @@ class State:
         self.at = replace(self.at, **changes)  # pyright: ignore[reportArgumentType]
 
     def update(self, lr: float, share: float) -> None:
-        """Update the weights of all players by their gradients.
+        """Update the weights of model and discriminator by their gradients.
 
-        lr: the model's learning rate; share: of its own that another player learns at.
+        Args:
+            lr: learning rate of the model.
+            share: factor on the discriminator's own learning rate.
         """
-        for player in self.players:
-            player.updates(lr if player.lr is None else share * player.lr)
+        for learner in self.learners:
+            learner.updates(lr if learner.lr is None else share * learner.lr)
 
     def clear_gradients(self) -> None:
-        for player in self.players:
-            player.updates.clear_gradients()
+        """Drop all gradients."""
+        for learner in self.learners:
+            learner.updates.clear_gradients()
 
     def clear_negligible(self) -> None:
-        for player in self.players:
-            player.updates.clear_negligible()
+        """Set to zero what optimisers keep of weights whose gradient has long been zero."""
+        for learner in self.learners:
+            learner.updates.clear_negligible()
 
     def capture(self) -> Snapshot:
         """A copy of the state, but for the best weights, which stay what they are when training goes back."""
         tensors = self._tensors()
-        for player in self.players:
-            for name, parameter in player.module.named_parameters():
-                for key, value in player.updates.kept(parameter).items():
-                    tensors[f"{player.prefix}{name}.{key}"] = value
+        for learner in self.learners:
+            for name, parameter in learner.module.named_parameters():
+                for key, value in learner.updates.kept(parameter).items():
+                    tensors[f"{learner.prefix}{name}.{key}"] = value
         return Snapshot(self.at, {name: whole(value.detach()).clone() for name, value in tensors.items()})
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Stand where the snapshot was taken.
+        """Go back to where the snapshot was taken.
 
         Raises:
             ModelFileError: it is of another model or another optimiser; the state is then as it was.
@@ -178,12 +202,12 @@ class State:
         with torch.no_grad():
             for name, ours in self._tensors().items():
                 ours.copy_(placed_like(snapshot.tensors[name], ours))
-        for player in self.players:
-            player.updates.forget()
-            kept = _by_parameter(player, snapshot.tensors)
-            for name, parameter in player.module.named_parameters():
+        for learner in self.learners:
+            learner.updates.forget()
+            kept = _by_parameter(learner, snapshot.tensors)
+            for name, parameter in learner.module.named_parameters():
                 if name in kept:
-                    player.updates.restore(parameter, kept[name])
+                    learner.updates.restore(parameter, kept[name])
         self.step.forget()
         self.clear_gradients()
         self.at = snapshot.progress
@@ -192,12 +216,12 @@ class State:
     def check(self, tensors: Mapping[str, Tensor]) -> None:
         """Refuse tensors that are not a state of these parts, as ModelFileError."""
         expected = self._tensors()
-        for player in self.players:
-            kept = _by_parameter(player, tensors)  # nothing of a parameter that has never been updated
-            for name, parameter in player.module.named_parameters():
+        for learner in self.learners:
+            kept = _by_parameter(learner, tensors)  # nothing of a parameter that has never been updated
+            for name, parameter in learner.module.named_parameters():
                 if name in kept:
-                    forms = player.updates.expected(parameter, kept[name])
-                    expected |= {f"{player.prefix}{name}.{key}": form for key, form in forms.items()}
+                    forms = learner.updates.expected(parameter, kept[name])
+                    expected |= {f"{learner.prefix}{name}.{key}": form for key, form in forms.items()}
         if found := check_alike(tensors, expected):
             raise ModelFileError(
                 f"the checkpoint is of another model: {found}; what an earlier version of vaekit trained otherwise "
@@ -230,7 +254,7 @@ class State:
             self.best = self.weights()
 
     def give_up(self) -> None:
-        """Stand at the last good state, so that it is what is saved."""
+        """Go back to the last good state, so that it is what is saved."""
         kept = _kept(self.at)
         self.restore(self.good)
         self.advance(**kept)
@@ -249,12 +273,12 @@ class State:
         return f"{why} Back at step {self.at.step} with half the learning rate ({self.at.rollbacks} of {allowed})."
 
 
-def _by_parameter(player: _Player, tensors: Mapping[str, Tensor]) -> dict[str, Tensors]:
+def _by_parameter(learner: _Learner, tensors: Mapping[str, Tensor]) -> dict[str, Tensors]:
     """What tensors of a snapshot an optimiser keeps, by parameter and then by name."""
     found: dict[str, Tensors] = {}
     for place, value in tensors.items():
-        if place.startswith(player.prefix):
-            parameter, _, name = place.removeprefix(player.prefix).rpartition(".")
+        if place.startswith(learner.prefix):
+            parameter, _, name = place.removeprefix(learner.prefix).rpartition(".")
             found.setdefault(parameter, {})[name] = value
     return found
 

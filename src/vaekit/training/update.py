@@ -21,7 +21,7 @@ from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import Phase, StepInputs
 
-ASKED_FROM = 500  # steps of a training, in which it matters whether the machine is busy
+NOTEWORTHY_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
 MOST_SKIPPED = 20  # in a row
 ADVICE = "Try a smaller Train.lr, Train.clip=1, or look for outliers in the data"
@@ -52,8 +52,12 @@ class NotFinite(Exception):
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of a batch that go through the model together: their places in the batch, which are none for a stand-in
-    that only keeps the processes in step."""
+    """Rows of a batch that go through the model together.
+
+    Attributes:
+        places: of the rows in the batch.
+        counts: False for a stand-in row, which only keeps the processes in step.
+    """
 
     places: slice
     counts: bool
@@ -76,7 +80,7 @@ class Updater:
         )
         self.binarises = rows.noise(1, new_generator(seed, Purpose.TRIAL, device=self.device)) is not None
         self.engine = build_engine(state, settings, steps)
-        busy = slowed_by_others(self.device) if steps >= ASKED_FROM else ""
+        busy = slowed_by_others(self.device) if steps >= NOTEWORTHY_FROM else ""
         self.engine.notice = "; ".join(text for text in (self.engine.notice, busy) if text)
         self.stop_agreed = False
 
@@ -120,11 +124,11 @@ class Updater:
         return notice
 
     def _norm(self) -> float | None:
-        """The gradient's norm before clipping, where a setting asks for it; clips."""
+        """The gradient's norm before clipping, where a setting needs it; clips the gradient."""
         if self.settings.clip is None and self.settings.skip_above is None:
             return None
         limit = math.inf if self.settings.clip is None else self.settings.clip
-        norm = whole(nn.utils.clip_grad_norm_(self.state.players[0].updates.parameters, limit))
+        norm = whole(nn.utils.clip_grad_norm_(self.state.learners[0].updates.parameters, limit))
         return None if self.settings.skip_above is None else float(norm)
 
     def _skip(self, norm: float) -> str:

@@ -44,7 +44,7 @@ def pack(state: State) -> dict[str, bytes]:
     """The files of a checkpoint: last.safetensors and, after a validation, best.safetensors hold weights to use;
     training.safetensors and progress.json what else it takes to go on.
 
-    With several processes every one has to call it.
+    With several processes, all of them call it.
     """
     now, weights, at = state.capture(), state.weights(), state.at
     rest = {name: value for name, value in now.tensors.items() if state.average is not None or not _is_model(name)}

@@ -109,7 +109,7 @@ class Checkpoints:
 
     def tidy(self, wanted: Mapping[str, int] | None = None) -> None:
         """Remove what saves that never ended left behind, and put damaged checkpoints aside, as `damaged-NAME`, so that
-        none of the good ones is dropped for them. Only the holder of the run's lock may ask for it.
+        none of the good ones is dropped for them. Only the holder of the run's lock may call it.
 
         wanted: see `newest`.
         """

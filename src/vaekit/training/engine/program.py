@@ -22,7 +22,7 @@ def trace(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     """The operations by which `function(*inputs)` comes to its results, a sequence of tensors.
 
     Raises:
-        Untraceable: Python asks for a tensor's values, so that another call may do other operations; or torch cannot.
+        Untraceable: Python reads a tensor's values, so that another call may do other operations; or torch cannot.
     """
     try:
         program = record(function, inputs)

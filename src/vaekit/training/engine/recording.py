@@ -39,7 +39,7 @@ def record(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     """The operations of one call `function(*inputs)`, in order; the module gives the results of the call as a list.
 
     Raises:
-        Untraceable: another call may do other operations, since this one asked for a tensor's values.
+        Untraceable: another call may do other operations, since this one depends on a tensor's values.
     """
     recorder = _Recorder(inputs)
     with torch.autograd.set_multithreading_enabled(False), recorder:
@@ -74,7 +74,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if any(tag in func.tags for tag in _UNFIT) and not _picks_by_number(func, args):
-            raise Untraceable(f"it asks for the values of a tensor ({func})")
+            raise Untraceable(f"it depends on the values of a tensor ({func})")
         if isinstance((kwargs or {}).get("generator"), torch.Generator):
             raise Untraceable("it draws from a generator of its own")
         given = map_aggregate((tuple(args), dict(kwargs or {})), self.node)

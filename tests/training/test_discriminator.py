@@ -1,4 +1,4 @@
-"""Two players in one loop: who moves whom, what a checkpoint holds of the second, and what goes back."""
+"""A discriminator trained beside the model: what moves its weights, what a checkpoint holds, and what goes back."""
 
 import math
 from dataclasses import replace
@@ -38,7 +38,7 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["factor", "adversary", "feature_gan"])
-def test_each_player_takes_a_step_of_its_own_length(kind):
+def test_model_and_discriminator_take_steps_of_their_own_length(kind):
     """The first step of Adam is as long as the learning rate, wherever there is a gradient."""
     job = start(kind)
     step = job.state.step
@@ -83,7 +83,7 @@ def test_going_back_takes_the_discriminator_along():
     assert all(value.equal(after_two[name]) for name, value in weights(state.step.discriminator).items())
 
 
-def test_a_second_player_that_is_not_finite_is_not_good_and_sends_training_back():
+def test_a_discriminator_that_is_not_finite_is_not_good_and_sends_training_back():
     job = start("factor", "train.epochs=3")
     told = []
     for event in job.events():
@@ -99,13 +99,13 @@ def test_a_second_player_that_is_not_finite_is_not_good_and_sends_training_back(
     assert all(p.isfinite().all() for p in job.state.step.discriminator.parameters())
 
 
-def test_a_checkpoint_holds_the_second_player(tmp_path):
-    job = TrainingRun.start(make("second player", tmp_path))
+def test_a_checkpoint_holds_the_discriminator(tmp_path):
+    job = TrainingRun.start(make("discriminator", tmp_path))
     cut(job, 7)
     again = TrainingRun.resume(tmp_path / "run")
     for name, value in weights(job.state.step.discriminator).items():
         assert value.equal(again.state.step.discriminator.get_parameter(name)), name
-    start_anew = TrainingRun.start(make("second player", tmp_path).model_copy(update={"run_dir": None}))
+    start_anew = TrainingRun.start(make("discriminator", tmp_path).model_copy(update={"run_dir": None}))
     name, value = next(iter(weights(job.state.step.discriminator).items()))
     assert not value.equal(start_anew.state.step.discriminator.get_parameter(name))
 
