@@ -45,52 +45,52 @@ def extend(folder: str | Path, settings: Sequence[str], run_dir: str | Path | No
 
 
 def _extend(home: RunFolder, settings: Sequence[str], run_dir: str | Path | None, leads: bool) -> TrainingRun:
-    job = TrainingRun.resume(home.path)
-    run, at = _extended(job, settings), job.state.at
-    before, after = job.run.train.epochs, run.train.epochs
-    if job.run.train.budget is not None:
+    training = TrainingRun.resume(home.path)
+    run, at = _extended(training, settings), training.state.at
+    before, after = training.run.train.epochs, run.train.epochs
+    if training.run.train.budget is not None:
         before = at.epoch
         run = run.model_copy(update={"train": replace(run.train, budget=None)})
     said = f"extended from {before} to {after} epochs after epoch {at.epoch}, step {at.step}"
-    if stretched := list(_over_the_length(to_tree(job.run))):
+    if stretched := list(_over_the_length(to_tree(training.run))):
         said += (
             f": {', '.join(stretched)} computed for {before} epochs up to there and for {after} from there on, so the "
             f"result is not that of {after} epochs from the start"
         )
     run = run.model_copy(update={"provenance": (*run.provenance, said), "run_dir": str(run_dir or home.path)})
     check_apart_from_data(run)
-    files = pack(job.state) if run_dir else {}
+    files = pack(training.state) if run_dir else {}
     if leads and run_dir:
         copy = _copy(home, run_dir, at.step, files)
         home.release()
         home = copy
     if leads:
         home.write("run.yaml", to_yaml(run).encode())
-    return replace(job, run=run, folder=home if leads else None)
+    return replace(training, run=run, folder=home if leads else None)
 
 
-def _extended(job: TrainingRun, settings: Sequence[str]) -> Run:
+def _extended(training: TrainingRun, settings: Sequence[str]) -> Run:
     """The settings of the longer run."""
-    old = to_tree(job.run)
-    run = make_run(override_in_order(old, settings)).model_copy(update={"run_dir": job.run.run_dir})
-    kept = replace(run.train, **{name: getattr(job.run.train, name) for name in FREE})
-    if run.model_copy(update={"train": kept}) != job.run or run.train.budget != job.run.train.budget:
+    old = to_tree(training.run)
+    run = make_run(override_in_order(old, settings)).model_copy(update={"run_dir": training.run.run_dir})
+    kept = replace(run.train, **{name: getattr(training.run.train, name) for name in FREE})
+    if run.model_copy(update={"train": kept}) != training.run or run.train.budget != training.run.train.budget:
         raise ConfigError(
             f"--extend goes on with the settings that the run has, and among {', '.join(settings)} are others than "
             "train.epochs and train.patience: leave them out, or start a new run from its weights by --from"
         )
-    epochs, at = run.train.epochs, job.state.at
-    done = at.epoch if job.run.train.budget is not None else job.run.train.epochs
+    epochs, at = run.train.epochs, training.state.at
+    done = at.epoch if training.run.train.budget is not None else training.run.train.epochs
     if epochs <= done:
         raise ConfigError(
-            f"train.epochs is {epochs}, and {job.run.run_dir} has {done} already: to extend it, give more, as in "
+            f"train.epochs is {epochs}, and {training.run.run_dir} has {done} already: to extend it, give more, as in "
             f"train.epochs={2 * done}"
         )
-    patience = job.run.train.patience
+    patience = training.run.train.patience
     if patience is not None and run.train.patience == patience and at.epoch - at.best_epoch >= patience:
         raise ConfigError(
-            f"{job.run.run_dir} was stopped by train.patience={patience} after epoch {at.epoch}: to extend it, give a "
-            "larger one, or train.patience=null, too"
+            f"{training.run.run_dir} was stopped by train.patience={patience} after epoch {at.epoch}: to extend it, "
+            "give a larger one, or train.patience=null, too"
         )
     return run
 

@@ -1,4 +1,4 @@
-"""`fit`: train to the end, with progress shown, and hand over the trained run."""
+"""`fit`: train to the end, with progress shown, and return the trained run."""
 
 import signal
 import warnings

@@ -12,7 +12,7 @@ from vaekit.training import Event, Train
 def shows_bars() -> bool:
     """Whether stderr is a terminal that a bar can be drawn on again and again.
 
-    The environment is not asked: notebooks set FORCE_COLOR, and every frame of a bar would be a line there.
+    The environment plays no part: notebooks set FORCE_COLOR, and every frame of a bar would be a line there.
     """
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 

@@ -1,4 +1,4 @@
-"""A trained run: its settings, data and model, read back from its folder or handed over by `fit`."""
+"""A trained run: its settings, data and model, read back from its folder or returned by `fit`."""
 
 import hashlib
 from collections.abc import Callable
@@ -358,7 +358,7 @@ def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = N
 
 
 def check_same(world: World, what: str, found: str, error: type[VaekitError]) -> None:
-    """Refuse, at every process of a job, what is not the same at each of them: a fingerprint, or settings."""
+    """Refuse, at every process of a run, what is not the same at each of them: a fingerprint, or settings."""
     other = world.differing(found)
     if other is not None:
         rank, *values = other

@@ -143,11 +143,11 @@ class TrainingRun:
             initialise_from_data(model, data, run)
         elif not begun and inherit(run, model).provenance != run.provenance:
             raise ModelFileError(f"the weights of {run.initialise_from} have changed since {folder.path} was begun")
-        job = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
+        training = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
         if not begun:
-            return job
-        checkpoint = folder.checkpoints.newest(wanted(job.state))
-        return replace(job, notice=unpack(checkpoint, job.state, run.train.batch_size))
+            return training
+        checkpoint = folder.checkpoints.newest(wanted(training.state))
+        return replace(training, notice=unpack(checkpoint, training.state, run.train.batch_size))
 
     @classmethod
     def _assemble(
@@ -185,19 +185,21 @@ class TrainingRun:
             VaekitError: another process trains into the folder, or checkpoints cannot be written.
         """
         if self.state.status == "finished":
-            raise VaekitError("this job has trained already: start a new one, or use TrainingRun.resume on its folder")
-        run, keeper = self.run, RunWriter(self.folder, self.state, self.run)
+            raise VaekitError(
+                "this run has been trained already: start a new one, or use TrainingRun.resume on its folder"
+            )
+        run, writer = self.run, RunWriter(self.folder, self.state, self.run)
         with self.folder.lock() if self.folder else nullcontext():
             if self.folder:
                 self.folder.checkpoints.tidy(wanted(self.state))
             try:
-                yield from keeper.follow(
+                yield from writer.follow(
                     _naming_settings(train_model(self.state, self.data.train, self.data.valid, run.train, run.seed)),
                     self.notice,
                     foreseen(run, self.data),
                 )
             finally:
-                keeper.hand_on(self.model)
+                writer.load_weights(self.model)
 
 
 def _naming_settings(events: Iterator[Event]) -> Iterator[Event]:
@@ -210,7 +212,7 @@ def _naming_settings(events: Iterator[Event]) -> Iterator[Event]:
 def train(run: Run) -> Iterator[Event]:
     """Train a run: an iterator of events, which the caller may stop reading at any time.
 
-    With `run.run_dir` set, everything is written there. Settings are checked when the first event is asked for.
+    With `run.run_dir` set, everything is written there. Settings are checked when the first event is drawn.
 
     Raises:
         ConfigError, DataError: the run cannot be built.
@@ -220,7 +222,7 @@ def train(run: Run) -> Iterator[Event]:
 
 
 def check_same_at_all(world: World, run: Run, schema: Schema) -> None:
-    """Refuse, at every process, a job whose processes do not work on the same data with the same settings."""
+    """Refuse, at every process, a run whose processes do not work on the same data with the same settings."""
     anywhere = run.model_copy(update={"data": replace(run.data, source=None)})  # which may be another path there
     check_same(world, "data", schema.fingerprint, DataError)
     check_same(world, "settings", to_yaml(anywhere), ConfigError)
@@ -236,8 +238,8 @@ def check_apart_from_data(run: Run, above: Path | None = None) -> None:
 
 
 @contextmanager
-def stop_signals(job: TrainingRun) -> Iterator[list[int]]:
-    """Within, the first SIGINT, SIGTERM or SIGHUP stops the job cleanly, and is listed; a second SIGINT acts at once.
+def stop_signals(training: TrainingRun) -> Iterator[list[int]]:
+    """Within, the first SIGINT, SIGTERM or SIGHUP stops training cleanly, and is listed; a second SIGINT acts at once.
     Where SIGHUP was ignored before, as under nohup, it still is."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -246,7 +248,7 @@ def stop_signals(job: TrainingRun) -> Iterator[list[int]]:
 
     def receive(number: int, frame: object) -> None:
         received.append(number)
-        job.stop()
+        training.stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     numbers = [signal.SIGINT, signal.SIGTERM]

@@ -51,8 +51,8 @@ class RunWriter:
                         found = replace(event, kind="finding", message=finding.text, finding=finding)
                         yield from self._found(found)
                         yield found
-                if told := self._save_if_due(event):
-                    yield _notice(event, told)
+                if trouble := self._save_if_due(event):
+                    yield _notice(event, trouble)
         except BaseException as error:
             self.apart = self.state.twin is not None
             if not isinstance(error, GeneratorExit | KeyboardInterrupt):
@@ -91,23 +91,23 @@ class RunWriter:
 
     def _end(self, status: str) -> None:
         """The last lines, checkpoint and status; an error where the end of a run could not be kept."""
-        told, finished = "", status == "finished"
+        trouble, finished = "", status == "finished"
         try:
             if self.begun:
-                told = self._log()
+                trouble = self._log()
                 if self.state.status != "updating" and not self.apart and self.failed < MOST_FAILED_SAVES:
-                    told = self._save() or told
+                    trouble = self._save() or trouble
         except BaseException as error:
-            told = str(error) or type(error).__name__
+            trouble = str(error) or type(error).__name__
             raise
         finally:
-            self._write_status(f"failed: training is finished, but {told}" if told and finished else status)
-        if told and finished:
-            raise VaekitError(f"training is finished, but {told}")
-        if told:
-            warnings.warn(told, stacklevel=2)
+            self._write_status(f"failed: training is finished, but {trouble}" if trouble and finished else status)
+        if trouble and finished:
+            raise VaekitError(f"training is finished, but {trouble}")
+        if trouble:
+            warnings.warn(trouble, stacklevel=2)
 
-    def hand_on(self, model: nn.Module) -> None:
+    def load_weights(self, model: nn.Module) -> None:
         """Give the model the weights that the run's settings ask for."""
         if self.apart:
             return
