@@ -88,7 +88,7 @@ def _explain(error: Exception, debug: bool) -> int:
         from vaekit.distributed import is_out_of_memory, lost_a_process
 
         if lost_a_process(error):
-            error = VaekitError("another process of this job has stopped or died, so this one ends: see its messages")
+            error = VaekitError("another process has stopped or died, so this one ends too: see its messages")
         elif is_out_of_memory(error):
             error = VaekitError(f"out of memory: {SMALLER}")
     expected = isinstance(error, VaekitError | OSError)
