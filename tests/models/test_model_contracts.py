@@ -193,7 +193,7 @@ def test_an_mlp_without_widths_is_linear() -> None:
 
 
 def test_a_convolution_refuses_what_is_no_image() -> None:
-    with pytest.raises(ValueError, match=r"needs an image.*not shape \(2, 3, 4, 5\): use kind: mlp"):
+    with pytest.raises(ValueError, match=r"needs an image.*not shape \(2, 3, 4, 5\): use Mlp"):
         Conv().build((2, 3, 4, 5), 4)
 
 
@@ -221,7 +221,7 @@ def test_a_prior_keeps_to_its_contract(prior: Any) -> None:
 
 
 def test_a_flow_over_one_number_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"use more, or kind: mixture|at least 2"):
+    with pytest.raises(ValueError, match=r"use more, or a Mixture prior|at least 2"):
         Flow().build(1)
 
 

@@ -197,7 +197,7 @@ def test_noise_of_the_wrong_shape_is_refused() -> None:
 
 def test_noise_for_a_distribution_that_takes_none_is_refused() -> None:
     assert noise_shape(warped()) is None
-    with pytest.raises(ValueError, match="hand it a generator"):
+    with pytest.raises(ValueError, match="pass a generator"):
         draw_from(warped(), (5,), noise=torch.zeros(5, 3))
 
 
