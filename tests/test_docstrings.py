@@ -2,20 +2,23 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
-ROOMS = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation", "vaekit.training", "vaekit.runs")
-NAMESPACE = "\n".join(["import torch", "from torch import nn", *(f"from {room} import *" for room in ROOMS)])
+PACKAGES = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation", "vaekit.training", "vaekit.runs")
+NAMESPACE = "\n".join(["import torch", "from torch import nn", *(f"from {package} import *" for package in PACKAGES)])
 
 
 def _examples() -> list[doctest.DocTest]:
     finder = doctest.DocTestFinder(exclude_empty=True)
     names = [
-        f"{room}.{module.name}"
-        for room in ROOMS
-        for module in pkgutil.iter_modules(importlib.import_module(room).__path__)
+        module.name
+        for package in PACKAGES
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}.")
     ]
     found = [test for name in names for test in finder.find(importlib.import_module(name), name)]
     return [test for test in found if test.examples]
@@ -26,3 +29,38 @@ def test_example_in_docstring(example: doctest.DocTest) -> None:
     exec(NAMESPACE, example.globs)
     failures, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example)
     assert failures == 0
+
+
+def _modules() -> list[ModuleType]:
+    return [
+        importlib.import_module(module.name)
+        for module in pkgutil.walk_packages(importlib.import_module("vaekit").__path__, "vaekit.")
+        if not module.name.endswith("__main__")
+    ]
+
+
+def _without_docstring(cls: type, of_protocols: set[str]) -> Iterator[str]:
+    """Public methods and properties without a docstring that neither a base class nor a protocol documents."""
+    for name, member in vars(cls).items():
+        if name.startswith("_") or any(name in vars(base) for base in cls.__mro__[1:]):
+            continue
+        if name in of_protocols and not getattr(cls, "_is_protocol", False):
+            continue
+        found = member.fget if isinstance(member, property) else getattr(member, "func", member)
+        found = getattr(found, "__func__", found)
+        if inspect.isfunction(found) and found.__qualname__.startswith(cls.__qualname__) and not found.__doc__:
+            yield f"{cls.__module__}.{cls.__name__}.{name}"
+
+
+def test_every_public_method_that_no_base_class_documents_has_a_docstring() -> None:
+    """Ruff checks the form of docstrings, but cannot know which methods override one that has its docstring."""
+    classes = {
+        member
+        for module in _modules()
+        for name, member in vars(module).items()
+        if inspect.isclass(member) and member.__module__ == module.__name__ and not name.startswith("_")
+    }
+    protocols = [cls for cls in classes if getattr(cls, "_is_protocol", False)]
+    of_protocols = {name for cls in protocols for name in vars(cls)}
+    missing = sorted(line for cls in classes for line in _without_docstring(cls, of_protocols))
+    assert not missing, "\n".join(missing)
