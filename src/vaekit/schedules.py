@@ -32,6 +32,7 @@ class Constant:
         return 0.0
 
     def at(self, step: int, steps: int) -> float:
+        """The value, at any step."""
         return 1.0
 
 
@@ -120,6 +121,7 @@ class Cosine:
         return self.warmup
 
     def at(self, step: int, steps: int) -> float:
+        """The value at a step of so many."""
         rise = self.warmup * steps
         if step < rise:
             return (step + 1) / (rise + 1)

@@ -62,6 +62,7 @@ class EvaluationRequest:
 
     @property
     def trained(self) -> TrainedRun:
+        """The trained run."""
         return self._on_device[0]
 
     @cached_property
@@ -100,6 +101,7 @@ class EvaluationRequest:
 
     @property
     def device(self) -> torch.device:
+        """Where the model is."""
         return self._on_device[1]
 
     @cached_property
@@ -108,6 +110,7 @@ class EvaluationRequest:
 
     @property
     def on_training_rows(self) -> bool:
+        """Whether the rows are those that the model was trained on."""
         return self.is_own and self.split == "train"
 
     @property

@@ -28,6 +28,7 @@ class Stream:
         self.failed: OSError | None = None
 
     def write(self, text: str) -> int:
+        """Write text; a reader that has left is `ReaderLeft`."""
         encoding = self.stream.encoding or "utf-8"
         try:
             text.encode(encoding)
@@ -38,6 +39,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
+        """Write what is buffered; a reader that has left is `ReaderLeft`."""
         with self._forgiving():
             self.stream.flush()
 

@@ -35,9 +35,13 @@ class Weighted(Protocol):
 
     training: bool
 
-    def train(self, mode: bool = True) -> Any: ...
+    def train(self, mode: bool = True) -> Any:
+        """Enter training mode, or evaluation mode."""
+        ...
 
-    def state_dict(self) -> Any: ...
+    def state_dict(self) -> Any:
+        """All tensors that are saved, by name."""
+        ...
 
 
 class Blocks:

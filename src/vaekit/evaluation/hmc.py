@@ -28,6 +28,7 @@ class State:
     end_gradient: Latents
 
     def log_density(self, beta: float) -> Tensor:
+        """ln of the density on the way from the start's to the end's, at beta, in nats."""
         return (1 - beta) * self.start + beta * self.end
 
     def gradient(self, beta: float) -> Latents:
@@ -68,6 +69,7 @@ class Path:
     end_widths: Latents
 
     def state(self, z: Latents) -> State:
+        """The states of chains at z."""
         with torch.enable_grad():
             leaves = tuple(part.detach().requires_grad_() for part in z)
             start, end = self.start(leaves), self.end(leaves)

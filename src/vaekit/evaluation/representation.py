@@ -44,9 +44,13 @@ class Probe:
 class Classifier(Protocol):
     """A classifier of scikit-learn, or one with its methods."""
 
-    def fit(self, x: Any, y: Any) -> Any: ...
+    def fit(self, x: Any, y: Any) -> Any:
+        """Fit to rows x (n, d) with labels y (n,)."""
+        ...
 
-    def predict(self, x: Any) -> Any: ...
+    def predict(self, x: Any) -> Any:
+        """The labels (n,) of rows x (n, d)."""
+        ...
 
 
 def linear_probe(

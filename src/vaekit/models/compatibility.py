@@ -60,13 +60,19 @@ class GradientProperties(Protocol):
     """How a gradient estimator draws z: see `VAE.draw`."""
 
     @property
-    def reparametrised(self) -> bool: ...
+    def reparametrised(self) -> bool:
+        """Whether z carries gradients to the parameters of q."""
+        ...
 
     @property
-    def score(self) -> bool: ...
+    def score(self) -> bool:
+        """Whether ln q carries gradients to its parameters directly."""
+        ...
 
     @property
-    def enumerate(self) -> bool: ...
+    def enumerate(self) -> bool:
+        """Whether every value of a discrete z is taken in place of samples."""
+        ...
 
 
 def posterior_row(family: PosteriorFamily) -> PosteriorRow:

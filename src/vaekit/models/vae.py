@@ -85,13 +85,21 @@ class Model(Protocol):
 
     training: bool
 
-    def train(self, mode: bool = True) -> Any: ...
+    def train(self, mode: bool = True) -> Any:
+        """Enter training mode, or evaluation mode."""
+        ...
 
-    def state_dict(self) -> Any: ...
+    def state_dict(self) -> Any:
+        """All tensors that are saved, by name."""
+        ...
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Code: ...
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+        """q(z|x) and p(z) of each group of latents, and their mean or most probable values."""
+        ...
 
-    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution: ...
+    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
+        """p(x|z) for the z of each group of latents."""
+        ...
 
     def draw(
         self,
@@ -106,17 +114,25 @@ class Model(Protocol):
         score: bool = True,
         enumerate: bool = False,
         check: bool = True,
-    ) -> Draw: ...
+    ) -> Draw:
+        """One pass: see `VAE.draw`."""
+        ...
 
-    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor: ...
+    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """ln p(x, z) of each row, in nats, for the z of each group of latents."""
+        ...
 
     def generate(
         self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Rows (n, *data) from the model: z from the prior, then x from p(x|z) or its mean."""
+        ...
 
     def simulate(
         self, n: int, *, generator: torch.Generator | None = None, mean: bool = False, context: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]: ...
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Rows with the z that they were made from."""
+        ...
 
 
 class VAE(Generative, nn.Module):

@@ -41,6 +41,7 @@ class Critic:
     betas: tuple[Decay, Decay] = (0.5, 0.9)
 
     def build(self, shape: Shape) -> "CriticNetwork":
+        """The untrained network over values of this shape."""
         return CriticNetwork(self.network.build(shape, self.features), self.features)
 
 

@@ -108,6 +108,7 @@ class Score:
     enumerate = False
 
     def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
+        """What to differentiate: the signal, times ln q less its baseline."""
         signal = (reward - cost).detach()
         centred = signal - self._baseline(signal, signal_mean) if self.baseline else signal
         # cost enters detached: its own gradient is a multiple of the score, of mean zero

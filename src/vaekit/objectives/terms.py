@@ -85,10 +85,14 @@ class Bound(Protocol):
     """What every objective of a single model has: how many z it needs, how they are to be drawn, and the call."""
 
     @property
-    def samples(self) -> int: ...
+    def samples(self) -> int:
+        """Number of samples of z for each row."""
+        ...
 
     @property
-    def gradient(self) -> Gradient: ...
+    def gradient(self) -> Gradient:
+        """The gradient estimator."""
+        ...
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms: ...
 

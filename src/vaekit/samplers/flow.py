@@ -54,6 +54,7 @@ class FromFlow:
         return f"a flow ({self.flow}) fitted to the training codes after training"
 
     def build(self, size: int) -> StandardisedFlow:
+        """The untrained flow over z of `size` numbers."""
         try:
             return StandardisedFlow(FlowNetwork(self.flow, size, self.transforms, self.hidden), size)
         except ValueError as error:

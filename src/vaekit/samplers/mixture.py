@@ -55,6 +55,7 @@ class FromMixture:
         return f"a mixture of {self.components} Gaussians fitted to the training codes after training"
 
     def build(self, size: int) -> FullMixture:
+        """The mixture over z of `size` numbers, before it is fitted."""
         return FullMixture(size, self.components)
 
     def fit(self, codes: Tensor, seed: int = 0) -> FullMixture:

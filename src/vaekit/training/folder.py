@@ -106,6 +106,7 @@ class RunFolder:
         write_whole(path, content)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a file of the folder with a JSON object."""
         self.write(name, (json.dumps({"format_version": FORMAT_VERSION, **value}, indent=2) + "\n").encode())
 
     def read(self, name: str) -> str:

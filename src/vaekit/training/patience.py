@@ -18,7 +18,9 @@ class Rising(Protocol):
     """A schedule that changes over a share of all steps, and then stays or falls."""
 
     @property
-    def rising(self) -> float: ...
+    def rising(self) -> float:
+        """The share of all steps over which it changes."""
+        ...
 
 
 class Patience:

@@ -21,7 +21,9 @@ Phase = Elbo | Iwae | Regularised
 class Annealing(Protocol):
     """A module with a setting that changes in training, called before each pass."""
 
-    def anneal(self, step: int | Tensor, steps: int | Tensor) -> None: ...
+    def anneal(self, step: int | Tensor, steps: int | Tensor) -> None:
+        """Set the temperature for a step of so many."""
+        ...
 
 
 @dataclass(frozen=True)

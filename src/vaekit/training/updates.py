@@ -28,9 +28,13 @@ NUMBER = ":number"  # ends the name of what an optimiser keeps as a Python numbe
 class OwnRule(Protocol):
     """A module whose own parameters move by their gradients, but by a rule of their own."""
 
-    def follow_gradient(self) -> None: ...
+    def follow_gradient(self) -> None:
+        """Move the parameters by the gradient that was left in them."""
+        ...
 
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """The parameters that it moves."""
+        ...
 
 
 def own_rules(module: nn.Module) -> list[OwnRule]:

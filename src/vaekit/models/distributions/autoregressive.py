@@ -45,6 +45,7 @@ class Autoregressive(Unchecked):
 
     @property
     def noise_shape(self) -> torch.Size:
+        """Of the uniform noise of a draw: (*batch, positions, classes)."""
         return torch.Size((*self.batch_shape, self.space.positions, self.space.classes))
 
     def log_prob(self, value: Tensor) -> Tensor:

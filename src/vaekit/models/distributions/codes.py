@@ -24,10 +24,14 @@ class CodeSpace(Protocol):
     """How codes (..., positions), integers from 0 to classes - 1, are written as z (..., size)."""
 
     @property
-    def positions(self) -> int: ...
+    def positions(self) -> int:
+        """Number of positions of a code."""
+        ...
 
     @property
-    def classes(self) -> int: ...
+    def classes(self) -> int:
+        """Number of values of a position."""
+        ...
 
     def z_of(self, codes: Tensor) -> Tensor:
         """z (..., size) of codes (..., positions)."""

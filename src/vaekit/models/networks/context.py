@@ -26,6 +26,7 @@ class WithContext(nn.Module):
 
     @property
     def output_bias(self) -> nn.Parameter:
+        """The bias of the network's output, (features,)."""
         return cast(nn.Parameter, self.network.output_bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

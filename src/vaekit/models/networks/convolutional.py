@@ -113,6 +113,7 @@ class ConvEncoder(nn.Module):
 
     @property
     def output_bias(self) -> nn.Parameter:
+        """The bias of the last layer, (features,)."""
         return self.top[-1].bias  # pyright: ignore[reportReturnType]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Hamiltonian:
     kind: Literal["hamiltonian"] = "hamiltonian"
 
     def build(self, z_shape: tuple[int, ...]) -> "Leapfrog":
+        """The module that moves z of this shape."""
         return Leapfrog(self, z_shape)
 
 

@@ -31,7 +31,9 @@ LEAST = 1e-4  # slope of a step, for the inverse's sake
 class Invertible(Protocol):
     """A map of z (..., d), with the logarithm of its slope's determinant, (...)."""
 
-    def push(self, z: Tensor) -> tuple[Tensor, Tensor]: ...
+    def push(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The image of z and ln of the absolute determinant of the Jacobian, (batch,)."""
+        ...
 
     def pull(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse, and its own determinant."""
@@ -156,12 +158,14 @@ class ToNoise:
 
     @property
     def inv(self) -> "ToNoise":
+        """The map from noise to samples."""
         return ToNoise(self.steps, not self.inverted)
 
     def __call__(self, z: Tensor) -> Tensor:
         return self.call_and_ladj(z)[0]
 
     def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The noise of x and ln of the absolute determinant of the Jacobian."""
         total = z.new_zeros(z.shape[:-1])
         for step in self.steps if self.inverted else self.steps[::-1]:
             z, log_slope = step.push(z) if self.inverted else step.pull(z)
