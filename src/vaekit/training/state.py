@@ -174,7 +174,6 @@ class State:
             learner.updates(lr if learner.lr is None else share * learner.lr)
 
     def clear_gradients(self) -> None:
-<<<<<<< HEAD
         """Drop all gradients."""
         for learner in self.learners:
             learner.updates.clear_gradients()
@@ -183,16 +182,6 @@ class State:
         """Set to zero what optimisers keep of weights whose gradient has long been zero."""
         for learner in self.learners:
             learner.updates.clear_negligible()
-=======
-        """Drop the gradients of all parameters."""
-        for player in self.players:
-            player.updates.clear_gradients()
-
-    def clear_negligible(self) -> None:
-        """Set moments of the optimiser that are too small to matter to zero."""
-        for player in self.players:
-            player.updates.clear_negligible()
->>>>>>> 82a4cf1 (Docstrings of methods)
 
     def capture(self) -> Snapshot:
         """A copy of the state, but for the best weights, which stay what they are when training goes back."""

@@ -52,11 +52,7 @@ class Mlp:
     kind: Literal["mlp"] = "mlp"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "MlpNetwork":
-<<<<<<< HEAD
         """A network from inputs of a shape to `features` numbers."""
-=======
-        """The network from values of `in_shape` to `features` numbers; `out_shape` is of no use to it."""
->>>>>>> 82a4cf1 (Docstrings of methods)
         return MlpNetwork(in_shape, (*self.widths, features), self.activation)
 
 
