@@ -1,5 +1,7 @@
-"""What was measured on this machine, kept in the user's cache folder, so that it is measured once and not in each
-process anew: results must not change with the mood of a clock."""
+"""What was measured on this machine, kept in the user's cache folder.
+
+So it is measured once and not in each process anew: results must not change with the mood of a clock.
+"""
 
 import json
 import platform
@@ -16,8 +18,10 @@ MOST_BYTES = 1 << 24  # of a cache; one with more is begun anew
 
 
 class Measured:
-    """Facts by name, each a JSON value, of this machine with this version of torch. Only a cache: it may be deleted,
-    and where it cannot be written, facts last as long as the process."""
+    """Facts by name, each a JSON value, of this machine with this version of torch.
+
+    Only a cache: it may be deleted, and where it cannot be written, facts last as long as the process.
+    """
 
     def __init__(self, name: str):
         self.name = name

@@ -70,8 +70,10 @@ def first_mistake(error: ValidationError, root: Any) -> tuple[str, object]:
 
 
 def _by_path(error: ValidationError, root: Any) -> dict[str, list[tuple[Any, Mapping[str, Any], dict[str, str]]]]:
-    """The mistakes at each dotted path, without those whose reason is a mistake further down; each with what
-    `_locate` knows of its place."""
+    """The mistakes at each dotted path, without those whose reason is a mistake further down.
+
+    Each comes with what `_locate` knows of its place.
+    """
     by_path: dict[str, list[tuple[Any, Mapping[str, Any], dict[str, str]]]] = {}
     for mistake in error.errors(include_url=False)[:MOST_EXPLAINED]:
         path, known, kinds = _locate(_named(mistake["loc"], root), root)
@@ -193,8 +195,10 @@ def _rule(error: Any) -> str:
 
 
 def _locate(keys: Sequence[str], root: Any) -> tuple[str, Mapping[str, Any], dict[str, str]]:
-    """The dotted path of an error without the names of union members, the settings known beside its end, with their
-    types, and the kinds that have other settings there."""
+    """The dotted path of an error without the names of union members.
+
+    With it the settings known beside its end, with their types, and the kinds that have other settings there.
+    """
     path: list[str] = []
     known: Mapping[str, Any] = {}
     kinds: dict[str, str] = {}
@@ -216,8 +220,10 @@ def _locate(keys: Sequence[str], root: Any) -> tuple[str, Mapping[str, Any], dic
 
 
 def _nearest_setting(path: str, known: Mapping[str, Any], kinds: Mapping[str, str], root: Any) -> str:
-    """Where the setting stands that was probably meant: under the name that it has here, beside it under a like name,
-    below, with another kind, or elsewhere in the tree."""
+    """Where the setting stands that was probably meant.
+
+    Under the name that it has here, beside it under a like name, below, with another kind, or elsewhere in the tree.
+    """
     parent, _, last = path.rpartition(".")
     last = last[:100].replace("-", "_")
     before = f"{parent}." if parent else ""

@@ -62,8 +62,9 @@ class Warmup:
 
 @spec
 class Cyclical:
-    """Warm-up again and again: in each of `cycles` a straight line from `start` to `end` over the share `rise` of it,
-    then `end`.
+    """Warm-up again and again.
+
+    In each of `cycles` it is a straight line from `start` to `end` over the share `rise` of the cycle, then `end`.
 
     As beta: Fu et al., 2019, arXiv 1903.10145, equations 6 and 7.
 

@@ -131,8 +131,10 @@ def _width(console: Console, table: Table) -> int:
 
 
 def cross_tables(estimates: "Mapping[str, Estimate]", width: int) -> list[Table]:
-    """Of estimates named COLUMN.LINE: a line for each LINE, and a column for each COLUMN that has a value; as many
-    tables as it takes for each to be at most so wide."""
+    """Tables of estimates named COLUMN.LINE, as many as it takes for each to be at most so wide.
+
+    A table has a line for each LINE and a column for each COLUMN that has a value.
+    """
     lines = list(dict.fromkeys(name.split(".")[1] for name in estimates))
     columns = dict.fromkeys(name.split(".")[0] for name, found in estimates.items() if found.value is not None)
     first = ["", *map(title_of, lines)]

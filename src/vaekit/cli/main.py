@@ -30,8 +30,11 @@ def main(tokens: list[str] | None = None) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Within, the first signal raises KeyboardInterrupt and is listed; a second one, or one in the middle of an import,
-    which Python may swallow, ends the process at once."""
+    """Turn the first signal into KeyboardInterrupt.
+
+    It is listed. A second signal, or one in the middle of an import, where Python may swallow it, ends the process at
+    once.
+    """
     received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:

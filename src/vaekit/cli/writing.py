@@ -86,8 +86,10 @@ def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
 
 
 def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None:
-    """Refuse a file that would take the place of what is read, by whatever link or spelling: the data of a run, other
-    inputs, or what lies in them; and a file among those that a run folder consists of."""
+    """Refuse a file that would take the place of what is read, by whatever link or spelling.
+
+    That is the data of a run, other inputs, what lies in them, and the files that a run folder consists of.
+    """
     for source in inputs:
         if source is not None and source not in names() and is_within(out, os.path.expanduser(source)):
             raise bad_out(out, f", which is the data {source} or lies in it: give another name")

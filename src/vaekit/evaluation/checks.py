@@ -48,8 +48,9 @@ def score_warning(px: Distribution) -> str:
 
 
 def units_warning(model: Model, blocks: Blocks) -> str:
-    """A warning where rows are given unscaled to a model that takes them scaled, or are in other units than those of
-    training; else an empty text.
+    """A warning where rows are in other units than those of training; else an empty text.
+
+    Also where they are given unscaled to a model that takes them scaled.
 
     The first block decides: the root mean square of each column is about 1 where rows are scaled, as `Rows` are.
     """

@@ -86,8 +86,9 @@ def posterior_means(
 
 
 def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estimate]:
-    """Every score of this file by name: mig, modularity, sap, disentanglement, completeness, informativeness (the
-    three of DCI), and factor_vae.
+    """Every score of disentanglement by name.
+
+    mig, modularity, sap, disentanglement, completeness, informativeness (the three of DCI), and factor_vae.
 
     Args:
         codes: (n, d).
@@ -115,8 +116,10 @@ def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estima
 
 
 def mutual_information_gap(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
-    """MIG: mean over factors v_k of (I(z_a; v_k) - I(z_b; v_k)) / H(v_k), with a and b the dimensions of z that know
-    most of v_k and second most.
+    """The mutual information gap (MIG).
+
+    The mean over factors v_k of (I(z_a; v_k) - I(z_b; v_k)) / H(v_k), with a and b the dimensions of z that know most
+    of v_k and second most.
 
     Mutual information is counted with each dimension of z in 20 bins of equal width, on at most 10,000 rows; so a
     factor of more than 20 values cannot reach 1. The error is a jackknife over 20 parts of the rows.
@@ -132,8 +135,10 @@ def mutual_information_gap(codes: Codes, factors: Factors, seed: int = 0) -> Est
 
 
 def modularity(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
-    """Mean over dimensions z_i of 1 - sum_{k not a} I(z_i; v_k)^2 / (I(z_i; v_a)^2 (f - 1)), with a the factor that z_i
-    knows most of. It asks whether a dimension knows of one factor only, not whether it knows much of it.
+    """Modularity: whether a dimension knows of one factor only, not whether it knows much of it.
+
+    The mean over dimensions z_i of 1 - sum_{k not a} I(z_i; v_k)^2 / (I(z_i; v_a)^2 (f - 1)), with a the factor that
+    z_i knows most of.
 
     A constant dimension counts as 0, since it stands for no factor. One of noise scores well above that (0.64 on
     `sprites`), for an estimate of no information is larger for a factor of many values. Counted as

@@ -134,8 +134,10 @@ def _terms(latent: Latent, every: list[Distribution]) -> tuple[Tensor, ...]:
 
 
 def _mixed(q: Distribution, z: Tensor, groups: int) -> tuple[Tensor, Tensor | None]:
-    """ln sum_m q(z|x_m) over the rows of each group, (batch, groups), and the same of each z_j, (batch, groups,
-    dimensions), where q factorises."""
+    """ln sum_m q(z|x_m) over the rows of each group, (batch, groups), in nats.
+
+    With it the same of each z_j, (batch, groups, dimensions), where q factorises.
+    """
     single = _single(q)
     if single is None:
         return _by_group(q.log_prob(z[:, None]), groups), None

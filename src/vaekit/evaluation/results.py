@@ -1,5 +1,6 @@
-"""The names, units and one-line explanations of everything that is measured: the tables of the command line and the
-report read them here, and nowhere else. Nothing here imports torch.
+"""The names, units and one-line explanations of everything that is measured.
+
+The tables of the command line and the report read them here, and nowhere else. Nothing here imports torch.
 """
 
 import re

@@ -39,8 +39,9 @@ def sample_quality(features: Extractor, data: Data, generated: Data, k: int = 5,
 
 
 def frechet_distance(real: Tensor, generated: Tensor, about: str = GIVEN) -> Estimate:
-    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)): the squared Frechet (2-Wasserstein) distance of Gaussians that have
-    the means m and covariances S of the rows.
+    """The squared Frechet (2-Wasserstein) distance of two Gaussians with the means and covariances of the rows.
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), of means m and covariances S.
 
     With few rows it is too large, even where both are alike; the warning says by about how much, where that is more
     than the error. Error and bias: jackknife over 10 groups of rows, left out in turn.

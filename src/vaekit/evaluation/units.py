@@ -25,8 +25,10 @@ def log_scale_of(data: Data, px: Distribution) -> float:
 
 
 def in_stored_units(found: Mapping[str, Number], log_scale: float) -> dict[str, Number]:
-    """The same numbers by name, the log-densities among them (and losses, which are less a log-density) as those of
-    stored rows. An estimate keeps the other value as `scaled`."""
+    """The same numbers by name, log-densities as those of stored rows.
+
+    So are losses, which are less a log-density. An estimate keeps the other value as `scaled`.
+    """
     return {name: _shifted(value, shift_of(name, log_scale)) for name, value in found.items()}
 
 

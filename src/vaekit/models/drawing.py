@@ -1,4 +1,7 @@
-"""Samples of one group of latents, scored where they are drawn."""
+"""Samples of one group of latents, (*shape, *batch of q, *event), and their log-densities.
+
+See `VAE.draw` for `reparametrised` and `score`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -102,8 +102,10 @@ def bound_check(
 
 
 def _expected(too_wide: float, samples: int, generator: torch.Generator) -> tuple[float, float, float]:
-    """The bound's gradient to one ln sigma, what the score of q takes from it, and the standard error of both; from
-    draws of |e|^2 alone."""
+    """The bound's gradient to one ln sigma, and what the score of q takes from it, each with its standard error.
+
+    From draws of |e|^2 alone.
+    """
     normal = torch.randn(DRAWS // samples, samples, LATENTS, dtype=torch.float64, generator=generator)
     square = normal.square_().sum(-1)
     weighted = ((square * (1 - too_wide**2) / 2).softmax(-1) * square).sum(-1) / LATENTS

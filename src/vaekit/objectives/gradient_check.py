@@ -117,8 +117,10 @@ class PosteriorPerRow(nn.Module):
 def gradient_estimates(
     objective: Bound, story: LinearGaussian, x: Tensor, loc: Tensor, log_scale: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """One estimate for each row of x of the gradient to (loc, log_scale), (rows, 2 L); a first batch settles a running
-    mean."""
+    """One estimate of the gradient to (loc, log_scale) for each row of x, (rows, 2 L).
+
+    A first batch settles a running mean.
+    """
     estimator, ctx = objective.gradient, StepContext()
     estimates: list[Tensor] = []
     parts = x.split(_ROWS_AT_ONCE)

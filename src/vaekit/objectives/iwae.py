@@ -117,8 +117,10 @@ class Iwae:
         return ((order * log_w).logsumexp(dim) - math.log(log_w.shape[dim])) / order
 
     def _shares(self, log_w: Tensor, groups: int, twice: bool) -> Tensor:
-        """What the value's slope is in each ln w, (samples, batch); with each path's weight in place of its share if
-        `twice`."""
+        """The slope of the value in each ln w, (samples, batch).
+
+        With `twice`, each path has its weight in place of its share.
+        """
         order = 1 - self.alpha
         shares = (order * log_w.unflatten(0, (groups, -1))).softmax(1)
         if twice:
@@ -126,8 +128,11 @@ class Iwae:
         return self.elbo_share / len(log_w) + (1 - self.elbo_share) / groups * shares.flatten(0, 1)
 
     def _has(self, log_w: Tensor) -> Tensor:
-        """The weight that each path comes back with. A share too small for the model's gradient is raised where the
-        encoder's bound may have use for it: from 0 no weight would bring it back."""
+        """The weight that each path's gradient comes back with.
+
+        A share too small for the model's gradient is raised where the encoder's bound may have use for it: from 0 no
+        weight would bring it back.
+        """
         least = LEAST_SHARE if self.encoder_groups else torch.finfo(log_w.dtype).tiny
         return self._shares(log_w, self.groups, twice=False).clamp_min(least)
 

@@ -163,8 +163,10 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
 
 
 def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.ndarray:
-    """The mean of p(x|z) at z = the mean of q(z|x) for each row of x, given its context; at the most probable z
-    where it is discrete."""
+    """The reconstruction of each row of x, given its context: the mean of p(x|z) at the mean of q(z|x).
+
+    Of a discrete z, it is at the most probable z.
+    """
     with evaluating(model):
         return model.decode([centre(q) for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
 

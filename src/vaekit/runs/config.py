@@ -217,8 +217,10 @@ def _with_default_kinds(tree: Any, members: Sequence[Any], default: Any) -> Any:
 
 
 def _chosen(value: Any, members: Sequence[Any], default: Any) -> Any:
-    """The spec among the members of a union that a value chooses by its `kind`, or by its name alone; that of the
-    default, where it chooses none. None where a plain value is meant."""
+    """The spec among the members of a union that a value chooses by its `kind`, or by its name alone.
+
+    That of the default, where it chooses none; None where a plain value is meant.
+    """
     kind = value.get("kind") if isinstance(value, Mapping) else value if isinstance(value, str) else None
     kind = getattr(default, "kind", None) if kind is None else kind
     specs = [m for m in members if settings_of(m)]

@@ -97,8 +97,10 @@ def sampling(
 
 
 def training_codes(model: VAE | HierarchicalVAE, rows: Rows | StreamedRows, n: int = CODES, seed: int = 0) -> Tensor:
-    """At least n draws of the first group's z ~ q(z|x), (.., size) on the CPU: equally many for each of (at most n)
-    training rows."""
+    """At least n draws of the first group's z ~ q(z|x), (.., size), on the CPU.
+
+    Equally many for each of at most n training rows.
+    """
     chosen, found = rows.some(n), []
     draws = math.ceil(n / len(chosen))
     with evaluating(model):

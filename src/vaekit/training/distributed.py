@@ -73,8 +73,10 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A new tensor with these values, on the device of `like`, and laid out and divided as `like` is where shapes
-    agree."""
+    """A new tensor with these values, on the device of `like`.
+
+    It is laid out and divided as `like` is, where shapes agree.
+    """
     moved = tensor.to(like.device, copy=True)
     if moved.dim() == 4 and moved.shape == like.shape and like.is_contiguous(memory_format=torch.channels_last):
         moved = moved.contiguous(memory_format=torch.channels_last)

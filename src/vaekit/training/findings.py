@@ -215,8 +215,11 @@ def _baseline(history: History) -> float | None:
 
 
 def _slower_or_longer(history: History, about: TrainingFacts) -> str:
-    """A setting to try: steps that are too short to get anywhere are to be longer, and fewer of them than any model
-    needs call for more; else they are too long."""
+    """A setting to try.
+
+    Steps that are too short to get anywhere are to be longer, and fewer of them than any model needs call for more;
+    else they are too long.
+    """
     settings, steps = about.settings, _number(history[-1]["step"])
     if settings.lr < LEAST_LR:
         return f"train.lr={USUAL_LR:g}"

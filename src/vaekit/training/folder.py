@@ -43,8 +43,9 @@ class Taken(ConfigError):
 
 
 class RunFolder:
-    """A folder with run.yaml, environment.json, data.json, metrics.jsonl, findings.json, checkpoints/,
-    samples/ and STATUS.
+    """A run folder.
+
+    It has run.yaml, environment.json, data.json, metrics.jsonl, findings.json, checkpoints/, samples/ and STATUS.
 
     It may come from anyone: nothing but regular files of a bounded size is opened, and no symbolic link in it is
     followed, neither to read nor to write.

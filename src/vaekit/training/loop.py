@@ -123,8 +123,9 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
 
 
 def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None, samples: int = 1) -> dict[str, float]:
-    """The ELBO (beta = 1), distortion and rate on `rows`, each a mean in nats, from samples of z for each row; of
-    several samples, their importance-weighted bound, too.
+    """The ELBO (beta = 1), distortion and rate on `rows`, each a mean in nats, from samples of z for each row.
+
+    Of several samples, their importance-weighted bound, too.
 
     The result does not depend on how many processes divide the rows.
     """

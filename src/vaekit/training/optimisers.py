@@ -109,8 +109,10 @@ def _name_of(function: object) -> str:
 
 @spec
 class PythonOptimiser:
-    """An optimiser that a Python function makes. A file records the function's name alone, so that a training can be
-    evaluated and used from its folder, but not resumed.
+    """An optimiser that a Python function makes.
+
+    A file records the function's name alone, so that a training can be evaluated and used from its folder, but not
+    resumed.
 
     Args:
         function: from the parameters to an optimiser of them.

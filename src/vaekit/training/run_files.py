@@ -1,5 +1,8 @@
-"""What each file of a run folder may hold. A folder may come from anyone, so nothing in it is believed before it is
-checked: every file has a largest size, every JSON text a model with types and ranges, and a newer format is refused."""
+"""What each file of a run folder may hold.
+
+A folder may come from anyone, so nothing in it is believed before it is checked: every file has a largest size, every
+JSON text a model with types and ranges, and a newer format is refused.
+"""
 
 import math
 from collections.abc import Mapping

@@ -284,8 +284,11 @@ def _by_parameter(learner: _Learner, tensors: Mapping[str, Tensor]) -> dict[str,
 
 
 def _moving_average(decay: float) -> Callable[..., None]:
-    """An exponential moving average that soon forgets its start: of n updates, the decay is at most (1 + n) / (10 + n),
-    so that the average of a short training is one of trained weights."""
+    """An exponential moving average that soon forgets its start.
+
+    Of n updates, the decay is at most (1 + n) / (10 + n), so that the average of a short training is one of trained
+    weights.
+    """
 
     @torch.no_grad()
     def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:

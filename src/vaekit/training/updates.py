@@ -73,8 +73,10 @@ class Updates(ABC):
 
     @abstractmethod
     def clear_negligible(self) -> None:
-        """Set to zero what is kept of weights whose gradient has long been zero, such as those of a pixel that is
-        always black. In time it would be denormal, and slow a CPU's update fivefold."""
+        """Set moments to zero whose weights have long had no gradient, as those of a pixel that is always black.
+
+        In time they would be denormal, and slow a CPU's update fivefold.
+        """
 
     @abstractmethod
     def kept(self, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -253,6 +255,9 @@ def build_updates(
 
 
 def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with its numbers in memory as the parameter's are: on a CPU the fused rules read both alike, and
-    take no notice of strides. (What autograd accumulates is so; what a program returns need not be.)"""
+    """The gradient with its numbers in memory as the parameter's are.
+
+    On a CPU the fused rules read both alike, and take no notice of strides. (What autograd accumulates is so; what a
+    program returns need not be.)
+    """
     return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)

@@ -41,8 +41,10 @@ class _Saved(BaseModel):
 
 
 def pack(state: State) -> dict[str, bytes]:
-    """The files of a checkpoint: last.safetensors and, after a validation, best.safetensors hold weights to use;
-    training.safetensors and progress.json what else it takes to go on.
+    """The files of a checkpoint, by name.
+
+    last.safetensors and, after a validation, best.safetensors hold weights to use; training.safetensors and
+    progress.json what else it takes to go on.
 
     With several processes, all of them call it.
     """

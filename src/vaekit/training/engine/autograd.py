@@ -46,6 +46,8 @@ class Autograd:
 
 
 def minimised(sums: Mapping[str, Tensor]) -> Tensor:
-    """The number to differentiate: the losses of model and discriminator at once, since neither has gradients for the
-    other's weights."""
+    """The number to differentiate: the losses of model and discriminator at once.
+
+    Neither has gradients for the other's weights.
+    """
     return sums["loss"] + sums["discriminator_loss"] if "discriminator_loss" in sums else sums["loss"]

@@ -86,8 +86,10 @@ def compile_if_faster(
 
 
 def capture(call: Call, inputs: Sequence[Tensor], lasting: int) -> Call:
-    """The call as a CUDA graph: all its kernels launched at once. The first `lasting` inputs are used where they lie,
-    whatever a call is given."""
+    """The call as a CUDA graph: all its kernels launched at once.
+
+    The first `lasting` inputs are used where they lie, whatever a call is given.
+    """
     held = [*inputs[:lasting], *(t.clone() for t in inputs[lasting:])]
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -108,8 +110,10 @@ def capture(call: Call, inputs: Sequence[Tensor], lasting: int) -> Call:
 
 
 def opaque(program: fx.GraphModule) -> fx.GraphModule:
-    """The program with each kernel of oneDNN as an operation that torch.compile leaves alone: it cannot lower one whose
-    weights change."""
+    """The program with each kernel of oneDNN as an operation that torch.compile leaves alone.
+
+    It cannot lower one whose weights change.
+    """
     hidden = copy.deepcopy(program)
     for node in hidden.graph.nodes:
         if node.target is products.KERNELS["onednn"]:
