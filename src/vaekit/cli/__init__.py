@@ -1,1 +1,1 @@
-"""vaekit.cli"""
+"""The command line: one file for each command, assembled in `app.py`."""

@@ -38,6 +38,7 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
         trained: the run, whose schema leads back to the units of the data.
         blocks: (n, *shape) each, as the model sees them.
         rows: of all blocks together.
+        titles: names of the columns of an array named z.
         caption: of a picture.
     """
     schema = trained.schema

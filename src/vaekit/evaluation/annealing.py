@@ -123,7 +123,10 @@ def annealed_bound(
         model: a VAE, or anything with its `encode`, `draw` and `log_joint`, whose latents are continuous and unbounded.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
         settings: chains, temperatures and where they start.
-        seed, context, progress, world: see `evaluate`.
+        seed: of the noise.
+        context: (rows, ...), if the model takes one.
+        progress: called with the number of rows done.
+        world: the processes that divide the rows.
 
     Raises:
         NotApplicable: z cannot be moved along gradients.
@@ -171,8 +174,11 @@ def bidirectional(
     Args:
         model: see `annealed_bound`; with `simulate`, too.
         rows: how many (x, z) are simulated.
-        settings, seed, progress, world: see `annealed_bound`.
+        settings: chains, temperatures and where they start.
+        seed: of the noise.
         context: (rows, ...), if the model takes one.
+        progress: called with the number of rows done.
+        world: the processes that divide the rows.
         log_scale: of the data that the model is of, as `Rows` have it, for densities of the rows as they are stored.
     """
     if rows < 1:

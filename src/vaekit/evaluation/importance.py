@@ -65,7 +65,11 @@ def bound_curve(
         model: a VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
         samples: every K, in any order; the cost is that of the largest.
-        seed, context, progress, world, keep: see `evaluate`.
+        seed: of the noise.
+        context: (rows, ...), if the model takes one.
+        progress: called with the number of rows done.
+        world: the processes that divide the rows.
+        keep: a folder in which finished blocks are kept: see `evaluate`.
 
     Returns:
         A point for each K, in the order given; of a deterministic posterior, each without values.

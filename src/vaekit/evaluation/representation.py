@@ -63,8 +63,10 @@ def linear_probe(
     nothing.
 
     Args:
-        train_codes, test_codes: (n, d).
-        train_labels, test_labels: (n,) integers.
+        train_codes: (n, d), to fit on.
+        train_labels: (n,) integers.
+        test_codes: (m, d), to measure on.
+        test_labels: (m,) integers.
         seed: of the folds.
 
     Raises:
@@ -127,7 +129,8 @@ def representation(
 
     Args:
         model: anything with `encode`.
-        train, test: rows with labels, of the same data set.
+        train: rows with labels, to fit on.
+        test: rows with labels of the same data set, to measure on.
         k: neighbours.
         seed: of folds and binarisation.
 

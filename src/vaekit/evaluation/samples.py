@@ -49,7 +49,8 @@ def frechet_distance(real: Tensor, generated: Tensor, about: str = GIVEN) -> Est
     Source: Heusel et al., 2017, arXiv 1706.08500, equation 6, there of Inception features.
 
     Args:
-        real, generated: features (n, d), n > 10; more than d, or the covariances are singular.
+        real: features (n, d), n > 10; more than d, or the covariance is singular.
+        generated: the same of generated rows.
         about: of the estimate, where another library would write a unit.
     """
     _check(real, generated, GROUPS + 1)
@@ -74,7 +75,8 @@ def kid(real: Tensor, generated: Tensor, about: str = GIVEN) -> Estimate:
     Source: Binkowski et al., 2018, arXiv 1801.01401, section 3, there of Inception features.
 
     Args:
-        real, generated: features (n, d), n > 20.
+        real: features (n, d), n > 20.
+        generated: the same of generated rows.
         about: of the estimate, where another library would write a unit.
     """
     _check(real, generated, 2 * GROUPS + 1)
@@ -108,7 +110,8 @@ def prdc(real: Tensor, generated: Tensor, k: int = 5, about: str = GIVEN) -> dic
     equations 3 and 4.
 
     Args:
-        real, generated: features (n, d), n >= 2 (k + 10).
+        real: features (n, d), n >= 2 (k + 10).
+        generated: the same of generated rows.
         k: neighbours.
         about: of the estimates, where another library would write a unit.
     """

@@ -263,6 +263,7 @@ class Updater:
 
 
 def largest_weight(model: nn.Module) -> tuple[str, float]:
+    """The parameter with the largest absolute value, and that value."""
     sizes = {name: float(p.detach().abs().max().nan_to_num(math.inf)) for name, p in model.named_parameters()}
     name = max(sizes, key=sizes.__getitem__)
     return name, sizes[name]

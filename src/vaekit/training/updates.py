@@ -38,6 +38,7 @@ class OwnRule(Protocol):
 
 
 def own_rules(module: nn.Module) -> list[OwnRule]:
+    """The parts of a module that move their parameters by a rule of their own."""
     return [part for part in module.modules() if isinstance(part, OwnRule)]
 
 
