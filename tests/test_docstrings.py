@@ -48,7 +48,7 @@ def _without_docstring(cls: type, of_protocols: set[str]) -> Iterator[str]:
             continue
         found = member.fget if isinstance(member, property) else getattr(member, "func", member)
         found = getattr(found, "__func__", found)
-        if inspect.isfunction(found) and found.__qualname__.startswith(cls.__qualname__) and not found.__doc__:
+        if inspect.isfunction(found) and found.__qualname__ == f"{cls.__qualname__}.{name}" and not found.__doc__:
             yield f"{cls.__module__}.{cls.__name__}.{name}"
 
 

@@ -42,8 +42,9 @@ class Warmup:
 
     As beta, this is KL warm-up (Bowman et al., 2016, arXiv 1511.06349; Sonderby et al., 2016, arXiv 1602.02282).
 
-    >>> Warmup(over=0.1).at(50, 1000)
-    0.5
+    Example:
+        >>> Warmup(over=0.1).at(50, 1000)
+        0.5
     """
 
     start: Annotated[float, Field(ge=0)] = 0.0
@@ -68,8 +69,9 @@ class Cyclical:
 
     As beta: Fu et al., 2019, arXiv 1903.10145, equations 6 and 7.
 
-    >>> Cyclical(cycles=4, rise=0.5).at(1 / 16, 1)
-    0.5
+    Example:
+        >>> Cyclical(cycles=4, rise=0.5).at(1 / 16, 1)
+        0.5
     """
 
     start: Annotated[float, Field(ge=0)] = 0.0
@@ -87,8 +89,9 @@ class Cyclical:
 class Anneal:
     """From `start` to `end` by equal factors over the first `over` of all steps, then `end`.
 
-    >>> round(Anneal(start=1.0, end=0.25, over=1.0).at(50, 100), 6)
-    0.5
+    Example:
+        >>> round(Anneal(start=1.0, end=0.25, over=1.0).at(50, 100), 6)
+        0.5
     """
 
     start: Positive = 1.0

@@ -131,10 +131,11 @@ def annealed_bound(
     Raises:
         NotApplicable: z cannot be moved along gradients.
 
-    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
-    >>> annealed_bound(model, torch.ones(5, 8), Annealing(chains=4, temperatures=10)).lower.n
-    5
+    Example:
+        >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+        >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
+        >>> annealed_bound(model, torch.ones(5, 8), Annealing(chains=4, temperatures=10)).lower.n
+        5
     """
     if len(data) == 0:
         raise ValueError("got no rows: at least one is needed")

@@ -66,8 +66,9 @@ class Estimate:
 def short(value: float, digits: int = 4) -> str:
     """A number in so many digits, and with a power of ten only where it is very large or small: -9820201, 1.2e-09.
 
-    >>> short(-9820201.4), short(1e14), short(0.5), short(1234.567), short(math.nan)
-    ('-9820201', '1e+14', '0.5', '1235', 'nan')
+    Example:
+        >>> short(-9820201.4), short(1e14), short(0.5), short(1234.567), short(math.nan)
+        ('-9820201', '1e+14', '0.5', '1235', 'nan')
     """
     if math.isfinite(value) and 10**digits <= abs(value) < LARGEST:
         return f"{value:.0f}"
@@ -77,8 +78,9 @@ def short(value: float, digits: int = 4) -> str:
 def hundredths(value: float) -> str:
     """A number with two places after the point, or with a power of ten where it is very large.
 
-    >>> hundredths(-86.7312), hundredths(23286096.3), hundredths(7.1e13)
-    ('-86.73', '23286096.30', '7.1e+13')
+    Example:
+        >>> hundredths(-86.7312), hundredths(23286096.3), hundredths(7.1e13)
+        ('-86.73', '23286096.30', '7.1e+13')
     """
     return f"{value:.2f}" if abs(value) < LARGEST else f"{value:.4g}"
 

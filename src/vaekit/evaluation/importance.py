@@ -74,10 +74,11 @@ def bound_curve(
     Returns:
         A point for each K, in the order given; of a deterministic posterior, each without values.
 
-    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
-    >>> [point.samples for point in bound_curve(model, torch.ones(5, 8), samples=(1, 10))]
-    [1, 10]
+    Example:
+        >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+        >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
+        >>> [point.samples for point in bound_curve(model, torch.ones(5, 8), samples=(1, 10))]
+        [1, 10]
     """
     if len(data) == 0 or not samples or min(samples) < 1:
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")

@@ -120,8 +120,9 @@ SAMPLE_QUALITIES = ("frechet_distance", "kid", "precision", "recall", "density",
 def measure_of(name: str) -> Measure:
     """The measure of an estimate by the name that it has in JSON, as in `elbo`, `bound_100` or `prior.kid`.
 
-    >>> measure_of("bound_100").label
-    'importance-weighted bound, K = 100'
+    Example:
+        >>> measure_of("bound_100").label
+        'importance-weighted bound, K = 100'
     """
     name = name.rpartition(".")[2]
     if name in MEASURES:
@@ -134,8 +135,9 @@ def measure_of(name: str) -> Measure:
 def title_of(name: str) -> str:
     """What a table of estimates calls one, by the name that it has in JSON.
 
-    >>> title_of("rate"), title_of("training_rows")
-    ('rate, KL(q(z|x) || p(z))', 'training rows')
+    Example:
+        >>> title_of("rate"), title_of("training_rows")
+        ('rate, KL(q(z|x) || p(z))', 'training rows')
     """
     return measure_of(name).title
 
@@ -143,8 +145,9 @@ def title_of(name: str) -> str:
 def unit_of(name: str, whole: object = "") -> str:
     """The unit of an estimate by its name, of a count with the number that it is out of.
 
-    >>> unit_of("elbo"), unit_of("active_units", 8), unit_of("active_units")
-    ('nats', 'of 8 dimensions', 'dimensions')
+    Example:
+        >>> unit_of("elbo"), unit_of("active_units", 8), unit_of("active_units")
+        ('nats', 'of 8 dimensions', 'dimensions')
     """
     unit = measure_of(name).unit
     return unit.format(whole) if whole != "" else unit.replace("of {} ", "")

@@ -63,9 +63,10 @@ def bound_check(
     Source: Tucker et al., 2018, arXiv 1810.04152 (the bias of STL, and the estimator without it); Rainforth et al.,
     2018, arXiv 1802.04537 (what becomes of the pathwise one at many samples).
 
-    >>> readings = bound_check(samples=(1, 4), rows=1000)
-    >>> [reading.samples for reading in readings if not reading.unbiased]
-    [4]
+    Example:
+        >>> readings = bound_check(samples=(1, 4), rows=1000)
+        >>> [reading.samples for reading in readings if not reading.unbiased]
+        [4]
     """
     basis = torch.linalg.qr(
         torch.randn(DATA, LATENTS, dtype=torch.float64, generator=new_generator(seed, Purpose.BOUND_CHECK, 0))

@@ -42,11 +42,12 @@ class Elbo:
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114, equations 3 and 7 (sampled), 10 (closed).
 
-    >>> x = torch.zeros(5, 8)
-    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
-    >>> Elbo()(model.draw(x, samples=3)).value.shape
-    torch.Size([5])
+    Example:
+        >>> x = torch.zeros(5, 8)
+        >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+        >>> model = VAE(posterior, StandardNormal().build(2), likelihood)
+        >>> Elbo()(model.draw(x, samples=3)).value.shape
+        torch.Size([5])
     """
 
     beta: Weight = 1.0

@@ -64,9 +64,10 @@ def gradient_check(
             that no diagonal q is the true posterior.
         rows: independent estimates for each reading, at least 2.
 
-    >>> readings = gradient_check(rows=2000)
-    >>> max(reading.largest_z for reading in readings if reading.unbiased) < 5
-    True
+    Example:
+        >>> readings = gradient_check(rows=2000)
+        >>> max(reading.largest_z for reading in readings if reading.unbiased) < 5
+        True
     """
     if story is None:
         loadings = 0.65 * torch.randn(

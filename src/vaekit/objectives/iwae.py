@@ -41,11 +41,12 @@ class Iwae:
         gradient: the estimator of the encoder's gradient. score has VIMCO's baseline (Mnih and Rezende, 2016, arXiv
             1602.06725); stick_the_landing is biased for K > 1, doubly_reparametrised is not.
 
-    >>> x = torch.zeros(5, 8)
-    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> draw = VAE(posterior, StandardNormal().build(2), likelihood).draw(x, samples=6)
-    >>> bool((Iwae(samples=6)(draw).value >= Iwae(samples=6, groups=2)(draw).value).all())
-    True
+    Example:
+        >>> x = torch.zeros(5, 8)
+        >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+        >>> draw = VAE(posterior, StandardNormal().build(2), likelihood).draw(x, samples=6)
+        >>> bool((Iwae(samples=6)(draw).value >= Iwae(samples=6, groups=2)(draw).value).all())
+        True
     """
 
     samples: Count = 5

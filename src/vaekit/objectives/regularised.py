@@ -29,11 +29,12 @@ class Regularised:
         elbo: what they are taken off, with its weight of the KL; samples and gradient are its own.
         penalties: any number; one of them may have a discriminator.
 
-    >>> x = torch.zeros(5, 8)
-    >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
-    >>> draw = VAE(posterior, StandardNormal().build(2), likelihood).draw(x)
-    >>> sorted(Regularised(penalties=(Dip(),))(draw).parts)
-    ['dip', 'distortion', 'elbo', 'rate']
+    Example:
+        >>> x = torch.zeros(5, 8)
+        >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
+        >>> draw = VAE(posterior, StandardNormal().build(2), likelihood).draw(x)
+        >>> sorted(Regularised(penalties=(Dip(),))(draw).parts)
+        ['dip', 'distortion', 'elbo', 'rate']
     """
 
     elbo: Elbo = Elbo()

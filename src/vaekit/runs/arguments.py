@@ -51,8 +51,9 @@ def run(
     Raises:
         ConfigError: a word is wrong, or the words do not go together.
 
-    >>> run("digits", "epochs=5").model.latent
-    16
+    Example:
+        >>> run("digits", "epochs=5").model.latent
+        16
     """
     data, settings = split_words(words)
     tree = _start(data, preset, config, initialise_from)
