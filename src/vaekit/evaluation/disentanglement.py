@@ -101,9 +101,10 @@ def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estima
     Raises:
         DataError: the shapes do not fit, codes are not finite, or a factor has one value only.
 
-    >>> factors = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1).reshape(-1, 2).repeat(20, 0)
-    >>> scores_of(factors * [-1.0, 3.0], factors)["mig"].value
-    1.0
+    Example:
+        >>> factors = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1).reshape(-1, 2).repeat(20, 0)
+        >>> scores_of(factors * [-1.0, 3.0], factors)["mig"].value
+        1.0
     """
     codes = _checked(codes, factors)
     return {

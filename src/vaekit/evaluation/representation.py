@@ -102,8 +102,10 @@ def nearest_neighbours(
     """The most frequent label among the k nearest training codes, by Euclidean distance (scikit-learn, brute force).
 
     Args:
-        train_codes, test_codes: (n, d).
-        train_labels, test_labels: (n,) integers.
+        train_codes: (n, d), to fit on.
+        train_labels: (n,) integers.
+        test_codes: (m, d), to measure on.
+        test_labels: (m,) integers.
         k: neighbours.
 
     Raises:
