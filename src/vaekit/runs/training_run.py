@@ -239,8 +239,10 @@ def check_apart_from_data(run: Run, above: Path | None = None) -> None:
 
 @contextmanager
 def stop_signals(training: TrainingRun) -> Iterator[list[int]]:
-    """Within, the first SIGINT, SIGTERM or SIGHUP stops training cleanly, and is listed; a second SIGINT acts at once.
-    Where SIGHUP was ignored before, as under nohup, it still is."""
+    """Stop training cleanly at the first SIGINT, SIGTERM or SIGHUP, which is listed.
+
+    A second SIGINT acts at once. Where SIGHUP was ignored before, as under nohup, it still is.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
