@@ -108,8 +108,10 @@ class Checkpoints:
         return bool(self._found())
 
     def tidy(self, wanted: Mapping[str, int] | None = None) -> None:
-        """Remove what saves that never ended left behind, and put damaged checkpoints aside, as `damaged-NAME`, so that
-        none of the good ones is dropped for them. Only the holder of the run's lock may call it.
+        """Remove what saves that never ended left behind, and put damaged checkpoints aside.
+
+        These become `damaged-NAME`, so that none of the good ones is dropped for them. Only the holder of the run's
+        lock may call it.
 
         wanted: see `newest`.
         """
