@@ -70,7 +70,7 @@ def test_an_extended_run_is_bitwise_one_of_so_many_epochs_from_the_start(two_epo
         for folder in (extended, tmp_path / "four")
     )
     assert told == direct
-    opened = open_run(extended).run
+    opened = open_run(extended).settings
     assert opened.train.epochs == 4
     assert opened.provenance == ("extended from 2 to 4 epochs after epoch 2, step 6",)
 
@@ -107,13 +107,13 @@ def test_a_run_that_was_stopped_is_extended_from_where_it_stands(tmp_path):
             job.stop()
     extended = finish(extend(tmp_path / "stopped", ["epochs=4"]))
     assert same(weights(extended), weights(tmp_path / "four"))
-    assert "after epoch 1, step 4" in open_run(extended).run.provenance[0]
+    assert "after epoch 1, step 4" in open_run(extended).settings.provenance[0]
 
 
 def test_schedules_over_the_length_are_named_in_the_provenance(tmp_path):
     fit(small(tmp_path / "run", "epochs=2", "train.schedule=cosine", "objective.beta={kind: warmup}"))
     extended = finish(extend(tmp_path / "run", ["epochs=3"]))
-    (said,) = open_run(extended).run.provenance
+    (said,) = open_run(extended).settings.provenance
     assert "objective.beta, train.schedule computed for 2 epochs up to there and for 3 from there on" in said
     last = json.loads((extended / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["lr"] == pytest.approx(1e-3 * 0.5 * (1 + np.cos(np.pi * 8 / 9)))
@@ -148,7 +148,7 @@ def test_a_run_that_patience_ended_needs_more_of_it(tmp_path):
 def test_a_run_begins_with_the_weights_of_another(two_epochs, tmp_path):
     source = open_run(two_epochs)
     settings = run("objective=iwae", "lr=1e-4", initialise_from=two_epochs, run_dir=tmp_path / "new")
-    assert settings.model == source.run.model
+    assert settings.model == source.settings.model
     job = TrainingRun.start(settings)
     assert fingerprint(job.model) == fingerprint(source.model)
     (said,) = job.run.provenance
@@ -157,7 +157,7 @@ def test_a_run_begins_with_the_weights_of_another(two_epochs, tmp_path):
     resumed = TrainingRun.resume(tmp_path / "new")
     assert fingerprint(resumed.model) == fingerprint(source.model)
     finish(job)
-    assert open_run(tmp_path / "new").run.provenance == (said,)
+    assert open_run(tmp_path / "new").settings.provenance == (said,)
     assert fingerprint(open_run(tmp_path / "new").model) != fingerprint(source.model)
     fresh = TrainingRun.start(run("digits", config=tmp_path / "new" / "run.yaml", run_dir=tmp_path / "again"))
     assert fresh.run.provenance == (said,)

@@ -210,7 +210,7 @@ def test_a_run_says_which_vaekit_made_it(tmp_path):
 def test_settings_are_utf_8_whatever_the_locale(tmp_path):
     run = make("mlp", tmp_path).model_copy(update={"name": "größe", "about": "naïve"})
     cut(TrainingRun.start(run), 45)
-    program = "import sys; from vaekit.runs import open_run; print(ascii(open_run(sys.argv[1]).run.name))"
+    program = "import sys; from vaekit.runs import open_run; print(ascii(open_run(sys.argv[1]).settings.name))"
     ended = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", program, tmp_path / "run"],
         env={**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"},

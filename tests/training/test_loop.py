@@ -179,6 +179,6 @@ class TestRunFolder:
         opened = open_run(tmp_path / "run")
         assert same(trained, dict(opened.model.state_dict()))
         assert not opened.model.training
-        assert opened.run.model.likelihood.kind == "categorical"
+        assert opened.settings.model.likelihood.kind == "categorical"
         history = opened.folder.history()
         assert [line["epoch"] for line in history] == [1, 2]

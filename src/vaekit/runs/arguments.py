@@ -1,4 +1,4 @@
-"""From the words of `vaekit train`, or of `vaekit.runs.run` in Python, to a Run: the same words build the same."""
+"""The arguments of `vaekit train`, and of `vaekit.runs.run` in Python, as a Run: equal arguments, equal runs."""
 
 import os
 import re

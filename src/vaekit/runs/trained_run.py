@@ -59,11 +59,6 @@ class TrainedRun:
     dataset: Dataset | None = None
 
     @property
-    def run(self) -> Run:
-        """The settings: see `settings`."""
-        return self.settings
-
-    @property
     def folder(self) -> RunFolder:
         """Its run folder.
 

@@ -27,7 +27,7 @@ def test_the_same_words_build_the_same_weights_in_python_as_on_the_command_line(
     for _ in built.events():
         pass
     assert fingerprint(open_run(tmp_path / "run", built.run.train.weights).model) == fingerprint(built.model)
-    assert open_run(tmp_path / "run").run.model_copy(update={"run_dir": None}) == built.run
+    assert open_run(tmp_path / "run").settings.model_copy(update={"run_dir": None}) == built.run
 
 
 @pytest.mark.parametrize("name", presets())
