@@ -2,11 +2,18 @@
 
 import json
 import shutil
+from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch import distributions as td
+
+from vaekit import register
+from vaekit.spec import spec
 
 SOURCES = ("prior", "aggregated", "mixture", "flow")
 
@@ -51,6 +58,40 @@ def test_what_was_fitted_stays_with_the_run_and_other_weights_have_their_own(cli
     assert cli_json(f"{command} --weights last")["fitted"]["fitted"] == ("before" if same else "now")
     assert json.loads((run / "samplers" / "mixture.json").read_text())["sampler"]["components"] == 10
     assert cli_json(f"sample {run} -n 4 --force --out {tmp_path / 'x.npy'}")["fitted"] is None
+
+
+@spec
+class FromBox:
+    """z uniform on the box that just holds the codes."""
+
+    kind: Literal["box"] = "box"
+
+    def build(self, size: int) -> "Box":
+        return Box(size)
+
+    def fit(self, codes: Tensor, seed: int = 0) -> "Box":
+        box = Box(codes.shape[1])
+        box.low.copy_(codes.amin(0))
+        box.high.copy_(codes.amax(0))
+        return box
+
+
+class Box(nn.Module):
+    def __init__(self, size: int):
+        super().__init__()
+        self.low, self.high = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.ones(size))
+        self.requires_grad_(False)
+
+    def forward(self) -> td.Distribution:
+        return td.Independent(td.Uniform(self.low, self.high), 1)
+
+
+def test_a_registered_sampler_is_chosen_by_its_kind(cli_json, run, tmp_path):
+    out = tmp_path / "x.npy"
+    register("samplers", FromBox)
+    printed = [cli_json(f"sample {run} --from box -n 5 --force --out {out}") for _ in range(2)]
+    assert [one["fitted"]["fitted"] for one in printed] == ["now", "before"]
+    assert np.load(out).shape == (5, 1, 8, 8)
 
 
 def test_a_picture_has_its_source_below_it(cli, trained, tmp_path):

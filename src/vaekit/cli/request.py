@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vaekit import __version__
+from vaekit import __version__, registry
 from vaekit.cli.options import check_at_least
 from vaekit.data import Dataset, Rows, StreamedRows
 from vaekit.distributed import World
@@ -29,6 +29,16 @@ BYTES_PER_SAMPLE = 4 * 8 * 100  # ln w of a block of rows in double precision, a
 SAMPLERS: dict[str, Sampler] = {  # the sources of z that rows are drawn from, by name
     sampler.kind: sampler for sampler in (FromPrior(), FromAggregated(), FromMixture(), FromFlow())
 }
+
+
+def sampler_named(name: str) -> Any:
+    """The sampler of a name, with its defaults: one of `SAMPLERS`, or one from outside vaekit."""
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    if part := registry.find("samplers", name):
+        return part()
+    known = ", ".join([*SAMPLERS, *registry.kinds("samplers")])
+    raise ConfigError(f"--from is '{name}': it should be one of {known}", field="from", value=name)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -21,7 +21,7 @@ def sample(
     n: Annotated[WholeNumber, Parameter(name=["-n", "--number"])] = 64,
     out: Out,
     label: str | None = None,
-    source: Annotated[Literal["prior", "aggregated", "mixture", "flow"], Parameter(name="--from")] = "prior",
+    source: Annotated[str, Parameter(name="--from")] = "prior",
     temperature: float = 1.0,
     mean: Annotated[bool, FLAG] = False,
     seed: WholeNumber = 0,
@@ -49,7 +49,7 @@ def sample(
         The label to condition on, for a model trained with data.context=label; by default every label in turn.
     source
         Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the codes of
-        the training rows when first used, and kept in the run folder.
+        the training rows when first used, and kept in the run folder; or a sampler of an installed package.
     temperature
         Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component of a mixture
         or each q(z|x) around its own mean, or of what a flow transforms; in a hierarchical VAE, of every group of
@@ -82,7 +82,7 @@ def _sample(
     import torch
 
     from vaekit.cli.context import context_of_rows
-    from vaekit.cli.request import SAMPLERS, open_on_device
+    from vaekit.cli.request import open_on_device, sampler_named
     from vaekit.cli.writing import ARRAYS, AT_A_TIME, check_apart, check_out, check_pictured, write_x
     from vaekit.randomness import Purpose, new_generator
     from vaekit.report.pictures import context_in_words
@@ -91,11 +91,12 @@ def _sample(
     check_one_process("sample")
     check_at_least(1, number=n)
     check_at_least(0, seed=seed)
+    sampler = sampler_named(source)
     check_out(out, (".png", *ARRAYS), force)
     trained, device = open_on_device(folder, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
     check_pictured(out, n, trained.schema)
-    sampled = sampling(trained, SAMPLERS[source], temperature, data)
+    sampled = sampling(trained, sampler, temperature, data)
     generator = new_generator(seed, Purpose.GENERATE, device=device)
     what = (
         f"{'means' if mean else 'draws'} of p(x|z), z from {sampled.source}, temperature {temperature:g}, seed {seed}"

@@ -20,7 +20,7 @@ from vaekit.models.generative import BLOCK
 from vaekit.models.hierarchical.model import LatentBlock
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.trained_run import TrainedRun, reopen
-from vaekit.samplers import Fitted, Sampler
+from vaekit.samplers import FittedSampler, Sampler
 from vaekit.samplers.aggregated import Aggregated, FromAggregated
 from vaekit.samplers.fitting import check_real, seeded
 from vaekit.samplers.prior import FromPrior
@@ -53,7 +53,10 @@ class Sampling:
 
 
 def sampling(
-    trained: TrainedRun, sampler: Sampler | None = None, temperature: float = 1.0, data: str | None = None
+    trained: TrainedRun,
+    sampler: Sampler | FittedSampler | None = None,
+    temperature: float = 1.0,
+    data: str | None = None,
 ) -> Sampling:
     """The model of a run with another source of z in place of its prior.
 
@@ -112,9 +115,9 @@ def training_codes(model: VAE | HierarchicalVAE, rows: Rows | StreamedRows, n: i
     return torch.cat(found)
 
 
-def _fitted(trained: TrainedRun, sampler: Fitted, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
+def _fitted(trained: TrainedRun, sampler: FittedSampler, data: str | None) -> tuple[nn.Module, dict[str, Any]]:
     facts = {
-        "sampler": asdict(sampler),
+        "sampler": asdict(cast(Any, sampler)),
         "seed": trained.settings.seed,
         "data": trained.schema.fingerprint,
         "weights": fingerprint(trained.model),
@@ -129,7 +132,7 @@ def _fitted(trained: TrainedRun, sampler: Fitted, data: str | None) -> tuple[nn.
     return found, {**facts, "fitted": "now"}
 
 
-def _read(trained: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any]) -> nn.Module | None:
+def _read(trained: TrainedRun, sampler: FittedSampler, size: int, facts: dict[str, Any]) -> nn.Module | None:
     """The sampler that was fitted before to just this; None if there is none, or its files are damaged."""
     folder, name = trained.folder, f"{FOLDER}/{sampler.kind}"
     where = folder.path / f"{name}.json"
@@ -153,7 +156,7 @@ def _read(trained: TrainedRun, sampler: Fitted, size: int, facts: dict[str, Any]
     return fitted
 
 
-def _keep(trained: TrainedRun, sampler: Fitted, fitted: nn.Module, facts: dict[str, Any]) -> None:
+def _keep(trained: TrainedRun, sampler: FittedSampler, fitted: nn.Module, facts: dict[str, Any]) -> None:
     folder, name = trained.folder, f"{FOLDER}/{sampler.kind}"
     content = pack_tensors(fitted.state_dict(), {})
     try:

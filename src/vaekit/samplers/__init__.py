@@ -8,6 +8,7 @@ from typing import Annotated
 
 from vaekit.registry import choice
 from vaekit.samplers.aggregated import FromAggregated
+from vaekit.samplers.fitting import FittedSampler
 from vaekit.samplers.flow import FromFlow
 from vaekit.samplers.mixture import FromMixture
 from vaekit.samplers.prior import FromPrior
@@ -16,10 +17,9 @@ Sampler = Annotated[
     FromPrior | FromAggregated | FromMixture | FromFlow,
     choice("samplers"),
 ]
-Fitted = FromMixture | FromFlow
 
 __all__ = [
-    "Fitted",
+    "FittedSampler",
     "FromAggregated",
     "FromFlow",
     "FromMixture",

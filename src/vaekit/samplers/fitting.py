@@ -6,6 +6,7 @@ No run, no checkpoint, no choice of optimiser: what is trained for its own sake 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,24 @@ from vaekit.models.distributions.codes import Quantised
 from vaekit.models.distributions.support import in_words, support_of
 
 WARM = 0.1  # of the steps, in which the learning rate rises
+
+
+@runtime_checkable
+class FittedSampler(Protocol):
+    """A spec of a sampler that is fitted to codes: a mixture, a flow, or one from outside vaekit."""
+
+    @property
+    def kind(self) -> str:
+        """Its name, by which it is chosen and kept."""
+        ...
+
+    def build(self, size: int) -> nn.Module:
+        """The distribution of z of `size` numbers, before it is fitted: a module whose call returns it."""
+        ...
+
+    def fit(self, codes: Tensor, seed: int = 0) -> nn.Module:
+        """The same, fitted to codes (n, size)."""
+        ...
 
 
 @contextmanager
