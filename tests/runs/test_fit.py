@@ -12,11 +12,11 @@ from torch import distributions as td
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from vaekit import VAE, Bernoulli, Categorical, Conditional, Gaussian, Iwae, Mlp, StandardNormal, fit, open_run
+from vaekit import VAE, Bernoulli, Categorical, Conditional, Draw, Gaussian, Iwae, Mlp, StandardNormal, fit, open_run
 from vaekit.data import DataSpec, dataset_of
 from vaekit.errors import DataError
 from vaekit.networks import Rescale
-from vaekit.objectives import Factor, Regularised
+from vaekit.objectives import Factor, Pathwise, Regularised, StepContext, Terms
 from vaekit.runs import make_run
 from vaekit.runs.factory import build_model
 from vaekit.training import Train
@@ -256,3 +256,26 @@ def test_what_cannot_be_fitted_is_refused_in_words_of_python(call, error, why):
     with pytest.raises(error, match=why) as found:
         call()
     assert not {"model.", "data.", "train.", "--"} & set(str(found.value).split())
+
+
+class Free:
+    """An ELBO whose first nat of the rate is free, by no union of ours."""
+
+    samples = 1
+    gradient = Pathwise()
+
+    def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
+        elbo = draw.log_w.mean(0)
+        rate = (draw.latents[0].log_q - draw.latents[0].log_p).mean(0)
+        return Terms(elbo + rate.clamp(max=1.0), {"elbo": elbo})
+
+
+def test_an_objective_and_an_optimiser_of_ones_own():
+    train = Train(
+        epochs=2, precision="fp32", device="cpu", optimiser=lambda parameters: torch.optim.SGD(parameters, lr=0.01)
+    )
+    model = own()
+    before = [weight.clone() for weight in model.parameters()]
+    trained = fit(model, rows(), Free(), train, progress=False)
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    assert trained.evaluate(samples=4)["elbo"].value < 0

@@ -19,7 +19,7 @@ from vaekit.objectives.iwae import Iwae
 from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, TotalCorrelation
 from vaekit.objectives.regularised import Regularised, Regulariser
 from vaekit.objectives.switch import Switch
-from vaekit.objectives.terms import StepContext, Terms
+from vaekit.objectives.terms import Bound, StepContext, Terms
 from vaekit.registry import choice
 from vaekit.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 
@@ -27,6 +27,7 @@ Objective = Annotated[Elbo | Iwae | Regularised | Switch, choice("objectives")]
 
 __all__ = [
     "Adversary",
+    "Bound",
     "BoundReading",
     "Constant",
     "Cosine",

@@ -11,7 +11,7 @@ import torch
 from vaekit.data import DataSpec, dataset_of
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.families import LikelihoodFamily
-from vaekit.objectives import Elbo, Objective
+from vaekit.objectives import Bound, Elbo, Objective
 from vaekit.runs.progress import shown
 from vaekit.runs.trained_run import TrainedRun
 from vaekit.runs.training_run import TrainingRun, stop_signals
@@ -27,7 +27,7 @@ def fit(model: Run, *, progress: bool = True) -> TrainedRun: ...
 def fit(
     model: VAE | HierarchicalVAE,
     data: Any,
-    objective: Objective = ...,
+    objective: Objective | Bound = ...,
     train: Train = ...,
     valid: Any = None,
     progress: bool = True,
@@ -40,8 +40,8 @@ def fit(
 def fit(
     model: Run | VAE | HierarchicalVAE,
     data: Any = None,
-    objective: Objective = Elbo(),  # noqa: B008
-    train: Train = Train(),  # noqa: B008
+    objective: Objective | Bound = Elbo(),
+    train: Train = Train(),
     valid: Any = None,
     progress: bool = True,
     *,

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from vaekit.objectives import Objective, Switch
+from vaekit.objectives import Bound, Objective, Switch
 from vaekit.schedules import Cyclical
 from vaekit.training.spec import Train
 
@@ -37,7 +37,7 @@ class Patience:
         batches: steps of an epoch.
     """
 
-    def __init__(self, settings: Train, objective: Objective, model: nn.Module, batches: int):
+    def __init__(self, settings: Train, objective: Objective | Bound, model: nn.Module, batches: int):
         self.most, self.batches = settings.patience, batches
         own = [getattr(part, "schedule", None) for part in model.modules()]
         schedules = [one for part in (objective, settings.schedule, *own) for one in _schedules(part)]

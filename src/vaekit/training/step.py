@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from vaekit.distributed import World
 from vaekit.models.settling import Settling
 from vaekit.models.vae import Draw, Model
-from vaekit.objectives import Elbo, Iwae, Objective, Regularised, StepContext, Switch
+from vaekit.objectives import Bound, Iwae, Objective, Regularised, StepContext, Switch
 from vaekit.objectives.gradients import RunningMean
 from vaekit.training.noise import Noise
-
-Phase = Elbo | Iwae | Regularised
 
 
 @runtime_checkable
@@ -43,7 +41,7 @@ class StepInputs:
     """
 
     x: Tensor
-    objective: Phase
+    objective: Bound
     context: Tensor | None = None
     noise: Noise = field(default_factory=Noise)
     generator: torch.Generator | None = None
@@ -64,7 +62,12 @@ class Step(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, rows: int, world: World, discriminator: nn.Module | None = None
+        self,
+        model: nn.Module,
+        objective: Objective | Bound,
+        rows: int,
+        world: World,
+        discriminator: nn.Module | None = None,
     ):
         super().__init__()
         self.model = model
@@ -101,7 +104,7 @@ class Step(nn.Module):
         self.forget()
         return {name: 0 * value for name, value in sums.items()}
 
-    def phase(self, step: int, steps: int) -> Phase:
+    def phase(self, step: int, steps: int) -> Bound:
         """The objective of an epoch that begins at a step of so many."""
         return self.objective.now(step, steps) if isinstance(self.objective, Switch) else self.objective
 

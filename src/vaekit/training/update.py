@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from vaekit.distributed import is_out_of_memory
 from vaekit.errors import Diverged, VaekitError
 from vaekit.models.vae import Model
+from vaekit.objectives import Bound
 from vaekit.randomness import Purpose, new_generator, noise_of_rows
 from vaekit.training.distributed import whole
 from vaekit.training.engine import build_engine, slowed_by_others
 from vaekit.training.noise import NoiseSource
 from vaekit.training.spec import Train
 from vaekit.training.state import State
-from vaekit.training.step import Phase, StepInputs
+from vaekit.training.step import StepInputs
 
 NOTEWORTHY_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
@@ -94,7 +95,7 @@ class Updater:
         self.engine.notice = "; ".join(text for text in (self.engine.notice, busy) if text)
         self.stop_agreed = False
 
-    def __call__(self, index: Tensor, objective: Phase, steps: int) -> str:
+    def __call__(self, index: Tensor, objective: Bound, steps: int) -> str:
         """Update the weights by a batch.
 
         Args:
@@ -152,7 +153,7 @@ class Updater:
         # the first alone: how many they are stands in each epoch's metrics, and among the findings
         return f"{why}; further ones are counted, not named" if at.skipped == 0 else ""
 
-    def add_gradients(self, index: Tensor, objective: Phase, steps: int) -> tuple[str, dict[str, float]]:
+    def add_gradients(self, index: Tensor, objective: Bound, steps: int) -> tuple[str, dict[str, float]]:
         """Leave the mean gradient over a batch in the parameters; see `__call__` for the arguments.
 
         Returns:
@@ -169,7 +170,7 @@ class Updater:
                     raise
             notice = self._use_less_memory(len(index))
 
-    def _add_up(self, index: Tensor, objective: Phase, steps: int) -> dict[str, float]:
+    def _add_up(self, index: Tensor, objective: Bound, steps: int) -> dict[str, float]:
         pieces = self._pieces(len(index))
         totals: dict[str, Tensor] = {}
         for number, piece in enumerate(pieces):
@@ -190,7 +191,7 @@ class Updater:
         places = [slice(a, b) for a, b in itertools.pairwise(edges)]
         return [Piece(p, True) if p.stop > p.start else Piece(slice(0, 1), False) for p in places]
 
-    def _inputs(self, index: Tensor, piece: Piece, objective: Phase, steps: int) -> StepInputs:
+    def _inputs(self, index: Tensor, piece: Piece, objective: Bound, steps: int) -> StepInputs:
         """All that the step takes for a piece of a batch."""
         places, step = piece.places, self.state.at.step
         noise, generator = self.noise(objective.samples)(places, len(index), step), None
@@ -236,7 +237,7 @@ class Updater:
         return f"out of memory: from here on {math.ceil(now / 2)} rows at a time, the same batch in more pieces"
 
     @torch.no_grad()
-    def _explain(self, index: Tensor, objective: Phase, steps: int, sums: Mapping[str, float]) -> str:
+    def _explain(self, index: Tensor, objective: Bound, steps: int, sums: Mapping[str, float]) -> str:
         """Name the term, the row and the largest weight, from a second pass over the same batch."""
         model, worst, row = self.state.whole_model(), -math.inf, -1
         for piece in self._pieces(len(index)):
