@@ -60,7 +60,7 @@ def remember(choices: Mapping[str, str]) -> None:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x @ weight.T + bias, (..., n), by the fastest kernel; for calls that no gradient is asked of."""
+    """x @ weight.T + bias, (..., n), by the fastest kernel; for calls without gradients."""
     if not has_choice(x, weight):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
