@@ -28,9 +28,7 @@ PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING")),
 ]
 CODE = [
-    path
-    for path in sorted((ROOT / "src" / "vaekit").rglob("*"))
-    if path.suffix in (".py", ".yaml", ".jinja", ".pyi")
+    path for path in sorted((ROOT / "src" / "vaekit").rglob("*")) if path.suffix in (".py", ".yaml", ".jinja", ".pyi")
 ]
 
 

@@ -58,7 +58,7 @@ def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
 
 def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     folder = tmp_path / "run"
-    shutil.copytree(trained, folder)
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("evaluation-*"))  # those of other tests
     words = [*VAEKIT, "evaluate", str(folder), "--json", "--samples"]
     command = [*HEARS, *words, "12000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -17,7 +17,7 @@ from vaekit.models.networks.precision import networks_in_bf16
 from vaekit.models.priors.vamp import Vamp
 from vaekit.objectives import Elbo
 from vaekit.randomness import new_generator
-from vaekit.training.step import NoiseSource
+from vaekit.training.noise import NoiseSource
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -137,17 +137,19 @@ def test_saved_weights_are_the_model(name: str) -> None:
 def test_noise_of_parts_of_a_batch_is_that_of_the_whole(name: str) -> None:
     model, x = built(name), data(name, 7)
     source = NoiseSource(model, x, None, samples=3, seed=1)
-    whole = source(slice(0, 7), 7, 5)
+    whole = source(slice(0, 7), 7, 5).latents
     events = [latent.z.shape[2:] for latent in model.draw(x).latents]
     assert [eps.shape for eps in whole] == [(3, 7, *event) for event in events]
-    assert not any(one.equal(two) for one, two in zip(whole, source(slice(0, 7), 7, 6), strict=True))
+    assert not any(one.equal(two) for one, two in zip(whole, source(slice(0, 7), 7, 6).latents, strict=True))
     for number, eps in enumerate(whole):
         for part in (slice(0, 3), slice(3, 7)):
-            assert source(part, 7, 5)[number].equal(eps[:, part])
-    fresh = NoiseSource(model, x, None, samples=3, seed=1)(slice(0, 7), 7, 5)
+            assert source(part, 7, 5).latents[number].equal(eps[:, part])
+    fresh = NoiseSource(model, x, None, samples=3, seed=1)(slice(0, 7), 7, 5).latents
     assert all(one.equal(two) for one, two in zip(whole, fresh, strict=True))
     total = Elbo(samples=3)(model.draw(x, 3, noise=whole)).value
-    parts = [Elbo(samples=3)(model.draw(x[p], 3, noise=source(p, 7, 5))).value for p in (slice(0, 3), slice(3, 7))]
+    parts = [
+        Elbo(samples=3)(model.draw(x[p], 3, noise=source(p, 7, 5).latents)).value for p in (slice(0, 3), slice(3, 7))
+    ]
     torch.testing.assert_close(torch.cat(parts), total)
     q = model.draw(x, 3).latents[1].q
     assert noise_shape(q) == (3, 7, *events[1])

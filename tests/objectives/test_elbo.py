@@ -315,9 +315,9 @@ def test_with_a_point_posterior_it_is_an_autoencoder_and_claims_no_bound() -> No
     torch.testing.assert_close(Elbo(beta=0.3, gradient=StickTheLanding())(landing).value, with_prior)
 
 
-def test_estimators_through_the_density_are_refused_for_a_point() -> None:
+def test_estimators_through_the_density_are_refused_for_a_deterministic_posterior() -> None:
     vae = autoencoder()
-    with pytest.raises(ConfigError, match="a point posterior has not"):
+    with pytest.raises(ConfigError, match="which a deterministic posterior lacks"):
         Elbo(gradient=Score())(drawn(vae, reparametrised=False))
-    with pytest.raises(ConfigError, match="samples of a point posterior are all the same"):
+    with pytest.raises(ConfigError, match="samples of a deterministic posterior are all the same"):
         Iwae()(drawn(vae))

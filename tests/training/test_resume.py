@@ -180,10 +180,10 @@ def test_an_interrupt_while_an_epoch_is_closed_leaves_the_checkpoint_before(tmp_
     check_same(outcome(whole), outcome(parts))
 
 
-def test_a_job_trains_once(tmp_path):
+def test_a_training_run_trains_once(tmp_path):
     job = TrainingRun.start(make("mlp", tmp_path))
     list(job.events())
-    with pytest.raises(VaekitError, match="has trained already"):
+    with pytest.raises(VaekitError, match="has been trained already"):
         list(job.events())
 
 
