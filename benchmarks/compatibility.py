@@ -71,7 +71,7 @@ def text() -> str:
     ]
     tables = (
         table(head, of_posteriors),
-        table(("prior", "over z", "made of q(z\\|x)", "heeds a context"), map(_of_prior, priors)),
+        table(("prior", "over z", "made of q(z\\|x)", "depends on a context"), map(_of_prior, priors)),
         table(("likelihood", "values of x", "whole numbers", "default for"), of_likelihoods),
     )
     return "\n\n".join(part.strip() for part in tables)

@@ -42,7 +42,10 @@ def found(text: str, gone: dict[str, str]) -> list[str]:
 def test_words_that_are_gone_stay_away(path: Path) -> None:
     name = str(path.relative_to(ROOT)).removeprefix("src/vaekit/")
     words = GONE | IN_MOVES_OF_Z if name in MOVES_OF_Z else GONE
-    assert not found(path.read_text(), words)
+    text = path.read_text()
+    if name == "mistakes.py":  # its table of other names is what it answers with the right ones
+        text = re.sub(r"^_KINDS = \{.*?^\}$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert not found(text, words)
 
 
 def test_ordinary_english_may_stay() -> None:

@@ -1,6 +1,6 @@
 """What was measured on this machine, kept in the user's cache folder.
 
-So it is measured once and not in each process anew: results must not change with the mood of a clock.
+So it is measured once and not in each process anew: results must not change with how long something takes.
 """
 
 import json

@@ -41,6 +41,20 @@ _ELSEWHERE = {  # the names that other libraries have for settings
     "run_dir": ("out", "output", "out_dir", "output_dir", "save_dir", "log_dir", "checkpoint_dir"),
 }
 _MEANT = {word: setting for setting, words in _ELSEWHERE.items() for word in words}
+_KINDS = {  # other names of kinds
+    "hierarchical": ("ladder", "hvae", "lvae", "top_down"),
+    "deterministic": ("point", "delta", "dirac", "ae"),
+    "standard_normal": ("normal", "isotropic", "n01"),
+    "gaussian": ("normal", "diagonal", "mse"),
+    "bernoulli": ("bce", "binary"),
+    "categorical": ("softmax", "cross_entropy"),
+    "von_mises_fisher": ("vmf",),
+    "pathwise": ("reparametrised", "reparam", "path"),
+    "score": ("reinforce", "score_function", "vimco"),
+    "enumerate": ("every", "exact", "sum"),
+    "mixture": ("gmm", "mog"),
+    "negative_binomial": ("nb",),
+}
 
 
 def explain(error: ValidationError, root: Any) -> str:
@@ -166,7 +180,8 @@ def _explain(error: Any, path: str, known: Mapping[str, Any], kinds: Mapping[str
         return f"{where} is given twice"
     if kind == "union_tag_invalid":
         tag, tags = ctx["tag"], [tag.strip(" '") for tag in ctx["expected_tags"].split(",")]
-        return f"{where}.kind is '{short(tag)}'{nearest(tag, tags)}; it must be one of {', '.join(tags)}"
+        meant = next((f" (did you mean '{one}'?)" for one in tags if tag in _KINDS.get(one, ())), nearest(tag, tags))
+        return f"{where}.kind is '{short(tag)}'{meant}; it must be one of {', '.join(tags)}"
     if kind in ("missing", "missing_argument"):
         return f"{where} is missing: set {where}=..."
     if kind == "value_error":

@@ -93,7 +93,7 @@ class Adversary(Penalty):
     """Adversarial autoencoder: the codes are to pass for draws of p(z) with a critic that tells them apart.
 
     weight times -ln P(z is of the prior), by the critic, which brings q(z) to p(z). With beta = 0 it stands in for the
-    KL; the posterior may be a point.
+    KL; the posterior may be deterministic.
 
     Not a bound on ln p(x).
 

@@ -1,4 +1,4 @@
-"""The evidence lower bound and its weighted kin."""
+"""The evidence lower bound and its weighted forms."""
 
 from typing import Annotated, Any, Literal
 
@@ -23,9 +23,10 @@ class Elbo:
     """ELBO = E_q[ln p(x|z)] - beta KL(q(z|x) || p(z)), by K samples for each row.
 
     With beta = 1, no free nats and no capacity this is the lower bound on ln p(x); otherwise it is a training objective
-    alone, and the bound is among the parts as `elbo`. Where the posterior is a point, it is the value of a regularised
-    autoencoder, E[ln p(x|z)] + beta ln p(z), of a plain one with beta = 0, and there is no bound. Penalties that
-    latents bring along (the commitment of quantised codes) are subtracted, and are among the parts by name.
+    alone, and the bound is among the parts as `elbo`. Where the posterior is deterministic, it is the value of a
+    regularised autoencoder, E[ln p(x|z)] + beta ln p(z), of a plain one with beta = 0, and there is no bound.
+    Penalties that latents bring along (the commitment of quantised codes) are subtracted, and are among the parts by
+    name.
 
     Args:
         beta: weight of the KL, a number, a warm-up or cyclical (Higgins et al., 2017).
@@ -88,7 +89,7 @@ class Elbo:
         kls = [_per_row(draw, latent, kl) for latent, kl in zip(draw.latents, closed, strict=True)]
         rate = torch.stack([kl.detach() for kl in kls]).sum(0)
         # in a hierarchical VAE, the numbers of q depend on the z above, whose paths hold that gradient already
-        lands_alone = isinstance(self.gradient, _NO_SCORE) and len(draw.latents) == 1 and torch.is_grad_enabled()
+        steady = isinstance(self.gradient, _NO_SCORE) and len(draw.latents) == 1 and torch.is_grad_enabled()
         weights = self._weights(draw.latents, kls, beta, ctx)
         if self.capacity is not None:
             # |KL - C| is sign (KL - C)
@@ -103,7 +104,7 @@ class Elbo:
                 weight = weight * above
             if known is None:
                 reward = reward + weight * latent.log_p
-                cost = cost + weight * (steadied(latent) if lands_alone else latent.log_q)
+                cost = cost + weight * (steadied(latent) if steady else latent.log_q)
             elif known.dim() > 1:  # it depends on the samples of the groups above, as a reward does
                 reward = reward - weight * known
             else:

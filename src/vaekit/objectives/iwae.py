@@ -22,7 +22,7 @@ LEAST_SHARE = 1e-20
 class Iwae:
     """The importance-weighted bound ln (1/K) sum_k w_k, w = p(x, z) / q(z|x), and its multiples.
 
-    By K samples of z it lies between the ELBO (K = 1) and ln p(x), and rises with K. The samples may be parted into M
+    By K samples of z it lies between the ELBO (K = 1) and ln p(x), and rises with K. The samples may be divided into M
     groups of K whose bounds are averaged:
 
         (1/M) sum_m 1/(1 - alpha) ln (1/K) sum_k w_mk^(1 - alpha),  beside the ELBO with weight `elbo_share`
@@ -61,7 +61,7 @@ class Iwae:
         for name, groups in {"groups": self.groups, "encoder_groups": self.encoder_groups or 1}.items():
             if self.samples % groups:
                 raise ValueError(
-                    f"{self.samples} samples cannot be parted into {groups} {name} of one size: make samples a "
+                    f"{self.samples} samples cannot be divided into {groups} {name} of one size: make samples a "
                     "multiple of it"
                 )
         if self.encoder_groups and not isinstance(self.gradient, DoublyReparametrised):
@@ -80,8 +80,8 @@ class Iwae:
     def unbiased(self) -> bool:
         """Whether the encoder's gradient is that of the bound, on average."""
         same_bound = self.encoder_groups in (None, self.groups)
-        lands_true = self.samples == self.groups or not isinstance(self.gradient, StickTheLanding)
-        return self.gradient.unbiased and same_bound and lands_true
+        exact = self.samples == self.groups or not isinstance(self.gradient, StickTheLanding)
+        return self.gradient.unbiased and same_bound and exact
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
         check_how_drawn(draw, self.gradient)

@@ -166,7 +166,7 @@ class Mmd(Penalty):
 
     - InfoVAE (Zhao et al., 2017, arXiv 1706.02262, equation 6): beta = 1 - alpha, weight = alpha + lambda - 1.
     - WAE-MMD (Tolstikhin et al., 2018, arXiv 1711.01558, algorithm 2): beta = 0, weight = lambda, with a posterior that
-      is a point or Gaussian.
+      is deterministic or Gaussian.
 
     Not a bound on ln p(x). Draws of a mixture prior carry no gradient to its weights.
 
@@ -227,8 +227,8 @@ class DecoderWeights(Penalty):
 class DecoderSlope(Penalty):
     """RAE-GP: weight times |J|^2, the squares of the slopes of E[x|z] in z, summed.
 
-    Estimated by |J u|^2 with random signs u, whose mean it is (Hutchinson, 1989), for each row and z. With a point
-    posterior and an `Elbo` whose beta weighs ln p(z). Not a bound on ln p(x).
+    Estimated by |J u|^2 with random signs u, whose mean it is (Hutchinson, 1989), for each row and z. With a
+    deterministic posterior and an `Elbo` whose beta weighs ln p(z). Not a bound on ln p(x).
 
     Source: Ghosh, Sajjadi, Vergari, Black and Schoelkopf, 2020, arXiv 1903.12436, section 3.
     """

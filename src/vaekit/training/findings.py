@@ -174,7 +174,7 @@ def still_improving(history: History, about: TrainingFacts) -> Finding | None:
 
 
 def learning_rate(settings: Train) -> Finding | None:
-    """A learning rate that is too large for Adam and its kin."""
+    """A learning rate that is too large for Adam and its variants."""
     largest = 0.05
     if settings.lr <= largest or not isinstance(settings.optimiser, AdamKind):
         return None

@@ -1,4 +1,4 @@
-"""Which optimiser updates the weights: specs of Adam and its kin, and any other of torch."""
+"""Which optimiser updates the weights: specs of Adam and its variants, and any other of torch."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal

@@ -1,6 +1,6 @@
 """Updates of the weights by their gradients, and what they keep of each weight.
 
-Adam and its kin are torch's own update rules, called as functions, in their fused form where there is one: torch's
+Adam and its variants are torch's own update rules, called as functions, in their fused form where there is one: torch's
 optimiser classes around them import the compiler (a second, before the first step), and spend on hooks a third of what
 a small model's update takes. Other optimisers are those classes.
 """

@@ -38,15 +38,15 @@ def name_of(program: fx.GraphModule) -> str:
 
 
 def pays(program: fx.GraphModule, seconds: float, calls: int) -> tuple[bool, str]:
-    """Whether compiling pays for so many more calls of so many seconds each, and the reckoning in words."""
+    """Whether compiling pays for so many more calls of so many seconds each, and the reason in words."""
     known = measured.get(name_of(program))
     facts = [known.get(fact) for fact in ("cost", "gain")] if isinstance(known, dict) else []
     known = [fact for fact in facts if isinstance(fact, float) and math.isfinite(fact)]
     cost, gain = known if len(known) == 2 else (COST, GAIN)
     saved = calls * seconds * gain
     how = "as measured before" if len(known) == 2 else "by rule of thumb"
-    reckoning = f"it would save {saved:.0f} s of {calls * seconds:.0f} s and cost {cost:.0f} s, {how}"
-    return gain > LEAST_GAIN and saved > PAYS * cost, reckoning
+    reason = f"it would save {saved:.0f} s of {calls * seconds:.0f} s and cost {cost:.0f} s, {how}"
+    return gain > LEAST_GAIN and saved > PAYS * cost, reason
 
 
 def compile_program(program: fx.GraphModule, inputs: Sequence[Tensor]) -> Call:

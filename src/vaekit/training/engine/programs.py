@@ -165,8 +165,8 @@ class Programs:
         calls = int(inputs.steps) - at.step
         if self.budget is not None and at.steps is None:
             calls = int((self.budget - at.total_seconds) / seconds)
-        promising, reckoning = pays(traced.program, seconds, calls)
-        compiled, found = None, reckoning
+        promising, reason = pays(traced.program, seconds, calls)
+        compiled, found = None, reason
         if promising:
             spare = self._spare(inputs)
             try:
