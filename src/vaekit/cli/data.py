@@ -17,12 +17,9 @@ def data(data: str | None = None, /, *settings: Words, json: Json = False) -> No
         vaekit data
         vaekit data table.csv data.label=species
 
-    Parameters
-    ----------
-    data
-        A name or a path.
-    settings
-        Settings, as for `vaekit train`.
+    Args:
+        data: A name or a path.
+        settings: Settings, as for `vaekit train`.
     """
     if data is not None:
         return _describe(data, settings, json)

@@ -32,15 +32,12 @@ def decode(
         vaekit decode runs/digits-1 codes.npz --out decoded.png
         vaekit decode runs/labels-1 codes.npz --label 7 --out sevens.png
 
-    Parameters
-    ----------
-    latents
-        z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ..., in any order).
-    out
-        File to write: .png, .npy, .npz or .csv.
-    label
-        The label to condition on, for a model trained with data.context=label; by default the label that the file has
-        for each z.
+    Args:
+        latents: z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ..., in any
+            order).
+        out: File to write: .png, .npy, .npz or .csv.
+        label: The label to condition on, for a model trained with data.context=label; by default the label that the
+            file has for each z.
     """
     with piped(str(latents), out, json) as (source, out):
         _decode(run, Path(source or latents), out, label, weights, json, force)

@@ -39,11 +39,9 @@ def encode(
         vaekit encode runs/table-1 - --out - < new.csv > codes.csv
         torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
 
-    Parameters
-    ----------
-    out
-        File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or .parquet
-        (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
+    Args:
+        out: File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or
+            .parquet (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
     """
     with piped(data, out, json) as (data, out):
         _encode(run, data, out, weights, json, force)

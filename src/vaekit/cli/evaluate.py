@@ -47,27 +47,20 @@ def evaluate(
         vaekit evaluate runs/digits-1 --suite all --json
         vaekit evaluate runs/digits-1 --data new.csv --per-row scores.csv
 
-    Parameters
-    ----------
-    suite
-        What to measure in place of the usual bounds: likelihood (the bound for K up to --samples, annealed importance
-        sampling, bidirectional Monte Carlo); latents (active units, KL by dimension, the aggregate posterior); samples
-        (Frechet distance, KID, precision, recall, density, coverage); disentanglement (scores against known factors);
-        representation (labels predicted from codes); or all of these.
-    samples
-        K, samples of z for each row, of the importance-weighted bound.
-    data
-        Other data than the run's, by name or path, all of its rows; or where the run's own data lies now, which is
-        split as it was.
-    split
-        Rows of the run's own data to use.
-    rows
-        Use only the first ROWS of them.
-    seed
-        Of the noise.
-    per_row
-        File to write, .csv, .npz or .parquet: of each row its number among those that are used, counted from 0, its
-        ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a label.
+    Args:
+        suite: What to measure in place of the usual bounds: likelihood (the bound for K up to --samples, annealed
+            importance sampling, bidirectional Monte Carlo); latents (active units, KL by dimension, the aggregate
+            posterior); samples (Frechet distance, KID, precision, recall, density, coverage); disentanglement (scores
+            against known factors); representation (labels predicted from codes); or all of these.
+        samples: K, samples of z for each row, of the importance-weighted bound.
+        data: Other data than the run's, by name or path, all of its rows; or where the run's own data lies now, which
+            is split as it was.
+        split: Rows of the run's own data to use.
+        rows: Use only the first ROWS of them.
+        seed: Of the noise.
+        per_row: File to write, .csv, .npz or .parquet: of each row its number among those that are used, counted from
+            0, its ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a
+            label.
     """
     from vaekit.cli.request import EvaluationRequest
 

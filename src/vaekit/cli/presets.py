@@ -12,10 +12,8 @@ def presets(name: str | None = None, /, *, json: Json = False) -> None:
         vaekit presets
         vaekit presets tutorial
 
-    Parameters
-    ----------
-    name
-        The preset to print.
+    Args:
+        name: The preset to print.
     """
     from vaekit import runs
 

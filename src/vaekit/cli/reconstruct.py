@@ -42,12 +42,9 @@ def reconstruct(
         vaekit reconstruct runs/digits-1 --out pairs.png
         vaekit reconstruct runs/digits-1 other.npy --out reconstructions.npy
 
-    Parameters
-    ----------
-    out
-        File to write: .png (originals over reconstructions), .npy, .npz or .csv.
-    n
-        How many rows; by default 16 for a picture, and all for a file of numbers.
+    Args:
+        out: File to write: .png (originals over reconstructions), .npy, .npz or .csv.
+        n: How many rows; by default 16 for a picture, and all for a file of numbers.
     """
     with piped(data, out, json) as (data, out):
         _reconstruct(run, data, out, n, weights, json, force)

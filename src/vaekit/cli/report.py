@@ -27,16 +27,12 @@ def report(
         vaekit report runs/digits-1
         vaekit report runs/tutorial-1 runs/tutorial-score-1 --out ablation.html
 
-    Parameters
-    ----------
-    runs
-        Run folders.
-    out
-        The page; by default report.html in the first run's folder.
-    samples
-        K of the importance-weighted bound.
-    full_paths
-        Show whole paths of data and run folders, not their names alone; without it the page can be sent to others.
+    Args:
+        runs: Run folders.
+        out: The page; by default report.html in the first run's folder.
+        samples: K of the importance-weighted bound.
+        full_paths: Show whole paths of data and run folders, not their names alone; without it the page can be sent to
+            others.
     """
     from vaekit.cli.request import check_samples
     from vaekit.cli.writing import check_apart, check_out

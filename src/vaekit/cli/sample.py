@@ -38,28 +38,21 @@ def sample(
         vaekit sample runs/digits-1 -n 1000 --out samples.npy
         vaekit sample runs/digits-1 --from mixture --temperature 0.8 --mean --out samples.png
 
-    Parameters
-    ----------
-    n
-        How many.
-    out
-        File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data); - is a table on
-        stdout.
-    label
-        The label to condition on, for a model trained with data.context=label; by default every label in turn.
-    source
-        Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the codes of
-        the training rows when first used, and kept in the run folder; or a sampler of an installed package.
-    temperature
-        Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component of a mixture
-        or each q(z|x) around its own mean, or of what a flow transforms; in a hierarchical VAE, of every group of
-        latents.
-    mean
-        Write the mean of p(x|z) in place of a draw from it.
-    seed
-        Of the draw.
-    data
-        Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and flow.
+    Args:
+        n: How many.
+        out: File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data); - is a table
+            on stdout.
+        label: The label to condition on, for a model trained with data.context=label; by default every label in turn.
+        source: Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the
+            codes of the training rows when first used, and kept in the run folder; or a sampler of an installed
+            package.
+        temperature: Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component
+            of a mixture or each q(z|x) around its own mean, or of what a flow transforms; in a hierarchical VAE, of
+            every group of latents.
+        mean: Write the mean of p(x|z) in place of a draw from it.
+        seed: Of the draw.
+        data: Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and
+            flow.
     """
     with piped(None, out, json) as (_, out):
         _sample(run, n, out, label, source, temperature, mean, seed, weights, json, force, data)

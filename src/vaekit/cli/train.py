@@ -56,24 +56,18 @@ def train(
         vaekit train --from runs/digits-1 objective=iwae train.lr=1e-4
         torchrun --nproc-per-node 2 -m vaekit train mnist --run-dir runs/mnist
 
-    Parameters
-    ----------
-    arguments
-        DATA, and settings: path=value, --path value, or the last name of a path alone where only one ends so.
-    preset
-        Start from these settings (see `vaekit presets`).
-    config
-        Start from the settings in this YAML file.
-    run_dir
-        Folder for the run; by default the next free one under runs/.
-    resume
-        Resume the run in this folder; the result is the same as if it had never stopped.
-    extend
-        Train the run in this folder for more epochs, with train.epochs=N; in the folder, or in a copy at --run-dir.
-    source
-        Start a new run from the settings and the weights of the run in this folder; the model must stay the same.
-    strict
-        Exit with code 5 if a finding is an error; the weights are kept all the same.
+    Args:
+        arguments: DATA, and settings: path=value, --path value, or the last name of a path alone where only one ends
+            so.
+        preset: Start from these settings (see `vaekit presets`).
+        config: Start from the settings in this YAML file.
+        run_dir: Folder for the run; by default the next free one under runs/.
+        resume: Resume the run in this folder; the result is the same as if it had never stopped.
+        extend: Train the run in this folder for more epochs, with train.epochs=N; in the folder, or in a copy at
+            --run-dir.
+        source: Start a new run from the settings and the weights of the run in this folder; the model must stay the
+            same.
+        strict: Exit with code 5 if a finding is an error; the weights are kept all the same.
     """
     from vaekit import runs
     from vaekit.distributed import World
