@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "all"]
 PER_ROW = (".csv", ".npz", ".parquet")  # endings of files that hold several columns by name
-BASELINE_ROWS = 10_000  # training rows, at most, that the baseline is fitted to
 
 
 def evaluate(
@@ -82,7 +81,6 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
     from vaekit.cli.writing import check_apart, check_out, write_rows
     from vaekit.distributed import World
     from vaekit.models.conditional import Conditional
-    from vaekit.randomness import Purpose, new_generator
     from vaekit.runs import check_same_run
 
     world = World.join()
@@ -110,9 +108,7 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
                 per_row=write_per_row,
             )
         if request.is_own and isinstance(model.likelihood, Conditional):
-            noise = new_generator(seed, Purpose.BASELINE, device=request.device)
-            few = request.train.batch(request.train.some(BASELINE_ROWS), noise)
-            estimates["baseline"] = evaluation.baseline(model.likelihood, few, held_out, seed, world)
+            estimates["baseline"] = evaluation.baseline(model.likelihood, request.train, held_out, seed, world)
         kl = evaluation.kl_per_dimension(model, held_out, world=world)
     if not world.leads:
         return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+from vaekit.data import Rows, StreamedRows
 from vaekit.distributed import World
 from vaekit.evaluation.blocks import Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
@@ -32,6 +33,9 @@ from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
 from vaekit.models.vae import Model
+from vaekit.randomness import Purpose, new_generator
+
+BASELINE_ROWS = 10_000  # training rows, at most, that the baseline is fitted to
 
 
 def evaluate(
@@ -162,16 +166,21 @@ def kl_per_group(
     )
 
 
-def baseline(likelihood: Conditional, train: Tensor, data: Data, seed: int = 0, world: World | None = None) -> Estimate:
+def baseline(
+    likelihood: Conditional, train: Tensor | Rows | StreamedRows, data: Data, seed: int = 0, world: World | None = None
+) -> Estimate:
     """Mean ln p(x) of rows under the best model without latents, in nats: each dimension on its own.
 
     Args:
         likelihood: whose family p(x) is of.
-        train: x (rows, *data) that p(x) is fitted to.
+        train: x (rows, *data) that p(x) is fitted to, or training rows, of which at most 10,000 are taken.
         data: x (rows, *data) that ln p(x) is taken of, or the rows of a split of a data set.
         seed: of binarisation.
         world: processes that divide the rows; each gets the same result.
     """
+    if isinstance(train, Rows | StreamedRows):
+        noise = new_generator(seed, Purpose.BASELINE, device=train.device)
+        train = train.batch(train.some(BASELINE_ROWS), noise)
     px = likelihood.constant(train)
     (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
     found = {"baseline": mean_of(log_px, NATS, score_warning(px))}

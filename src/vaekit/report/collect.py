@@ -27,7 +27,6 @@ MAP_ROWS = 3000  # test rows on the latent map
 PAIRS = 24  # originals shown with their reconstructions
 SAMPLES = 64  # rows shown from the prior
 TABLE_ROWS = 1000  # of a table, which is shown as distributions, so that more rows are needed
-TRAINING_ROWS = 10_000  # that the baseline is fitted to
 MANIFOLD_SIDE = 15
 
 
@@ -218,8 +217,7 @@ def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> He
     x, context = held.batch(slice(None)), held.context_of(slice(None))
     fitted = None
     if isinstance(model.likelihood, Conditional):
-        train = data.train.batch(data.train.some(TRAINING_ROWS), new_generator(seed, Purpose.BASELINE))
-        fitted = baseline(model.likelihood, train, held)
+        fitted = baseline(model.likelihood, data.train, held, seed)
     few = slice(0, PAIRS if trained.schema.kind == "image" else TABLE_ROWS)
     shown = x[few]
     mapped = order[:MAP_ROWS].sort().values
