@@ -142,7 +142,7 @@ def test_asking_whether_threads_help_leaves_their_number_alone():
 
 @pytest.mark.parametrize("batch", [20, 128])  # of 50 rows
 def test_a_time_budget_becomes_steps_once_the_engine_is_settled(batch):
-    job = start([*MLP, "train.budget=2s", f"train.batch_size={batch}"])
+    job = start([*MLP, "train.budget=4s", f"train.batch_size={batch}"])
     events = list(job.events())
     assert events[-1].kind == "end"
     assert job.state.at.compiled is False
