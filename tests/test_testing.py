@@ -1,6 +1,7 @@
 """The checks of `vaekit.testing` say what is wrong with a part; ours pass them in the contract tests."""
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
+from vaekit import register
+from vaekit.errors import SpecError
 from vaekit.gradients import Pathwise
 from vaekit.models.families import LikelihoodHead
-from vaekit.models.likelihoods import Gaussian
+from vaekit.models.likelihoods import Bernoulli, Gaussian
 from vaekit.objectives import Elbo, Terms
 from vaekit.priors import Mixture
 from vaekit.testing import check_likelihood, check_objective, check_posterior, check_prior
@@ -241,3 +244,244 @@ def test_a_broken_objective_fails_with_what_is_wrong(wrong: str) -> None:
 
 def test_an_objective_with_nothing_wrong_passes() -> None:
     check_objective(BrokenObjective(""))
+
+
+# Priors that are wrong in more than one dimension, and right ones with awkward shapes.
+
+
+class Module(nn.Module):
+    def __init__(self, make: Any):
+        super().__init__()
+        self.make = make
+
+    def forward(self, context: Tensor | None = None) -> Any:
+        return self.make()
+
+
+class Of:
+    """A prior's spec that makes a distribution of the size."""
+
+    over: Any = ("real",)
+
+    def __init__(self, make: Any):
+        self.make = make
+
+    def build(self, size: int, ctx: Any = None) -> nn.Module:
+        return Module(lambda: self.make(size))
+
+
+def filled(size: int, value: float) -> Tensor:
+    return torch.full((size,), value, dtype=torch.float64)
+
+
+def normal(size: int) -> td.Normal:
+    return td.Normal(filled(size, 0.0), filled(size, 1.0), validate_args=False)
+
+
+class FirstTwo(td.Independent):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return td.Normal(0.0, 1.0, validate_args=False).log_prob(value[..., :2]).sum(-1)
+
+
+class Correlated(td.Independent):
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        x = super().rsample(sample_shape)
+        if x.shape[-1] < self.least:
+            return x
+        second = 0.95 * x[..., :1] + math.sqrt(1 - 0.95**2) * x[..., 1:2]
+        return torch.cat([x[..., :1], second, x[..., 2:]], -1)
+
+    least = 2
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.rsample(sample_shape).detach()
+
+
+class CorrelatedFrom3(Correlated):
+    least = 3
+
+
+class TooDenseFrom3(td.Independent):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value) + (0.3 if value.shape[-1] > 2 else 0.0)
+
+
+class MixesRows(td.Independent):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return super().log_prob(value - 0.01 * value.mean(0))
+
+
+class NoSampling(td.Distribution):
+    def __init__(self, size: int):
+        super().__init__(torch.Size(), torch.Size((size,)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -value.square().sum(-1)
+
+
+def of(wrong: type) -> Of:
+    return Of(lambda size: wrong(normal(size), 1, validate_args=False))
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (of(FirstTwo), r"do not follow log_prob in 5 dimension"),
+        (of(Correlated), "product of tanh"),
+        (of(CorrelatedFrom3), r"do not follow log_prob in 5 dimension"),
+        (of(TooDenseFrom3), r"does not add up to 1"),
+        (of(MixesRows), "depends on the other rows"),
+        (Of(NoSampling), "sampling, by rsample or sample, raises NotImplementedError"),
+    ],
+    ids=["first-two", "correlated", "correlated-from-3", "too-dense", "mixes-rows", "no-sampling"],
+)
+def test_a_prior_that_is_wrong_in_many_dimensions_fails(spec: Any, why: str) -> None:
+    with pytest.raises(AssertionError, match=why):
+        check_prior(spec)
+
+
+def two_narrow_modes(size: int) -> td.Distribution:
+    centres = torch.stack([filled(size, -50.0), filled(size, 50.0)])
+    each = td.Independent(td.Normal(centres, torch.full_like(centres, 0.05)), 1, validate_args=False)
+    return td.MixtureSameFamily(td.Categorical(filled(2, 1.0)), each, validate_args=False)
+
+
+@pytest.mark.filterwarnings("ignore:the quadrature of exp")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda size: td.Independent(td.StudentT(filled(size, 0.5)), 1, validate_args=False),
+        lambda size: td.Independent(td.Normal(filled(size, 1000.0), filled(size, 1e-3)), 1, validate_args=False),
+        lambda size: td.Independent(td.Gumbel(filled(size, 0.0), filled(size, 1.0)), 1, validate_args=False),
+        lambda size: td.MultivariateNormal(filled(size, 0.0), 0.05 * torch.eye(size, dtype=torch.float64) + 0.95),
+        two_narrow_modes,
+    ],
+    ids=["heavy-tails", "narrow", "skewed", "correlated", "two-modes"],
+)
+def test_a_right_prior_of_an_awkward_shape_passes(make: Any) -> None:
+    check_prior(Of(make))
+
+
+def test_where_the_quadrature_does_not_converge_it_says_so() -> None:
+    with pytest.warns(UserWarning, match="unsure"):
+        check_prior(Of(two_narrow_modes), sizes=(2,))
+
+
+class NoContext(Module):
+    def forward(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.make()
+
+
+class Dropping(Module):
+    def forward(self, context: Tensor | None = None) -> Any:
+        scale = 2.0 if self.training else 1.0
+        base = self.make().base_dist
+        return td.Independent(td.Normal(base.loc, scale * base.scale), 1, validate_args=False)
+
+
+def independent() -> td.Independent:
+    return td.Independent(normal(2), 1, validate_args=False)
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [(NoContext(independent), r"context=None\), raises TypeError"), (Dropping(independent), "train and eval mode")],
+    ids=["no-context", "modes"],
+)
+def test_a_prior_without_context_or_with_modes_fails(module: nn.Module, why: str) -> None:
+    class Spec(Of):
+        def build(self, size: int, ctx: Any = None) -> nn.Module:
+            return module
+
+    with pytest.raises(AssertionError, match=why):
+        check_prior(Spec(None), sizes=(2,))
+
+
+def test_a_spec_that_is_no_spec_says_what_is_missing() -> None:
+    class NoBuild:
+        over = ("real",)
+
+    class Narrow(NoBuild):
+        def build(self) -> nn.Module:
+            return Module(independent)
+
+    class Text(Of):
+        over = "real"
+
+    class Key(NoBuild):
+        def build(self, size: int, ctx: Any) -> nn.Module:
+            return {}["weights"]
+
+    for spec, why in (
+        (NoBuild(), r"no `build\(self, size, ctx=ALONE\)`"),
+        (Narrow(), r"build\(size, ctx\).*raises TypeError"),
+        (Text(None), r'tuple of kinds of z, as in over = \("real",\)'),
+        (Key(), r"build\(size, ctx\).*raises KeyError: 'weights'"),
+    ):
+        with pytest.raises(AssertionError, match=why):
+            check_prior(spec)
+
+
+@pytest.mark.parametrize("check", [check_prior, check_posterior, check_likelihood, check_objective])
+def test_a_class_is_refused_where_an_instance_is_checked(check: Any) -> None:
+    with pytest.raises(TypeError, match=rf"give an instance, as in {check.__name__}\(Gaussian\(\)\)"):
+        check(Gaussian)
+
+
+@pytest.mark.parametrize("check", [check_prior, check_objective])
+def test_an_object_without_the_attributes_of_a_part_fails(check: Any) -> None:
+    with pytest.raises(AssertionError, match="it has no"):
+        check(object())
+
+
+def unchecked(function: Any) -> Any:
+    """A function without the test suite's checks of its types."""
+    return getattr(function, "__wrapped__", function)
+
+
+def test_an_instance_is_refused_where_a_class_is_registered() -> None:
+    with pytest.raises(SpecError, match=r"register its class, as in register\(.priors., Broken\)"):
+        unchecked(register)("priors", Broken(""))
+    with pytest.raises(SpecError, match=r"decorate a class with vaekit.spec.spec"):
+        unchecked(register)("priors", Broken)
+
+
+def test_correlated_samples_of_a_posterior_and_of_a_likelihood_fail() -> None:
+    class Posterior(BrokenPosterior):
+        def __call__(self, raw: Tensor, event_shape: Any = None, units: Any = None) -> td.Distribution:
+            mean, scale = raw.chunk(2, -1)
+            return Correlated(td.Normal(mean, 0.1 + scale.square(), validate_args=False), 1, validate_args=False)
+
+    class Likelihood(BrokenLikelihood):
+        def __call__(self, raw: Tensor, event_shape: Any = None) -> td.Distribution:
+            base = super().__call__(raw, event_shape).base_dist  # pyright: ignore[reportAttributeAccessIssue]
+            return Paired(base, len(event_shape or (1,)), validate_args=False)
+
+    class Paired(td.Independent):
+        def sample(self, sample_shape: Any = ()) -> Tensor:
+            x = super().sample(sample_shape)
+            if x.shape[-1] < 7:
+                return x
+            loc, scale = self.base_dist.loc, self.base_dist.scale  # pyright: ignore[reportAttributeAccessIssue]
+            unit = (x - loc) / scale
+            return loc + scale * torch.cat([unit[..., :1], unit[..., :1], unit[..., 2:]], -1)
+
+        rsample = sample
+
+    with pytest.raises(AssertionError, match="do not follow log_prob in 2"):
+        check_posterior(Posterior())
+    with pytest.raises(AssertionError, match="do not follow log_prob in 7"):
+        check_likelihood(Likelihood(""))
+
+
+def test_samples_of_many_cells_that_go_together_fail() -> None:
+    class Copied(td.Independent):
+        def sample(self, sample_shape: Any = ()) -> Tensor:
+            return super().sample(sample_shape)[..., :1].expand(*sample_shape, *self.batch_shape, *self.event_shape)
+
+    class Likelihood(Bernoulli):
+        def __call__(self, raw: Tensor, event_shape: Any = None) -> td.Distribution:
+            return Copied(td.Bernoulli(logits=raw.reshape(*raw.shape[:-1], *(event_shape or (1,)))), 1)
+
+    with pytest.raises(AssertionError, match=r"do not follow log_prob over \d+ values"):
+        check_likelihood(Likelihood(), events=((5,),))

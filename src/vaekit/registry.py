@@ -49,6 +49,9 @@ def register(group: str, part: Part) -> Part:
         SpecError: there is no such group, the class is no such spec, or its kind is taken.
     """
     _known(group)
+    if not isinstance(part, type):
+        name = type(part).__name__
+        raise SpecError(f"an instance of {name} was registered: register its class, as in register({group!r}, {name})")
     kind = _checked(group, part, f"{part.__module__}.{part.__qualname__}")
     other = _registered[group].get(kind)
     if other is not None and (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
