@@ -92,6 +92,7 @@ def check_prior(prior: Any, sizes: tuple[int, ...] = (1, 2, 5)) -> None:
 
     Raises:
         AssertionError: says what does not hold.
+        TypeError: it is a class, not an instance.
 
     Example:
         >>> from vaekit.priors import Mixture
@@ -181,6 +182,7 @@ def check_likelihood(
 
     Raises:
         AssertionError: says what does not hold.
+        TypeError: it is a class, not an instance.
 
     Example:
         >>> check_likelihood(Gaussian())
@@ -248,6 +250,7 @@ def check_posterior(posterior: PosteriorFamily, latents: tuple[int, ...] = (1, 2
 
     Raises:
         AssertionError: says what does not hold.
+        TypeError: it is a class, not an instance.
 
     Example:
         >>> check_posterior(Gaussian())
@@ -299,6 +302,7 @@ def check_objective(objective: Any) -> None:
 
     Raises:
         AssertionError: says what does not hold.
+        TypeError: it is a class, not an instance.
 
     Example:
         >>> from vaekit.objectives import Elbo
