@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 
 # Before anything of vaekit is imported: from here on its annotations, shapes included, are checked on every call.
 install_import_hook("vaekit", "typechecker.check")
@@ -44,6 +44,14 @@ def single_precision() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(products, "bf16_gain", lambda: 0.0)
         yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked, as outside of the tests: a wrong type reaches what refuses it in words."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, StandardNormal
+from vaekit.models import VAE, Bernoulli, Categorical, Conditional, Gaussian, Mixture, Mlp, StandardNormal, Vamp
+from vaekit.models.building import BuildContext
 from vaekit.models.drawing import Latent, draw_latent, reparametrised_log_prob
 from vaekit.randomness import new_generator
 
@@ -246,6 +247,90 @@ def test_errors_name_the_part_and_the_mend() -> None:
     refused(r"posterior has batch shape \(3, 2\) for 3 rows.*Independent", unfactored, prior, likelihood, x)
     blind = Always(td.Independent(td.Normal(torch.zeros(5), 1.0), 1))
     refused(r"likelihood has batch shape \(\) for 4 samples of z for each of 3 rows", posterior, prior, blind, x)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "why"),
+    [
+        (
+            lambda: VAE(nn.Linear(5, 4), StandardNormal(), nn.Linear(2, 5)),
+            TypeError,
+            r"StandardNormal.*\.build\(size\)",
+        ),
+        (lambda: VAE(nn.Linear(5, 4), StandardNormal, nn.Linear(2, 5)), TypeError, "the class StandardNormal"),
+        (lambda: VAE(nn.Linear(5, 4), td.Normal(0.0, 1.0), nn.Linear(2, 5)), TypeError, "torch distribution, Normal"),
+        (lambda: VAE(nn.Linear(5, 4), 3, nn.Linear(2, 5)), TypeError, "prior is a int"),
+        (lambda: Conditional(Mlp((3,)), Gaussian()), TypeError, r"Mlp\(\).build\(in_shape, features\)"),
+        (lambda: Conditional(nn.Linear(5, 4), Gaussian), TypeError, r"class Gaussian.*Gaussian\(\)"),
+        (lambda: Conditional(nn.Linear(5, 4), "gaussian"), TypeError, r"'gaussian'.*Gaussian\(\)"),
+        (lambda: StandardNormal().build(0), ValueError, "size is 0"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_part_that_is_not_made_is_refused_with_what_to_write(call, error, why) -> None:
+    with pytest.raises(error, match=why):
+        call()
+
+
+def test_an_input_that_does_not_fit_a_network_names_the_part_and_the_shape() -> None:
+    vae = model().float()
+    for x in (torch.zeros(4, 3), torch.zeros(4, 2, 2)):
+        with pytest.raises(ValueError, match="posterior does not take an input of shape") as found:
+            vae.draw(x)
+        assert str(tuple(x.shape)) in str(found.value)
+        assert isinstance(found.value.__cause__, RuntimeError)
+    with pytest.raises(ValueError, match=r"likelihood does not take an input of shape \(4, 3\).*z of the size"):
+        vae.decode(torch.zeros(4, 3))
+    with pytest.raises(ValueError, match=r"x is int64.*transform=Rescale\(0, 7\).*x\.float\(\)"):
+        vae.draw(torch.full((4, 5), 7))
+    with pytest.raises(ValueError, match="input is float64"):
+        vae.draw(torch.zeros(4, 5, dtype=torch.float64))
+    with pytest.raises(TypeError, match=r"network, Linear, takes no context.*context="):
+        vae.draw(torch.zeros(4, 5), context=torch.zeros(4, 2))
+    with pytest.raises(TypeError, match=r"prior, LearnedPrior, takes no context"):
+        VAE(Blind(vae.posterior), LearnedPrior(2), vae.likelihood).draw(torch.zeros(4, 5), context=torch.zeros(4, 2))
+
+
+def test_an_input_that_does_not_fit_beside_those_of_a_vamp_prior_is_explained() -> None:
+    plain = model().float()
+    vamp = Vamp(components=3).build(2, BuildContext((5,), posterior=plain.posterior))
+    with pytest.raises(ValueError, match=r"posterior does not take an input of shape \(4, 3\)"):
+        VAE(plain.posterior, vamp, plain.likelihood).draw(torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("my own"), TypeError("my own"), ValueError("my own")])
+def test_other_errors_of_a_part_pass_as_they_are(error: Exception) -> None:
+    plain = model()
+    with pytest.raises(type(error), match="my own") as found:
+        VAE(Failing(error), plain.prior, plain.likelihood).draw(rows())
+    assert found.value is error
+
+
+class Failing(nn.Module):
+    def __init__(self, error: Exception):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Distribution:
+        raise self.error
+
+
+class Blind(nn.Module):
+    """A part that does not look at its context."""
+
+    def __init__(self, part: nn.Module):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor, context: Tensor) -> Distribution:
+        return self.part(x)
+
+
+def test_one_group_of_latents_may_be_given_as_a_tensor() -> None:
+    vae, z = model(), torch.zeros(1, 2, dtype=torch.float64)
+    assert vae.decode(z).mean.equal(vae.decode((z,)).mean)
+    x = rows(1)
+    assert vae.log_joint(x, z).equal(vae.log_joint(x, (z,)))
 
 
 def test_a_network_of_the_wrong_width_is_refused_with_the_right_one() -> None:

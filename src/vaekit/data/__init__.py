@@ -2,7 +2,7 @@
 
 from vaekit.data.codes import Codes, read_codes
 from vaekit.data.dataset import Dataset, context_like, prepare, read_like, rows_like
-from vaekit.data.in_memory import dataset_of
+from vaekit.data.in_memory import array_of, dataset_of
 from vaekit.data.named import names, where
 from vaekit.data.rows import Rows
 from vaekit.data.schema import Binary, Count, Levels, Real, Schema, Support, Unit
@@ -23,6 +23,7 @@ __all__ = [
     "StreamedRows",
     "Support",
     "Unit",
+    "array_of",
     "context_like",
     "dataset_of",
     "names",

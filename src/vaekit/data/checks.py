@@ -54,7 +54,9 @@ def stored_support(source: Source, spec: DataSpec) -> Support:
         index = first(bad)
         raise DataError(
             f"{source.name}: {source.values[index]} in {source.place(index)} is not allowed by "
-            f"DataSpec.support={spec.support}, which means {rule}: mend the data, or use DataSpec.support=auto."
+            f"DataSpec.support={spec.support}, which means {rule}: mend the data, or use DataSpec.support=auto.",
+            field="DataSpec.support",
+            value=spec.support,
         )
     return declared
 

@@ -1,10 +1,12 @@
 """Data that a program has in memory already: arrays, tensors, data frames and torch data sets, as a `Dataset`."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data.checks import check_cells, stored_support
@@ -27,13 +29,19 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
         data: (n, *shape) as an array, a tensor or a data frame; or a torch `Dataset`, whose items are rows x or pairs
             (x, label).
         spec: its support, the share of rows for validation, and the seed by which these are drawn.
-        valid: rows for validation, of the same kind; by default some of `data`.
+        valid: rows for validation, of the same kind, or the share of `data` that is drawn for it, as 0.2; by default
+            the share that `spec` says.
         context: what the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; of a torch
             `Dataset`, `"label"` takes the labels of its items. With `valid` given as an array, a pair of these.
 
     Raises:
+        TypeError: data is a `DataLoader`, or a torch `Dataset` whose items are neither rows nor pairs.
         DataError: the rows are no numbers of one shape, or not finite, or too few.
     """
+    if isinstance(valid, float):
+        if not 0 < valid < 1:
+            raise DataError(f"valid is {valid}: a share of the rows lies between 0 and 1, as 0.1")
+        spec, valid = replace(spec, valid_fraction=valid), None
     by_label = isinstance(context, str) and context == LABEL
     of_train, of_valid = context if isinstance(context, tuple) and valid is not None else (context, None)
     x, labels, columns = _read(data)
@@ -82,6 +90,8 @@ def _protocol(train: int, valid: int, seed: int | None) -> str:
 def _read(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
     """Rows (n, *shape), their labels (n,) if items are pairs, and the names of columns if there are some."""
     labels = columns = None
+    if isinstance(data, DataLoader):
+        raise TypeError("data is a DataLoader, whose rows come in batches: give the Dataset behind it, loader.dataset")
     if isinstance(data, TorchDataset):
         data, labels = _items(data)
     elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
@@ -94,17 +104,44 @@ def _read(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | N
     return x, labels, columns
 
 
-def _items(data: TorchDataset) -> tuple[Any, np.ndarray | None]:
-    """All items of a torch data set: rows, and their labels where an item is a pair."""
+def array_of(data: Any) -> np.ndarray:
+    """The rows of an array, a tensor, a data frame or a torch `Dataset`, (n, *shape), as `dataset_of` reads them.
+
+    Args:
+        data: rows x; of a torch `Dataset`, also pairs (x, label).
+
+    Raises:
+        TypeError, DataError: see `dataset_of`.
+    """
+    return _read(data)[0]
+
+
+def _items(data: TorchDataset) -> tuple[np.ndarray, np.ndarray | None]:
+    """All items of a torch data set: rows, and their labels where an item is a pair.
+
+    Args:
+        data: its items are rows x or pairs (x, label).
+
+    Raises:
+        TypeError: an item is neither.
+        DataError: there is no item, or rows differ in shape.
+    """
+    name = type(data).__name__
     items: Iterable[Any] = data if not hasattr(data, "__len__") else (data[i] for i in range(len(data)))  # pyright: ignore
     rows, labels = [], []
     for item in items:
-        row, *rest = item if isinstance(item, tuple | list) else (item,)
+        parts = item if isinstance(item, tuple | list) else (item,)
+        if isinstance(item, dict) or not 1 <= len(parts) <= 2:
+            what = "dicts" if isinstance(item, dict) else f"of {len(parts)} parts"
+            raise TypeError(f"the items of {name} are {what}: they should be rows x or pairs (x, label)")
+        row, *rest = parts
         rows += [np.asarray(row)]
         labels += [np.asarray(rest[0])] if rest else []
+    if not rows:
+        raise DataError(f"the {name} given has no items: give at least one row for training and one for validation")
     shapes = sorted({row.shape for row in rows})
     if len(shapes) != 1:
-        raise DataError(f"the items of {type(data).__name__} have the shapes {shapes[:3]}: they should all have one")
+        raise DataError(f"the items of {name} have the shapes {shapes[:3]}: they should all have one")
     return np.stack(rows), np.stack(labels) if len(labels) == len(rows) else None
 
 

@@ -17,8 +17,10 @@ from zipfile import ZipFile
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
-from vaekit.data import Rows, StreamedRows
+from vaekit.data import Rows, StreamedRows, array_of
 from vaekit.distributed import World
 from vaekit.files import inside, parse_json, read_regular, written
 from vaekit.randomness import Purpose, new_generator
@@ -50,7 +52,8 @@ class Blocks:
     def __init__(
         self, model: Weighted, data: Data, seed: int = 0, context: Tensor | None = None, world: World | None = None
     ):
-        self.data, self.seed, self.context, self.world = data, seed, context, world or World()
+        self.data = array_of(data) if isinstance(data, TorchDataset | DataLoader) else data
+        self.seed, self.context, self.world = seed, context, world or World()
         self.model = model
         self.weight = next(iter(model.state_dict().values()), None)
 

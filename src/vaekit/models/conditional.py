@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from vaekit.models.distributions.gamma import wide
 from vaekit.models.families import Family, Head, LikelihoodHead
 from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.mistakes import check_module, refuse_context, refuse_dtype
 from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape, floating
@@ -56,6 +57,7 @@ class Conditional(nn.Module):
         units: Of the data, for the head of a likelihood: see `LocationScale`.
 
     Raises:
+        TypeError: The network is no module, or the head no family.
         ValueError: The family has weights of its own, and no event shape says how many.
 
     Example:
@@ -73,6 +75,10 @@ class Conditional(nn.Module):
         units: Units | None = None,
     ):
         super().__init__()
+        check_module(network, "network", "in_shape, features")
+        if not isinstance(head, Family):
+            given = f"the class {head.__name__}" if isinstance(head, type) else repr(head)
+            raise TypeError(f"head is {given}: give a family of distributions that is made, such as Gaussian()")
         self.network = network
         self.head = _built(head, event_shape)
         self.event_shape = event_shape
@@ -89,7 +95,13 @@ class Conditional(nn.Module):
     def raw(self, seen: Tensor, context: Tensor | None = None) -> Tensor:
         """The network's raw numbers, (..., features), from what it sees of the input."""
         inputs = (seen,) if context is None else (seen, context)
-        return self._flat(run_network(self.network, *inputs))
+        try:
+            raw = run_network(self.network, *inputs)
+        except (RuntimeError, TypeError) as error:
+            refuse_dtype(error, inputs)
+            refuse_context(error, self.network, "network", inputs, context is not None)
+            raise
+        return self._flat(raw)
 
     def of(self, raw: Tensor) -> Distribution:
         """The distribution that raw numbers (..., features) stand for."""

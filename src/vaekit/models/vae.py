@@ -20,6 +20,7 @@ from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.support import check_values
 from vaekit.models.drawing import Latent, PerSample, draw_latent, enumerated_latent
 from vaekit.models.generative import BLOCK, Generative
+from vaekit.models.mistakes import check_module, refuse_context, refuse_input
 from vaekit.models.protocols import EncodedBesideBatch
 
 
@@ -148,6 +149,9 @@ class VAE(Generative, nn.Module):
     Any torch modules whose calls return torch distributions will do. With a `context`, all three are called with it as
     their last argument.
 
+    Raises:
+        TypeError: A part is no module, such as a spec that is not built.
+
     Source: Kingma and Welling, 2014, arXiv 1312.6114; Rezende, Mohamed and Wierstra, 2014, arXiv 1401.4082.
 
     Example:
@@ -162,6 +166,10 @@ class VAE(Generative, nn.Module):
 
     def __init__(self, posterior: nn.Module, prior: nn.Module, likelihood: nn.Module, refine: nn.Module | None = None):
         super().__init__()
+        for role, part in (("posterior", posterior), ("prior", prior), ("likelihood", likelihood)):
+            check_module(part, role, "size")
+        if refine is not None:
+            check_module(refine, "refine", "event_shape")
         self.posterior = posterior
         self.prior = prior
         self.likelihood = likelihood
@@ -171,9 +179,9 @@ class VAE(Generative, nn.Module):
         """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`; not yet refined, where the model does that."""
         return Code((call_part(self.posterior, "posterior", x, context=context),))
 
-    def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
-        """p(x|z) for latents (z,), with z (..., *event)."""
-        (z,) = latents
+    def decode(self, latents: Tensor | Sequence[Tensor], context: Tensor | None = None) -> Distribution:
+        """p(x|z) for latents (z,), or z itself, with z (..., *event)."""
+        (z,) = (latents,) if isinstance(latents, Tensor) else latents
         return call_part(self.likelihood, "likelihood", z, context=context)
 
     def draw(
@@ -233,15 +241,20 @@ class VAE(Generative, nn.Module):
     ) -> tuple[Distribution, Distribution]:
         posterior, prior = self.posterior, self.prior
         if code is None and isinstance(prior, EncodedBesideBatch) and isinstance(posterior, Conditional):
-            raw = posterior.raw(*prior.beside(posterior.see(x), context))
+            try:
+                raw = posterior.raw(*prior.beside(posterior.see(x), context))
+            except RuntimeError as error:
+                refuse_input(error, "posterior", (x,))
+                raise
             return posterior.of(raw[: len(x)]), prior.of_raw(raw[len(x) :], context)
         (q,) = (self.encode(x, context) if code is None else code).posteriors
         return q, call_part(prior, "prior", context=context)
 
-    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
-        """ln p(x, z), (...), for latents (z,) with z (..., batch, *event)."""
+    def log_joint(self, x: Tensor, latents: Tensor | Sequence[Tensor], context: Tensor | None = None) -> Tensor:
+        """ln p(x, z), (...), for latents (z,), or z itself, with z (..., batch, *event)."""
         p = call_part(self.prior, "prior", context=context)
-        return self.decode(latents, context).log_prob(x) + p.log_prob(latents[0])
+        (z,) = (latents,) if isinstance(latents, Tensor) else latents
+        return self.decode((z,), context).log_prob(x) + p.log_prob(z)
 
     def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
         p = call_part(self.prior, "prior", context=context)
@@ -293,9 +306,16 @@ def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | N
         context: Passed to it last, if there is one.
 
     Raises:
-        TypeError: It does not return a distribution.
+        TypeError: It does not return a distribution, or takes no context.
+        ValueError: It does not take an input of this shape or dtype.
     """
-    out = module(*inputs) if context is None else module(*inputs, context)
+    args = inputs if context is None else (*inputs, context)
+    try:
+        out = module(*args)
+    except (RuntimeError, TypeError) as error:
+        refuse_input(error, role, inputs)
+        refuse_context(error, module, role, args, context is not None)
+        raise
     if not isinstance(out, Distribution):
         raise TypeError(
             f"the {role} returned {type(out).__name__}, not a torch.distributions.Distribution: wrap the network in "

@@ -11,11 +11,11 @@ import torch
 from vaekit.data import DataSpec, dataset_of
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.families import LikelihoodFamily
-from vaekit.objectives import Bound, Elbo, Objective
+from vaekit.objectives import Bound, Elbo, Objective, Switch
 from vaekit.runs.progress import shown
-from vaekit.runs.trained_run import TrainedRun
+from vaekit.runs.trained_run import TrainedRun, naming_likelihood
 from vaekit.runs.training_run import TrainingRun, stop_signals
-from vaekit.runs.tree import Run
+from vaekit.runs.tree import Run, in_python_words
 from vaekit.training import Train
 
 
@@ -29,7 +29,7 @@ def fit(
     data: Any,
     objective: Objective | Bound = ...,
     train: Train = ...,
-    valid: Any = None,
+    valid: Any = ...,
     progress: bool = True,
     *,
     context: Any = None,
@@ -42,7 +42,7 @@ def fit(
     data: Any = None,
     objective: Objective | Bound = Elbo(),
     train: Train = Train(),
-    valid: Any = None,
+    valid: Any = 0.1,
     progress: bool = True,
     *,
     context: Any = None,
@@ -64,15 +64,16 @@ def fit(
             pairs (x, label). It is read into memory.
         objective: what is maximised.
         train: how to train.
-        valid: rows for validation, of the same kind; by default a tenth of `data`, drawn with `seed`.
+        valid: rows for validation, of the same kind; or the share of `data` that validates, as 0.2, drawn with `seed`.
         progress: show progress on stderr: a bar on a terminal, a line every few epochs elsewhere.
         context: what the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; `"label"`
-            takes the labels of a torch `Dataset`. With `valid`, a pair of those of `data` and of `valid`.
+            takes the labels of a torch `Dataset`. With rows in `valid`, a pair of those of both.
         seed: of the order of the rows, the noise, and which rows validate.
 
     Raises:
-        TypeError: the model is none, or data is missing.
-        ValueError: the model does not fit the data or the objective.
+        TypeError: an argument is not of its kind, or data is missing.
+        ValueError: the model does not fit the data or the objective; or none of its weights would move.
+        RuntimeError: it is called within `torch.inference_mode()`.
         DataError: the rows cannot be used.
         Diverged: a number that training needs is not finite, again and again.
 
@@ -89,23 +90,47 @@ def fit(
     """
     if not isinstance(model, Run | VAE | HierarchicalVAE):
         raise TypeError(f"fit takes a Run, a VAE or a HierarchicalVAE, not {type(model).__name__}")
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("fit computes gradients, which torch.inference_mode() forbids: call it outside of that")
     if isinstance(model, Run):
         if data is not None:
             raise TypeError("fit(run) takes its data and all else from the run: to give data, give a model, too")
         return _trained(TrainingRun.start(model), progress)
     if data is None:
         raise TypeError("fit(model, data) needs data: an array, a tensor, a data frame or a torch Dataset")
+    _check_arguments(objective, train, seed)
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise ValueError("no weight of the model can be trained: all have requires_grad=False; set it on some")
+    if any(weight.is_inference() for weight in model.parameters()):
+        raise ValueError("the model was made within torch.inference_mode(), which forbids gradients: make it outside")
     if wrong := next((name for name, weight in model.named_parameters() if weight.dtype != torch.float32), None):
         raise TypeError(f"fit trains models in float32, and {wrong} is {model.get_parameter(wrong).dtype}")
     device = next(model.parameters()).device
     spec = replace(_spec_of(model, data), seed=seed)
     run = Run(name="own-modules", about="Modules of one's own, which settings do not describe.", seed=seed, data=spec)
     run = run.model_copy(update={"objective": objective, "train": train})
-    training = TrainingRun.of(run, dataset_of(data, spec, valid=valid, context=context), model)
-    try:
-        return _trained(training, progress)
-    finally:
-        model.to(device)
+    with in_python_words():
+        with naming_likelihood(model, data, valid):
+            dataset = dataset_of(data, spec, valid=valid, context=context)
+        training = TrainingRun.of(run, dataset, model)
+        try:
+            return replace(_trained(training, progress), own_modules=True)
+        finally:
+            model.to(device)
+
+
+def _check_arguments(objective: Any, train: Any, seed: Any) -> None:
+    """Refuse an objective, a `Train` or a seed that is none, and say what to write."""
+    if isinstance(objective, Train):
+        raise TypeError("objective is a Train: write fit(model, data, train=Train(...))")
+    if isinstance(objective, type) or not isinstance(objective, Bound | Switch):
+        given = f"the class {objective.__name__}" if isinstance(objective, type) else repr(objective)
+        raise TypeError(f"objective is {given}: give an objective that is made, such as Elbo()")
+    if not isinstance(train, Train):
+        given = f"the class {train.__name__}" if isinstance(train, type) else repr(train)
+        raise TypeError(f"train is {given}: give Train(...), as Train(epochs=50)")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed is {seed!r}: it should be a whole number, 0 or above")
 
 
 def _spec_of(model: VAE | HierarchicalVAE, data: Any) -> DataSpec:

@@ -1,7 +1,8 @@
 """A trained run: its settings, data and model, read back from its folder or returned by `fit`."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
-from vaekit.data import Dataset, Rows, Schema, StreamedRows, context_like, read_like, rows_like
+from vaekit.data import Dataset, Rows, Schema, StreamedRows, array_of, context_like, read_like, rows_like
 from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
 from vaekit.mistakes import short
-from vaekit.models import VAE, HierarchicalVAE
+from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.distributions.codes import centre
 from vaekit.models.generative import in_blocks
 from vaekit.models.parameters import Shape
@@ -24,7 +27,7 @@ from vaekit.registry import GROUPS, kinds
 from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.factory import build_model, log_scale_of, open_data
 from vaekit.runs.memory import check_memory
-from vaekit.runs.tree import Run, naming_settings
+from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 
@@ -34,7 +37,7 @@ _LATER += ("posterior.transform.scale",)
 ROWS_AT_A_TIME = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedRun:
     """A trained model with the settings and the data that it comes from.
 
@@ -49,6 +52,7 @@ class TrainedRun:
         weights: which weights they are, as text: `weights` is best or last, and `epoch`, `step` say of when.
         written_to: its run folder; None where none was written.
         dataset: the data that it was trained on, where that is in memory already.
+        own_modules: whether its model is made of modules of one's own, which no settings describe.
     """
 
     settings: Run
@@ -57,6 +61,21 @@ class TrainedRun:
     weights: dict[str, str]
     written_to: RunFolder | None = None
     dataset: Dataset | None = None
+    own_modules: bool = False
+
+    def __repr__(self) -> str:
+        """The model, its weights, its data and its folder, in a line each."""
+        size = sum(weight.numel() for weight in self.model.parameters())
+        weights = ", ".join(f"{name} {value}" for name, value in self.weights.items() if name != "weights")
+        rows = "" if self.dataset is None else f", {len(self.dataset.train)} for training"
+        return (
+            "TrainedRun(\n"
+            f"  model: {type(self.model).__name__} of {size:,} parameters\n"
+            f"  weights: {self.weights.get('weights', '')}, {weights}\n"
+            f"  data: {self.schema.name}, rows of shape {tuple(self.schema.shape)}{rows}\n"
+            f"  folder: {'none' if self.written_to is None else self.written_to.path}\n"
+            ")"
+        )
 
     @property
     def folder(self) -> RunFolder:
@@ -65,8 +84,13 @@ class TrainedRun:
         Raises:
             ValueError: it was trained without one.
         """
+        if self.written_to is None and self.own_modules:
+            raise ValueError(
+                "a model of your own modules is not written to a folder: keep it with "
+                "torch.save(trained.model.state_dict(), path)"
+            )
         if self.written_to is None:
-            raise ValueError("this run was not written to a folder: train it with run_dir set")
+            raise ValueError("this run was not written to a folder: fit a Run with run_dir set")
         return self.written_to
 
     def data(self) -> Dataset:
@@ -81,8 +105,8 @@ class TrainedRun:
         """Rows as the model takes them: its own test rows, or other ones.
 
         Args:
-            data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape); the name or path of other
-                data; or rows of a split, which are taken as they are.
+            data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape), or in a torch `Dataset`;
+                the name or path of other data; or rows of a split, which are taken as they are.
             context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; data that
                 is named, or a split, brings its own.
 
@@ -95,6 +119,11 @@ class TrainedRun:
             return open_rows(self, str(data))
         if isinstance(data, Rows | StreamedRows):
             return data
+        if isinstance(data, TorchDataset | DataLoader):
+            data = array_of(data)
+        if self.own_modules:
+            with in_python_words(), naming_likelihood(self.model, data):
+                return rows_like(data, self.settings.data, self.schema, context)
         with naming_settings():
             return rows_like(data, self.settings.data, self.schema, context)
 
@@ -199,6 +228,26 @@ class TrainedRun:
         return tuple(tuple(q.event_shape) for q in code.posteriors)
 
 
+@contextmanager
+def naming_likelihood(model: VAE | HierarchicalVAE, *data: Any) -> Iterator[None]:
+    """Within, an error of rows outside the support says which likelihood that is, and what the rows hold."""
+    try:
+        yield
+    except DataError as error:
+        head = model.likelihood.head if isinstance(model.likelihood, Conditional) else model.likelihood
+        if error.field != "DataSpec.support":
+            raise
+        levels = getattr(head, "levels", None)
+        name = type(head).__name__ if levels is None else f"{type(head).__name__}({levels})"
+        over = "the whole numbers from 0" if levels is None else f"the whole numbers 0..{levels - 1}"
+        found = [array_of(rows) for rows in data if rows is not None and not isinstance(rows, float)]
+        least, largest = min(x.min() for x in found), max(x.max() for x in found)
+        raise DataError(
+            f"the likelihood {name} is over {over}, and the smallest value of the rows is {least:g}, the largest "
+            f"{largest:g}: give rows in that range, or another likelihood"
+        ) from None
+
+
 def posterior_moments(model: VAE | HierarchicalVAE, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x), (batch, latent) each; of a discrete z, its most probable value.
 
@@ -222,8 +271,11 @@ def open_run(folder: str | Path, weights: str | None = None) -> TrainedRun:
         weights: best or last; by default what the run's settings say.
 
     Raises:
+        ValueError: weights is neither.
         ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
     """
+    if weights not in (None, "best", "last"):
+        raise ValueError(f"weights is {weights!r}: it should be 'best' or 'last'")
     home = RunFolder(folder)
     run, schema = read_run(home)
     model = rebuilt(home, run, schema, training=False)

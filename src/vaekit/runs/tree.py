@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import is_dataclass
 from typing import Annotated, Literal, get_args
 
@@ -114,12 +115,27 @@ class Run(BaseModel):
     provenance: Several[Text] = ()
 
 
+_names_settings: ContextVar[bool] = ContextVar("messages name settings", default=True)
+
+
+@contextmanager
+def in_python_words() -> Iterator[None]:
+    """Within, messages name fields as Python has them, `Train.lr`: there are no settings to name."""
+    token = _names_settings.set(False)
+    try:
+        yield
+    finally:
+        _names_settings.reset(token)
+
+
 def in_settings(text: str) -> str:
     """A message of the library in which fields are named as settings: `DataSpec.label` becomes `data.label`.
 
     Args:
         text: the message.
     """
+    if not _names_settings.get():
+        return text
     for path, field in Run.model_fields.items():
         for part in get_args(field.annotation) or (field.annotation,):
             if isinstance(part, type) and is_dataclass(part):

@@ -1,5 +1,6 @@
 """Which optimiser updates the weights: specs of Adam and its variants, and any other of torch."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -9,11 +10,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vaekit.errors import SpecError
+from vaekit.mistakes import nearest, short
 from vaekit.spec import spec
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Betas = tuple[Decay, Decay]
 PREFIX = "torch.optim."
+NAMES = ("adam", "adamw", "adamax")
 UNFIT = {
     "LBFGS": "computes the loss several times for each step",
     "SparseAdam": "takes sparse gradients only",
@@ -101,6 +104,9 @@ class TorchOptimiser:
         return getattr(torch.optim, self.name)(parameters, lr=lr, **self.settings)
 
 
+_NO_CLOSURE = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
+
+
 def _name_of(function: object) -> str:
     if isinstance(function, str):
         return function
@@ -132,22 +138,43 @@ class PythonOptimiser:
         Raises:
             SpecError: only the function's name is known.
             TypeError: the function makes something else.
+            ValueError: the optimiser needs what training does not do, or holds none of the parameters.
         """
         if isinstance(self.function, str):
             raise SpecError(
                 f"the optimiser was made by the Python function {self.function}, of which only the name is kept: train "
                 "further with Train(optimiser=) of a new run that is initialised from this one"
             )
-        made = self.function(parameters)
+        parameters = list(parameters)
+        made = self.function(iter(parameters))
         if not isinstance(made, Optimizer):
             raise TypeError(f"the optimiser is made as a {type(made).__name__}: it must be a torch.optim.Optimizer")
+        name = type(made).__name__
+        if inspect.signature(made.step).parameters.get("closure", _NO_CLOSURE).default is inspect.Parameter.empty:
+            raise ValueError(f"{name} {UNFIT['LBFGS']}, which training does not do: use another")
+        held = {id(weight) for group in made.param_groups for weight in group["params"]}
+        if held.isdisjoint(map(id, parameters)):
+            raise ValueError(
+                f"the optimiser, {name}, holds none of the model's weights, so that no weight would move: make it of "
+                "the parameters that the function is called with, as lambda p: torch.optim.Adam(p)"
+            )
         return made
 
 
 def _as_optimiser(value: object) -> object:
     """Names of torch's optimisers, their classes, and functions, as the specs that stand for them."""
+    if isinstance(value, Optimizer):
+        name = type(value).__name__
+        raise ValueError(f"an optimiser made already is none: give a function, as lambda p: torch.optim.{name}(p)")
+    if isinstance(value, str) and value.startswith(PREFIX):
+        return {"kind": "torch", "name": value.removeprefix(PREFIX)}
+    if isinstance(value, str) and value not in (*NAMES, "torch"):
+        raise ValueError(
+            f"'{short(value)}' is not an optimiser{nearest(value, NAMES)}: write {', '.join(NAMES)}, or another of "
+            f"torch, as {PREFIX}RMSprop"
+        )
     if isinstance(value, str):
-        return {"kind": "torch", "name": value.removeprefix(PREFIX)} if value.startswith(PREFIX) else {"kind": value}
+        return {"kind": value}
     if isinstance(value, type) and getattr(torch.optim, value.__name__, None) is value:
         return {"kind": "torch", "name": value.__name__}
     return {"kind": "python", "function": value} if callable(value) else value

@@ -92,10 +92,9 @@ class HierarchicalVAE(Generative, nn.Module):
 
     def decode(self, latents: Sequence[Tensor], context: Tensor | None = None) -> Distribution:
         """p(x|z) for latents (z_1, ..., z_L), each (..., *event)."""
-        if len(latents) != 1 + len(self.blocks):
-            raise ValueError(
-                f"got {len(latents)} groups of latents, and this hierarchical VAE has {1 + len(self.blocks)}"
-            )
+        if isinstance(latents, Tensor) or len(latents) != 1 + len(self.blocks):
+            given = "one tensor, not a sequence of" if isinstance(latents, Tensor) else f"{len(latents)}"
+            raise ValueError(f"got {given} groups of latents, and this hierarchical VAE has {1 + len(self.blocks)}")
         state = _first_state(self.start, latents[0], context)
         for block, z in zip(self._groups(), latents[1:], strict=True):
             state = block.merge(state, z)

@@ -18,6 +18,9 @@ class StandardNormalPrior(nn.Module):
 
     Args:
         size: Numbers of z.
+
+    Raises:
+        ValueError: There is none.
     """
 
     loc: Tensor
@@ -25,6 +28,8 @@ class StandardNormalPrior(nn.Module):
 
     def __init__(self, size: int):
         super().__init__()
+        if size < 1:
+            raise ValueError(f"size is {size}: a prior is over at least one number")
         self.register_buffer("loc", torch.zeros(size), persistent=False)
         self.register_buffer("scale", torch.ones(size), persistent=False)
 
