@@ -10,13 +10,26 @@ import torch
 from scipy import sparse
 from torch import distributions as td
 from torch import nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from vaekit import VAE, Bernoulli, Categorical, Conditional, Draw, Gaussian, Iwae, Mlp, StandardNormal, fit, open_run
+from vaekit import (
+    VAE,
+    Bernoulli,
+    Categorical,
+    Conditional,
+    Draw,
+    Gaussian,
+    Iwae,
+    Mlp,
+    StandardNormal,
+    evaluate,
+    fit,
+    open_run,
+)
 from vaekit.data import DataSpec, dataset_of
-from vaekit.errors import DataError
+from vaekit.errors import DataError, Diverged, SpecError
 from vaekit.networks import Rescale
-from vaekit.objectives import Factor, Pathwise, Regularised, StepContext, Terms
+from vaekit.objectives import Elbo, Factor, Pathwise, Regularised, StepContext, Terms
 from vaekit.runs import make_run
 from vaekit.runs.factory import build_model
 from vaekit.training import Train
@@ -108,8 +121,9 @@ def test_a_trained_run_of_own_modules_takes_rows_and_gives_rows():
     assert set(np.unique(trained.sample(20))) <= {0.0, 1.0}
     assert trained.evaluate(samples=4)["log_likelihood"].n == 10
     assert trained.evaluate(rows(7, seed=1))["elbo"].n == 7
-    with pytest.raises(ValueError, match="run_dir"):
+    with pytest.raises(ValueError, match=r"state_dict\(\)") as found:
         _ = trained.folder
+    assert "run_dir" not in str(found.value)
 
 
 def test_given_rows_validate_in_place_of_some_of_the_data():
@@ -256,6 +270,136 @@ def test_what_cannot_be_fitted_is_refused_in_words_of_python(call, error, why):
     with pytest.raises(error, match=why) as found:
         call()
     assert not {"model.", "data.", "train.", "--"} & set(str(found.value).split())
+
+
+class Items(Dataset):
+    """A data set of any items."""
+
+    def __init__(self, item: object):
+        self.item = item
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> object:
+        return self.item
+
+
+def levels() -> tuple[VAE, torch.Tensor]:
+    """A model of eight values of 0..3, and rows for it."""
+    torch.manual_seed(0)
+    posterior = Conditional(nn.Linear(8, 4), Gaussian(), transform=Rescale(0, 3))
+    likelihood = Conditional(nn.Linear(2, 32), Categorical(4), (8,))
+    x = torch.randint(0, 4, (60, 8), generator=torch.Generator().manual_seed(0))
+    return VAE(posterior, StandardNormal().build(2), likelihood), x
+
+
+def inferring() -> object:
+    with torch.inference_mode():
+        return fit(own(), rows(), progress=False)
+
+
+def of_other_weights(parameters: object) -> torch.optim.Optimizer:
+    return torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "why"),
+    [
+        (lambda: fit(own(), rows(), Train()), TypeError, r"objective is a Train: write .*train=Train"),
+        (lambda: fit(own(), rows(), "elbo"), TypeError, r"'elbo'.*Elbo\(\)"),
+        (lambda: fit(own(), rows(), Elbo), TypeError, r"the class Elbo.*Elbo\(\)"),
+        (lambda: fit(own(), rows(), train="long"), TypeError, r"train is 'long'"),
+        (lambda: fit(own(), rows(), train=Train), TypeError, r"train is the class Train"),
+        (lambda: fit(own(), rows(), seed="a"), ValueError, "seed is 'a'"),
+        (lambda: fit(own(), rows(), seed=-1), ValueError, "seed is -1"),
+        (lambda: fit(own().requires_grad_(False), rows()), ValueError, "requires_grad=False"),
+        (inferring, RuntimeError, r"inference_mode\(\)"),
+        (
+            lambda: fit(own(), rows(), train=Train(optimiser=of_other_weights)),
+            ValueError,
+            "none of the model's weights",
+        ),
+        (lambda: fit(own(), rows(), train=Train(optimiser=lambda p: torch.optim.LBFGS(p))), ValueError, "LBFGS"),
+        (lambda: fit(own(), rows()[:, :3], progress=False), ValueError, r"posterior .*shape \(1, 3\)"),
+        (lambda: fit(own(), rows().reshape(-1, 2, 4)), ValueError, r"posterior .*shape \(1, 2, 4\)"),
+        (lambda: fit(levels()[0], levels()[1] + 5), DataError, r"Categorical\(4\) is over .*0\.\.3.*largest 8"),
+        (lambda: fit(*levels(), valid=levels()[1] + 5), DataError, r"0\.\.3.*smallest .* 0, the largest 8"),
+        (lambda: fit(own(), TensorDataset(rows()[:0])), DataError, "TensorDataset given has no items"),
+        (lambda: fit(own(), DataLoader(TensorDataset(rows()))), TypeError, r"DataLoader.*loader\.dataset"),
+        (lambda: fit(own(), Items({"x": rows()[0]})), TypeError, r"Items are dicts.*pairs \(x, label\)"),
+        (lambda: fit(own(), Items((rows()[0], 1, 2))), TypeError, "Items are of 3 parts"),
+        (lambda: fit(own(), rows(), valid=1.5), DataError, "valid is 1.5"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_wrong_with_an_argument_is_said_in_words_of_python(call, error, why):
+    with pytest.raises(error, match=why) as found:
+        call()
+    text = str(found.value)
+    assert "\n" not in text
+    assert not any(word in text for word in ("DataSpec", "train.", "model.", "data."))
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "why"),
+    [
+        (torch.optim.Adam([torch.zeros(1)]), r"lambda p: torch\.optim\.Adam\(p\)"),
+        (
+            "adamx",
+            r"'adamx'.*did you mean 'adamax'.*adam, adamw, adamax, or another of torch, as torch\.optim\.RMSprop",
+        ),
+    ],
+)
+def test_an_optimiser_that_is_none_is_refused_with_what_to_write(optimiser, why):
+    with pytest.raises(SpecError, match=why):
+        Train(optimiser=optimiser)
+
+
+def test_a_training_that_diverges_names_fields_as_python_has_them():
+    model, x = levels()
+    with pytest.raises(Diverged, match=r"Train\.lr"):
+        fit(model, x, train=Train(epochs=2, precision="fp32", device="cpu", lr=1e30), progress=False)
+
+
+def test_rows_that_a_trained_model_gives_no_probability_are_refused_in_words_of_python():
+    model, x = levels()
+    trained = fit(model, x, train=SHORT, progress=False)
+    with pytest.raises(DataError, match=r"Categorical\(4\) is over .*0\.\.3.*largest 8"):
+        trained.evaluate(x + 5)
+
+
+def test_a_share_of_the_rows_validates():
+    trained = fit(own(), rows(), train=SHORT, valid=0.25, progress=False)
+    assert (len(trained.data().train), len(trained.data().valid)) == (75, 25)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_torch_dataset_is_evaluated_as_its_rows_are():
+    trained = fit(own(), rows(), train=SHORT, progress=False)
+    expected = evaluate(trained.model, rows(20), samples=2)["elbo"].value
+    for data in (TensorDataset(rows(20)), Pairs(rows(20))):
+        assert evaluate(trained.model, data, samples=2)["elbo"].value == expected
+        assert trained.evaluate(data, samples=2)["elbo"].value == expected
+    with pytest.raises(TypeError, match=r"loader\.dataset"):
+        evaluate(trained.model, DataLoader(TensorDataset(rows(20))))
+
+
+def test_a_trained_run_is_printed_in_a_few_lines():
+    text = str(fit(own(), rows(), train=SHORT, progress=False))
+    assert text.splitlines() == [
+        "TrainedRun(",
+        "  model: VAE of 60 parameters",
+        "  weights: best, epoch 2",
+        "  data: the rows given, rows of shape (8,), 90 for training",
+        "  folder: none",
+        ")",
+    ]
+
+
+def test_weights_of_an_unknown_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'firstt': it should be 'best' or 'last'"):
+        open_run(tmp_path, "firstt")
 
 
 class Free:

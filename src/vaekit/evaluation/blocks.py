@@ -50,7 +50,12 @@ class Blocks:
     """The rows of `data`, as a model takes them: on its device, floating point in its precision."""
 
     def __init__(
-        self, model: Weighted, data: Data, seed: int = 0, context: Tensor | None = None, world: World | None = None
+        self,
+        model: Weighted,
+        data: Data | TorchDataset,
+        seed: int = 0,
+        context: Tensor | None = None,
+        world: World | None = None,
     ):
         self.data = array_of(data) if isinstance(data, TorchDataset | DataLoader) else data
         self.seed, self.context, self.world = seed, context, world or World()

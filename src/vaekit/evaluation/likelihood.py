@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Normal
+from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.distributed import World
@@ -40,7 +41,7 @@ BASELINE_ROWS = 10_000  # training rows, at most, that the baseline is fitted to
 
 def evaluate(
     model: Model,
-    data: Data,
+    data: Data | TorchDataset,
     samples: int = 64,
     *,
     seed: int = 0,
@@ -67,7 +68,8 @@ def evaluate(
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
-        data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
+        data: x (rows, *data), in the support of the likelihood; a torch `Dataset` of such rows, or of pairs (x, label);
+            or the rows of a split of a data set.
         samples: K.
         seed: of the noise.
         context: (rows, width), if the model takes one and the data does not bring it.
@@ -81,9 +83,9 @@ def evaluate(
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
     """
-    if len(data) == 0 or samples < 1:
-        raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
     blocks = Blocks(model, data, seed, context, world)
+    if len(blocks) == 0 or samples < 1:
+        raise ValueError(f"got {len(blocks)} rows and samples={samples}: at least one of each is needed")
 
     def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
         log_w, log_px, rate = weigh(model, x, context, generator, samples)

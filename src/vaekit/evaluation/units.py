@@ -11,7 +11,6 @@ from typing import TypeVar
 from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.evaluation.blocks import Data
 from vaekit.evaluation.estimate import Estimate
 from vaekit.models.distributions.support import measure
 
@@ -19,7 +18,7 @@ LOWER, HIGHER = ("elbo", "bound", "likelihood", "baseline", "lower", "upper"), (
 Number = TypeVar("Number", Estimate, float)
 
 
-def log_scale_of(data: Data, px: Distribution) -> float:
+def log_scale_of(data: object, px: Distribution) -> float:
     """The sum of ln scale over the values of a row; 0 where p(x|z) is no density, and for rows without a schema."""
     return data.log_scale if isinstance(data, Rows | StreamedRows) and measure(px) == "density" else 0.0
 
