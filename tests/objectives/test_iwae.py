@@ -151,7 +151,7 @@ def test_an_encoder_with_groups_of_one_climbs_the_elbo_where_the_bound_sees_but_
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"samples": 5, "groups": 2}, "5 samples cannot be parted into 2 groups"),
+        ({"samples": 5, "groups": 2}, "5 samples cannot be divided into 2 groups"),
         ({"samples": 4, "encoder_groups": 2}, "for the gradient doubly_reparametrised, and the gradient is pathwise"),
         ({"samples": 1, "gradient": Score()}, "made of the other samples"),
         ({"samples": 4, "alpha": 1.0}, "less than 1"),
