@@ -1,8 +1,40 @@
 """Families of p(x|z), and what one of your own is made from: see docs/models.md."""
 
-from vaekit.models import likelihoods
 from vaekit.models.families import Family, Head, LikelihoodFamily, LikelihoodHead
-from vaekit.models.likelihoods import *  # noqa: F403
+from vaekit.models.likelihoods import (
+    Bernoulli,
+    BetaBinomial,
+    CalibratedGaussian,
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    Laplace,
+    Likelihood,
+    LogisticMixture,
+    NegativeBinomial,
+    Poisson,
+    SoftBernoulli,
+    StudentT,
+    ZeroInflated,
+)
 
-__all__ = ["Family", "Head", "LikelihoodFamily", "LikelihoodHead"]
-__all__ += likelihoods.__all__
+__all__ = [
+    "Bernoulli",
+    "BetaBinomial",
+    "CalibratedGaussian",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Family",
+    "Gaussian",
+    "Head",
+    "Laplace",
+    "Likelihood",
+    "LikelihoodFamily",
+    "LikelihoodHead",
+    "LogisticMixture",
+    "NegativeBinomial",
+    "Poisson",
+    "SoftBernoulli",
+    "StudentT",
+    "ZeroInflated",
+]

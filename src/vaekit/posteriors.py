@@ -1,8 +1,41 @@
 """Families of q(z|x), how their samples are refined, and what one of your own is made from: see docs/models.md."""
 
-from vaekit.models import posteriors
 from vaekit.models.families import Family, Head, PosteriorFamily
-from vaekit.models.posteriors import *  # noqa: F403
+from vaekit.models.posteriors import (
+    Anneal,
+    BernoulliPosterior,
+    CategoricalPosterior,
+    Deterministic,
+    FlowPosterior,
+    FsqPosterior,
+    FullGaussian,
+    Gaussian,
+    Hamiltonian,
+    Planar,
+    Posterior,
+    PowerSpherical,
+    Radial,
+    VonMisesFisher,
+    VqPosterior,
+)
 
-__all__ = ["Family", "Head", "PosteriorFamily"]
-__all__ += posteriors.__all__
+__all__ = [
+    "Anneal",
+    "BernoulliPosterior",
+    "CategoricalPosterior",
+    "Deterministic",
+    "Family",
+    "FlowPosterior",
+    "FsqPosterior",
+    "FullGaussian",
+    "Gaussian",
+    "Hamiltonian",
+    "Head",
+    "Planar",
+    "Posterior",
+    "PosteriorFamily",
+    "PowerSpherical",
+    "Radial",
+    "VonMisesFisher",
+    "VqPosterior",
+]
