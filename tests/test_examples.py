@@ -44,6 +44,8 @@ def test_the_prior_of_an_installed_package_trains_is_saved_and_loads(installed, 
     assert "scale: 0.5" in text
     found = json.loads(vaekit("evaluate run --samples 2 --json", tmp_path, installed).stdout)
     assert found["log_likelihood"]["value"] < 0
+    vaekit("report run --samples 2", tmp_path, installed)
+    assert "laplace of the package vaekit-laplace-prior 0.1.0" in (tmp_path / "run" / "report.html").read_text()
     mistake = vaekit("train digits model.prior=lapalce", tmp_path, installed, code=2).stderr
     assert "did you mean 'laplace'" in mistake
     missing = vaekit("evaluate run", tmp_path, code=4).stderr

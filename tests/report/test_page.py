@@ -193,6 +193,7 @@ def test_without_its_data_a_run_still_reports(table: Path, table_file: Path, tmp
     settings = (run / "run.yaml").read_text()
     (run / "run.yaml").write_text(settings.replace(str(table_file), str(tmp_path / "gone.npz")))
     (run / "metrics.jsonl").write_text('{"epoch": 1, "tra')
+    assert "{}" not in Page(write_report([table], tmp_path / "whole.html", samples=2)).text
     (run / "environment.json").unlink()
     (run / "STATUS").write_text("interrupted at step 3\n")
     read = Page(write_report([run], samples=2))

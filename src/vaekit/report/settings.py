@@ -84,7 +84,8 @@ def _circumstances_of(facts: RunFacts) -> dict[str, str]:
     }
     if facts.held_out is not None:
         found["training rows"] = f"{facts.held_out.training_rows:,}"
-    return found | {key: _plain(value) for key, value in facts.environment.items()}
+    names = {"parts": "parts of other packages"}
+    return found | {names.get(key, key): _plain(value) for key, value in facts.environment.items()}
 
 
 def _epochs(facts: RunFacts) -> str:
@@ -100,6 +101,8 @@ def _duration(seconds: float) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} of {_plain(one)}" for key, one in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
