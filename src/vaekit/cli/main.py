@@ -16,26 +16,33 @@ SIGNALS = tuple(number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number :=
 
 def main(tokens: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    with interruptible() as received:
-        try:
-            from vaekit.cli.running import run
-        except ImportError as error:
-            sys.exit(f"vaekit: this installation is not whole, or this user may not read all of it: {error}")
-        code = run(sys.argv[1:] if tokens is None else tokens, received)
-        if tokens is None:  # the process is ours: a signal while Python takes it down needs no words
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_IGN if received else signal.SIG_DFL)
-        sys.exit(code)
+    received: list[int] = []
+    try:
+        with interruptible(received):
+            try:
+                from vaekit.cli.running import run
+            except ImportError as error:
+                sys.exit(f"vaekit: this installation is not whole, or this user may not read all of it: {error}")
+            code = run(sys.argv[1:] if tokens is None else tokens, received)
+            if tokens is None:  # the process is ours: a signal while Python takes it down needs no words
+                for number in SIGNALS:
+                    signal.signal(number, signal.SIG_IGN if received else signal.SIG_DFL)
+            sys.exit(code)
+    except KeyboardInterrupt as interrupt:  # before or after the part of `run` that handles it
+        number = received[0] if received else signal.SIGINT
+        os.write(2, f"vaekit: {str(interrupt) or in_words(number)}\n".encode())
+        sys.exit(128 + number)
 
 
 @contextmanager
-def interruptible() -> Iterator[list[int]]:
+def interruptible(received: list[int]) -> Iterator[None]:
     """Turn the first signal into KeyboardInterrupt.
 
-    It is listed. A second signal, or one in the middle of an import, where Python may swallow it, ends the process at
-    once.
+    A second signal, or one in the middle of an import, where Python may swallow it, ends the process at once.
+
+    Args:
+        received: the signals that have come, to which the first is added.
     """
-    received: list[int] = []
 
     def receive(number: int, frame: FrameType | None) -> None:
         if received or _importing(frame):
@@ -52,7 +59,7 @@ def interruptible() -> Iterator[list[int]]:
     except ValueError:  # not the main thread, to which no signal comes
         pass
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             if signal.getsignal(number) is receive:
