@@ -10,7 +10,6 @@ from typing import Any
 
 from facts import table
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
-from vaekit.mistakes import members_of
 from vaekit.models import Likelihood, Posterior, Prior
 from vaekit.models.compatibility import (
     PosteriorRow,
@@ -23,6 +22,7 @@ from vaekit.models.compatibility import (
 )
 from vaekit.objectives import Gradient
 from vaekit.runs.validation import MOST_LEVELS, default_likelihood
+from vaekit.setting_errors import members_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 BEGIN, END = "<!-- by benchmarks/compatibility.py -->", "<!-- end of compatibility -->"

@@ -43,7 +43,13 @@ def test_the_top_level_has_the_public_names_and_namespaces():
 def test_a_namespace_is_a_module_of_which_every_name_loads(name):
     module = importlib.import_module(f"vaekit.{name}")
     assert getattr(vaekit, name) is module
-    assert all(hasattr(module, public) for public in getattr(module, "__all__", ()))
+    assert all(hasattr(module, public) for public in module.__all__)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMESPACES.split()} - {"data"}))
+def test_a_namespace_shows_its_public_names_alone(name):
+    module = importlib.import_module(f"vaekit.{name}")
+    assert dir(module) == sorted(module.__all__)
 
 
 def test_importing_vaekit_loads_no_library():

@@ -3,7 +3,22 @@
 A program can catch them by kind, and read which setting, option or argument is wrong from `field` and `value`.
 """
 
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "Diverged",
+    "ModelFileError",
+    "NotApplicable",
+    "NotFinite",
+    "SpecError",
+    "VaekitError",
+]
+
 _LONGEST = 2000  # characters of a message
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class VaekitError(Exception):

@@ -22,3 +22,7 @@ __all__ = [
     "StickTheLanding",
     "gradient_check",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -38,3 +38,7 @@ __all__ = [
     "StudentT",
     "ZeroInflated",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

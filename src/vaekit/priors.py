@@ -24,3 +24,7 @@ __all__ = [
     "UniformSphere",
     "Vamp",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

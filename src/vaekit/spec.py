@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationErro
 from pydantic.dataclasses import dataclass
 
 from vaekit.errors import SpecError
-from vaekit.mistakes import explain, first_mistake
+from vaekit.setting_errors import explain, first_mistake
 
 T = TypeVar("T")
 _CONFIG = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)

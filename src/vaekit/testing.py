@@ -58,6 +58,10 @@ BESIDE: dict[str, PosteriorFamily] = {
 __all__ = ["check_likelihood", "check_objective", "check_posterior", "check_prior"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def _check(function: Callable[..., None]) -> Callable[..., None]:
     """Give a check random numbers and a precision of its own, and name the part in what it raises."""
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny import TINY
 
-from vaekit.distributed import World
 from vaekit.evaluation.results import measure_of
+from vaekit.processes import World
 
 SUITES = ("likelihood", "latents", "samples", "disentanglement", "representation")
 FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weights", "provenance", "not_applicable"}

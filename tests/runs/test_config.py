@@ -1,4 +1,4 @@
-"""Settings: YAML <-> tree <-> path=value, and what each mistake is told."""
+"""Settings: YAML <-> tree <-> path=value, and what each mistake is answered with."""
 
 from importlib.resources import files
 from typing import get_origin, get_type_hints
@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from unions import members
 from vaekit.errors import ConfigError
-from vaekit.mistakes import all_paths, members_of, settings_of
 from vaekit.runs import Run, make_run, override, override_in_order, parse_yaml, preset, presets, read_yaml, to_yaml
+from vaekit.setting_errors import all_paths, members_of, settings_of
 
 
 @pytest.mark.parametrize("name", presets())

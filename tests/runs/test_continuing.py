@@ -28,10 +28,10 @@ def small(folder, *settings):
     return run("digits", *TINY, "beta=1", *settings, run_dir=folder)
 
 
-def finish(job):
-    for _ in job.events():
+def finish(training):
+    for _ in training.events():
         pass
-    return job.folder.path
+    return training.folder.path
 
 
 def weights(folder):
@@ -62,14 +62,14 @@ def test_an_extended_run_is_bitwise_one_of_so_many_epochs_from_the_start(two_epo
         assert extended == tmp_path / "copy"
         assert all(path.read_bytes() == content for path, content in kept.items() if path.name != "LOCK")
     assert same(weights(extended), weights(tmp_path / "four"))
-    told, direct = (
+    extended_metrics, direct_metrics = (
         [
             {key: value for key, value in json.loads(line).items() if "second" not in key}
             for line in (folder / "metrics.jsonl").read_text().splitlines()
         ]
         for folder in (extended, tmp_path / "four")
     )
-    assert told == direct
+    assert extended_metrics == direct_metrics
     opened = open_run(extended).settings
     assert opened.train.epochs == 4
     assert opened.provenance == ("extended from 2 to 4 epochs after epoch 2, step 6",)
@@ -101,10 +101,10 @@ def test_an_extension_stays_out_of_the_data(tmp_path):
 
 def test_a_run_that_was_stopped_is_extended_from_where_it_stands(tmp_path):
     fit(small(tmp_path / "four", "epochs=4"))
-    job = TrainingRun.start(small(tmp_path / "stopped", "epochs=3"))
-    for event in job.events():
+    training = TrainingRun.start(small(tmp_path / "stopped", "epochs=3"))
+    for event in training.events():
         if event.step == 4:
-            job.stop()
+            training.stop()
     extended = finish(extend(tmp_path / "stopped", ["epochs=4"]))
     assert same(weights(extended), weights(tmp_path / "four"))
     assert "after epoch 1, step 4" in open_run(extended).settings.provenance[0]
@@ -149,14 +149,14 @@ def test_a_run_begins_with_the_weights_of_another(two_epochs, tmp_path):
     source = open_run(two_epochs)
     settings = run("objective=iwae", "lr=1e-4", initialise_from=two_epochs, run_dir=tmp_path / "new")
     assert settings.model == source.settings.model
-    job = TrainingRun.start(settings)
-    assert fingerprint(job.model) == fingerprint(source.model)
-    (said,) = job.run.provenance
+    training = TrainingRun.start(settings)
+    assert fingerprint(training.model) == fingerprint(source.model)
+    (said,) = training.run.provenance
     epoch = source.weights["epoch"]
     assert said == f"initialised from two (best weights, epoch {epoch}, SHA-256 {fingerprint(source.model)[:12]})"
     resumed = TrainingRun.resume(tmp_path / "new")
     assert fingerprint(resumed.model) == fingerprint(source.model)
-    finish(job)
+    finish(training)
     assert open_run(tmp_path / "new").settings.provenance == (said,)
     assert fingerprint(open_run(tmp_path / "new").model) != fingerprint(source.model)
     fresh = TrainingRun.start(run("digits", config=tmp_path / "new" / "run.yaml", run_dir=tmp_path / "again"))
@@ -169,8 +169,8 @@ def test_other_data_of_the_same_shape_goes_with_the_weights(two_epochs, tmp_path
     np.save(tmp_path / "other.npy", pictures)
     words = ("data.support=levels", "data.levels=17")
     settings = run(str(tmp_path / "other.npy"), *words, initialise_from=two_epochs)
-    job = TrainingRun.start(settings)
-    assert fingerprint(job.model) == fingerprint(open_run(two_epochs).model)
+    training = TrainingRun.start(settings)
+    assert fingerprint(training.model) == fingerprint(open_run(two_epochs).model)
 
 
 def test_weights_that_do_not_fit_are_named_with_their_shapes(two_epochs, tmp_path):

@@ -129,20 +129,20 @@ def test_a_table_of_series_is_convolved_along_its_columns(tmp_path, network):
 @pytest.mark.parametrize("settings", [[], ["data.binarise=dynamic"], ["data.scale=unit"], ["data.scale=standard"]])
 def test_the_bias_start_decodes_to_the_best_model_without_latents(settings, encoder):
     """With the last layer's weights at zero, p(x|z) is the baseline itself."""
-    job = TrainingRun.start(digits(*settings, f"model.decoder={encoder}", f"model.encoder={encoder}"))
-    network = job.model.likelihood.network
+    training = TrainingRun.start(digits(*settings, f"model.decoder={encoder}", f"model.encoder={encoder}"))
+    network = training.model.likelihood.network
     with torch.no_grad():
         (network.stages[-1].convolution.weight if encoder == "conv" else network.layers[-1].weight).zero_()
-    x = job.data.valid.batch(slice(0, 50))
-    few = job.data.train.batch(slice(0, len(job.data.train)), torch.Generator().manual_seed(0))
+    x = training.data.valid.batch(slice(0, 50))
+    few = training.data.train.batch(slice(0, len(training.data.train)), torch.Generator().manual_seed(0))
     with torch.no_grad():
-        started = float(job.model.likelihood(torch.zeros(1, 16)).log_prob(x).mean())
-    assert started == pytest.approx(baseline(job.model.likelihood, few, x).value, rel=0.01)
+        started = float(training.model.likelihood(torch.zeros(1, 16)).log_prob(x).mean())
+    assert started == pytest.approx(baseline(training.model.likelihood, few, x).value, rel=0.01)
 
 
 def test_the_bias_start_is_a_switch():
-    job = TrainingRun.start(digits("model.bias_start=false"))
-    assert job.model.likelihood.network.output_bias.abs().max() < 0.1
+    training = TrainingRun.start(digits("model.bias_start=false"))
+    assert training.model.likelihood.network.output_bias.abs().max() < 0.1
 
 
 def test_weights_depend_on_the_seed_alone():

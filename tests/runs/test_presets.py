@@ -12,11 +12,11 @@ from vaekit.runs import TrainingRun, make_run, override, preset, presets, to_tre
 TINY = ["limit.train=40", "limit.valid=10", "train.epochs=2", "train.batch_size=20"]
 
 
-def players(job: TrainingRun) -> Iterator[tuple[str, nn.Parameter]]:
+def players(training: TrainingRun) -> Iterator[tuple[str, nn.Parameter]]:
     """The weights of the model, and those of its discriminator if there is one."""
-    yield from job.state.step.model.named_parameters()
-    if job.state.step.discriminator is not None:
-        yield from job.state.step.discriminator.named_parameters(prefix="discriminator")
+    yield from training.state.step.model.named_parameters()
+    if training.state.step.discriminator is not None:
+        yield from training.state.step.discriminator.named_parameters(prefix="discriminator")
 
 
 @pytest.mark.parametrize("name", presets())
@@ -27,11 +27,11 @@ def test_a_preset_trains_and_every_weight_gets_a_gradient(name):
             tree["model"]["likelihood"] = {"kind": "beta_binomial", "levels": 17}
         kept = {key: tree["data"][key] for key in ("binarise", "context") if key in tree["data"]}
         tree["data"] = {"source": "digits"} | kept
-    job = TrainingRun.start(make_run(override(tree, TINY)))
+    training = TrainingRun.start(make_run(override(tree, TINY)))
     metrics = {}
-    for event in job.events():
+    for event in training.events():
         if event.kind == "step":
-            gradients = {label: weight.grad for label, weight in players(job)}
+            gradients = {label: weight.grad for label, weight in players(training)}
         metrics |= event.metrics
     assert torch.tensor(list(metrics.values())).isfinite().all()
     for label, gradient in gradients.items():

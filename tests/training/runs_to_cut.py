@@ -95,9 +95,9 @@ def check_same(one: dict[str, object], other: dict[str, object]) -> None:
             assert torch.equal(value, other[part][name]), f"{part}: {name}"
 
 
-def cut(job: TrainingRun, step: int, kind: str = "step") -> bool:
+def cut(training: TrainingRun, step: int, kind: str = "step") -> bool:
     """Train up to a step (or to the epoch that it ends), then stop; whether the run was at its end before."""
-    events = job.events()
+    events = training.events()
     for event in events:
         if event.step >= step and event.kind == kind:
             events.close()

@@ -12,9 +12,11 @@ from vaekit.runs import TrainingRun, run
 def test_the_baseline_of_a_training_knows_no_units(tmp_path, likelihood, centre, spread):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(centre, spread, (200, 3)))
     settings = ("data.scale=none", "train.epochs=1", "train.patience=1", "encoder.widths=4", "decoder.widths=4")
-    job = TrainingRun.start(run(str(tmp_path / "x.npy"), *settings, f"model.likelihood={likelihood}"))
-    found = [event.metrics["valid_baseline"] for event in job.events() if event.kind == "epoch"]
-    train, valid = (rows.batch(slice(0, len(rows))).double().numpy() for rows in (job.data.train, job.data.valid))
+    training = TrainingRun.start(run(str(tmp_path / "x.npy"), *settings, f"model.likelihood={likelihood}"))
+    found = [event.metrics["valid_baseline"] for event in training.events() if event.kind == "epoch"]
+    train, valid = (
+        rows.batch(slice(0, len(rows))).double().numpy() for rows in (training.data.train, training.data.valid)
+    )
     if likelihood == "laplace":
         middle = np.median(train, 0)
         log_p = stats.laplace.logpdf(valid, middle, np.abs(train - middle).mean(0))

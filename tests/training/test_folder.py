@@ -86,9 +86,9 @@ def status(folder: Path) -> str:
 
 
 def test_the_status_is_true_however_training_ends(tmp_path, monkeypatch):
-    job = TrainingRun.start(make("mlp", tmp_path))
+    training = TrainingRun.start(make("mlp", tmp_path))
     assert status(tmp_path) == "starting\n"
-    del job
+    del training
     assert status(tmp_path) == "interrupted at step 0\n"
     events = TrainingRun.resume(tmp_path / "run").events()
     next(events)
@@ -121,11 +121,11 @@ def test_no_memory_for_a_checkpoint_is_as_no_room_for_it(tmp_path, monkeypatch, 
 
 
 def test_a_start_that_is_not_finite_diverges(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path))
+    training = TrainingRun.start(make("mlp", tmp_path))
     with torch.no_grad():
-        next(job.model.parameters()).fill_(float("inf"))
+        next(training.model.parameters()).fill_(float("inf"))
     with pytest.raises(Diverged, match="not finite before the first step"):
-        list(job.events())
+        list(training.events())
     assert status(tmp_path).startswith("failed at step 0: the weights are not finite")
 
 

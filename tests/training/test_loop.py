@@ -67,8 +67,8 @@ def test_validation_is_the_elbo_whatever_beta_is():
 
 def test_patience_stops_early_and_the_best_weights_are_handed_on(tmp_path):
     run = tiny("train.epochs=600", "train.patience=3", "train.lr=0.01", "objective.beta=1", run_dir=tmp_path / "run")
-    job = TrainingRun.start(run)
-    events = list(job.events())
+    training = TrainingRun.start(run)
+    events = list(training.events())
     elbo = [e.metrics["valid_elbo"] for e in events if e.kind == "epoch"]
     best = max(range(len(elbo)), key=elbo.__getitem__)
     assert len(elbo) == max(best + 1, math.ceil(LEAST_STEPS / 3)) + 3 < 600
@@ -76,7 +76,7 @@ def test_patience_stops_early_and_the_best_weights_are_handed_on(tmp_path):
     best_weights, about = kept(tmp_path / "run", "best")
     assert float(about["valid_elbo"]) == elbo[best]
     assert int(about["epoch"]) == best + 1
-    assert same(dict(job.model.state_dict()), best_weights)
+    assert same(dict(training.model.state_dict()), best_weights)
     assert not same(best_weights, kept(tmp_path / "run", "last")[0])
 
 
@@ -150,11 +150,11 @@ class TestRunFolder:
             read_weights(Checkpoint(tmp_path, {"best.safetensors": content}), "best")
 
     def test_weights_that_are_not_finite_are_refused(self, tmp_path):
-        job = TrainingRun.start(tiny("train.epochs=1", run_dir=tmp_path / "run"))
-        list(job.events())
-        name = next(iter(job.state.best))
-        job.state.best[name][0] = float("nan")
-        job.folder.checkpoints.save(99, pack(job.state))
+        training = TrainingRun.start(tiny("train.epochs=1", run_dir=tmp_path / "run"))
+        list(training.events())
+        name = next(iter(training.state.best))
+        training.state.best[name][0] = float("nan")
+        training.folder.checkpoints.save(99, pack(training.state))
         with pytest.raises(ModelFileError, match=f"not finite, in {name}"):
             load(tmp_path / "run")
 

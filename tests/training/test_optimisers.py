@@ -10,7 +10,7 @@ from torch import nn
 from vaekit.errors import ConfigError
 from vaekit.runs import TrainingRun, load
 from vaekit.training import Train
-from vaekit.training.updates import TorchUpdates, build_updates
+from vaekit.training.update_rules import TorchUpdates, build_updates
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -34,8 +34,8 @@ def test_a_run_by_an_optimiser_of_torch_learns_and_resumes_bitwise(tmp_path, opt
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    job = start(whole, optimiser)
-    elbos = [event.metrics["valid_elbo"] for event in job.events() if event.kind == "epoch"]
+    training = start(whole, optimiser)
+    elbos = [event.metrics["valid_elbo"] for event in training.events() if event.kind == "epoch"]
     assert elbos[-1] > elbos[0]
     cut(start(parts, optimiser), 37)
     cut(TrainingRun.resume(parts / "run"), 1000)
@@ -73,8 +73,8 @@ def test_an_optimiser_of_ones_own_keeps_its_learning_rates_under_the_schedule():
 
 
 def test_a_run_by_a_function_is_used_from_its_folder_and_not_resumed(tmp_path):
-    job = start(tmp_path, momentum)
-    cut(job, 37)
+    training = start(tmp_path, momentum)
+    cut(training, 37)
     assert load(tmp_path / "run", "last").generate(2).shape == (2, 1, 8, 8)
     with pytest.raises(ConfigError, match=r"momentum, of which only the name is kept"):
         TrainingRun.resume(tmp_path / "run")
@@ -84,9 +84,9 @@ def test_a_function_trains_as_the_optimiser_that_it_makes(tmp_path):
     found = []
     for optimiser in (momentum, SGD):
         run = make("mlp", tmp_path, lr=2e-3).model_copy(update={"run_dir": None})
-        job = TrainingRun.start(run.model_copy(update={"train": replace(run.train, optimiser=optimiser)}))
-        list(job.events())
-        found += [job.model.state_dict()]
+        training = TrainingRun.start(run.model_copy(update={"train": replace(run.train, optimiser=optimiser)}))
+        list(training.events())
+        found += [training.model.state_dict()]
     assert all(value.equal(found[1][name]) for name, value in found[0].items())
 
 

@@ -1,4 +1,4 @@
-"""Several processes give what one gives; one that dies ends the job."""
+"""Several processes give what one gives; one that dies ends the run."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_one_process_that_is_asked_to_stop_stops_all_after_the_next_step(process
     assert found[processes]["asked to stop"]["step"] == 8
 
 
-def test_a_process_that_dies_ends_the_job(tmp_path):
+def test_a_process_that_dies_ends_the_run(tmp_path):
     began = time.monotonic()
     process = start(2, [str(HERE / "worker.py"), str(tmp_path), json.dumps({"a": {"die_at": 7}})])
     _, err = process.communicate(timeout=120)

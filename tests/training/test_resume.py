@@ -10,7 +10,7 @@ from runs_to_cut import KINDS, STEPS, check_same, cut, make, outcome
 
 from vaekit.errors import DataError, ModelFileError, VaekitError
 from vaekit.runs import TrainingRun, fit, load
-from vaekit.training.updates import Updates
+from vaekit.training.update_rules import Updates
 
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "penalties"])  # those keep nothing of their own
@@ -23,12 +23,12 @@ def test_a_run_cut_at_every_step_is_the_run_that_was_not(kind, tmp_path):
     for folder in (whole, chain):
         folder.mkdir()
     fit(make(kind, whole))
-    job, cuts = TrainingRun.start(make(kind, chain)), 0
-    while not cut(job, job.state.at.step + 1):
+    training, cuts = TrainingRun.start(make(kind, chain)), 0
+    while not cut(training, training.state.at.step + 1):
         cuts += 1
-        assert job.folder.read("STATUS") == f"interrupted at step {cuts}\n"
-        job = TrainingRun.resume(chain / "run")
-        assert job.notice == ""
+        assert training.folder.read("STATUS") == f"interrupted at step {cuts}\n"
+        training = TrainingRun.resume(chain / "run")
+        assert training.notice == ""
     assert cuts == STEPS
     check_same(outcome(whole), outcome(chain))
 
@@ -45,28 +45,28 @@ def test_cut_beside_a_validation(kind, where, tmp_path):
 
 
 def test_stop_ends_after_the_step_and_saves(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path))
-    for event in job.events():
+    training = TrainingRun.start(make("mlp", tmp_path))
+    for event in training.events():
         if event.kind == "step" and event.step == 7:
-            job.stop()
+            training.stop()
     assert event.step == 7
-    assert job.folder.read("STATUS") == "interrupted at step 7\n"
+    assert training.folder.read("STATUS") == "interrupted at step 7\n"
     assert TrainingRun.resume(tmp_path / "run").state.at.step == 7
 
 
 def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_path, monkeypatch):
-    job = TrainingRun.start(make("mlp", tmp_path, save_every=1))
+    training = TrainingRun.start(make("mlp", tmp_path, save_every=1))
 
     update = Updates.__call__
 
     def interrupted(optimiser, lr):
         update(optimiser, lr)
-        if job.state.at.step == 9:
+        if training.state.at.step == 9:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Updates, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(job.events())
+        list(training.events())
     assert TrainingRun.resume(tmp_path / "run").state.at.step == 9
 
 
@@ -96,8 +96,8 @@ def test_a_run_killed_before_its_second_checkpoint_goes_on_from_its_first(tmp_pa
 
 
 def test_early_stopping_is_remembered(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path, epochs=50, patience=1, lr=0.3, schedule="constant"))
-    ended = list(job.events())[-1]
+    training = TrainingRun.start(make("mlp", tmp_path, epochs=50, patience=1, lr=0.3, schedule="constant"))
+    ended = list(training.events())[-1]
     assert "stopped early" in ended.message
     again = list(TrainingRun.resume(tmp_path / "run").events())
     assert [event.kind for event in again if event.kind != "finding"] == ["start", "end"]
@@ -150,11 +150,13 @@ def test_the_history_has_no_gap_and_no_half_line(tmp_path):
 
 
 def test_metrics_that_could_not_be_written_come_with_the_checkpoint(tmp_path, monkeypatch):
-    job = TrainingRun.start(make("mlp", tmp_path))
+    training = TrainingRun.start(make("mlp", tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(job.folder, "log", lambda metrics: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            training.folder, "log", lambda metrics: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
         with pytest.warns(UserWarning, match="the line is kept, and tried again"):
-            cut(job, 45)
+            cut(training, 45)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     list(TrainingRun.resume(tmp_path / "run").events())
     assert [line["epoch"] for line in TrainingRun.resume(tmp_path / "run").folder.history()] == [1, 2]
@@ -165,26 +167,26 @@ def test_an_interrupt_while_an_epoch_is_closed_leaves_the_checkpoint_before(tmp_
     for folder in (whole, parts):
         folder.mkdir()
     fit(make("mlp", whole))
-    job = TrainingRun.start(make("mlp", parts, save_every=1))
-    mark = job.state.mark_good
+    training = TrainingRun.start(make("mlp", parts, save_every=1))
+    mark = training.state.mark_good
 
     def interrupted():
         mark()
-        if job.state.at.epoch == 1:
+        if training.state.at.epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(job.state, "mark_good", interrupted)
+    monkeypatch.setattr(training.state, "mark_good", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list(job.events())
+        list(training.events())
     list(TrainingRun.resume(parts / "run").events())
     check_same(outcome(whole), outcome(parts))
 
 
 def test_a_training_run_trains_once(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path))
-    list(job.events())
+    training = TrainingRun.start(make("mlp", tmp_path))
+    list(training.events())
     with pytest.raises(VaekitError, match="has been trained already"):
-        list(job.events())
+        list(training.events())
 
 
 def test_a_run_whose_checkpoints_are_gone_is_not_started_anew(tmp_path):
@@ -200,8 +202,8 @@ def test_a_damaged_checkpoint_is_put_aside_and_the_good_one_kept(tmp_path):
     newest = max((tmp_path / "run" / "checkpoints").iterdir())
     (newest / "training.safetensors").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"training\.safetensors is damaged.*step-8, is used"):
-        job = TrainingRun.resume(tmp_path / "run")
-    assert job.state.at.step == 8
-    cut(job, 9)
+        training = TrainingRun.resume(tmp_path / "run")
+    assert training.state.at.step == 8
+    cut(training, 9)
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["000003-step-8", "000004-step-9", f"damaged-{newest.name}"]

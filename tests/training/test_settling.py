@@ -22,33 +22,33 @@ SMALL = [
 ]
 
 
-def job_of(*settings: str) -> TrainingRun:
+def training_of(*settings: str) -> TrainingRun:
     return TrainingRun.start(make_run(override(preset("digits"), [*SMALL, *settings])))
 
 
-def codebooks(job: TrainingRun) -> Codebooks:
-    head = job.state.step.model.posterior.head
+def codebooks(training: TrainingRun) -> Codebooks:
+    head = training.state.step.model.posterior.head
     assert isinstance(head, Codebooks)
     return head
 
 
 def trained(*settings: str) -> TrainingRun:
-    job = job_of(*settings)
-    for _ in job.events():
+    training = training_of(*settings)
+    for _ in training.events():
         pass
-    return job
+    return training
 
 
 def test_code_vectors_move_with_each_update_and_have_no_gradient() -> None:
-    job, seen = job_of("train.weights=last"), []
-    for event in job.events():
+    training, seen = training_of("train.weights=last"), []
+    for event in training.events():
         if event.kind == "step":
-            seen += [codebooks(job).vectors.clone()]
-            assert not codebooks(job).seen.any()
+            seen += [codebooks(training).vectors.clone()]
+            assert not codebooks(training).seen.any()
     assert len(seen) == 9
     for before, after in itertools.pairwise(seen):
         assert not before.equal(after)
-    assert not [name for name, _ in job.state.step.named_parameters() if "vectors" in name]
+    assert not [name for name, _ in training.state.step.named_parameters() if "vectors" in name]
 
 
 def test_a_batch_in_pieces_moves_them_as_the_whole_does() -> None:
@@ -58,21 +58,21 @@ def test_a_batch_in_pieces_moves_them_as_the_whole_does() -> None:
 
 
 def test_a_skipped_update_does_not_move_them() -> None:
-    job = job_of("train.skip_above=1e-9")
-    before = codebooks(job).vectors.clone()
-    events = job.events()
+    training = training_of("train.skip_above=1e-9")
+    before = codebooks(training).vectors.clone()
+    events = training.events()
     while not any(event.kind == "step" for event in [next(events)]):
         pass
     events.close()
-    assert codebooks(job).vectors.equal(before)
+    assert codebooks(training).vectors.equal(before)
 
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_codes(tmp_path) -> None:
     whole = trained("train.weights=last")
-    job = job_of(f"run_dir={tmp_path / 'run'}", "train.weights=last")
-    for event in job.events():
+    training = training_of(f"run_dir={tmp_path / 'run'}", "train.weights=last")
+    for event in training.events():
         if event.kind == "step" and event.step == 4:
-            job.stop()
+            training.stop()
     again = TrainingRun.resume(tmp_path / "run")
     for _ in again.events():
         pass
@@ -81,9 +81,9 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_codes(tmp_path) -> None:
 
 
 def test_the_temperature_is_that_of_the_step() -> None:
-    job = job_of("model.posterior={kind: bernoulli, temperature: {start: 1.0, end: 0.25, over: 1.0}}")
+    training = training_of("model.posterior={kind: bernoulli, temperature: {start: 1.0, end: 0.25, over: 1.0}}")
     found = []
-    for event in job.events():
+    for event in training.events():
         if event.kind == "step":
-            found += [float(job.state.step.model.posterior.head.temperature)]
+            found += [float(training.state.step.model.posterior.head.temperature)]
     assert found == pytest.approx([0.25 ** (step / 9) for step in range(9)])

@@ -10,7 +10,7 @@ from vaekit.errors import Diverged, VaekitError
 from vaekit.runs import TrainingRun, fit, load
 from vaekit.training import Step
 from vaekit.training.loop import SETTLING_STEPS, TIMED_STEPS
-from vaekit.training.update import MOST_SKIPPED, Updater
+from vaekit.training.updater import MOST_SKIPPED, Updater
 
 
 @pytest.fixture
@@ -32,20 +32,20 @@ def poison(monkeypatch):
     return inject
 
 
-def notices(job: TrainingRun) -> list[str]:
-    return [event.message for event in job.events() if event.kind == "notice"]
+def notices(training: TrainingRun) -> list[str]:
+    return [event.message for event in training.events() if event.kind == "notice"]
 
 
 def test_a_loss_that_is_not_finite_sends_training_back_with_half_the_learning_rate(tmp_path, poison):
     poison(step=40, times=2)
-    job = TrainingRun.start(make("mlp", tmp_path))
-    told = notices(job)
-    assert len(told) == 2
-    assert "the loss is nan at step 40 (epoch 2): term 'rate' is nan, worst in training row" in told[0]
-    assert told[1].endswith("Back at step 30 with half the learning rate (2 of 3).")
-    assert job.folder.read("STATUS") == "finished\n"
-    assert (job.state.at.lr_factor, job.state.at.rollbacks, job.state.at.step) == (0.25, 2, STEPS)
-    assert [line["epoch"] for line in job.folder.history()] == [1, 2]
+    training = TrainingRun.start(make("mlp", tmp_path))
+    messages = notices(training)
+    assert len(messages) == 2
+    assert "the loss is nan at step 40 (epoch 2): term 'rate' is nan, worst in training row" in messages[0]
+    assert messages[1].endswith("Back at step 30 with half the learning rate (2 of 3).")
+    assert training.folder.read("STATUS") == "finished\n"
+    assert (training.state.at.lr_factor, training.state.at.rollbacks, training.state.at.step) == (0.25, 2, STEPS)
+    assert [line["epoch"] for line in training.folder.history()] == [1, 2]
 
 
 def test_training_that_went_back_resumes_as_if_it_had_not_stopped(tmp_path, poison):
@@ -62,11 +62,11 @@ def test_training_that_went_back_resumes_as_if_it_had_not_stopped(tmp_path, pois
 
 def test_a_loss_that_stays_bad_ends_with_exit_5_and_good_weights(tmp_path, poison):
     poison(step=40, times=1000)
-    job = TrainingRun.start(make("mlp", tmp_path))
+    training = TrainingRun.start(make("mlp", tmp_path))
     with pytest.raises(Diverged, match="Going back 3 times with half the learning rate each did not help") as e:
-        list(job.events())
+        list(training.events())
     assert e.value.exit_code == 5
-    assert job.folder.read("STATUS").startswith("failed at step 30")
+    assert training.folder.read("STATUS").startswith("failed at step 30")
     assert all(value.isfinite().all() for value in load(tmp_path / "run", "last").state_dict().values())
 
 
@@ -79,12 +79,12 @@ def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
         return 1e9 if self.state.at.step == 10 else found
 
     monkeypatch.setattr(Updater, "_norm", exploding)
-    job = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
-    (told,) = notices(job)
-    assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above" in told
+    training = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
+    (message,) = notices(training)
+    assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above" in message
     assert all(torch.equal(seen[10][name], seen[11][name]) for name in seen[10])
     assert not all(torch.equal(seen[11][name], seen[12][name]) for name in seen[10])
-    assert [line["skipped"] for line in job.folder.history()] == [1, 1]
+    assert [line["skipped"] for line in training.folder.history()] == [1, 1]
 
 
 def test_many_skipped_steps_are_named_once_counted_and_found(tmp_path, monkeypatch):
@@ -95,19 +95,19 @@ def test_many_skipped_steps_are_named_once_counted_and_found(tmp_path, monkeypat
         return 1e9 if self.state.at.step % 10 else found
 
     monkeypatch.setattr(Updater, "_norm", mostly_exploding)
-    job = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
-    events = list(job.events())
+    training = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
+    events = list(training.events())
     assert len([event for event in events if event.kind == "notice"]) == 1
     (skipped,) = (event.finding for event in events if event.finding and event.finding.id == "steps_skipped")
     assert skipped.severity == "error"
-    assert skipped.value == job.folder.history()[-1]["skipped"] > job.state.at.step / 2
-    assert skipped in job.folder.findings()
+    assert skipped.value == training.folder.history()[-1]["skipped"] > training.state.at.step / 2
+    assert skipped in training.folder.findings()
 
 
 def test_gradients_that_never_stop_exploding_end_the_run(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path, skip_above=1e-9))
+    training = TrainingRun.start(make("mlp", tmp_path, skip_above=1e-9))
     with pytest.raises(Diverged, match=f"the {MOST_SKIPPED}th step in a row.*train.skip_above"):
-        list(job.events())
+        list(training.events())
 
 
 @pytest.fixture
@@ -135,11 +135,11 @@ def test_running_out_of_memory_halves_the_rows_at_a_time_but_not_the_batch(tmp_p
     whole = {name: value.clone() for name, value in fit(make("mlp", tmp_path)).model.state_dict().items()}
     (tmp_path / "less").mkdir()
     little_memory(2, error)
-    job = TrainingRun.start(make("mlp", tmp_path / "less"))
-    told = notices(job)
-    assert told == ["out of memory: from here on 2 rows at a time, the same batch in more pieces"]
-    assert job.state.at.micro_batch == 2
-    for name, value in job.model.state_dict().items():
+    training = TrainingRun.start(make("mlp", tmp_path / "less"))
+    messages = notices(training)
+    assert messages == ["out of memory: from here on 2 rows at a time, the same batch in more pieces"]
+    assert training.state.at.micro_batch == 2
+    for name, value in training.model.state_dict().items():
         torch.testing.assert_close(value, whole[name], rtol=1e-3, atol=1e-4)
 
 
@@ -165,10 +165,10 @@ def test_a_batch_in_pieces_is_the_batch(kind, tmp_path):
 
 
 def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path, ema=0.99, weights="last"))
-    parameters = dict(job.state.step.model.named_parameters())
+    training = TrainingRun.start(make("mlp", tmp_path, ema=0.99, weights="last"))
+    parameters = dict(training.state.step.model.named_parameters())
     average: dict[str, torch.Tensor] = {}
-    for event in job.events():
+    for event in training.events():
         if event.kind == "step":
             n = event.step - 1  # updates of the average before, of which few are soon forgotten
             decay = min(0.99, (1 + n) / (10 + n)) if n else 0.0
@@ -177,17 +177,17 @@ def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
                 average[name] = before * decay + value.detach() * (1 - decay)
     for name, value in load(tmp_path / "run").named_parameters():
         torch.testing.assert_close(value, average[name])
-        assert torch.equal(job.model.state_dict()[name], value)
+        assert torch.equal(training.model.state_dict()[name], value)
 
 
 def test_a_time_budget_becomes_steps_which_a_resumed_run_keeps(tmp_path):
-    job = TrainingRun.start(make("mlp", tmp_path, epochs=1, budget="3s"))
-    events = job.events()
-    while job.state.at.steps is None:
+    training = TrainingRun.start(make("mlp", tmp_path, epochs=1, budget="3s"))
+    events = training.events()
+    while training.state.at.steps is None:
         next(events)
     events.close()
-    decided = job.state.at.steps
-    assert decided > job.state.at.step >= SETTLING_STEPS + TIMED_STEPS
+    decided = training.state.at.steps
+    assert decided > training.state.at.step >= SETTLING_STEPS + TIMED_STEPS
     again = TrainingRun.resume(tmp_path / "run")
     ended = list(again.events())[-1]
     assert (ended.kind, ended.step, ended.steps) == ("end", decided, decided)
@@ -201,30 +201,30 @@ def test_a_time_budget_ends_at_as_many_epochs_as_are_read_back(tmp_path, monkeyp
 
 
 def test_a_full_disk_is_said_and_survived_until_it_lasts(tmp_path, monkeypatch):
-    job = TrainingRun.start(make("mlp", tmp_path, save_every=5))
+    training = TrainingRun.start(make("mlp", tmp_path, save_every=5))
     full: list[int] = []
 
     def write(path, content):
-        if job.state.at.step in full:
+        if training.state.at.step in full:
             raise OSError(28, "No space left on device")
         path.write_bytes(content)
 
     monkeypatch.setattr("vaekit.training.checkpoints.store._write", write)
     full += [10, 20, 25]
-    told = notices(job)
-    assert [text.split(" into ")[0] for text in told] == [f"cannot write a checkpoint of step {n}" for n in full]
-    assert "No space left on device" in told[0]
+    messages = notices(training)
+    assert [text.split(" into ")[0] for text in messages] == [f"cannot write a checkpoint of step {n}" for n in full]
+    assert "No space left on device" in messages[0]
     (tmp_path / "again").mkdir()
-    job = TrainingRun.start(make("mlp", tmp_path / "again", save_every=5))
+    training = TrainingRun.start(make("mlp", tmp_path / "again", save_every=5))
     full += [15]
     with pytest.raises(VaekitError, match="3 times in a row: make room"):
-        list(job.events())
+        list(training.events())
     assert TrainingRun.resume(tmp_path / "again" / "run").state.at.step == 5
 
 
 def test_metrics_that_could_not_be_written_are_written_later(tmp_path, monkeypatch):
-    job = TrainingRun.start(make("mlp", tmp_path))
-    log, calls = job.folder.log, []
+    training = TrainingRun.start(make("mlp", tmp_path))
+    log, calls = training.folder.log, []
 
     def fail_once(metrics):
         calls.append(metrics["epoch"])
@@ -232,8 +232,8 @@ def test_metrics_that_could_not_be_written_are_written_later(tmp_path, monkeypat
             raise OSError(28, "No space left on device")
         log(metrics)
 
-    monkeypatch.setattr(job.folder, "log", fail_once)
-    (told,) = notices(job)
-    assert "metrics.jsonl" in told
+    monkeypatch.setattr(training.folder, "log", fail_once)
+    (message,) = notices(training)
+    assert "metrics.jsonl" in message
     assert calls == [1, 1, 2]
-    assert [line["epoch"] for line in job.folder.history()] == [1, 2]
+    assert [line["epoch"] for line in training.folder.history()] == [1, 2]

@@ -22,8 +22,8 @@ def start(*settings: str) -> TrainingRun:
 
 
 def test_each_epoch_has_the_objective_that_is_planned_for_its_first_step():
-    job, kinds = start(), []
-    for event in job.events():
+    training, kinds = start(), []
+    for event in training.events():
         if event.kind == "epoch":
             kinds.append("bound" if "train_bound" in event.metrics else "elbo")
     assert kinds == 6 * ["elbo"] + 4 * ["bound"]  # steps 0, 2, ..., 10 are below 0.55 of 20
@@ -51,15 +51,15 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(stop, tmp_path):
     whole = start()
     for _ in whole.events():
         pass
-    job = start(f"run_dir={tmp_path / 'run'}")
-    for event in job.events():
+    training = start(f"run_dir={tmp_path / 'run'}")
+    for event in training.events():
         if event.kind == "step" and event.step == stop:
-            job.stop()
-    job = TrainingRun.resume(tmp_path / "run")
-    for _ in job.events():
+            training.stop()
+    training = TrainingRun.resume(tmp_path / "run")
+    for _ in training.events():
         pass
     for name, weight in whole.model.state_dict().items():
-        assert torch.equal(weight, job.model.state_dict()[name]), name
+        assert torch.equal(weight, training.model.state_dict()[name]), name
 
 
 def test_a_time_budget_is_refused():

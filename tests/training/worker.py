@@ -9,12 +9,12 @@ import torch
 import yaml
 from runs_to_cut import make
 
-from vaekit.distributed import World
+from vaekit.processes import World
 from vaekit.runs import TrainingRun
 from vaekit.runs.factory import build_discriminator, build_model, initialise_from_data
 from vaekit.training import State, Step, train_model
 from vaekit.training.distributed import whole
-from vaekit.training.update import Updater
+from vaekit.training.updater import Updater
 
 
 class Double:
@@ -43,9 +43,9 @@ class Double:
         return None if context is None else context.double()
 
 
-def train(job: TrainingRun, settings: dict) -> dict:
-    """Train in double precision; a process may be told to die or to ask for a stop at a step."""
-    run, data, world = job.run, job.data, World.join()
+def train(training: TrainingRun, settings: dict) -> dict:
+    """Train in double precision; a process may be made to die or to request a stop at a step."""
+    run, data, world = training.run, training.data, World.join()
     model = build_model(run, data.schema)
     initialise_from_data(model, data, run)
     discriminator = build_discriminator(run, data.schema)
@@ -61,12 +61,12 @@ def train(job: TrainingRun, settings: dict) -> dict:
     return {"metrics": metrics, "weights": state.weights(), "step": state.at.step}
 
 
-def gradient(job: TrainingRun, settings: dict) -> dict:
+def gradient(training: TrainingRun, settings: dict) -> dict:
     """The gradient of the first step, in single precision."""
-    job.state.advance(precision="fp32")
-    update = Updater(job.state, job.data.train, job.run.train, job.run.seed, steps=1)
-    update.add_gradients(torch.arange(job.run.train.batch_size), job.run.objective, 1)
-    return {name: whole(p.grad).clone() for name, p in job.state.step.model.named_parameters()}
+    training.state.advance(precision="fp32")
+    update = Updater(training.state, training.data.train, training.run.train, training.run.seed, steps=1)
+    update.add_gradients(torch.arange(training.run.train.batch_size), training.run.objective, 1)
+    return {name: whole(p.grad).clone() for name, p in training.state.step.model.named_parameters()}
 
 
 def work(place: Path, task: dict) -> dict:

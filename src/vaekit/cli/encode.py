@@ -16,7 +16,7 @@ from vaekit.errors import VaekitError
 if TYPE_CHECKING:
     from vaekit.cli.writing import Columns
     from vaekit.data import Rows, StreamedRows
-    from vaekit.distributed import World
+    from vaekit.processes import World
     from vaekit.runs import TrainedRun
 
 NAMES = {  # what goes into a file by its ending, and the names that it has there
@@ -50,7 +50,7 @@ def encode(
 def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool, force: bool) -> None:
     from vaekit.cli.request import open_on_device
     from vaekit.cli.writing import AT_A_TIME, check_apart, write_rows
-    from vaekit.distributed import World
+    from vaekit.processes import World
     from vaekit.runs import check_same_run, open_rows
 
     world = World.join()

@@ -79,8 +79,8 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
 
     from vaekit import evaluation
     from vaekit.cli.writing import check_apart, check_out, write_rows
-    from vaekit.distributed import World
     from vaekit.models.conditional import Conditional
+    from vaekit.processes import World
     from vaekit.runs import check_same_run
 
     world = World.join()

@@ -41,7 +41,7 @@ def check_at_least(least: int, **numbers: int | None) -> None:
 
 def check_one_process(command: str) -> None:
     """Refuse to run a command in several processes."""
-    from vaekit.distributed import World
+    from vaekit.processes import World
 
     size = World.join().size
     if size > 1:

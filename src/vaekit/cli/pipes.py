@@ -31,7 +31,7 @@ def piped(source: str | None, out: Path, as_json: bool = False) -> Iterator[tupl
     if not (reads or writes):
         yield source, out
         return
-    from vaekit.distributed import World
+    from vaekit.processes import World
 
     if World.join().size > 1:
         raise ConfigError("- is a pipe, which several processes cannot share: name files, or leave torchrun out")

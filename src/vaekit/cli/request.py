@@ -17,9 +17,9 @@ import torch
 from vaekit import __version__, registry
 from vaekit.cli.options import check_at_least
 from vaekit.data import Dataset, Rows, StreamedRows
-from vaekit.distributed import World
 from vaekit.errors import ConfigError, VaekitError
-from vaekit.memory import free_bytes, in_gb
+from vaekit.free_memory import free_bytes, in_gb
+from vaekit.processes import World
 from vaekit.runs import TrainedRun, open_rows, open_run, reopen
 from vaekit.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
 

@@ -85,7 +85,7 @@ def _explain(error: Exception, debug: bool) -> int:
     if isinstance(error, MemoryError):
         error = VaekitError(f"out of memory: {SMALLER}")
     if "torch" in sys.modules:
-        from vaekit.distributed import is_out_of_memory, lost_a_process
+        from vaekit.processes import is_out_of_memory, lost_a_process
 
         if lost_a_process(error):
             error = VaekitError("another process has stopped or died, so this one ends too: see its messages")
@@ -102,7 +102,7 @@ def _explain(error: Exception, debug: bool) -> int:
 def _complain(text: str, code: int) -> int:
     rank = os.environ.get("RANK", "0")
     who = "vaekit" if rank == "0" else f"vaekit (process {rank})"
-    if "vaekit.distributed" in sys.modules and sys.modules["vaekit.distributed"].is_said_by_leader(text):
+    if "vaekit.processes" in sys.modules and sys.modules["vaekit.processes"].is_said_by_leader(text):
         _note_for_launcher("the same error as process 0", later=REPEATED)
         return code
     _note_for_launcher(f"{who}: {text}")

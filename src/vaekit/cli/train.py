@@ -70,8 +70,8 @@ def train(
         strict: Exit with code 5 if a finding is an error; the weights are kept all the same.
     """
     from vaekit import runs
-    from vaekit.distributed import World
     from vaekit.findings import as_json, has_errors
+    from vaekit.processes import World
     from vaekit.training import RunFolder
 
     world = World.join()

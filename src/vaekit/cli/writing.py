@@ -17,7 +17,7 @@ from PIL import Image
 from vaekit.data import Schema, names
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.files import is_within, written
-from vaekit.memory import in_gb
+from vaekit.free_memory import in_gb
 from vaekit.models.generative import BLOCK
 from vaekit.report import captioned, rows_picture
 from vaekit.report.pictures import most_pictured

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.distributed import World
 from vaekit.errors import NotApplicable
 from vaekit.evaluation.blocks import Blocks, Data, evaluating
 from vaekit.evaluation.checks import (
@@ -34,6 +33,7 @@ from vaekit.models.distributions.hamiltonian import Refined
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.support import in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
+from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
 

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data import Rows, StreamedRows, array_of
-from vaekit.distributed import World
 from vaekit.files import inside, parse_json, read_regular, written
+from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
 
 BLOCK = 100  # rows

@@ -17,7 +17,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.distributed import World
 from vaekit.errors import DataError
 from vaekit.evaluation.blocks import Blocks
 from vaekit.evaluation.boosting import boosted_trees
@@ -35,6 +34,7 @@ from vaekit.evaluation.counting import (
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.results import SHARE
 from vaekit.models.vae import Model
+from vaekit.processes import World
 
 POINTS = 10_000  # rows used for mutual information
 FITTED_POINTS = 15_000  # rows used where something is fitted to four fifths of them and tested on the rest

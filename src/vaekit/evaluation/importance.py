@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vaekit.distributed import World
 from vaekit.evaluation.blocks import Blocks, Data, cached
 from vaekit.evaluation.checks import (
     NO_DENSITY,
@@ -25,6 +24,7 @@ from vaekit.evaluation.results import NATS, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
+from vaekit.processes import World
 
 AT_ONCE_ON_CPU, AT_ONCE = 500_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 2 MB in single precision
 

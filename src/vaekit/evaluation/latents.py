@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.distributed import World
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
@@ -15,6 +14,7 @@ from vaekit.evaluation.results import NATS
 from vaekit.models.distributions.hamiltonian import Refined
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Draw, Model
+from vaekit.processes import World
 
 ROWS = 10_000
 GROUPS = 20  # of rows, left out in turn: a divisor of BLOCK

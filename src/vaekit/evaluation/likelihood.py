@@ -14,7 +14,6 @@ from torch.distributions import Normal
 from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.distributed import World
 from vaekit.evaluation.blocks import Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
@@ -34,6 +33,7 @@ from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
 from vaekit.models.vae import Model
+from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
 
 BASELINE_ROWS = 10_000  # training rows, at most, that the baseline is fitted to

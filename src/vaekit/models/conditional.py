@@ -11,10 +11,10 @@ from torch.distributions import Distribution
 from vaekit.models.distributions.gamma import wide
 from vaekit.models.families import Family, Head, LikelihoodHead
 from vaekit.models.likelihoods.location_scale import LocationScale
-from vaekit.models.mistakes import check_module, refuse_context, refuse_dtype
 from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape, floating
+from vaekit.models.part_errors import check_module, refuse_context, refuse_dtype
 
 
 class Rescale(nn.Module):

@@ -20,7 +20,7 @@ from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.support import check_values
 from vaekit.models.drawing import Latent, PerSample, draw_latent, enumerated_latent
 from vaekit.models.generative import BLOCK, Generative
-from vaekit.models.mistakes import check_module, refuse_context, refuse_input
+from vaekit.models.part_errors import check_module, refuse_context, refuse_input
 from vaekit.models.protocols import EncodedBesideBatch
 
 

@@ -61,3 +61,7 @@ __all__ = [
     "bound_check",
     "gradient_check",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

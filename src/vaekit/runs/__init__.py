@@ -55,3 +55,7 @@ __all__ = [
     "train",
     "with_source",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from vaekit.data import names
 from vaekit.errors import ConfigError
-from vaekit.mistakes import short
 from vaekit.runs.config import (
     Tree,
     check_known,
@@ -20,6 +19,7 @@ from vaekit.runs.config import (
 )
 from vaekit.runs.trained_run import read_run
 from vaekit.runs.tree import Run
+from vaekit.setting_errors import short
 from vaekit.training import RunFolder
 
 OPTIONS = tuple(

@@ -11,9 +11,19 @@ from pydantic import ValidationError
 from vaekit.data.spec import NO_LABEL
 from vaekit.errors import ConfigError
 from vaekit.files import read_regular
-from vaekit.mistakes import all_paths, explain, first_mistake, members_of, nearest, settings_of, short, show, where_is
 from vaekit.runs.plain_yaml import MOST_BYTES, MOST_DEPTH, parse_plain
 from vaekit.runs.tree import Run
+from vaekit.setting_errors import (
+    all_paths,
+    explain,
+    first_mistake,
+    members_of,
+    nearest,
+    settings_of,
+    short,
+    show,
+    where_is,
+)
 from vaekit.training.run_files import FORMAT_VERSION, NewerFormat, check_format
 
 Tree = dict[str, Any]

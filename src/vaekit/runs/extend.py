@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vaekit.distributed import World
 from vaekit.errors import ConfigError
+from vaekit.processes import World
 from vaekit.runs.config import make_run, override_in_order, to_tree, to_yaml
 from vaekit.runs.trained_run import read_run
 from vaekit.runs.training_run import TrainingRun, check_apart_from_data

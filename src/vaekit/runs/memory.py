@@ -8,7 +8,7 @@ from torch import nn
 
 from vaekit.data import Schema
 from vaekit.errors import ConfigError
-from vaekit.memory import free_bytes
+from vaekit.free_memory import free_bytes
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.factory import assemble

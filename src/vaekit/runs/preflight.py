@@ -6,7 +6,7 @@ from torch import Tensor
 from vaekit.data import Dataset
 from vaekit.findings import Finding
 from vaekit.runs.tree import Run
-from vaekit.training.findings import learning_rate
+from vaekit.training.diagnosis import learning_rate
 
 ROWS = 10_000  # that are looked at, of training and of validation, or as many as hold
 NUMBERS = 4_000_000

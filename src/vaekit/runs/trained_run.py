@@ -14,14 +14,13 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data import Dataset, Rows, Schema, StreamedRows, array_of, context_like, read_like, rows_like
-from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
-from vaekit.mistakes import short
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.distributions.codes import centre
 from vaekit.models.generative import in_blocks
 from vaekit.models.parameters import Shape
+from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
 from vaekit.registry import GROUPS, kinds
 from vaekit.runs.config import make_run, parse_yaml
@@ -29,6 +28,7 @@ from vaekit.runs.factory import build_model, log_scale_of, open_data
 from vaekit.runs.memory import check_memory
 from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood
+from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.

@@ -12,12 +12,12 @@ from typing import cast
 import torch
 
 from vaekit.data import Dataset, Schema, names
-from vaekit.distributed import World
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import fingerprint
 from vaekit.files import is_within
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.distributions import check_values
+from vaekit.processes import World
 from vaekit.randomness import new_generator
 from vaekit.registry import origins
 from vaekit.runs.config import to_yaml

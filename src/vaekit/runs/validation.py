@@ -6,7 +6,6 @@ from torch import nn
 from vaekit.data import Dataset, Schema
 from vaekit.data.schema import Levels, Support
 from vaekit.errors import ConfigError
-from vaekit.mistakes import members_of
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -32,6 +31,7 @@ from vaekit.models.likelihoods.categorical import OverLevels
 from vaekit.objectives import Gradient, Regularised, StepContext, Switch
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
+from vaekit.setting_errors import members_of
 
 MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from vaekit.distributed import is_out_of_memory
 from vaekit.errors import VaekitError
 from vaekit.findings import Finding
+from vaekit.processes import is_out_of_memory
 from vaekit.runs.tree import Run
 from vaekit.training import Event, RunFolder, State, pack
 

@@ -1,8 +1,8 @@
 """Training of a model that has been built.
 
-`loop` yields the events of a training; `update` makes one update of the weights from a batch, by a `step`, which the
-`engine` runs fast, and by `updates`, which apply the optimiser. `state` is what a training changes, and `checkpoints`
-keep it in the run folder (`folder`, `run_files`).
+`loop` yields the events of a training; `updater` makes one update of the weights from a batch, by a `step`, which the
+`engine` runs fast, and by `update_rules`, which apply the optimiser. `state` is what a training changes, and
+`checkpoints` keep it in the run folder (`folder`, `run_files`).
 """
 
 from vaekit.training.checkpoints.contents import pack, read_weights, unpack, wanted, weights_wanted
@@ -38,3 +38,7 @@ __all__ = [
     "wanted",
     "weights_wanted",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

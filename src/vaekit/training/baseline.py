@@ -8,7 +8,7 @@ from torch import nn
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.gamma import wide
 from vaekit.randomness import Purpose, new_generator
-from vaekit.training.update import Rows
+from vaekit.training.updater import Rows
 
 FITTED_TO = 10_000  # rows, or
 MOST_NUMBERS = 20_000_000  # in them

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from vaekit.distributed import World
+from vaekit.processes import World
 
 
 def shard(step: nn.Module, world: World) -> None:

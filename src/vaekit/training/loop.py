@@ -9,19 +9,19 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from vaekit.distributed import World
 from vaekit.errors import Diverged
 from vaekit.evaluation import bound_rows
 from vaekit.findings import Finding
 from vaekit.models.vae import Model
+from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
 from vaekit.training.baseline import validation_baseline
-from vaekit.training.findings import TrainingFacts, findings
+from vaekit.training.diagnosis import TrainingFacts, findings
 from vaekit.training.patience import Patience
 from vaekit.training.run_files import MOST_EPOCHS
 from vaekit.training.spec import Train
 from vaekit.training.state import State
-from vaekit.training.update import ADVICE, NotFinite, Rows, Updater, largest_weight
+from vaekit.training.updater import ADVICE, Rows, TrainingNotFinite, Updater, largest_weight
 
 VALIDATION_BLOCK = 500  # rows
 GOOD_EVERY = 1000  # steps between states to go back to, besides those after each validation
@@ -109,7 +109,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
                     return
                 pace.decide(state, valid, seed, update.engine.decided)
             metrics = _close_epoch(state, valid, seed, pace.steps(state), settings, began)
-        except NotFinite as bad:
+        except TrainingNotFinite as bad:
             yield event("notice", state.roll_back(str(bad), settings.rollbacks))
             continue
         yield event("epoch", "", metrics)
@@ -234,11 +234,11 @@ def _check(state: State, metrics: Mapping[str, float]) -> None:
     model = state.whole_model()
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
-            raise NotFinite(f"the weights are not finite {where}, first {name}. {ADVICE}.")
+            raise TrainingNotFinite(f"the weights are not finite {where}, first {name}. {ADVICE}.")
     for name in ("valid_rate", "valid_distortion"):
         if not math.isfinite(metrics[name]):
             largest, size = largest_weight(model)
-            raise NotFinite(
+            raise TrainingNotFinite(
                 f"the validation ELBO is not finite {where}: term '{name}' is {metrics[name]}; the largest weight is "
                 f"{largest} with {size:.3g}. {ADVICE}."
             )

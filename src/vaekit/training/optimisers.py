@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vaekit.errors import SpecError
-from vaekit.mistakes import nearest, short
+from vaekit.setting_errors import nearest, short
 from vaekit.spec import spec
 
 Decay = Annotated[float, Field(ge=0, lt=1)]

@@ -19,7 +19,7 @@ from vaekit.training.optimisers import Adam
 from vaekit.training.run_files import Above0, Finite, Whole
 from vaekit.training.spec import Train
 from vaekit.training.step import Step
-from vaekit.training.updates import MOST_KEPT, AdamUpdates, Updates, build_updates, own_rules
+from vaekit.training.update_rules import MOST_KEPT, AdamUpdates, Updates, build_updates, own_rules
 
 Tensors = dict[str, Tensor]
 

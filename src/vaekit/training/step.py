@@ -7,11 +7,11 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vaekit.distributed import World
 from vaekit.models.settling import Settling
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Bound, Iwae, Objective, Regularised, StepContext, Switch
 from vaekit.objectives.gradients import RunningMean
+from vaekit.processes import World
 from vaekit.training.noise import Noise
 
 

@@ -50,6 +50,6 @@ def test_little_is_lost_in_single_precision() -> None:
 def test_weights_that_depend_on_a_context_are_the_rows_own() -> None:
     loc, scale, logits, z = parts(torch.float64)
     components = independent(td.Normal(loc, scale, validate_args=False), 1)
-    told = mixture(components, torch.stack([logits, logits.flip(0), 0 * logits, logits]))
-    assert told.batch_shape == (4,)
-    torch.testing.assert_close(told.log_prob(z)[0], mixture(components, logits).log_prob(z[0]))
+    conditional = mixture(components, torch.stack([logits, logits.flip(0), 0 * logits, logits]))
+    assert conditional.batch_shape == (4,)
+    torch.testing.assert_close(conditional.log_prob(z)[0], mixture(components, logits).log_prob(z[0]))

@@ -48,7 +48,7 @@ def data(name: str, n: int) -> Tensor:
     return torch.rand(n, *HIERARCHIES[name][1], generator=new_generator(4), dtype=torch.float64).round()
 
 
-def told(n: int, context: int) -> Tensor | None:
+def context_rows(n: int, context: int) -> Tensor | None:
     return torch.randn(n, context, generator=new_generator(7), dtype=torch.float64) if context else None
 
 
@@ -58,7 +58,7 @@ every_hierarchy = pytest.mark.parametrize("name", HIERARCHIES)
 @every_hierarchy
 @pytest.mark.parametrize("context", [0, 2])
 def test_shapes_and_consistency(name: str, context: int) -> None:
-    model, x, known = built(name, context), data(name, 4), told(4, context)
+    model, x, known = built(name, context), data(name, 4), context_rows(4, context)
     draw = model.draw(x, 3, context=known, generator=new_generator(1))
     assert draw.log_w.shape == (3, 4)
     assert draw.log_w.isfinite().all()
@@ -82,7 +82,7 @@ def test_shapes_and_consistency(name: str, context: int) -> None:
 
 @every_hierarchy
 def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
-    model, x, known = built(name, 2), data(name, 5), told(5, 2)
+    model, x, known = built(name, 2), data(name, 5), context_rows(5, 2)
     noise = [torch.randn(2, 5, *latent.z.shape[2:]).double() for latent in model.draw(x, context=known).latents]
     whole = model.draw(x, 2, context=known, noise=noise).log_w
     for row in range(5):
@@ -94,7 +94,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 @every_hierarchy
 def test_every_weight_learns_and_every_group_and_the_context_reach_x(name: str) -> None:
     model, x = built(name, 2, Vamp(components=3)), data(name, 4)
-    known = told(4, 2).requires_grad_()
+    known = context_rows(4, 2).requires_grad_()
     draw = model.draw(x, 2, context=known, generator=new_generator(1))
     Elbo()(draw).value.sum().backward()
     for label, weight in model.named_parameters():
@@ -125,11 +125,11 @@ def test_saved_weights_are_the_model(name: str) -> None:
     torch.manual_seed(9)
     groups, shape = HIERARCHIES[name]
     other = groups.build(Gaussian(), StandardNormal(), Bernoulli(), BuildContext(shape, 2)).double()
-    assert not other.draw(x, context=told(3, 2), generator=new_generator(1)).log_w.equal(
-        model.draw(x, context=told(3, 2), generator=new_generator(1)).log_w
+    assert not other.draw(x, context=context_rows(3, 2), generator=new_generator(1)).log_w.equal(
+        model.draw(x, context=context_rows(3, 2), generator=new_generator(1)).log_w
     )
     other.load_state_dict(model.state_dict())
-    one, two = (m.draw(x, context=told(3, 2), generator=new_generator(1)).log_w for m in (model, other))
+    one, two = (m.draw(x, context=context_rows(3, 2), generator=new_generator(1)).log_w for m in (model, other))
     assert one.equal(two)
 
 
@@ -178,12 +178,12 @@ def test_what_is_no_hierarchy_is_refused() -> None:
     with pytest.raises(ValueError, match="the one given has 3"):
         model.draw(x, context=torch.zeros(3, 3))
     with pytest.raises(ValueError, match="samples is 0"):
-        model.draw(x, 0, context=told(3, 2))
+        model.draw(x, 0, context=context_rows(3, 2))
     with pytest.raises(ValueError, match="cannot be enumerated"):
-        model.draw(x, enumerate=True, context=told(3, 2))
+        model.draw(x, enumerate=True, context=context_rows(3, 2))
     stranger = HierarchicalVAE(model.posterior, model.prior, model.start, list(model.blocks), Always())
     with pytest.raises(ValueError, match="likelihood is over x of shape"):
-        stranger.draw(x, context=told(3, 2))
+        stranger.draw(x, context=context_rows(3, 2))
 
 
 class Always(nn.Module):

@@ -86,10 +86,10 @@ def story() -> tuple[LinearGaussian, Tensor, PosteriorPerRow]:
 
 
 def refined(**settings: Any) -> tuple[VAE, LinearGaussian, Tensor]:
-    told, x, posterior = story()
-    plain = told.vae(posterior)
+    linear, x, posterior = story()
+    plain = linear.vae(posterior)
     refine = Hamiltonian(**settings).build((2,)).double()
-    return VAE(posterior, plain.prior, plain.likelihood, refine), told, x
+    return VAE(posterior, plain.prior, plain.likelihood, refine), linear, x
 
 
 @torch.no_grad()
@@ -98,20 +98,20 @@ def log_w(model: VAE, x: Tensor) -> Tensor:
 
 
 def test_the_weight_is_unbiased_and_the_bound_lies_between_the_plain_one_and_log_px() -> None:
-    model, told, x = refined(steps=3, step_size=0.15, temper=0.6)
-    found, truth = log_w(model, x), told.log_px(x)
+    model, linear, x = refined(steps=3, step_size=0.15, temper=0.6)
+    found, truth = log_w(model, x), linear.log_px(x)
     ratio = (found - truth).exp()
     assert abs(ratio.mean() - 1) / (ratio.std() / math.sqrt(DRAWS)) < 4
-    plain = told.elbo(x, model.posterior.loc, model.posterior.log_scale.exp())
+    plain = linear.elbo(x, model.posterior.loc, model.posterior.log_scale.exp())
     error = float(found.std()) / math.sqrt(DRAWS)
     assert found.mean() > plain + 10 * error
     assert found.mean() < truth - 10 * error
 
 
 def test_without_cooling_small_steps_win_nothing() -> None:
-    model, told, x = refined(steps=40, step_size=0.01, temper=0.9999)
+    model, linear, x = refined(steps=40, step_size=0.01, temper=0.9999)
     found = log_w(model, x)
-    plain = told.elbo(x, model.posterior.loc, model.posterior.log_scale.exp())
+    plain = linear.elbo(x, model.posterior.loc, model.posterior.log_scale.exp())
     assert abs(found.mean() - plain) / (found.std() / math.sqrt(DRAWS)) < 4
 
 
@@ -160,15 +160,15 @@ def test_encode_gives_the_posterior_that_is_not_refined_and_draws_are_a_function
 
 
 def test_evaluation_says_what_cannot_be_had_and_gives_the_rest() -> None:
-    model, told, x = refined(steps=2, step_size=0.15)
+    model, linear, x = refined(steps=2, step_size=0.15)
     rows = x.expand(10, -1)
     model.posterior = SameForAll(model.posterior)
     found = evaluate(model, rows, samples=400)
-    assert abs(found["log_likelihood"].value - float(told.log_px(x))) < 0.05
+    assert abs(found["log_likelihood"].value - float(linear.log_px(x))) < 0.05
     assert found["active_units"].value is None
     assert {estimate.value for estimate in aggregate_posterior(model, rows).values()} == {None}
     lower = annealed_bound(model, rows, Annealing(temperatures=20, chains=16))
-    assert abs(lower.lower.value - float(told.log_px(x))) < 0.15
+    assert abs(lower.lower.value - float(linear.log_px(x))) < 0.15
 
 
 def test_what_cannot_be_refined_is_refused() -> None:

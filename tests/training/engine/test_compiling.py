@@ -12,7 +12,7 @@ from vaekit.runs import fit, make_run, override, preset
 from vaekit.training import State, Train
 from vaekit.training.engine import Autograd, Programs, build_engine, compiling, slowed_by_others
 from vaekit.training.engine import programs as engine_module
-from vaekit.training.engine.program import trace
+from vaekit.training.engine.simplifying import trace
 from vaekit.training.noise import Noise
 from vaekit.training.step import StepInputs
 
@@ -69,9 +69,9 @@ def test_networks_in_bf16_leave_everything_else_in_single_precision():
 def test_auto_precision_is_single_where_half_is_not_much_faster(monkeypatch):
     for gain, wanted in ((1.0, "fp32"), (3.0, "bf16")):
         monkeypatch.setattr(products, "bf16_gain", lambda gain=gain: gain)
-        job = start(MLP)
-        build_engine(job.state, job.run.train, steps=1000)
-        assert job.state.at.precision == wanted
+        training = start(MLP)
+        build_engine(training.state, training.run.train, steps=1000)
+        assert training.state.at.precision == wanted
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def no_compiler(monkeypatch, tmp_path):
 
 def test_without_a_compiler_training_goes_on_and_gives_the_same(no_compiler, fresh_cache):
     plain = fit(make_run(override(preset("digits"), [*SMALL, *MLP, "train.epochs=40", "train.compile=off"]))).model
-    job = start([*MLP, "train.epochs=40", "train.compile=on"])
-    told = [event.message for event in job.events() if event.kind == "notice"]
-    assert len(told) == 1
-    assert told[0].startswith("goes on uncompiled (")
-    assert "compile=off does without" in told[0]
+    training = start([*MLP, "train.epochs=40", "train.compile=on"])
+    messages = [event.message for event in training.events() if event.kind == "notice"]
+    assert len(messages) == 1
+    assert messages[0].startswith("goes on uncompiled (")
+    assert "compile=off does without" in messages[0]
     for name, value in plain.state_dict().items():
-        assert torch.equal(job.model.state_dict()[name], value)
+        assert torch.equal(training.model.state_dict()[name], value)
 
 
 def test_a_compiled_program_gives_the_same(fresh_cache):
@@ -142,12 +142,12 @@ def test_asking_whether_threads_help_leaves_their_number_alone():
 
 @pytest.mark.parametrize("batch", [20, 128])  # of 50 rows
 def test_a_time_budget_becomes_steps_once_the_engine_is_settled(batch):
-    job = start([*MLP, "train.budget=4s", f"train.batch_size={batch}"])
-    events = list(job.events())
+    training = start([*MLP, "train.budget=4s", f"train.batch_size={batch}"])
+    events = list(training.events())
     assert events[-1].kind == "end"
-    assert job.state.at.compiled is False
-    assert job.state.at.steps is not None
-    assert job.state.at.step == job.state.at.steps
+    assert training.state.at.compiled is False
+    assert training.state.at.steps is not None
+    assert training.state.at.step == training.state.at.steps
 
 
 def test_a_budget_too_short_for_what_is_to_be_measured_is_kept_all_the_same(monkeypatch):
@@ -158,11 +158,11 @@ def test_a_budget_too_short_for_what_is_to_be_measured_is_kept_all_the_same(monk
         return plain(engine, *arguments)
 
     monkeypatch.setattr(Autograd, "__call__", slow)
-    job = start([*MLP, "train.budget=1s"])
-    events = list(job.events())
+    training = start([*MLP, "train.budget=1s"])
+    events = list(training.events())
     assert events[-1].kind == "end"
-    assert 4 <= job.state.at.step <= 13
-    assert job.state.at.total_seconds < 2
+    assert 4 <= training.state.at.step <= 13
+    assert training.state.at.total_seconds < 2
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_pieces_of_a_whole_batch_are_what_is_compiled_however_they_come_about(se
     monkeypatch.setattr(
         engine_module, "compile_program", lambda program, inputs: asked.append(program) or program.forward
     )
-    job = start([*MLP, *settings, "train.epochs=40", "train.compile=on"])
-    told = [event.message for event in job.events() if event.kind == "notice"]
+    training = start([*MLP, *settings, "train.epochs=40", "train.compile=on"])
+    messages = [event.message for event in training.events() if event.kind == "notice"]
     assert len(asked) == 1
     assert [f.meta["form"].shape for f in asked[0].graph.nodes if f.op == "placeholder"].count((rows, 1, 8, 8)) == 1
-    assert any(text.startswith("compiled, in") for text in told)
+    assert any(text.startswith("compiled, in") for text in messages)
 
 
 def test_too_few_steps_to_compile_are_said_to_be():
-    told = [event.message for event in start([*MLP, "train.epochs=1", "train.compile=on"]).events()]
-    assert "not compiled: 3 steps are over before there is anything to compile" in told
+    messages = [event.message for event in start([*MLP, "train.epochs=1", "train.compile=on"]).events()]
+    assert "not compiled: 3 steps are over before there is anything to compile" in messages

@@ -6,17 +6,17 @@ from few_batches import MLP, check_close, gradients, start
 from torch import nn
 
 from unions import members
-from vaekit.distributed import World
 from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.models.networks import products
 from vaekit.objectives import Elbo, Regulariser
+from vaekit.processes import World
 from vaekit.training import State, Step, Train
 from vaekit.training.engine import Autograd, Programs
-from vaekit.training.engine.program import trace
 from vaekit.training.engine.programs import FIRST_TRACED
+from vaekit.training.engine.simplifying import trace
 from vaekit.training.noise import Noise, NoiseSource
 from vaekit.training.step import StepInputs
-from vaekit.training.update import Updater
+from vaekit.training.updater import Updater
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -195,13 +195,15 @@ def test_a_program_gives_results_of_its_own():
 
 
 def test_a_training_of_some_length_runs_by_programs_after_its_first_steps():
-    job = start([*MLP, "train.epochs=300", "train.batch_size=25"])
-    update = Updater(job.state, job.data.train, job.run.train, seed=0, steps=600)
+    training = start([*MLP, "train.epochs=300", "train.batch_size=25"])
+    update = Updater(training.state, training.data.train, training.run.train, seed=0, steps=600)
     assert isinstance(update.engine, Programs)
     for step in range(FIRST_TRACED + 2):
-        update(torch.arange(25), job.run.objective, 600)
+        update(torch.arange(25), training.run.objective, 600)
         assert bool(update.engine.traced) == (step >= FIRST_TRACED)
-    assert isinstance(Updater(job.state, job.data.train, job.run.train, seed=0, steps=100).engine, Autograd)
+    assert isinstance(
+        Updater(training.state, training.data.train, training.run.train, seed=0, steps=100).engine, Autograd
+    )
 
 
 def test_tracing_leaves_global_state_alone(globals_untouched, fresh_cache):
@@ -210,9 +212,9 @@ def test_tracing_leaves_global_state_alone(globals_untouched, fresh_cache):
 
 
 def test_noise_drawn_ahead_is_that_of_the_step_and_of_the_place_in_the_batch():
-    job = start(MLP)
-    x = job.data.train.batch(slice(0, 1))
-    source, other = (NoiseSource(job.model, x, None, samples=2, seed=0) for _ in range(2))
+    training = start(MLP)
+    x = training.data.train.batch(slice(0, 1))
+    source, other = (NoiseSource(training.model, x, None, samples=2, seed=0) for _ in range(2))
 
     def draw(source, rows, step):
         (noise,) = source(rows, 50, step).latents

@@ -13,8 +13,8 @@ from torch.func import functional_call
 from vaekit.models.networks.precision import networks_in_bf16
 from vaekit.training.engine.autograd import Autograd, minimised
 from vaekit.training.engine.compiling import Call, CannotCompile, capture, compile_if_faster, compile_program, pays
-from vaekit.training.engine.program import choose_products, trace
 from vaekit.training.engine.recording import Untraceable
+from vaekit.training.engine.simplifying import choose_products, trace
 from vaekit.training.noise import Noise
 from vaekit.training.spec import Train
 from vaekit.training.state import State

@@ -8,8 +8,8 @@ from few_batches import MLP, start
 from torch import nn
 
 from vaekit.training.optimisers import Adam, Adamax, AdamW
-from vaekit.training.update import Updater
-from vaekit.training.updates import AdamUpdates
+from vaekit.training.update_rules import AdamUpdates
+from vaekit.training.updater import Updater
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,17 +35,17 @@ def test_updates_are_those_of_torchs_optimisers(optimiser):
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamax"])
 def test_moments_of_a_weight_that_gets_no_gradient_any_more_are_cleared_before_they_are_denormal(optimiser):
-    job = start([*MLP, f"train.optimiser={optimiser}", "limit.valid=5"])
-    black = job.data.train.values.clone()
+    training = start([*MLP, f"train.optimiser={optimiser}", "limit.valid=5"])
+    black = training.data.train.values.clone()
     black[:, :, :4] = 0  # the first layer's weights of these pixels: gradients only ever zero
-    update = Updater(job.state, replace(job.data.train, values=black), job.run.train, seed=0, steps=3000)
-    state = job.state.learners[0].updates.state
-    weight = next(p for p in job.state.step.parameters() if p.shape == (16, 64))
+    update = Updater(training.state, replace(training.data.train, values=black), training.run.train, seed=0, steps=3000)
+    state = training.state.learners[0].updates.state
+    weight = next(p for p in training.state.step.parameters() if p.shape == (16, 64))
 
-    update(torch.arange(20), job.run.objective, 3000)
+    update(torch.arange(20), training.run.objective, 3000)
     state[weight]["exp_avg"][:, :32] = 1e-6
     for _ in range(900):
-        update(torch.arange(20), job.run.objective, 3000)
+        update(torch.arange(20), training.run.objective, 3000)
         moment = state[weight]["exp_avg"]
         assert not ((moment != 0) & (moment.abs() < torch.finfo(torch.float32).tiny)).any()
     assert (state[weight]["exp_avg"][:, :32] == 0).all()

@@ -10,10 +10,10 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vaekit.distributed import is_out_of_memory
 from vaekit.errors import Diverged, VaekitError
 from vaekit.models.vae import Model
 from vaekit.objectives import Bound
+from vaekit.processes import is_out_of_memory
 from vaekit.randomness import Purpose, new_generator, noise_of_rows
 from vaekit.training.distributed import whole
 from vaekit.training.engine import build_engine, slowed_by_others
@@ -57,7 +57,7 @@ class Rows(Protocol):
         ...
 
 
-class NotFinite(Exception):
+class TrainingNotFinite(Exception):
     """A number that training needs is not finite; the message says which, and where."""
 
 
@@ -107,14 +107,14 @@ class Updater:
             A notice for the user, mostly empty.
 
         Raises:
-            NotFinite: the loss is not; the weights are then as they were.
+            TrainingNotFinite: the loss is not; the weights are then as they were.
             Diverged: too many steps in a row had to be skipped.
         """
         state = self.state
         state.status = "updating"
         notice, sums = self.add_gradients(index, objective, steps)
         if not (math.isfinite(sums["loss"]) and math.isfinite(sums.get("discriminator_loss", 0.0))):
-            raise NotFinite(self._explain(index, objective, steps, sums))
+            raise TrainingNotFinite(self._explain(index, objective, steps, sums))
         lr = self.settings.lr * float(self.settings.schedule.at(state.at.step, steps)) * state.at.lr_factor
         norm = self._norm()
         if norm is None or norm <= (self.settings.skip_above or math.inf):

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, fx
 
-from vaekit.distributed import is_out_of_memory
 from vaekit.models.networks import products
+from vaekit.processes import is_out_of_memory
 from vaekit.training.engine.recording import Flat, Form, Untraceable, record
 
 aten = torch.ops.aten

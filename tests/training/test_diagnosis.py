@@ -5,7 +5,7 @@ import pytest
 from vaekit.errors import ModelFileError
 from vaekit.findings import Finding, as_json, has_errors
 from vaekit.training import RunFolder, Train
-from vaekit.training.findings import TrainingFacts, findings, learning_rate
+from vaekit.training.diagnosis import TrainingFacts, findings, learning_rate
 
 
 def history(losses: list[float], baseline: float | None = 100.0, steps: int = 1000, **more: float) -> list[dict]:
