@@ -1,13 +1,21 @@
 """Errors are compared by kind, and by the field and value that they name."""
 
+import ast
 import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from vaekit.cli.writing import check_out
 from vaekit.errors import ConfigError, DataError, NotApplicable, SpecError, VaekitError
 from vaekit.evaluation import Annealing
-from vaekit.runs import make_run
+from vaekit.mistakes import all_paths
+from vaekit.runs import Run, TrainingRun, make_run
+
+PACKAGE = Path(__file__).parents[1] / "src" / "vaekit"
+LIBRARY = ("models", "objectives", "evaluation", "training", "samplers")  # and not runs, report and cli
 
 
 def test_a_spec_names_the_setting_that_it_refuses():
@@ -46,3 +54,47 @@ def test_errors_of_the_library_are_value_errors(kind):
 def test_errors_keep_their_field_between_processes():
     error = pickle.loads(pickle.dumps(ConfigError("--rows is 0", field="rows", value=0)))
     assert (str(error), error.field, error.value) == ("--rows is 0", "rows", 0)
+
+
+def texts(module: Path) -> Iterator[tuple[int, str]]:
+    """The text constants of a module, without its docstrings, each with its line."""
+    tree = ast.parse(module.read_text())
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.lineno, node.value
+
+
+def words_of_settings() -> re.Pattern[str]:
+    """The path of a setting, an option, or a command."""
+    paths = "|".join(sorted(map(re.escape, (path for path in all_paths(Run) if "." in path)), key=len, reverse=True))
+    commands = "|".join(path.stem for path in (PACKAGE / "cli").glob("*.py"))
+    return re.compile(rf"(?<![\w./])({paths})(?![\w(])|(?<![\w-])--[a-z]|vaekit ({commands})\b")
+
+
+def test_the_library_speaks_of_arguments_and_not_of_settings_options_or_commands():
+    words = words_of_settings()
+    assert all(
+        map(words.search, ("set train.lr=1", "objective.elbo.beta is 2", "(--run-dir)", "as `vaekit train` does"))
+    )
+    assert not any(map(words.search, ("Train.lr is 1", "call model.draw(x)", "data.json", "a - b", "Elbo.beta=1")))
+    found = [
+        f"{module.relative_to(PACKAGE)}:{line}: {text}"
+        for package in LIBRARY
+        for module in sorted((PACKAGE / package).rglob("*.py"))
+        for line, text in texts(module)
+        if words.search(text)
+    ]
+    assert not found
+
+
+def test_a_run_names_settings_where_the_library_names_arguments(tmp_path):
+    run = make_run({"data": {"source": "digits"}, "train": {"lr": 10, "epochs": 1}, "run_dir": str(tmp_path / "run")})
+    run = run.model_copy(update={"limit": type(run.limit)(train=40, valid=20)})
+    training = TrainingRun.start(run)
+    event = next(event for event in training.events() if event.finding)
+    assert event.finding.fix == "train.lr=0.001"
+    assert event.message == event.finding.text
+    assert "train.lr is 10" in event.message
+    with pytest.raises(ConfigError, match="holds a run already: give another run_dir, or remove it"):
+        TrainingRun.start(run)

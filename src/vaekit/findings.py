@@ -24,7 +24,7 @@ class Finding:
         value: the number that was measured; None where there is none, or it is not finite.
         threshold: the number that it was compared with.
         why: what was found and why it matters, in at most two sentences.
-        fix: what to do: a setting as path=value, or a command.
+        fix: what to do: a setting as path=value, or in words.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z_]{1,50}$")]

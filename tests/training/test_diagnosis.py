@@ -53,11 +53,11 @@ def test_worse_than_the_baseline_is_an_error_once_training_is_over() -> None:
 @pytest.mark.parametrize(
     ("lr", "steps", "fix"),
     [
-        (0.1, 1000, "train.lr=0.001"),
-        (0.005, 1000, "train.lr=0.0005"),
-        (0.001, 5, "train.epochs=200"),
-        (1e-9, 5, "train.lr=0.001"),
-        (1e-9, 1000, "train.lr=0.001"),
+        (0.1, 1000, "Train.lr=0.001"),
+        (0.005, 1000, "Train.lr=0.0005"),
+        (0.001, 5, "Train.epochs=200"),
+        (1e-9, 5, "Train.lr=0.001"),
+        (1e-9, 1000, "Train.lr=0.001"),
     ],
 )
 def test_what_is_worse_than_the_baseline_trains_at_another_pace_or_for_longer(lr: float, steps: int, fix: str) -> None:
@@ -110,7 +110,7 @@ def test_a_rate_of_nearly_nothing_is_a_collapse_unless_the_posterior_has_none() 
 def test_a_loss_that_still_falls_asks_for_more_epochs() -> None:
     losses = [100.0 - i for i in range(20)]
     one = found(history(losses))["still_improving"]
-    assert (one.severity, one.fix) == ("warning", "train.epochs=40")
+    assert (one.severity, one.fix) == ("warning", "Train.epochs=40")
     assert one.value == 2.0
     assert found(history(losses), early=True) == {}
 
@@ -124,7 +124,7 @@ def test_an_absurd_learning_rate_is_named_beforehand() -> None:
     assert learning_rate(Train(lr=0.01)) is None
     one = learning_rate(Train(lr=10))
     assert one is not None
-    assert one.fix == "train.lr=0.001"
+    assert one.fix == "Train.lr=0.001"
 
 
 def test_findings_survive_their_file_and_nothing_else_is_taken_for_one(tmp_path) -> None:

@@ -10,7 +10,7 @@ from vaekit.processes import World
 from vaekit.runs.config import make_run, override_in_order, to_tree, to_yaml
 from vaekit.runs.trained_run import read_run
 from vaekit.runs.training_run import TrainingRun, check_apart_from_data
-from vaekit.runs.tree import Run
+from vaekit.runs.tree import Run, naming_settings
 from vaekit.training import RunFolder, pack
 
 FREE = ("epochs", "budget", "patience", "log_every", "save_every")  # settings of train that an extension may change
@@ -106,7 +106,8 @@ def _over_the_length(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 def _copy(folder: RunFolder, to: str | Path, step: int, files: Mapping[str, bytes]) -> RunFolder:
     """A new run folder with what the one before has; but for run.yaml, which makes it one."""
-    new = RunFolder.create(to)
+    with naming_settings():
+        new = RunFolder.create(to)
     for name in ("environment.json", "data.json", "metrics.jsonl"):
         if (folder.path / name).exists():
             new.write(name, folder.read(name).encode())

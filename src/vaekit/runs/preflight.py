@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vaekit.data import Dataset
 from vaekit.findings import Finding
-from vaekit.runs.tree import Run
+from vaekit.runs.tree import Run, finding_in_settings
 from vaekit.training.diagnosis import learning_rate
 
 ROWS = 10_000  # that are looked at, of training and of validation, or as many as hold
@@ -17,7 +17,7 @@ MOST_NAMED = 3  # columns
 
 def foreseen(run: Run, data: Dataset) -> list[Finding]:
     """Findings of a run that has not begun: its learning rate, and columns of a table that reach too far."""
-    return [one for one in (learning_rate(run.train), *_columns(data)) if one is not None]
+    return [finding_in_settings(one) for one in (learning_rate(run.train), *_columns(data)) if one is not None]
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def _far(data: Dataset, train: Tensor, valid: Tensor) -> Finding | None:
             f"Values lie more than {FAR} interquartile ranges from the median: {_named(data, far, both)}. A few rows "
             "then weigh more than all others, in training or in validation."
         ),
-        fix=f"correct the outliers or take logarithms, or use model.likelihood={heavier}",
+        fix=f"correct the outliers or take logarithms, or use ModelSpec.likelihood={heavier}",
     )
 
 
@@ -69,10 +69,10 @@ def _unscaled(data: Dataset, train: Tensor, valid: Tensor) -> Finding | None:
         value=float(both.abs().max()),
         threshold=UNSCALED,
         why=(
-            f"Networks expect numbers of about 1, and data.scale=none leaves columns as large as they are stored: "
+            f"Networks expect numbers of about 1, and DataSpec.scale=none leaves columns as large as they are stored: "
             f"{_named(data, large, both)}."
         ),
-        fix="data.scale=standard",
+        fix="scale the columns (DataSpec.scale=standard)",
     )
 
 

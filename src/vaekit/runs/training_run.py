@@ -33,7 +33,7 @@ from vaekit.runs.initialise import inherit
 from vaekit.runs.memory import check_memory
 from vaekit.runs.preflight import foreseen
 from vaekit.runs.trained_run import ROWS_AT_A_TIME, check_same, read_run, rebuilt, same_data
-from vaekit.runs.tree import Run, in_settings, naming_settings
+from vaekit.runs.tree import Run, finding_in_settings, in_settings, naming_settings
 from vaekit.runs.validation import check_objective
 from vaekit.runs.writer import RunWriter
 from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
@@ -68,7 +68,8 @@ class TrainingRun:
         run = inherit(run, model)
         folder = None
         if world.leads and run.run_dir:
-            folder = RunFolder.create(run.run_dir)
+            with naming_settings():
+                folder = RunFolder.create(run.run_dir)
         elif world.leads and above:
             folder = RunFolder.create_next(above, run.name)
         if above and not run.run_dir:
@@ -203,10 +204,11 @@ class TrainingRun:
 
 
 def _naming_settings(events: Iterator[Event]) -> Iterator[Event]:
-    """The events, whose messages, like the errors, name settings; see `in_settings`."""
+    """The events, whose messages and findings, like the errors, name settings; see `in_settings`."""
     with naming_settings():
         for event in events:
-            yield replace(event, message=in_settings(event.message)) if event.message else event
+            finding = None if event.finding is None else finding_in_settings(event.finding)
+            yield replace(event, message=in_settings(event.message), finding=finding)
 
 
 def train(run: Run) -> Iterator[Event]:

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vaekit.data import DataSpec, Limit
 from vaekit.errors import VaekitError
+from vaekit.findings import Finding
 from vaekit.models import (
     DenseHierarchy,
     Gaussian,
@@ -131,6 +132,8 @@ def in_python_words() -> Iterator[None]:
 def in_settings(text: str) -> str:
     """A message of the library in which fields are named as settings: `DataSpec.label` becomes `data.label`.
 
+    Those of `Run` itself are at the top: `Run.run_dir` becomes `run_dir`.
+
     Args:
         text: the message.
     """
@@ -140,7 +143,12 @@ def in_settings(text: str) -> str:
         for part in get_args(field.annotation) or (field.annotation,):
             if isinstance(part, type) and is_dataclass(part):
                 text = re.sub(rf"\b{part.__name__}\.(?=[a-z])", f"{path}.", text)
-    return text
+    return re.sub(r"\bRun\.(?=[a-z])", "", text)
+
+
+def finding_in_settings(finding: Finding) -> Finding:
+    """A finding of the library whose text names settings; see `in_settings`."""
+    return replace(finding, why=in_settings(finding.why), fix=in_settings(finding.fix))
 
 
 @contextmanager

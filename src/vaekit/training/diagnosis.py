@@ -100,12 +100,12 @@ def exploded(history: History, about: TrainingFacts) -> Finding | None:
             f"In epoch {where:.0f} the loss was {worst - baseline:,.6g} nats above that of the best model without z. "
             "Weights that have been there seldom get as good as they could."
         ),
-        fix=_slower(about.settings) + ("" if about.settings.clip else " train.clip=50"),
+        fix=_slower(about.settings) + ("" if about.settings.clip else " Train.clip=50"),
     )
 
 
 def skipped(history: History, about: TrainingFacts) -> Finding | None:
-    """Most steps were skipped, because their gradients were longer than train.skip_above."""
+    """Most steps were skipped, because their gradients were longer than `Train.skip_above`."""
     line = history[-1]
     count, steps = _number(line.get("skipped") or 0.0), max(1.0, _number(line["step"]))
     if count <= steps / 2:
@@ -118,9 +118,9 @@ def skipped(history: History, about: TrainingFacts) -> Finding | None:
         threshold=steps / 2,
         why=(
             f"{count:,.0f} of {steps:,.0f} steps were skipped, since their gradients were longer than "
-            f"train.skip_above={limit:g}: the model has hardly trained."
+            f"Train.skip_above={limit:g}: the model has hardly trained."
         ),
-        fix=f"train.skip_above={_round(100 * limit)}, or train.skip_above=null train.clip={_round(limit)}",
+        fix=f"Train.skip_above={_round(100 * limit)}, or Train.skip_above=null Train.clip={_round(limit)}",
     )
 
 
@@ -139,7 +139,7 @@ def collapsed(history: History, about: TrainingFacts) -> Finding | None:
             f"The rate is {rate:.3f} nats: z says nothing of x, and the decoder ignores it. That is right only if the "
             "numbers of a row do not depend on one another."
         ),
-        fix="train longer, or with objective.free_nats=0.5, or objective.beta={over: 0.5}",
+        fix="train longer, or with Elbo.free_nats=0.5, or Elbo.beta={over: 0.5}",
     )
 
 
@@ -167,9 +167,9 @@ def still_improving(history: History, about: TrainingFacts) -> Finding | None:
             f"The validation loss was still falling when training ended after {steps:,.0f} steps: by {late:,.3g} nats "
             f"in the last {'epoch' if tenth == 1 else f'{tenth} epochs'}, of {gained:,.3g} in all."
         ),
-        fix=f"train.epochs={more}"
+        fix=f"Train.epochs={more}"
         if about.settings.budget is None
-        else f"a longer train.budget, or train.epochs={more}",
+        else f"a longer Train.budget, or Train.epochs={more}",
     )
 
 
@@ -184,10 +184,10 @@ def learning_rate(settings: Train) -> Finding | None:
         value=settings.lr,
         threshold=largest,
         why=(
-            f"train.lr is {settings.lr:g}, and {settings.optimiser.title} moves every weight by about that much in "
+            f"Train.lr is {settings.lr:g}, and {settings.optimiser.title} moves every weight by about that much in "
             "each step: networks mostly explode above 0.05."
         ),
-        fix=f"train.lr={USUAL_LR:g}",
+        fix=f"Train.lr={USUAL_LR:g}",
     )
 
 
@@ -222,15 +222,15 @@ def _slower_or_longer(history: History, about: TrainingFacts) -> str:
     """
     settings, steps = about.settings, _number(history[-1]["step"])
     if settings.lr < LEAST_LR:
-        return f"train.lr={USUAL_LR:g}"
+        return f"Train.lr={USUAL_LR:g}"
     if settings.lr <= USUAL_LR and steps < SHORT:
-        return f"train.epochs={math.ceil(len(history) * 2 * SHORT / max(1.0, steps))}"
-    look = "" if settings.lr > USUAL_LR else ", or correct what `vaekit data` says of outliers and constant columns"
+        return f"Train.epochs={math.ceil(len(history) * 2 * SHORT / max(1.0, steps))}"
+    look = "" if settings.lr > USUAL_LR else ", or correct outliers and constant columns of the data"
     return f"{_slower(settings)}{look}"
 
 
 def _slower(settings: Train) -> str:
-    return f"train.lr={_round(min(settings.lr / 10, USUAL_LR))}"
+    return f"Train.lr={_round(min(settings.lr / 10, USUAL_LR))}"
 
 
 def _number(value: float | None) -> float:

@@ -70,9 +70,7 @@ class RunFolder:
             if not folder._claim(starting=True):
                 raise Taken(f"another process is training into {folder.path}: give another run folder")
             if os.path.lexists(folder.path / "run.yaml"):
-                raise Taken(
-                    f"{folder.path} holds a run already: give another run_dir (the option --run-dir), or remove it"
-                )
+                raise Taken(f"{folder.path} holds a run already: give another Run.run_dir, or remove it")
             for part in ("checkpoints", "samples"):
                 inside(folder.path, part).mkdir(exist_ok=True)
             folder.write_status(STARTING)
@@ -285,7 +283,7 @@ class RunFolder:
 
     def _refusal(self, name: str, reason: str) -> str:
         what = "is not a run folder" if name == "run.yaml" else "is damaged"
-        return f"{self.path} {what}: {name}: {reason}; give the folder that `vaekit train` wrote"
+        return f"{self.path} {what}: {name}: {reason}; give the folder that a training wrote"
 
 
 def environment() -> dict[str, Any]:
