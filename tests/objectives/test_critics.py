@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vaekit.errors import ConfigError
 from vaekit.models import VAE, Bernoulli, Conditional, Deterministic, Gaussian, Mlp, StandardNormal
 from vaekit.objectives import Adversary, Critic, Elbo, Factor, FeatureGan, Regularised, StepContext
-from vaekit.objectives.critics import _shuffled
+from vaekit.objectives.critics import shuffled_codes
 from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,7 +102,7 @@ def test_a_critic_tells_codes_from_the_prior_by_their_odds() -> None:
 
 def test_shuffled_codes_keep_each_dimension_and_lose_their_rows() -> None:
     z = torch.arange(20.0).reshape(10, 2)
-    found = _shuffled(z, StepContext(generator=new_generator(0)))
+    found = shuffled_codes(z, StepContext(generator=new_generator(0)))
     assert found.sort(0).values.equal(z)
     assert (found[:, 1] - found[:, 0] != 1).sum() > 5
 

@@ -19,7 +19,7 @@ from vaekit.report import (
     sample_picture,
     to_unit,
 )
-from vaekit.report.columns import _edges
+from vaekit.report.columns import bin_edges
 from vaekit.report.pictures import GUTTER, brightness
 from vaekit.runs import open_run, reopen
 
@@ -126,7 +126,7 @@ def test_a_picture_says_below_it_whether_it_shows_means_or_draws(digits: Path, m
 
 def test_few_values_are_all_in_their_histogram() -> None:
     values = np.array([0.1, 0.7, 2.3, 9.9, -4.2])
-    assert np.histogram(values, _edges([values]))[0].sum() == 5
+    assert np.histogram(values, bin_edges([values]))[0].sum() == 5
 
 
 def test_the_same_generator_gives_the_same_samples(digits: Path) -> None:

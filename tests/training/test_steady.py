@@ -1,16 +1,18 @@
 """What training goes on from by itself, and where it gives up: each by injection."""
 
 import math
+import os
 
 import pytest
 import torch
 from runs_to_cut import STEPS, check_same, cut, make, outcome
+from torch import nn
 
 from vaekit.errors import Diverged, VaekitError
 from vaekit.runs import TrainingRun, fit, load
 from vaekit.training import Step
 from vaekit.training.loop import SETTLING_STEPS, TIMED_STEPS
-from vaekit.training.updater import MOST_SKIPPED, Updater
+from vaekit.training.updater import MOST_SKIPPED
 
 
 @pytest.fixture
@@ -71,15 +73,15 @@ def test_a_loss_that_stays_bad_ends_with_exit_5_and_good_weights(tmp_path, poiso
 
 
 def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
-    norm, seen = Updater._norm, {}
-
-    def exploding(self):
-        found = norm(self)
-        seen[self.state.at.step] = {name: p.detach().clone() for name, p in self.step.model.named_parameters()}
-        return 1e9 if self.state.at.step == 10 else found
-
-    monkeypatch.setattr(Updater, "_norm", exploding)
     training = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
+    norm, seen = nn.utils.clip_grad_norm_, {}
+
+    def exploding(parameters, limit):
+        found = norm(parameters, limit)
+        seen[training.state.at.step] = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+        return torch.tensor(1e9) if training.state.at.step == 10 else found
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", exploding)
     (message,) = notices(training)
     assert "step 11 was skipped: its gradient norm is 1e+09, above train.skip_above" in message
     assert all(torch.equal(seen[10][name], seen[11][name]) for name in seen[10])
@@ -88,14 +90,14 @@ def test_a_step_with_an_exploding_gradient_is_skipped(tmp_path, monkeypatch):
 
 
 def test_many_skipped_steps_are_named_once_counted_and_found(tmp_path, monkeypatch):
-    norm = Updater._norm
-
-    def mostly_exploding(self):
-        found = norm(self)
-        return 1e9 if self.state.at.step % 10 else found
-
-    monkeypatch.setattr(Updater, "_norm", mostly_exploding)
     training = TrainingRun.start(make("mlp", tmp_path, skip_above=1e6))
+    norm = nn.utils.clip_grad_norm_
+
+    def mostly_exploding(parameters, limit):
+        found = norm(parameters, limit)
+        return torch.tensor(1e9) if training.state.at.step % 10 else found
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", mostly_exploding)
     events = list(training.events())
     assert len([event for event in events if event.kind == "notice"]) == 1
     (skipped,) = (event.finding for event in events if event.finding and event.finding.id == "steps_skipped")
@@ -202,14 +204,14 @@ def test_a_time_budget_ends_at_as_many_epochs_as_are_read_back(tmp_path, monkeyp
 
 def test_a_full_disk_is_said_and_survived_until_it_lasts(tmp_path, monkeypatch):
     training = TrainingRun.start(make("mlp", tmp_path, save_every=5))
-    full: list[int] = []
+    rename, full = os.rename, []
 
-    def write(path, content):
+    def limited(source, target):
         if training.state.at.step in full:
             raise OSError(28, "No space left on device")
-        path.write_bytes(content)
+        rename(source, target)
 
-    monkeypatch.setattr("vaekit.training.checkpoints.store._write", write)
+    monkeypatch.setattr("os.rename", limited)
     full += [10, 20, 25]
     messages = notices(training)
     assert [text.split(" into ")[0] for text in messages] == [f"cannot write a checkpoint of step {n}" for n in full]

@@ -83,7 +83,7 @@ class Factor(Penalty):
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         z, critic = only_latent(draw).z[0], _discriminator(ctx)
         known = z.detach()
-        shuffled = _shuffled(known, ctx)
+        shuffled = shuffled_codes(known, ctx)
         distinguished = -softplus(-critic(known)[0]) - softplus(critic(shuffled)[0])
         return Cost(self.weight * _held(critic, z)[0], distinguished)
 
@@ -175,7 +175,7 @@ def _held(critic: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return functional_call(critic, {name: weight.detach() for name, weight in critic.named_parameters()}, (x,))
 
 
-def _shuffled(z: Tensor, ctx: StepContext) -> Tensor:
+def shuffled_codes(z: Tensor, ctx: StepContext) -> Tensor:
     """Codes each of whose dimensions is of a row of its own, drawn from the whole batch."""
     every, own = ctx.gather(torch.stack([z, ctx.normal(z)], 1))
     codes, noise = every.unbind(1)

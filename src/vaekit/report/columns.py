@@ -39,7 +39,7 @@ def histograms_by_column(tables: Mapping[str, np.ndarray], names: Sequence[str])
     figure, panels = _panels(names)
     handles: list[object] = []
     for i, axes in enumerate(panels):
-        edges = _edges([table[:, i] for table in tables.values()])
+        edges = bin_edges([table[:, i] for table in tables.values()])
         handles = []
         for number, table in enumerate(tables.values()):
             counts, _ = np.histogram(table[:, i], edges)
@@ -68,7 +68,7 @@ def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     return figure, list(grid[: len(shown)])
 
 
-def _edges(columns: Sequence[np.ndarray]) -> np.ndarray:
+def bin_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Bins for values of one column: one for each integer where there are few, else equal ones over nearly all."""
     values = np.concatenate(columns)
     integers = np.unique(columns[0])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaekit.models import BetaBinomial, Conditional, LogisticMixture, Mlp
 from vaekit.models.distributions.beta_binomial import BetaBinomialByMean
-from vaekit.models.distributions.logistic_mixture import DiscretisedLogistics, _moments_of
+from vaekit.models.distributions.logistic_mixture import DiscretisedLogistics, moments_of_level
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.likelihoods.initialisation import shares_of_levels
 from vaekit.randomness import new_generator
@@ -130,7 +130,7 @@ def test_the_mean_of_a_colour_is_exact_where_its_channels_are_apart() -> None:
 
 
 def test_the_moments_of_a_sharp_component_are_those_of_its_level() -> None:
-    first, second = _moments_of(double(-1.0, 1.0, 2 * 77 / 255 - 1), double(-12, -12, -12), 256)
+    first, second = moments_of_level(double(-1.0, 1.0, 2 * 77 / 255 - 1), double(-12, -12, -12), 256)
     torch.testing.assert_close(first, double(0, 255, 77), atol=1e-6, rtol=0)
     torch.testing.assert_close(second, double(0, 255**2, 77**2), atol=1e-3, rtol=0)
 

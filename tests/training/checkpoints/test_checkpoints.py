@@ -1,7 +1,7 @@
 """A checkpoint is there whole or not at all, and one that was damaged is found out and named."""
 
 import json
-import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,7 +79,7 @@ def test_a_save_that_fails_leaves_what_was_there(kept, monkeypatch, call):
 
 
 def test_a_disk_without_room_is_asked_before(kept, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 100))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9, free=100))
     with pytest.raises(OSError, match="MB of disk are free"):
         kept.save(3, FILES)
 

@@ -112,21 +112,21 @@ class DiscretisedLogistics(Mass):
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Means of the value and of its square."""
         if self.mix is None:
-            first, second = _moments_of(self.loc, self.log_scale, self.levels)
+            first, second = moments_of_level(self.loc, self.log_scale, self.levels)
         else:
             firsts: list[Tensor] = []
             seconds: list[Tensor] = []
             for channel in range(COLOURS):
                 seen = torch.stack([self._scaled(x) for x in firsts], -3) if firsts else self.loc[..., :0, :, :]
                 loc = _shifted(self.loc, self.mix, seen)[..., channel, :, :]
-                one, two = _moments_of(loc, self.log_scale[..., channel, :, :], self.levels)
+                one, two = moments_of_level(loc, self.log_scale[..., channel, :, :], self.levels)
                 firsts, seconds = [*firsts, one], [*seconds, two]
             first, second = torch.stack(firsts, -3), torch.stack(seconds, -3)
         weights = self.log_weights.exp()
         return (weights * first).sum(self.dim), (weights * second).sum(self.dim)
 
 
-def _moments_of(loc: Tensor, log_scale: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+def moments_of_level(loc: Tensor, log_scale: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """Means of a rounded logistic and of its square, as sums of the chances to lie above each level but the last."""
     first, second, inverse = torch.zeros_like(loc), torch.zeros_like(loc), (-log_scale).exp()
     for level in range(levels - 1):
