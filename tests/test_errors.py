@@ -11,8 +11,8 @@ import pytest
 from vaekit.cli.writing import check_out
 from vaekit.errors import ConfigError, DataError, NotApplicable, SpecError, VaekitError
 from vaekit.evaluation import Annealing
-from vaekit.mistakes import all_paths
 from vaekit.runs import Run, TrainingRun, make_run
+from vaekit.setting_errors import all_paths
 
 PACKAGE = Path(__file__).parents[1] / "src" / "vaekit"
 LIBRARY = ("models", "objectives", "evaluation", "training", "samplers")  # and not runs, report and cli
