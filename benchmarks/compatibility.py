@@ -10,17 +10,20 @@ from typing import Any
 
 from facts import table
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
-from vaekit.models import Likelihood, Posterior, Prior
+from vaekit.models import Deterministic, Likelihood, Posterior, Prior
 from vaekit.models.compatibility import (
+    ModelRow,
     PosteriorRow,
     PriorRow,
-    gradient_conflict,
+    Row,
+    go_together,
+    gradient_row,
     likelihood_row,
+    objective_row,
     posterior_row,
-    prior_fits,
     prior_row,
 )
-from vaekit.objectives import Gradient
+from vaekit.objectives import Gradient, Objective, phases_of
 from vaekit.runs.validation import MOST_LEVELS, default_likelihood
 from vaekit.setting_errors import members_of
 
@@ -40,7 +43,7 @@ Z = {"real": "real", "sphere": "unit sphere", "discrete": "discrete"}
 def posteriors() -> list[tuple[str, PosteriorRow]]:
     """The name and the properties of each posterior, and of those with a temperature once more with one."""
     found = []
-    for family in members_of(Posterior):
+    for family in _ours(Posterior):
         found += [(f"`{family.kind}`", posterior_row(family()))]
         if hasattr(family, "temperature"):
             found += [(f"`{family.kind}`, relaxed", posterior_row(family(temperature=0.5)))]
@@ -49,37 +52,56 @@ def posteriors() -> list[tuple[str, PosteriorRow]]:
 
 def text() -> str:
     """The tables."""
-    priors = [prior_row(prior()) for prior in members_of(Prior)]
+    priors = [prior_row(prior()) for prior in _ours(Prior)]
+    gradients = [gradient_row(choice()) for choice in _ours(Gradient)]
     of_posteriors = [
         (
             label,
             Z[row.z],
-            _code(prior.kind for prior in priors if prior_fits(prior, row)),
-            _code(choice.kind for choice in members_of(Gradient) if gradient_conflict(choice(), row) is None),
+            _code(prior.kind for prior in priors if go_together(prior=prior, posterior=row)),
+            _code(one.kind for one in gradients if go_together(gradient=one, posterior=row)),
             _code(row.closed_kl_to),
-            "yes" if row.refinable else "no",
+            "yes" if go_together(refine=Row("hamiltonian"), posterior=row) else "no",
         )
         for label, row in posteriors()
     ]
     head = ("posterior", "z", "priors", "objective.gradient", "KL in closed form to", "refine")
-    likelihoods = [
-        (likelihood.kind, likelihood_row(likelihood)) for likelihood in map(_example, members_of(Likelihood))
-    ]
+    likelihoods = [(likelihood.kind, likelihood_row(likelihood)) for likelihood in map(_example, _ours(Likelihood))]
     of_likelihoods = [
         (f"`{kind}`", ", ".join(row.accepts), "yes" if row.integers else "no", _default_for(kind))
         for kind, row in likelihoods
     ]
+    objectives = [_of_objective(choice()) for choice in _ours(Objective)]
     tables = (
         table(head, of_posteriors),
         table(("prior", "over z", "made of q(z\\|x)", "depends on a context"), map(_of_prior, priors)),
+        table(("objective", "deterministic posterior", "hierarchical VAE", "refine"), objectives),
         table(("likelihood", "values of x", "whole numbers", "default for"), of_likelihoods),
     )
     return "\n\n".join(part.strip() for part in tables)
 
 
-def _of_prior(row: PriorRow) -> tuple[str, str, str, str]:
+def _ours(union: Any) -> list[Any]:
+    """The members of a union without those that were registered from outside."""
+    return [member for member in members_of(union) if member.__module__.startswith("vaekit.")]
+
+
+def _of_prior(row: PriorRow) -> tuple[str, ...]:
     yes_no = ("yes" if holds else "no" for holds in (row.needs_density, row.is_conditional))
     return (f"`{row.kind}`", ", ".join(Z[z] for z in row.over), *yes_no)
+
+
+def _of_objective(objective: Any) -> tuple[str, ...]:
+    """Whether an objective, in all its phases, goes with what not all of them go with."""
+    refine, several = Row("hamiltonian"), ModelRow("hierarchical", several_groups=True)
+    others: list[dict[str, Any]] = [
+        {"posterior": posterior_row(Deterministic())},
+        {"model": several},
+        {"refine": refine},
+    ]
+    phases = [objective_row(phase) for phase in phases_of(objective)]
+    yes_no = ["yes" if all(go_together(objective=row, **other) for row in phases) else "no" for other in others]
+    return f"`{objective.kind}`", *yes_no
 
 
 def _default_for(kind: str) -> str:

@@ -22,7 +22,7 @@ GROUPS = {  # and what a spec of each has to have
     "likelihoods": ("build", "accepts"),
     "networks": ("build",),
     "objectives": ("__call__", "samples", "gradient"),
-    "gradients": ("reparametrised", "score", "enumerate"),
+    "gradients": ("reparametrised", "score", "enumerate", "surrogate", "weighs_paths", "has_baseline"),
     "penalties": ("__call__",),
     "samplers": ("build", "fit"),
 }

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from unions import examples, name
 from vaekit.models import CategoricalPosterior, Conditional, Posterior, Prior
 from vaekit.models.building import BuildContext
-from vaekit.models.compatibility import posterior_row, prior_fits, prior_row
+from vaekit.models.compatibility import go_together, posterior_row, prior_row
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.drawing import Latent, enumerated_latent
 from vaekit.randomness import new_generator
@@ -72,7 +72,7 @@ def test_what_is_enumerable_is_enumerated(family: Any) -> None:
 @every_family
 def test_the_kl_is_in_closed_form_where_the_table_says(family: Any, prior: Any) -> None:
     row = posterior_row(family)
-    if not prior_fits(prior_row(prior), row):
+    if not go_together(prior=prior_row(prior), posterior=row):
         return
     posterior = posterior_of(family)
     p = prior.build(math.prod(family.z_shape(LATENT)), BuildContext((6,), posterior=posterior)).double()()

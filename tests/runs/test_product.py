@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections import Counter
 from typing import Any
 
@@ -14,17 +15,22 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
 from vaekit.models import Likelihood, Posterior, Prior
 from vaekit.models.compatibility import (
+    RULES,
     PosteriorRow,
     PriorRow,
+    Row,
+    Rule,
+    broken_rule,
+    go_together,
     likelihood_row,
     posterior_row,
-    prior_fits,
     prior_row,
 )
 from vaekit.models.likelihoods.categorical import OverLevels
-from vaekit.objectives import Objective, Regulariser
+from vaekit.objectives import Objective, Regulariser, phases_of
 from vaekit.randomness import new_generator
 from vaekit.runs import TrainingRun, load, make_run, override, preset
+from vaekit.runs.validation import check_parts, rows_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -118,7 +124,7 @@ PRIOR_ROWS: dict[str, PriorRow] = {
 
 
 def fits(posterior: str, prior: str) -> bool:
-    return prior_fits(PRIOR_ROWS[prior], POSTERIOR_ROWS[posterior])
+    return go_together(prior=PRIOR_ROWS[prior], posterior=POSTERIOR_ROWS[posterior])
 
 
 def likelihood_settings(name: str) -> list[str]:
@@ -211,10 +217,10 @@ def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, cod
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["model.posterior=deterministic", "objective=iwae"], "use the elbo objective"),
-        (["model.posterior=deterministic", "objective=switch"], "use the elbo objective"),
+        (["model.posterior=deterministic", "objective=iwae"], "use objective=elbo"),
+        (["model.posterior=deterministic", "objective=switch"], "use objective=elbo"),
         (["model.posterior=deterministic", "objective.gradient=score"], "use objective.gradient=pathwise"),
-        (["model.prior=mixture", "objective.kl=closed"], "use objective.kl=sampled"),
+        (["model.prior=mixture", "objective.kl=closed"], "use objective.kl=auto or sampled"),
         (["model.posterior=planar", "objective={kind: regularised, penalties: [dip]}"], "use the posterior gaussian"),
         (["model.kind=hierarchical", "objective={kind: regularised, penalties: [mmd]}"], "over one group of latents"),
     ],
@@ -227,8 +233,38 @@ def test_parts_that_do_not_go_together_are_refused_before_a_folder_is_made(setti
     assert not (tmp_path / "run").exists()
 
 
+TABLE = [  # settings that break each rule, in its order
+    ["model.prior=uniform_sphere"],
+    ["model.posterior=deterministic", "model.prior=vamp"],
+    ["model.kind=hierarchical", "model.posterior=bernoulli", "objective.gradient=score"],
+    ["model.kind=hierarchical", "objective={kind: regularised, penalties: [mmd]}"],
+    ["model.posterior=deterministic", "objective.gradient=score"],
+    ["objective.gradient=enumerate"],
+    ["model.posterior=bernoulli"],
+    ["model.posterior=vq", "objective.gradient=stick_the_landing"],
+    ["model.posterior=deterministic", "objective=switch"],
+    ["model.prior=mixture", "objective={kind: regularised, elbo: {kl: closed}}"],
+    ["model.posterior=deterministic", "model.refine=hamiltonian"],
+    ["model.refine=hamiltonian", "objective.gradient=detached"],
+    ["model.refine=hamiltonian", "objective=regularised"],
+    ["model.refine=hamiltonian", "objective.kl=closed"],
+]
+
+
+@pytest.mark.parametrize(("settings", "rule"), list(zip(TABLE, RULES, strict=True)), ids=lambda part: str(part)[:40])
+def test_every_rule_of_the_table_refuses_some_settings(settings: list[str], rule: Rule) -> None:
+    run = settings_of(*settings)
+    assert rule in [broken_rule(**rows_of(run.model, phase)) for phase in phases_of(run.objective)]
+    with pytest.raises(ConfigError, match=re.escape(rule.reason.split("{")[0])):
+        check_parts(run)
+
+
 REFINED = ["model.refine={kind: hamiltonian, steps: 2}", "objective.samples=2"]
-REFINED_POSTERIORS = [q for q, row in POSTERIOR_ROWS.items() if row.refinable and q not in HIERARCHIES]
+REFINED_POSTERIORS = [
+    q
+    for q, row in POSTERIOR_ROWS.items()
+    if go_together(refine=Row("hamiltonian"), posterior=row) and q not in HIERARCHIES
+]
 
 
 @pytest.mark.parametrize("posterior", REFINED_POSTERIORS)

@@ -1,20 +1,31 @@
-"""Which parts of a model go together: their properties in tables, and the rules over these.
+"""Which parts of a model go together: their properties in rows, and the rules over these in one table.
 
 The properties are attributes of the parts' classes, so that a part from elsewhere has its row, too. Checks of settings,
 the page docs/models.md and the tests of all combinations read them here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from vaekit.models.families import LikelihoodFamily, PosteriorFamily
 
 
 @dataclass(frozen=True)
-class PosteriorRow:
-    """Properties of a posterior family; see `PosteriorFamily` for what they mean."""
+class Row:
+    """Properties of a part; of some, such as how the KL is had, the kind is all.
+
+    Attributes:
+        kind: By which settings choose it.
+    """
 
     kind: str
+
+
+@dataclass(frozen=True)
+class PosteriorRow(Row):
+    """Properties of a posterior family; see `PosteriorFamily` for what they mean."""
+
     z: str
     has_density: bool
     reparametrised: bool
@@ -30,7 +41,7 @@ class PosteriorRow:
 
 
 @dataclass(frozen=True)
-class PriorRow:
+class PriorRow(Row):
     """Properties of a prior.
 
     Attributes:
@@ -39,40 +50,62 @@ class PriorRow:
         is_conditional: Whether it depends on the context.
     """
 
-    kind: str
     over: tuple[str, ...]
     needs_density: bool
     is_conditional: bool
 
+    @property
+    def z(self) -> str:
+        """The kinds of z in words."""
+        return " or ".join(self.over)
+
 
 @dataclass(frozen=True)
-class LikelihoodRow:
+class LikelihoodRow(Row):
     """Properties of a likelihood family; see `LikelihoodFamily` for what they mean."""
 
-    kind: str
     accepts: tuple[str, ...]
     integers: bool
     takes_units: bool
-
-
-@runtime_checkable
-class GradientProperties(Protocol):
-    """How a gradient estimator draws z: see `VAE.draw`."""
+    levels: int | None
 
     @property
-    def reparametrised(self) -> bool:
-        """Whether z carries gradients to the parameters of q."""
-        ...
+    def in_words(self) -> str:
+        """Its kind, and the levels that x must have."""
+        return self.kind if self.levels is None else f"{self.kind} with {self.levels} levels"
 
-    @property
-    def score(self) -> bool:
-        """Whether ln q carries gradients to its parameters directly."""
-        ...
 
-    @property
-    def enumerate(self) -> bool:
-        """Whether every value of a discrete z is taken in place of samples."""
-        ...
+@dataclass(frozen=True)
+class GradientRow(Row):
+    """Properties of a gradient estimator: how it draws z; see `VAE.draw`."""
+
+    reparametrised: bool
+    score: bool
+    enumerate: bool
+
+
+@dataclass(frozen=True)
+class ObjectiveRow(Row):
+    """Properties of an objective that is maximised as one.
+
+    Attributes:
+        importance_weighted: Whether its samples are weighted by p(x, z) / q(z|x).
+        penalises: Whether it takes penalties off a bound.
+    """
+
+    importance_weighted: bool
+    penalises: bool
+
+
+@dataclass(frozen=True)
+class ModelRow(Row):
+    """Properties of a model.
+
+    Attributes:
+        several_groups: Whether it has several groups of latents.
+    """
+
+    several_groups: bool
 
 
 def posterior_row(family: PosteriorFamily) -> PosteriorRow:
@@ -97,40 +130,175 @@ def prior_row(prior: Any) -> PriorRow:
 
 
 def likelihood_row(family: LikelihoodFamily) -> LikelihoodRow:
-    """The properties of a likelihood family."""
-    return LikelihoodRow(_kind(family), family.accepts, family.integers, family.takes_units)
+    """The properties of a likelihood family with its settings."""
+    return LikelihoodRow(_kind(family), family.accepts, family.integers, family.takes_units, family.levels_of_x)
+
+
+def gradient_row(gradient: Any) -> GradientRow:
+    """The properties of a gradient estimator."""
+    return GradientRow(_kind(gradient), gradient.reparametrised, gradient.score, gradient.enumerate)
+
+
+def objective_row(objective: Any) -> ObjectiveRow:
+    """The properties of an objective; each phase of one that has some has its own."""
+    return ObjectiveRow(
+        _kind(objective), getattr(objective, "importance_weighted", False), getattr(objective, "penalises", False)
+    )
 
 
 @dataclass(frozen=True)
-class Conflict:
-    """Why a gradient estimator does not go with a posterior.
+class Rule:
+    """What parts do not go together.
 
     Attributes:
-        reason: In words.
-        instead: Estimators that do, by `kind`.
+        parts: Names of the parts whose rows it compares; the first is the one to choose otherwise.
+        broken: Whether these rows do not go together.
+        reason: What the first part is or needs, in words that follow its kind; it may hold rows in braces.
+        but: What the second is or lacks, likewise.
+        instead: Kinds of the first that do go; where there are none, those that break no rule.
+        otherwise: What else would help, in words.
     """
 
+    parts: tuple[str, ...]
+    broken: Callable[..., bool]
     reason: str
-    instead: tuple[str, ...]
+    but: str
+    instead: tuple[str, ...] = ()
+    otherwise: str = ""
 
 
-def prior_fits(prior: PriorRow, posterior: PosteriorRow) -> bool:
-    """Whether a prior goes with a posterior."""
-    return posterior.z in prior.over and (posterior.has_density or not prior.needs_density)
+RULES = (
+    Rule(
+        ("prior", "posterior"),
+        lambda prior, posterior: posterior.z not in prior.over,
+        "over {prior.z} z",
+        "whose z is {posterior.z}",
+        otherwise="another posterior",
+    ),
+    Rule(
+        ("prior", "posterior"),
+        lambda prior, posterior: prior.needs_density and not posterior.has_density,
+        "made of the posterior's density",
+        "which has none",
+        otherwise="another posterior",
+    ),
+    Rule(
+        ("posterior", "model"),
+        lambda posterior, model: posterior.z == "discrete" and model.several_groups,
+        "whose z is discrete",
+        "whose z are not",
+        ("gaussian",),
+    ),
+    Rule(
+        ("objective", "model"),
+        lambda objective, model: objective.penalises and model.several_groups,
+        "whose penalties are over one group of latents",
+        "which has several",
+        ("elbo",),
+    ),
+    Rule(
+        ("gradient", "posterior"),
+        lambda gradient, posterior: not (gradient.reparametrised or posterior.has_score),
+        "which works through ln q(z|x)",
+        "whose z is a function of x, so that ln q(z|x) teaches the encoder nothing",
+        ("pathwise",),
+    ),
+    Rule(
+        ("gradient", "posterior"),
+        lambda gradient, posterior: gradient.enumerate and not posterior.enumerable,
+        "which lists all values of z",
+        "whose z cannot be listed",
+        ("pathwise",),
+    ),
+    Rule(
+        ("gradient", "posterior"),
+        lambda gradient, posterior: gradient.reparametrised and not posterior.reparametrised,
+        "which goes through z",
+        "whose samples are discrete, so that no gradient does",
+        ("score", "enumerate"),
+        otherwise="relax z by a temperature of the posterior",
+    ),
+    Rule(
+        ("gradient", "posterior"),
+        lambda gradient, posterior: not (gradient.score or posterior.smooth_density),
+        "which drops the gradient of ln q(z|x)",
+        "whose q(z|x) is no density",
+        ("pathwise",),
+    ),
+    Rule(
+        ("objective", "posterior"),
+        lambda objective, posterior: objective.importance_weighted and not posterior.has_density,
+        "which weighs samples by the posterior's density",
+        "which has none",
+        ("elbo",),
+        otherwise="another posterior",
+    ),
+    Rule(
+        ("kl", "posterior", "prior"),
+        lambda kl, posterior, prior: kl.kind == "closed" and prior.kind not in posterior.closed_kl_to,
+        "which needs KL(q(z|x) || p(z)) in closed form",
+        "whose KL to the prior {prior.kind} has none",
+        ("auto", "sampled"),
+    ),
+    Rule(
+        ("refine", "posterior"),
+        lambda _, posterior: not posterior.refinable,
+        "which moves draws of a density over real z",
+        "which has none",
+        ("null",),
+        otherwise="another posterior",
+    ),
+    Rule(
+        ("gradient", "refine"),
+        lambda gradient, _: not (gradient.reparametrised and gradient.score),
+        "which drops a part of the gradient",
+        "whose draws carry all of it along",
+        ("pathwise",),
+    ),
+    Rule(
+        ("objective", "refine"),
+        lambda objective, _: objective.penalises,
+        "whose penalties need a density in closed form",
+        "whose draws have none",
+        ("elbo", "iwae"),
+    ),
+    Rule(
+        ("kl", "refine"),
+        lambda kl, _: kl.kind == "closed",
+        "which needs a density in closed form",
+        "whose draws have none",
+        ("auto", "sampled"),
+    ),
+)
 
 
-def gradient_conflict(gradient: GradientProperties, posterior: PosteriorRow) -> Conflict | None:
-    """Why z of a posterior cannot be drawn as a gradient estimator needs it; None if it can."""
-    if not (gradient.reparametrised or posterior.has_score):
-        return Conflict("its z is a function of x, so ln q(z|x) teaches the encoder nothing", ("pathwise",))
-    if gradient.enumerate and not posterior.enumerable:
-        return Conflict("z that is not discrete cannot be enumerated", ("pathwise",))
-    if gradient.reparametrised and not posterior.reparametrised:
-        return Conflict("its samples are discrete, and no gradient goes through them", ("score", "enumerate"))
-    if not (gradient.score or posterior.smooth_density):
-        others = ("pathwise", "score") if posterior.has_score else ("pathwise",)
-        return Conflict("it drops the gradient of ln q(z|x), which is no density here", others)
+def broken_rule(**rows: Row) -> Rule | None:
+    """The first rule that parts break; None where they go together.
+
+    Args:
+        rows: Of the parts, by name: posterior, prior, model, objective, gradient, kl, refine. Rules over a part that
+            is not given are left out.
+    """
+    for rule in RULES:
+        if rows.keys() >= set(rule.parts) and rule.broken(*(rows[part] for part in rule.parts)):
+            return rule
     return None
+
+
+def go_together(**rows: Row) -> bool:
+    """Whether parts break no rule: see `broken_rule`."""
+    return broken_rule(**rows) is None
+
+
+def likelihood_fits(likelihood: LikelihoodRow, support: str, levels: int | None) -> bool:
+    """Whether a likelihood models values.
+
+    Args:
+        likelihood: Its row.
+        support: Of the values, by `kind`.
+        levels: How many levels they have; None where they are no levels.
+    """
+    return support in likelihood.accepts and likelihood.levels in (None, levels)
 
 
 def _kind(part: Any) -> str:

@@ -119,7 +119,7 @@ class Conditional(nn.Module):
     def measure(self, x: Tensor) -> None:
         """Measure the units, where there are some, on rows x (n, *event)."""
         if self.units is not None:
-            self.units.measure(x, cast(LocationScale, self.head))
+            self.units.measure(x, cast(LocationScale, self.head).best)
 
     @torch.no_grad()
     def initialise_from(self, x: Tensor) -> None:

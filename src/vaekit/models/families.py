@@ -60,11 +60,18 @@ class LikelihoodFamily(Family):
         accepts: The supports of x that it can model, by `kind`: binary, levels, unit, real, count.
         integers: Whether it models integers, which are then not scaled.
         takes_units: Whether its head can be given the units of the data; see `LocationScale`.
+        is_score: Whether its log_prob is a score to train by, and no log-likelihood.
     """
 
     accepts: tuple[str, ...]
     integers = False
     takes_units = False
+    is_score = False
+
+    @property
+    def levels_of_x(self) -> int | None:
+        """How many levels x must have, 0, 1, ...; None for values of any number."""
+        return None
 
 
 class LikelihoodHead(LikelihoodFamily, Head):

@@ -42,6 +42,15 @@ class InitialisedFromInputs(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """What is applied to x before the encoder, with constants that are measured on training rows."""
+
+    def measure(self, x: Tensor) -> None:
+        """Take the constants from rows x (n, *data)."""
+        ...
+
+
+@runtime_checkable
 class InitialisedFromEncodings(Protocol):
     """A head whose weights are best initialised from raw numbers of the encoder."""
 

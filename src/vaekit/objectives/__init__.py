@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from vaekit.objectives.bound_check import BoundReading, bound_check
-from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
+from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan, Penalised
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradient_check import GradientReading, gradient_check
 from vaekit.objectives.gradients import (
@@ -11,6 +11,7 @@ from vaekit.objectives.gradients import (
     DoublyReparametrised,
     Enumerate,
     Gradient,
+    GradientEstimator,
     Pathwise,
     Score,
     StickTheLanding,
@@ -19,7 +20,7 @@ from vaekit.objectives.iwae import Iwae
 from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, TotalCorrelation
 from vaekit.objectives.regularised import Regularised, Regulariser
 from vaekit.objectives.switch import Switch
-from vaekit.objectives.terms import Bound, StepContext, Terms
+from vaekit.objectives.terms import Bound, InPhases, StepContext, Terms, phases_of
 from vaekit.registry import choice
 from vaekit.schedules import Constant, Cosine, Cyclical, Schedule, Warmup
 
@@ -43,11 +44,14 @@ __all__ = [
     "Factor",
     "FeatureGan",
     "Gradient",
+    "GradientEstimator",
     "GradientReading",
+    "InPhases",
     "Iwae",
     "Mmd",
     "Objective",
     "Pathwise",
+    "Penalised",
     "Regularised",
     "Regulariser",
     "Schedule",
@@ -60,6 +64,7 @@ __all__ = [
     "Warmup",
     "bound_check",
     "gradient_check",
+    "phases_of",
 ]
 
 

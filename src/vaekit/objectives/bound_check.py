@@ -86,7 +86,7 @@ def bound_check(
             estimates = gradient_estimates(objective, story, x.expand(rows, -1), loc, log_scale, generator)
             error, variance = estimates.mean(0) - exact, estimates.var(0)
             stderr = (variance / rows + uncertain**2).sqrt()
-            bias = without_score if isinstance(gradient, StickTheLanding) else torch.zeros_like(exact)
+            bias = without_score if not (gradient.score or gradient.weighs_paths) else torch.zeros_like(exact)
             readings.append(
                 BoundReading(
                     name=name,

@@ -4,7 +4,7 @@ The discriminator's weights have gradients of its own objective alone, `Terms.di
 of the model's value alone.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -43,6 +43,25 @@ class Critic:
     def build(self, shape: Shape) -> "CriticNetwork":
         """The untrained network over values of this shape."""
         return CriticNetwork(self.network.build(shape, self.features), self.features)
+
+
+@runtime_checkable
+class Penalised(Protocol):
+    """An objective with penalties, which may draw numbers and train a discriminator, as `Regularised` does."""
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether a penalty draws numbers of its own."""
+        ...
+
+    @property
+    def critic(self) -> Critic | None:
+        """The settings of the discriminator, where there is one."""
+        ...
+
+    def build(self, latent: int, shape: Shape) -> nn.Module | None:
+        """The untrained discriminator, where there is one."""
+        ...
 
 
 class CriticNetwork(nn.Module):

@@ -9,12 +9,11 @@ from torch import Tensor
 from vaekit.errors import SpecError
 from vaekit.models.drawing import Latent, steadied
 from vaekit.models.vae import Draw
-from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, StickTheLanding
+from vaekit.objectives.gradients import Gradient, Pathwise
 from vaekit.objectives.terms import StepContext, Terms, check_has_gradient, check_how_drawn
 from vaekit.schedules import Cyclical, Warmup, Weight
 from vaekit.spec import spec
 
-_NO_SCORE = (StickTheLanding, DoublyReparametrised)
 _LEAST = 0.01  # nats, so that a group whose KL is zero has some weight
 
 
@@ -61,7 +60,7 @@ class Elbo:
     kind: Literal["elbo"] = "elbo"
 
     def __post_init__(self) -> None:
-        if self.kl == "closed" and isinstance(self.gradient, _NO_SCORE):
+        if self.kl == "closed" and not self.gradient.score:
             raise ValueError(
                 f"kl 'closed' leaves {self.gradient.kind} no ln q(z|x) to act on: use kl 'sampled' or 'auto'"
             )
@@ -89,7 +88,7 @@ class Elbo:
         kls = [_per_row(draw, latent, kl) for latent, kl in zip(draw.latents, closed, strict=True)]
         rate = torch.stack([kl.detach() for kl in kls]).sum(0)
         # in a hierarchical VAE, the numbers of q depend on the z above, whose paths hold that gradient already
-        steady = isinstance(self.gradient, _NO_SCORE) and len(draw.latents) == 1 and torch.is_grad_enabled()
+        steady = not self.gradient.score and len(draw.latents) == 1 and torch.is_grad_enabled()
         weights = self._weights(draw.latents, kls, beta, ctx)
         if self.capacity is not None:
             # |KL - C| is sign (KL - C)
@@ -131,7 +130,7 @@ class Elbo:
         return list((beta * torch.where(full, 1.0, shares / shares.mean())).unbind())
 
     def _closed_kl(self, latent: Latent) -> Tensor | None:
-        if self.kl == "sampled" or isinstance(self.gradient, _NO_SCORE):
+        if self.kl == "sampled" or not self.gradient.score:
             return None
         closed = latent.closed_kl()
         if closed is None and self.kl == "closed":

@@ -2,9 +2,7 @@
 
 The signal of a sample is `reward - cost`, with cost the part that holds ln q(z|x). A surrogate has the signal's value,
 and as its gradient an estimate of the gradient of the signal's mean over q(z|x). `reparametrised`, `score` and
-`enumerate` are the arguments of `model.draw`: whether gradients reach the encoder through z, whether they reach it
-through ln q directly, and whether all values of z are listed in place of samples. `unbiased` says whether that
-estimate's mean is the ELBO's true gradient; `gradient_check` measures it.
+`enumerate` are the arguments of `model.draw`; `gradient_check` measures whether an estimator is `unbiased`.
 """
 
 from typing import Annotated, Literal
@@ -63,13 +61,38 @@ class RunningMean(nn.Module):
         self.seen.zero_()
 
 
-def _signal(self: object, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
-    """The surrogate of an estimator that is all in how z is drawn."""
-    return reward - cost
+class GradientEstimator:
+    """A gradient estimator. Abstract; by default it is all in how z is drawn.
+
+    Attributes:
+        unbiased: Whether its mean is the ELBO's true gradient.
+        reparametrised: Whether gradients reach the encoder through z.
+        score: Whether gradients reach the encoder through ln q directly.
+        enumerate: Whether all values of z are listed in place of samples.
+        multiplies_score: Whether the surrogate is the signal times the score of ln q, less a baseline.
+        weighs_paths: Whether the path of each sample has the weight that makes it unbiased for importance-weighted
+            bounds.
+    """
+
+    unbiased = True
+    reparametrised = True
+    score = True
+    enumerate = False
+    multiplies_score = False
+    weighs_paths = False
+
+    def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
+        """What to differentiate: its value is that of the signal, (samples, batch)."""
+        return reward - cost
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether the score is multiplied by the signal less a baseline."""
+        return False
 
 
 @spec
-class Pathwise:
+class Pathwise(GradientEstimator):
     """The reparametrisation trick: gradients flow through z = mu + sigma eps. Unbiased; the one to use.
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114, section 2.4.
@@ -77,16 +100,9 @@ class Pathwise:
 
     kind: Literal["pathwise"] = "pathwise"
 
-    unbiased = True
-    reparametrised = True
-    score = True
-    enumerate = False
-
-    surrogate = _signal
-
 
 @spec
-class Score:
+class Score(GradientEstimator):
     """The score function estimator (REINFORCE): signal times the gradient of ln q(z|x). Unbiased, and noisy.
 
     It needs no gradient through z, so it serves latents that cannot be reparametrised. The baseline of each sample is
@@ -102,13 +118,14 @@ class Score:
     baseline: bool = True
     kind: Literal["score"] = "score"
 
-    unbiased = True
     reparametrised = False
-    score = True
-    enumerate = False
+    multiplies_score = True
+
+    @property
+    def has_baseline(self) -> bool:
+        return self.baseline
 
     def surrogate(self, reward: Tensor, cost: Tensor, log_q: Tensor, signal_mean: RunningMean) -> Tensor:
-        """What to differentiate: the signal, times ln q less its baseline."""
         signal = (reward - cost).detach()
         centred = signal - self._baseline(signal, signal_mean) if self.baseline else signal
         # cost enters detached: its own gradient is a multiple of the score, of mean zero
@@ -122,7 +139,7 @@ class Score:
 
 
 @spec
-class Enumerate:
+class Enumerate(GradientEstimator):
     """No estimate: the sum over every value of a discrete z, weighted by q(z|x). Exact, for small z.
 
     Each row is decoded once for each value, so it serves latents of at most a few thousand values, and as the truth
@@ -131,16 +148,12 @@ class Enumerate:
 
     kind: Literal["enumerate"] = "enumerate"
 
-    unbiased = True
-    reparametrised = False
-    score = True
+    reparametrised = False  # the samples' weights in the mean carry the gradient
     enumerate = True
-
-    surrogate = _signal  # the samples' weights in the mean carry the gradient
 
 
 @spec
-class StickTheLanding:
+class StickTheLanding(GradientEstimator):
     """Pathwise without the score of ln q: its gradient goes through z alone. Unbiased for the ELBO.
 
     Where q(z|x) is the true posterior, its variance is zero. Where a Gaussian q is narrower than `drawing.NARROW`,
@@ -152,16 +165,11 @@ class StickTheLanding:
 
     kind: Literal["stick_the_landing"] = "stick_the_landing"
 
-    unbiased = True
-    reparametrised = True
     score = False
-    enumerate = False
-
-    surrogate = _signal
 
 
 @spec
-class DoublyReparametrised:
+class DoublyReparametrised(GradientEstimator):
     """Stick-the-landing made unbiased for importance-weighted bounds (DReG): each path is weighted by its share twice.
 
     For the ELBO, where every sample has the same share, it is `StickTheLanding`. Its variance falls with K where that
@@ -174,16 +182,12 @@ class DoublyReparametrised:
 
     kind: Literal["doubly_reparametrised"] = "doubly_reparametrised"
 
-    unbiased = True
-    reparametrised = True
     score = False
-    enumerate = False
-
-    surrogate = _signal
+    weighs_paths = True
 
 
 @spec
-class Detached:
+class Detached(GradientEstimator):
     """What sampling z without the reparametrisation trick really does. Biased: it does not train the encoder.
 
     The encoder sees only minus the score of ln q(z|x), whose mean is zero and whose variance is 1/sigma^2 for a mean
@@ -195,10 +199,6 @@ class Detached:
 
     unbiased = False
     reparametrised = False
-    score = True
-    enumerate = False
-
-    surrogate = _signal
 
 
 Gradient = Annotated[

@@ -10,7 +10,7 @@ from torch import Tensor
 from vaekit.errors import SpecError
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Draw
-from vaekit.objectives.gradients import DoublyReparametrised, Gradient, Pathwise, Score, StickTheLanding
+from vaekit.objectives.gradients import Gradient, Pathwise
 from vaekit.objectives.terms import StepContext, Terms, check_how_drawn
 from vaekit.spec import spec
 
@@ -57,6 +57,8 @@ class Iwae:
     gradient: Gradient = Pathwise()
     kind: Literal["iwae"] = "iwae"
 
+    importance_weighted = True
+
     def __post_init__(self) -> None:
         for name, groups in {"groups": self.groups, "encoder_groups": self.encoder_groups or 1}.items():
             if self.samples % groups:
@@ -64,13 +66,13 @@ class Iwae:
                     f"{self.samples} samples cannot be divided into {groups} {name} of one size: make samples a "
                     "multiple of it"
                 )
-        if self.encoder_groups and not isinstance(self.gradient, DoublyReparametrised):
+        if self.encoder_groups and not self.gradient.weighs_paths:
             raise ValueError(
                 f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}"
             )
         if self.gradient.enumerate:
             raise ValueError("enumerate leaves no samples whose bound could be taken: use it with the elbo objective")
-        if isinstance(self.gradient, Score) and self.gradient.baseline and self.samples == self.groups:
+        if self.gradient.has_baseline and self.samples == self.groups:
             raise ValueError(
                 "the score's baseline is made of the other samples of a group, and each group has one: use more "
                 "samples, fewer groups, or the elbo objective"
@@ -80,7 +82,7 @@ class Iwae:
     def unbiased(self) -> bool:
         """Whether the encoder's gradient is that of the bound, on average."""
         same_bound = self.encoder_groups in (None, self.groups)
-        exact = self.samples == self.groups or not isinstance(self.gradient, StickTheLanding)
+        exact = self.samples == self.groups or self.gradient.score or self.gradient.weighs_paths
         return self.gradient.unbiased and same_bound and exact
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
@@ -98,13 +100,13 @@ class Iwae:
         bound = self._bound(log_w, 1).mean(0)
         value = self.elbo_share * draw.log_w.mean(0) + (1 - self.elbo_share) * bound
         if torch.is_grad_enabled():
-            if isinstance(self.gradient, DoublyReparametrised):
+            if self.gradient.weighs_paths:
                 known = draw.log_w.detach()
                 wanted, has = self._shares(known, self.encoder_groups or self.groups, True), self._has(known)
                 if self.encoder_groups:
                     value = value.detach() + (has * (draw.log_w - known)).sum(0)
                 _scale_paths(draw.latents, wanted / has)
-            elif isinstance(self.gradient, Score):
+            elif self.gradient.multiplies_score:
                 signal = self._signal(log_w.detach()).flatten(0, 1)
                 value = value + (signal * (draw.log_qz - draw.log_qz.detach())).sum(0)
         elbo, log_px = draw.log_w.detach().mean(0), draw.log_px.detach().mean(0)
@@ -142,7 +144,7 @@ class Iwae:
         groups, samples, _ = log_w.shape
         elbo = log_w / (groups * samples)
         bound = self._bound(log_w, 1)[:, None].expand_as(log_w)
-        if isinstance(self.gradient, Score) and self.gradient.baseline:
+        if self.gradient.has_baseline:
             others = (log_w.sum(1, keepdim=True) - log_w) / (samples - 1)  # mean of the others: (M, K, batch)
             own = torch.eye(samples, dtype=torch.bool, device=log_w.device)[:, :, None]
             without = torch.where(own, others[:, None], log_w[:, :, None])  # (M, j, k, batch): k replaced

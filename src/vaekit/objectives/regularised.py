@@ -41,6 +41,8 @@ class Regularised:
     penalties: Several[Regulariser] = ()
     kind: Literal["regularised"] = "regularised"
 
+    penalises = True
+
     def __post_init__(self) -> None:
         kinds = [penalty.kind for penalty in self.penalties]
         if len(set(kinds)) < len(kinds):
@@ -60,6 +62,11 @@ class Regularised:
     @property
     def gradient(self) -> Gradient:
         return self.elbo.gradient
+
+    @property
+    def kl(self) -> str:
+        """How the KL of the bound is had; see `Elbo`."""
+        return self.elbo.kl
 
     @property
     def needs_noise(self) -> bool:

@@ -97,6 +97,30 @@ class Bound(Protocol):
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms: ...
 
 
+@runtime_checkable
+class InPhases(Protocol):
+    """An objective that is one bound first and another for the rest of training, as `Switch` is."""
+
+    @property
+    def phases(self) -> tuple[Bound, ...]:
+        """What is maximised, one after the other."""
+        ...
+
+    @property
+    def at(self) -> float:
+        """The share of all steps after which the last begins."""
+        ...
+
+    def now(self, step: int, steps: int) -> Bound:
+        """The objective of an epoch that begins at a step of so many."""
+        ...
+
+
+def phases_of(objective: Bound | InPhases) -> tuple[Bound, ...]:
+    """What an objective maximises, one after the other: mostly itself, all along."""
+    return objective.phases if isinstance(objective, InPhases) else (objective,)
+
+
 def _arguments(reparametrised: bool, score: bool, enumerate: bool) -> str:
     return f"reparametrised={reparametrised}, score={score}, enumerate={enumerate}"
 

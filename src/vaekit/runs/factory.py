@@ -14,19 +14,17 @@ from vaekit.errors import ConfigError
 from vaekit.models import (
     VAE,
     Conditional,
-    Gaussian,
     HierarchicalVAE,
     Likelihood,
     Log1p,
     Rescale,
-    SoftBernoulli,
 )
 from vaekit.models.building import BuildContext, code_space_of
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape
-from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs
-from vaekit.objectives import Regularised
+from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs, Measured
+from vaekit.objectives import Penalised
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
 from vaekit.runs.validation import check_enumerable_latents, check_likelihood, check_parts, default_likelihood
@@ -73,7 +71,7 @@ def log_scale_of(run: Run, schema: Schema) -> float:
     Returns:
         The logarithm of the scale, in nats; 0 where p(x|z) is no density.
     """
-    return 0.0 if isinstance(run.model.likelihood, SoftBernoulli) else schema.log_scale
+    return 0.0 if getattr(run.model.likelihood, "is_score", False) else schema.log_scale
 
 
 def build_model(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
@@ -104,14 +102,14 @@ def build_discriminator(run: Run, schema: Schema, size: int | None = None) -> nn
     Raises:
         ConfigError: The objective does not go with the model.
     """
-    if not isinstance(run.objective, Regularised):
+    if not isinstance(run.objective, Penalised):
         return None
-    if isinstance(run.model, HierarchicalSpec):
-        raise ConfigError("objective.kind is regularised, whose penalties are over one group of latents: use elbo")
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(new_generator(run.seed, Purpose.DISCRIMINATOR).initial_seed())
         try:
-            size = math.prod(run.model.posterior.z_shape(run.model.latent)) if size is None else size
+            if size is None:
+                assert isinstance(run.model, ModelSpec)  # the table has no penalties with several groups of latents
+                size = math.prod(run.model.posterior.z_shape(run.model.latent))
             return run.objective.build(size, tuple(schema.shape))
         except ValueError as error:
             raise ConfigError(f"objective: {error}") from None
@@ -139,8 +137,8 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
         return
     some = data.train.some(ROWS_TO_INITIALISE_FROM)
     x, context = data.train.batch(some, new_generator(run.seed, Purpose.START_ROWS)), data.train.context_of(some)
-    if isinstance(posterior.transform, Units):
-        posterior.transform.measure(x, Gaussian())
+    if isinstance(posterior.transform, Measured):
+        posterior.transform.measure(x)
     if run.model.bias_start:
         likelihood.initialise_from(x)
     else:

@@ -11,7 +11,7 @@ import torch
 from vaekit.data import DataSpec, dataset_of
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.families import LikelihoodFamily
-from vaekit.objectives import Bound, Elbo, Objective, Switch
+from vaekit.objectives import Bound, Elbo, Objective
 from vaekit.runs.progress import shown
 from vaekit.runs.trained_run import TrainedRun, naming_likelihood
 from vaekit.runs.training_run import TrainingRun, stop_signals
@@ -123,7 +123,7 @@ def _check_arguments(objective: Any, train: Any, seed: Any) -> None:
     """Refuse an objective, a `Train` or a seed that is none, and say what to write."""
     if isinstance(objective, Train):
         raise TypeError("objective is a Train: write fit(model, data, train=Train(...))")
-    if isinstance(objective, type) or not isinstance(objective, Bound | Switch):
+    if isinstance(objective, type) or not isinstance(objective, Bound):
         given = f"the class {objective.__name__}" if isinstance(objective, type) else repr(objective)
         raise TypeError(f"objective is {given}: give an objective that is made, such as Elbo()")
     if not isinstance(train, Train):

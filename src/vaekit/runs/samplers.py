@@ -20,10 +20,8 @@ from vaekit.models.generative import BLOCK
 from vaekit.models.hierarchical.model import LatentBlock
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.trained_run import TrainedRun, reopen
-from vaekit.samplers import FittedSampler, Sampler
-from vaekit.samplers.aggregated import Aggregated, FromAggregated
+from vaekit.samplers import FittedSampler, FromPrior, ModelSampler, Sampler
 from vaekit.samplers.fitting import check_real, seeded
-from vaekit.samplers.prior import FromPrior
 from vaekit.samplers.temperature import Tempered, TemperedBlock, check_temperature
 from vaekit.training import (
     FORMAT_VERSION,
@@ -54,7 +52,7 @@ class Sampling:
 
 def sampling(
     trained: TrainedRun,
-    sampler: Sampler | FittedSampler | None = None,
+    sampler: Sampler | FittedSampler | ModelSampler | None = None,
     temperature: float = 1.0,
     data: str | None = None,
 ) -> Sampling:
@@ -75,14 +73,13 @@ def sampling(
     """
     check_temperature(temperature)
     model, device = trained.model, next(trained.model.parameters()).device
-    prior, facts = model.prior, {}
     sampler = FromPrior() if sampler is None else sampler
-    if trained.schema.context is not None and not isinstance(sampler, FromPrior):
+    is_prior = getattr(sampler, "is_prior", False)
+    if trained.schema.context is not None and not is_prior:
         raise ConfigError("z of a model with a context depends on that, which only its prior takes: use prior")
-    if isinstance(sampler, FromAggregated):
-        rows = reopen(trained, data).train.to(device)
-        prior = Aggregated(lambda x: model.encode(x).posteriors[0], rows.batch, len(rows))
-    elif not isinstance(sampler, FromPrior):
+    if isinstance(sampler, ModelSampler):
+        prior, facts = sampler.of_model(model, lambda: reopen(trained, data).train.to(device)), {}
+    else:
         prior, facts = _fitted(trained, sampler, data)
         prior = prior.to(device)
     if temperature != 1:
@@ -94,7 +91,7 @@ def sampling(
         if temperature != 1:
             blocks = [TemperedBlock(cast(LatentBlock, block), temperature) for block in blocks]
         drawn = HierarchicalVAE(model.posterior, prior, model.start, blocks, model.likelihood)
-        below = "" if isinstance(sampler, FromPrior) else ", and from the prior below the first group"
+        below = "" if is_prior else ", and from the prior below the first group"
         return Sampling(drawn.eval(), f"{sampler}{below}", facts)
     return Sampling(VAE(model.posterior, prior, model.likelihood).eval(), str(sampler), facts)
 

@@ -54,6 +54,8 @@ class ModelSpec:
     bias_start: bool = True
     kind: Literal["vae"] = "vae"
 
+    several_groups = False
+
     @property
     def summary(self) -> str:
         """The model's shape in a few words."""
@@ -77,6 +79,9 @@ class HierarchicalSpec:
     likelihood: Likelihood | None = None
     bias_start: bool = True
     kind: Literal["hierarchical"] = "hierarchical"
+
+    several_groups = True
+    refine = None
 
     @property
     def summary(self) -> str:

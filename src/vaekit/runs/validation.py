@@ -12,23 +12,26 @@ from vaekit.models import (
     CalibratedGaussian,
     Categorical,
     ContinuousBernoulli,
-    Hamiltonian,
     HierarchicalVAE,
     Likelihood,
     NegativeBinomial,
     Prior,
 )
 from vaekit.models.compatibility import (
-    PosteriorRow,
-    PriorRow,
-    gradient_conflict,
+    ModelRow,
+    Row,
+    Rule,
+    broken_rule,
+    go_together,
+    gradient_row,
+    likelihood_fits,
+    likelihood_row,
+    objective_row,
     posterior_row,
-    prior_fits,
     prior_row,
 )
 from vaekit.models.distributions.codes import CodeSpace, check_enumerable
-from vaekit.models.likelihoods.categorical import OverLevels
-from vaekit.objectives import Gradient, Regularised, StepContext, Switch
+from vaekit.objectives import Bound, InPhases, StepContext, phases_of
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
 from vaekit.setting_errors import members_of
@@ -65,17 +68,13 @@ def check_likelihood(family: Likelihood, schema: Schema) -> None:
         ConfigError: The likelihood gives values of the data no probability.
     """
     support = schema.support
-    fits = support.kind in family.accepts
-    if fits and isinstance(family, OverLevels):
-        count = support.count if isinstance(support, Levels) else 2
-        fits = family.levels == count
-    if fits:
+    given = likelihood_row(family)
+    if likelihood_fits(given, support.kind, support.count if isinstance(support, Levels) else 2):
         return
-    right = default_likelihood(support if schema.loc is None else schema.stored, schema.kind)
-    levels = f", levels: {right.levels}" if isinstance(right, Categorical) else ""
-    given = f"{family.kind} with {family.levels} levels" if isinstance(family, OverLevels) else family.kind
+    right = likelihood_row(default_likelihood(support if schema.loc is None else schema.stored, schema.kind))
+    levels = "" if right.levels is None else f", levels: {right.levels}"
     raise ConfigError(
-        f"model.likelihood is {given}, which does not fit {schema.name}: its values are {schema.stored}"
+        f"model.likelihood is {given.in_words}, which does not fit {schema.name}: its values are {schema.stored}"
         f"{'' if support == schema.stored else f', scaled to {support}'}; use "
         f"model.likelihood={{kind: {right.kind}{levels}}}"
         + (", or make the values binary with data.binarise=dynamic" if family.kind == "bernoulli" else "")
@@ -99,7 +98,7 @@ def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset, discr
     x, context = data.train.batch(some, new_generator(run.seed, Purpose.TRIAL)), data.train.context_of(some)
     objective = run.objective
     model.eval()
-    for phase in objective.phases if isinstance(objective, Switch) else (objective,):
+    for phase in phases_of(objective):
         draw = model.draw(
             x,
             phase.samples,
@@ -113,72 +112,60 @@ def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset, discr
     model.train()
 
 
+SETTINGS = {  # what the parts of the table are in settings
+    "posterior": "model.posterior",
+    "prior": "model.prior",
+    "model": "model.kind",
+    "objective": "objective",
+    "gradient": "objective.gradient",
+    "kl": "objective.kl",
+    "refine": "model.refine",
+}
+
+
 def check_parts(run: Run) -> None:
-    """Refuse a prior that is not over the posterior's kind of z, and a gradient that such z do not carry.
+    """Refuse parts of a model and its objective that break a rule of `vaekit.models.compatibility`.
 
     Args:
         run: Its settings.
 
     Raises:
-        ConfigError: Two parts do not go together.
+        ConfigError: Parts do not go together.
     """
-    spec, objective = run.model, run.objective
-    posterior = posterior_row(spec.posterior)
-    _check_prior(prior_row(spec.prior), posterior)
-    if isinstance(spec, HierarchicalSpec) and posterior.z == "discrete":
-        raise ConfigError(
-            f"model.posterior is {posterior.kind}, and a hierarchical VAE's z are not discrete: use gaussian"
-        )
-    for phase in objective.phases if isinstance(objective, Switch) else (objective,):
-        _check_gradient(phase.gradient, posterior, relaxable=hasattr(spec.posterior, "temperature"))
-        if isinstance(spec, ModelSpec) and spec.refine is not None:
-            _check_refined(run, spec.refine, phase.gradient, posterior)
-    if isinstance(objective, Switch) and run.train.budget is not None:
-        raise ConfigError("train.budget needs steps of one length, and objective.kind is switch: set train.epochs")
+    for phase in phases_of(run.objective):
+        rows = rows_of(run.model, phase)
+        if rule := broken_rule(**rows):
+            raise ConfigError(_why(rule, rows))
+    if isinstance(run.objective, InPhases) and run.train.budget is not None:
+        kind = run.objective.kind
+        raise ConfigError(f"train.budget needs steps of one length, and objective.kind is {kind}: set train.epochs")
 
 
-def _check_prior(prior: PriorRow, posterior: PosteriorRow) -> None:
-    if prior_fits(prior, posterior):
-        return
-    rows = [prior_row(choice) for choice in members_of(Prior)]
-    fitting = [row.kind for row in rows if prior_fits(row, posterior)]
-    why = f"over {' or '.join(prior.over)} z, and model.posterior is {posterior.kind}, whose z is {posterior.z}"
-    if posterior.z in prior.over:
-        why = f"made of the posterior's density, and model.posterior is {posterior.kind}, which has none"
-    raise ConfigError(
-        f"model.prior is {prior.kind}, {why}: use model.prior={' or '.join(fitting)}, or another posterior"
+def rows_of(spec: ModelSpec | HierarchicalSpec, objective: Bound) -> dict[str, Row]:
+    """The rows of a model's parts and of an objective that is maximised as one, by name."""
+    rows = {
+        "posterior": posterior_row(spec.posterior),
+        "prior": prior_row(spec.prior),
+        "model": ModelRow(spec.kind, spec.several_groups),
+        "objective": objective_row(objective),
+        "gradient": gradient_row(objective.gradient),
+    }
+    for name, kind in (("kl", getattr(objective, "kl", None)), ("refine", getattr(spec.refine, "kind", None))):
+        if kind is not None:
+            rows[name] = Row(kind)
+    return rows
+
+
+def _why(rule: Rule, rows: dict[str, Row]) -> str:
+    first, second = rule.parts[:2]
+    instead = rule.instead
+    if not instead and first == "prior":
+        instead = [row.kind for row in map(prior_row, members_of(Prior)) if go_together(**{**rows, "prior": row})]
+    reason, but = (text.format(**rows) for text in (rule.reason, rule.but))
+    return (
+        f"{SETTINGS[first]} is {rows[first].kind}, {reason}, and {SETTINGS[second]} is {rows[second].kind}, {but}: use "
+        f"{SETTINGS[first]}={' or '.join(instead)}{', or ' if rule.otherwise else ''}{rule.otherwise}"
     )
-
-
-def _check_gradient(gradient: Gradient, posterior: PosteriorRow, relaxable: bool) -> None:
-    conflict = gradient_conflict(gradient, posterior)
-    if conflict is None:
-        return
-    relax = relaxable and gradient.reparametrised and not posterior.reparametrised
-    raise ConfigError(
-        f"objective.gradient {gradient.kind} does not go with model.posterior {posterior.kind}: {conflict.reason}: use "
-        f"objective.gradient={' or '.join(conflict.instead)}"
-        + (", or relax them with model.posterior.temperature=0.5" if relax else "")
-    )
-
-
-def _check_refined(run: Run, refine: Hamiltonian, gradient: Gradient, posterior: PosteriorRow) -> None:
-    """Refuse what does not go with refined draws, which can be scored only as they are drawn."""
-    if not posterior.refinable:
-        raise ConfigError(
-            f"model.refine is {refine.kind}, which moves draws of a density over real z, and model.posterior is "
-            f"{posterior.kind}: use gaussian, full_gaussian or a flow, or set model.refine=null"
-        )
-    if not (gradient.reparametrised and gradient.score):
-        raise ConfigError(
-            f"model.refine is {refine.kind}, whose draws carry all their gradients along, and objective.gradient is "
-            f"{gradient.kind}: use pathwise"
-        )
-    if isinstance(run.objective, Regularised):
-        raise ConfigError(
-            f"model.refine is {refine.kind}, whose draws have no density in closed form for the penalties of a "
-            "regularised objective: use elbo or iwae"
-        )
 
 
 def check_enumerable_latents(run: Run, space: CodeSpace | None) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from vaekit.registry import choice
 from vaekit.samplers.aggregated import FromAggregated
-from vaekit.samplers.fitting import FittedSampler
+from vaekit.samplers.fitting import FittedSampler, ModelSampler
 from vaekit.samplers.flow import FromFlow
 from vaekit.samplers.mixture import FromMixture
 from vaekit.samplers.prior import FromPrior
@@ -24,6 +24,7 @@ __all__ = [
     "FromFlow",
     "FromMixture",
     "FromPrior",
+    "ModelSampler",
     "Sampler",
 ]
 

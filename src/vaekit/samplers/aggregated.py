@@ -7,6 +7,8 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.data import Rows, StreamedRows
+from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.distributions.base import Unchecked
 from vaekit.models.distributions.noise import draw_from
 from vaekit.spec import spec
@@ -58,3 +60,8 @@ class FromAggregated:
 
     def __str__(self) -> str:
         return "the aggregated posterior (q(z|x) of random training rows)"
+
+    def of_model(self, model: VAE | HierarchicalVAE, rows: Callable[[], Rows | StreamedRows]) -> Aggregated:
+        """The aggregated posterior of the first group of latents."""
+        train = rows()
+        return Aggregated(lambda x: model.encode(x).posteriors[0], train.batch, len(train))

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, VaekitError
+from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.distributions.codes import Quantised
 from vaekit.models.distributions.support import in_words, support_of
 
@@ -34,6 +36,20 @@ class FittedSampler(Protocol):
 
     def fit(self, codes: Tensor, seed: int = 0) -> nn.Module:
         """The same, fitted to codes (n, size)."""
+        ...
+
+
+@runtime_checkable
+class ModelSampler(Protocol):
+    """A spec of a sampler that is the trained model's own: its prior, or its posteriors of training rows."""
+
+    def of_model(self, model: VAE | HierarchicalVAE, rows: Callable[[], Rows | StreamedRows]) -> nn.Module:
+        """The distribution of z: a module whose call returns it.
+
+        Args:
+            model: The trained model.
+            rows: Called for the training rows.
+        """
         ...
 
 

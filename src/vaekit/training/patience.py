@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from vaekit.objectives import Bound, Objective, Switch
+from vaekit.objectives import Bound, InPhases, Objective
 from vaekit.schedules import Cyclical
 from vaekit.training.spec import Train
 
@@ -42,7 +42,7 @@ class Patience:
         own = [getattr(part, "schedule", None) for part in model.modules()]
         schedules = [one for part in (objective, settings.schedule, *own) for one in _schedules(part)]
         shares = [one.rising for one in schedules if isinstance(one, Rising)]
-        self.share = max([0.0, *shares, objective.at if isinstance(objective, Switch) else 0.0])
+        self.share = max([0.0, *shares, objective.at if isinstance(objective, InPhases) else 0.0])
         self.cycles = max((one.cycles for one in schedules if isinstance(one, Cyclical)), default=0)
 
     def rising(self, steps: int) -> float:

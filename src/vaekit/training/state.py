@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vaekit.errors import Diverged, ModelFileError, SpecError
-from vaekit.objectives import Regularised
+from vaekit.objectives import Penalised
 from vaekit.training.checkpoints.tensors import check_alike, most_bytes
 from vaekit.training.distributed import placed_like, shard, whole
 from vaekit.training.optimisers import Adam
@@ -118,8 +118,9 @@ class State:
     def __init__(self, step: Step, settings: Train):
         if settings.ema is not None and settings.parallel == "fsdp" and step.world.size > 1:
             raise SpecError("Train.ema is not available with Train.parallel=fsdp: use ddp, or leave Train.ema out")
-        if isinstance(step.objective, Regularised) and settings.parallel == "fsdp" and step.world.size > 1:
-            raise SpecError("the objective regularised is not available with Train.parallel=fsdp: use ddp")
+        if isinstance(step.objective, Penalised) and settings.parallel == "fsdp" and step.world.size > 1:
+            kind = getattr(step.objective, "kind", type(step.objective).__name__)
+            raise SpecError(f"the objective {kind} is not available with Train.parallel=fsdp: use ddp")
         self.step = step
         self.average = None
         if settings.ema is not None:
@@ -130,7 +131,7 @@ class State:
             shard(step, step.world)
         updates = build_updates(settings.optimiser, settings.lr, step.model.parameters(), own_rules(step.model))
         self.learners = [_Learner("optimiser.", step.model, updates)]
-        critic = step.objective.critic if isinstance(step.objective, Regularised) else None
+        critic = step.objective.critic if isinstance(step.objective, Penalised) else None
         if step.discriminator is not None and critic is not None:
             updates = AdamUpdates(Adam(critic.betas), step.discriminator.parameters())
             self.learners += [_Learner("discriminator_optimiser.", step.discriminator, updates, critic.lr)]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vaekit.models.settling import Settling
 from vaekit.models.vae import Draw, Model
-from vaekit.objectives import Bound, Iwae, Objective, Regularised, StepContext, Switch
+from vaekit.objectives import Bound, InPhases, Objective, Penalised, StepContext, phases_of
 from vaekit.objectives.gradients import RunningMean
 from vaekit.processes import World
 from vaekit.training.noise import Noise
@@ -106,12 +106,12 @@ class Step(nn.Module):
 
     def phase(self, step: int, steps: int) -> Bound:
         """The objective of an epoch that begins at a step of so many."""
-        return self.objective.now(step, steps) if isinstance(self.objective, Switch) else self.objective
+        return self.objective.now(step, steps) if isinstance(self.objective, InPhases) else self.objective
 
     @property
     def needs_noise(self) -> bool:
         """Whether the objective draws numbers of its own."""
-        return isinstance(self.objective, Regularised) and self.objective.needs_noise
+        return isinstance(self.objective, Penalised) and self.objective.needs_noise
 
     @property
     def first_samples(self) -> int:
@@ -121,8 +121,8 @@ class Step(nn.Module):
     @property
     def validated_samples(self) -> int:
         """How many z of each row validation draws: as many as the importance-weighted bound that training ends with."""
-        last = self.objective.then if isinstance(self.objective, Switch) else self.objective
-        return last.samples if isinstance(last, Iwae) else 1
+        last = phases_of(self.objective)[-1]
+        return last.samples if getattr(last, "importance_weighted", False) else 1
 
     def settle(self) -> None:
         """Have each part take in what it noted of the batch."""

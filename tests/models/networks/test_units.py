@@ -157,7 +157,7 @@ def test_constant_columns_neither_collapse_nor_explode(head: LikelihoodFamily, s
 def test_units_of_an_image_are_those_of_all_its_pixels() -> None:
     units = Units((1, 2, 2))
     x = torch.tensor([0.0, 200.0])[:, None, None, None] * torch.tensor([[0.0, 1.0], [1.0, 1.0]])
-    units.measure(x, Gaussian())
+    units.measure(x)
     assert units.loc.flatten().tolist() == [0, 100, 100, 100]
     assert units.scale.unique().item() == pytest.approx(100 * 0.75**0.5)
     torch.testing.assert_close(units(x) * units.scale + units.loc, x)

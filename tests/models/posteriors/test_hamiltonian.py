@@ -190,9 +190,9 @@ def test_what_cannot_be_refined_is_refused() -> None:
         (["model.posterior=deterministic", "objective.beta=0"], "moves draws of a density over real z"),
         (["model.posterior=von_mises_fisher", "model.prior=uniform_sphere"], "moves draws of a density over real z"),
         (["model.posterior={kind: fsq, levels: [4, 3]}"], "moves draws of a density over real z"),
-        (["objective.gradient=stick_the_landing"], "use pathwise"),
-        ([f"objective.gradient={Score().kind}"], "use pathwise"),
-        (["objective={kind: regularised, penalties: [mmd]}"], "use elbo or iwae"),
+        (["objective.gradient=stick_the_landing"], "use objective.gradient=pathwise"),
+        ([f"objective.gradient={Score().kind}"], "use objective.gradient=pathwise"),
+        (["objective={kind: regularised, penalties: [mmd]}"], "use objective=elbo or iwae"),
     ],
 )
 def test_a_run_that_cannot_be_refined_is_refused(settings: list[str], why: str) -> None:

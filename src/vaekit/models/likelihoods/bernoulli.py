@@ -41,6 +41,7 @@ class SoftBernoulli(LikelihoodHead):
     kind: Literal["soft_bernoulli"] = "soft_bernoulli"
 
     accepts = ("unit", "binary")
+    is_score = True
 
     def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         return own.SoftBernoulli(logits=parameters(raw, 1, event_shape)[0])

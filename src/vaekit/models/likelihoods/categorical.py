@@ -25,6 +25,10 @@ class OverLevels(LikelihoodHead):
     accepts = ("levels", "binary")
     integers = True
 
+    @property
+    def levels_of_x(self) -> int:
+        return self.levels
+
 
 @spec
 class Categorical(OverLevels):

@@ -1,9 +1,11 @@
 """Units of data: values relative to where and how widely they lie, so that no bound and no step depends on them."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from vaekit.models.likelihoods.location_scale import LocationScale
+from vaekit.models.likelihoods.location_scale import moments
 from vaekit.models.parameters import Shape
 
 CONSTANT = 1e-6  # a spread of this share of the largest value, or less, is rounding
@@ -28,9 +30,15 @@ class Units(nn.Module):
         return (x.to(self.scale.dtype) - self.loc) / self.scale
 
     @torch.no_grad()
-    def measure(self, x: Tensor, head: LocationScale) -> None:
-        """Take the units from rows x (n, *event), as the best location and scale of the head's family has them."""
-        loc, scale = (part.reshape(self.loc.shape) for part in head.best(x))
+    def measure(self, x: Tensor, best: Callable[[Tensor], tuple[Tensor, Tensor]] = moments) -> None:
+        """Take the units from rows.
+
+        Args:
+            x: Rows, (n, *event).
+            best: From rows to the location and scale of each column, as a family has them; by default the mean and the
+                standard deviation.
+        """
+        loc, scale = (part.reshape(self.loc.shape) for part in best(x))
         size = x.abs().amax(0).double()
         if self.loc.dim() != 1:
             scale, size = scale.square().mean().sqrt().expand_as(scale), size.max().expand_as(size)

@@ -1,0 +1,97 @@
+"""No code asks which particular part it has: what it needs to know, the part declares."""
+
+import ast
+import importlib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import pytest
+from torch.distributions import Distribution
+
+import vaekit
+from unions import members
+from vaekit.models import Likelihood, Network, Posterior, Prior
+from vaekit.objectives import Gradient, Objective, Regulariser
+from vaekit.samplers import Sampler
+
+ROOT = Path(vaekit.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+UNIONS = (Prior, Posterior, Likelihood, Network, Objective, Gradient, Regulariser, Sampler)
+MEMBERS = {member for union in UNIONS for member in members(union)}
+IN_THEIR_FILES = {  # heads and abstract classes beside them, too, but what they return
+    value
+    for member in MEMBERS
+    for value in vars(importlib.import_module(member.__module__)).values()
+    if isinstance(value, type) and value.__module__ == member.__module__
+    if not (issubclass(value, Distribution) or getattr(value, "_is_protocol", False))
+}
+PARENTS = {
+    parent for member in MEMBERS for parent in member.__mro__ if parent.__module__.startswith("vaekit.models.li")
+}
+PARTICULAR = {part.__name__: part for part in MEMBERS | IN_THEIR_FILES | PARENTS}
+
+
+def compared_types(tree: ast.AST) -> Iterator[ast.expr]:
+    """The types that values are compared with: by isinstance, issubclass, `type(x) is`, or a class pattern."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 2:
+            if node.func.id in ("isinstance", "issubclass"):
+                yield node.args[1]
+        elif isinstance(node, ast.Compare) and any(_is_type_of(side) for side in (node.left, *node.comparators)):
+            yield from (side for side in (node.left, *node.comparators) if not _is_type_of(side))
+        elif isinstance(node, ast.MatchClass):
+            yield node.cls
+
+
+def _is_type_of(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type"
+
+
+def classes_of(value: Any) -> Iterator[type]:
+    """The classes in a type, a union or a collection of them."""
+    if isinstance(value, type):
+        yield value
+    elif isinstance(value, UnionType) or typing.get_origin(value) in (typing.Union, typing.Annotated):
+        yield from (found for part in typing.get_args(value) for found in classes_of(part))
+    elif isinstance(value, tuple | list | set | frozenset):
+        yield from (found for part in value for found in classes_of(part))
+
+
+def particular_tests(source: str, names: dict[str, Any], module: str) -> set[str]:
+    """The particular parts of other files that a source asks for, given what the names in it stand for."""
+    found = {
+        part
+        for types in compared_types(ast.parse(source))
+        for name in ast.walk(types)
+        if isinstance(name, ast.Name | ast.Attribute)
+        for label in [name.id if isinstance(name, ast.Name) else name.attr]
+        for part in classes_of(names.get(label, PARTICULAR.get(label)))
+    }
+    return {part.__name__ for part in found if part in PARTICULAR.values() and part.__module__ != module}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_asks_for_a_particular_part_of_another(path: Path) -> None:
+    dotted = ".".join(("vaekit", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    names = {} if dotted.endswith("__main__") else vars(importlib.import_module(dotted))
+    assert particular_tests(path.read_text(), names, dotted) == set(), "let the part declare what is to be known of it"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "isinstance(prior, Vamp)",
+        "isinstance(prior, (int, priors.Vamp))",
+        "issubclass(kind, int | Vamp)",
+        "isinstance(prior, CHOSEN)",
+        "type(prior) is Vamp",
+        "type(prior) in {int, Vamp}",
+        "match prior:\n    case Vamp(components=3):\n        pass",
+    ],
+)
+def test_a_question_for_a_particular_part_is_found(source: str) -> None:
+    assert particular_tests(source, {"CHOSEN": (int, PARTICULAR["Vamp"])}, "vaekit.elsewhere") == {"Vamp"}
+    assert particular_tests(source, {}, "vaekit.models.priors.vamp") == set()
