@@ -11,12 +11,14 @@ from vaekit.models.likelihoods import (
     Laplace,
     Likelihood,
     LogisticMixture,
+    Multinomial,
     NegativeBinomial,
     Poisson,
     SoftBernoulli,
     StudentT,
     ZeroInflated,
 )
+from vaekit.models.size_factor import SizeFactor
 
 __all__ = [
     "Bernoulli",
@@ -32,8 +34,10 @@ __all__ = [
     "LikelihoodFamily",
     "LikelihoodHead",
     "LogisticMixture",
+    "Multinomial",
     "NegativeBinomial",
     "Poisson",
+    "SizeFactor",
     "SoftBernoulli",
     "StudentT",
     "ZeroInflated",

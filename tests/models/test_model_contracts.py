@@ -24,7 +24,7 @@ from vaekit.models import (
     StandardNormal,
 )
 from vaekit.models.distributions.noise import draw_from
-from vaekit.models.families import LikelihoodFamily
+from vaekit.models.families import LikelihoodFamily, LikelihoodHead
 from vaekit.models.networks.mlp import Linear
 from vaekit.randomness import new_generator
 from vaekit.testing import check_likelihood, check_posterior, check_prior
@@ -100,7 +100,9 @@ def test_a_likelihood_without_an_event_shape_has_one_flat_dimension(head: Likeli
     assert head.build((5,))(raw).event_shape == (5,)
 
 
-@every_likelihood
+@pytest.mark.parametrize(
+    "head", [h for h in examples(Likelihood) if isinstance(likelihood_of(h, (7,)).head, LikelihoodHead)], ids=name
+)
 @pytest.mark.parametrize("event", EVENTS, ids=str)
 def test_log_px_is_the_sum_over_the_dimensions_of_the_event(head: LikelihoodFamily, event: tuple[int, ...]) -> None:
     px = likelihood_of(head, event)(codes(4))

@@ -180,11 +180,14 @@ def baseline(
         seed: of binarisation.
         world: processes that divide the rows; each gets the same result.
     """
+    context = None
     if isinstance(train, Rows | StreamedRows):
-        noise = new_generator(seed, Purpose.BASELINE, device=train.device)
-        train = train.batch(train.some(BASELINE_ROWS), noise)
-    px = likelihood.constant(train)
-    (log_px,) = Blocks(likelihood, data, seed, None, world).map(lambda x, *others: (px.log_prob(x),))
+        noise, some = new_generator(seed, Purpose.BASELINE, device=train.device), train.some(BASELINE_ROWS)
+        train, context = train.batch(some, noise), train.context_of(some)
+    of_context = likelihood.without_latents(train, context)
+    blocks = Blocks(likelihood, data, seed, None, world)
+    (log_px,) = blocks.map(lambda x, context, *others: (of_context(context).log_prob(x),))
+    px = of_context(blocks.context_of(0))
     found = {"baseline": mean_of(log_px, NATS, score_warning(px))}
     return in_stored_units(found, log_scale_of(data, px))["baseline"]
 

@@ -15,6 +15,7 @@ from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInfl
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
 from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
 from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
+from vaekit.models.likelihoods.multinomial import Multinomial
 from vaekit.models.linear_gaussian import LinearGaussian
 from vaekit.models.networks import Network
 from vaekit.models.networks.convolutional import Conv, ResNet
@@ -35,6 +36,7 @@ from vaekit.models.priors.mixture import Mixture
 from vaekit.models.priors.sphere import UniformSphere
 from vaekit.models.priors.standard_normal import StandardNormal
 from vaekit.models.priors.vamp import Vamp
+from vaekit.models.size_factor import SizeFactor
 from vaekit.models.vae import VAE, Code, Draw, Model
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "Mixture",
     "Mlp",
     "Model",
+    "Multinomial",
     "NegativeBinomial",
     "Network",
     "Planar",
@@ -83,6 +86,7 @@ __all__ = [
     "Radial",
     "ResNet",
     "Rescale",
+    "SizeFactor",
     "SoftBernoulli",
     "SpatialHierarchy",
     "StandardNormal",

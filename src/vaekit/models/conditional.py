@@ -2,19 +2,21 @@
 
 import copy
 import math
-from typing import cast
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.distributions.gamma import wide
-from vaekit.models.families import Family, Head, LikelihoodHead
+from vaekit.models.families import Family, FittedHead, Head
 from vaekit.models.likelihoods.location_scale import LocationScale
 from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape, floating
 from vaekit.models.part_errors import check_module, refuse_context, refuse_dtype
+from vaekit.models.protocols import MeasuredHead
 
 
 class Rescale(nn.Module):
@@ -86,7 +88,7 @@ class Conditional(nn.Module):
         self.units = units
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
-        return self.of(self.raw(self.see(x), context))
+        return self.of(self.raw(self.see(x), context), context)
 
     def see(self, x: Tensor) -> Tensor:
         """What the network sees of the input: x after the transform."""
@@ -103,8 +105,10 @@ class Conditional(nn.Module):
             raise
         return self._flat(raw)
 
-    def of(self, raw: Tensor) -> Distribution:
-        """The distribution that raw numbers (..., features) stand for."""
+    def of(self, raw: Tensor, context: Tensor | None = None) -> Distribution:
+        """The distribution that raw numbers (..., features) stand for, beside the context where the head takes it."""
+        if self.head.takes_context:
+            return cast(TakesContext, self.head)(raw, self.event_shape, context)
         if self.units is None:
             return self.head(raw, self.event_shape)
         return cast(LocationScale, self.head)(raw, self.event_shape, self.units)
@@ -116,49 +120,82 @@ class Conditional(nn.Module):
         is_image = raw.shape[1 - dims :] == self.event_shape[1:] and math.prod(raw.shape[-dims:]) == wanted
         return raw.flatten(-dims) if is_image and raw.shape[-1] != wanted else raw
 
-    def measure(self, x: Tensor) -> None:
-        """Measure the units, where there are some, on rows x (n, *event)."""
+    def measure(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Measure the units, and what else the head holds of the data, on rows x (n, *event) and their context."""
         if self.units is not None:
             self.units.measure(x, cast(LocationScale, self.head).best)
+        if isinstance(self.head, MeasuredHead):
+            self.head.measure(x, context)
 
     @torch.no_grad()
-    def initialise_from(self, x: Tensor) -> None:
+    def initialise_from(self, x: Tensor, context: Tensor | None = None) -> None:
         """Initialise the bias of the network's output with the raw numbers that fit rows best without an input.
 
         The network must have an `output_bias`, as vaekit's own have.
 
         Args:
             x: Rows, (n, *event).
+            context: Of these rows, where the head takes it.
         """
-        self.measure(x)
-        initial = self._likelihood_head.initial_parameters(x if self.units is None else self.units(x))
+        self.measure(x, context)
+        given = (context,) if self.head.takes_context else ()
+        initial = self._fitted_head.initial_parameters(x if self.units is None else self.units(x), *given)
         self.network.output_bias.copy_(initial)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
-    @torch.no_grad()
     def constant(self, x: Tensor, quick: bool = False) -> Distribution:
-        """The best distribution that depends on nothing; this module stays as it is.
+        """The best distribution that depends on nothing: see `without_latents`."""
+        return self.without_latents(x, quick=quick)()
+
+    @torch.no_grad()
+    def without_latents(self, x: Tensor, context: Tensor | None = None, quick: bool = False) -> "WithoutLatents":
+        """The best distribution that depends on no z; this module stays as it is.
 
         It is in double precision, where the device has it, so that a far outlier has a density, if a small one.
 
         Args:
             x: Rows that it is fitted to, (n, *event).
+            context: Of these rows, where the head takes it.
             quick: Use the initial parameters only, where the best take long.
         """
-        head, units = copy.deepcopy((self._likelihood_head, self.units))
+        head, units = copy.deepcopy((self._fitted_head, self.units))
         alone = Conditional(nn.Identity(), head, self.event_shape, units=units)
         alone = alone if x.device.type == "mps" else alone.double()
-        alone.measure(x)
-        x = wide(x) if units is None else units(wide(x))
-        return alone.of(wide(head.initial_parameters(x) if quick else head.fitted(x)))
+        alone.measure(x, context)
+        x, given = wide(x) if units is None else units(wide(x)), (context,) if head.takes_context else ()
+        return WithoutLatents(alone, wide(head.initial_parameters(x, *given) if quick else head.fitted(x, *given)))
 
     @property
-    def _likelihood_head(self) -> LikelihoodHead:
-        if not isinstance(self.head, LikelihoodHead):
+    def _fitted_head(self) -> FittedHead:
+        if not isinstance(self.head, FittedHead):
             raise TypeError(
                 f"{type(self.head).__name__} is no likelihood, so no parameters of it are fitted to data: use a family "
                 "of p(x|z)"
             )
         return self.head
+
+
+@dataclass(frozen=True)
+class WithoutLatents:
+    """A distribution of x that depends on no z: called with the context of rows, where the head takes it.
+
+    Attributes:
+        conditional: Whose head makes it.
+        raw: Its raw numbers, (features,).
+    """
+
+    conditional: Conditional
+    raw: Tensor
+
+    @torch.no_grad()
+    def __call__(self, context: Tensor | None = None) -> Distribution:
+        return self.conditional.of(self.raw, context)
+
+
+@runtime_checkable
+class TakesContext(Protocol):
+    """A head that is called with the context, too."""
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None, context: Tensor | None) -> Distribution: ...
 
 
 def _built(family: Family, event_shape: Shape | None) -> Head:

@@ -34,7 +34,13 @@ class Family(ABC):
 
 
 class Head(Family):
-    """What turns raw numbers into a distribution: a family without weights, or the module that one builds. Abstract."""
+    """What turns raw numbers into a distribution: a family without weights, or the module that one builds. Abstract.
+
+    Attributes:
+        takes_context: Whether it is called with the context, too: `head(raw, event_shape, context)`.
+    """
+
+    takes_context = False
 
     def build(self: H, event_shape: Shape) -> H:
         """The head itself."""
@@ -74,18 +80,11 @@ class LikelihoodFamily(Family):
         return None
 
 
-class LikelihoodHead(LikelihoodFamily, Head):
+class FittedHead(LikelihoodFamily, Head):
     """A head of p(x|z), which also finds the best distribution without latents. Abstract.
 
     That is where training begins, and the baseline that a VAE has to beat.
     """
-
-    @abstractmethod
-    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        """The distribution of each value of the event, with batch shape (..., *event), from raw (..., features)."""
-
-    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        return independent(self.of_values(raw, event_shape), 1 if event_shape is None else len(event_shape))
 
     @abstractmethod
     def initial_parameters(self, x: Tensor) -> Tensor:
@@ -94,6 +93,17 @@ class LikelihoodHead(LikelihoodFamily, Head):
     def fitted(self, x: Tensor) -> Tensor:
         """As `initial_parameters`, but nearer to the best where that takes long: what a VAE is compared with."""
         return self.initial_parameters(x)
+
+
+class LikelihoodHead(FittedHead):
+    """A head of p(x|z) whose values are independent given z. Abstract."""
+
+    @abstractmethod
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        """The distribution of each value of the event, with batch shape (..., *event), from raw (..., features)."""
+
+    def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return independent(self.of_values(raw, event_shape), 1 if event_shape is None else len(event_shape))
 
 
 class PosteriorFamily(Family):

@@ -57,3 +57,12 @@ class InitialisedFromEncodings(Protocol):
     def initialise_from_encodings(self, raw: Tensor, generator: torch.Generator) -> None:
         """Initialise from the encoder's raw numbers for training rows, (n, features)."""
         ...
+
+
+@runtime_checkable
+class MeasuredHead(Protocol):
+    """A head of p(x|z) that holds something of the data besides weights."""
+
+    def measure(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Take it from training rows, (n, *data), and their context."""
+        ...

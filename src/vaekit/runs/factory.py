@@ -23,7 +23,7 @@ from vaekit.models.building import BuildContext, code_space_of
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape
-from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs, Measured
+from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs, Measured, MeasuredHead
 from vaekit.objectives import Penalised
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
@@ -133,16 +133,17 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
         isinstance(prior, InitialisedFromInputs),
         isinstance(posterior.head, InitialisedFromEncodings),
     )
-    if not (likelihood.units is not None or run.model.bias_start or from_inputs or from_encodings):
+    measured = likelihood.units is not None or isinstance(likelihood.head, MeasuredHead)
+    if not (measured or run.model.bias_start or from_inputs or from_encodings):
         return
     some = data.train.some(ROWS_TO_INITIALISE_FROM)
     x, context = data.train.batch(some, new_generator(run.seed, Purpose.START_ROWS)), data.train.context_of(some)
     if isinstance(posterior.transform, Measured):
         posterior.transform.measure(x)
     if run.model.bias_start:
-        likelihood.initialise_from(x)
+        likelihood.initialise_from(x, context)
     else:
-        likelihood.measure(x)
+        likelihood.measure(x, context)
     if isinstance(prior, InitialisedFromInputs):
         prior.initialise_from_inputs(posterior.see(x), context)
     if isinstance(posterior.head, InitialisedFromEncodings):

@@ -27,9 +27,11 @@ def validation_baseline(model: nn.Module, train: Rows, valid: Rows, seed: int) -
         return None
     values = train.batch(slice(0, 1), new_generator(seed, Purpose.TRIAL, device=device)).numel()
     some = train.some(min(FITTED_TO, max(1, MOST_NUMBERS // values)))
-    px = likelihood.constant(train.batch(some, new_generator(seed, Purpose.BASELINE, device=device)), quick=True)
+    x = train.batch(some, new_generator(seed, Purpose.BASELINE, device=device))
+    of_context = likelihood.without_latents(x, train.context_of(some), quick=True)
     total = 0.0
     for start in range(0, len(valid), AT_A_TIME):
-        x = valid.batch(slice(start, min(start + AT_A_TIME, len(valid))))
+        rows = slice(start, min(start + AT_A_TIME, len(valid)))
+        x, px = valid.batch(rows), of_context(valid.context_of(rows))
         total += float(px.log_prob(wide(x) if x.is_floating_point() else x).sum())
     return total / len(valid) if math.isfinite(total) else None

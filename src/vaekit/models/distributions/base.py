@@ -27,10 +27,11 @@ class Mass(Unchecked):
 
     Args:
         like: One of its parameters, (*batch).
+        dtype: Of its log-densities, samples and moments; by default that of the parameter.
     """
 
-    def __init__(self, like: Tensor):
-        self.dtype = like.dtype
+    def __init__(self, like: Tensor, dtype: torch.dtype | None = None):
+        self.dtype = like.dtype if dtype is None else dtype
         super().__init__(like.shape)
 
     @abstractmethod

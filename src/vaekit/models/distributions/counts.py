@@ -13,11 +13,11 @@ MOST_DRAWN = 2.0**62  # above which torch draws negative counts
 
 
 class PoissonByMean(Mass):
-    """By ln of its mean, (*batch)."""
+    """By ln of its mean, (*batch), which may be in a higher precision than what the distribution gives, `dtype`."""
 
-    def __init__(self, log_mean: Tensor):
+    def __init__(self, log_mean: Tensor, dtype: torch.dtype | None = None):
         self.log_mean = log_mean
-        super().__init__(log_mean)
+        super().__init__(log_mean, dtype)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -25,7 +25,7 @@ class PoissonByMean(Mass):
 
     @property
     def mean(self) -> Tensor:
-        return self.log_mean.exp()
+        return self.log_mean.exp().to(self.dtype)
 
     @property
     def variance(self) -> Tensor:
@@ -37,15 +37,16 @@ class PoissonByMean(Mass):
 
     def sample(self, sample_shape=()) -> Tensor:
         with torch.no_grad():
-            return torch.poisson(self.mean.clamp_max(MOST_DRAWN).expand(self._extended_shape(sample_shape)))
+            mean = self.log_mean.exp().clamp_max(MOST_DRAWN)
+            return torch.poisson(mean.expand(self._extended_shape(sample_shape))).to(self.dtype)
 
 
 class NegativeBinomialByMean(Mass):
-    """By ln of its mean m and of its inverse dispersion r, (*batch) each."""
+    """By ln of its mean m, (*batch), and of its inverse dispersion r, broadcast to that; see `PoissonByMean`."""
 
-    def __init__(self, log_mean: Tensor, log_inverse: Tensor):
+    def __init__(self, log_mean: Tensor, log_inverse: Tensor, dtype: torch.dtype | None = None):
         self.log_mean, self.log_inverse = log_mean, log_inverse
-        super().__init__(log_mean)
+        super().__init__(log_mean, dtype)
 
     @property
     def support(self) -> constraints.Constraint:
@@ -53,11 +54,11 @@ class NegativeBinomialByMean(Mass):
 
     @property
     def mean(self) -> Tensor:
-        return self.log_mean.exp()
+        return self.log_mean.exp().to(self.dtype)
 
     @property
     def variance(self) -> Tensor:
-        return self.mean * (1 + (self.log_mean - self.log_inverse).exp())
+        return self.mean * (1 + (self.log_mean - self.log_inverse).exp()).to(self.dtype)
 
     def log_mass(self, value: Tensor) -> Tensor:
         """ln Gamma(x + r) / (Gamma(r) x!) + r ln(r / (r + m)) + x ln(m / (r + m)).
@@ -75,7 +76,8 @@ class NegativeBinomialByMean(Mass):
             shape = self._extended_shape(sample_shape)
             r = self.log_inverse.exp().expand(shape)
             rate = td.Gamma(r, torch.ones_like(r), validate_args=False).sample()
-            return torch.poisson((rate * (self.log_mean - self.log_inverse).exp()).clamp_max(MOST_DRAWN))
+            mean = rate * (self.log_mean - self.log_inverse).exp()
+            return torch.poisson(mean.clamp_max(MOST_DRAWN)).to(self.dtype)
 
 
 class ZeroInflatedNegativeBinomial(Mass):

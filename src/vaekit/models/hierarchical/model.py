@@ -98,7 +98,7 @@ class HierarchicalVAE(Generative, nn.Module):
         state = _first_state(self.start, latents[0], context)
         for block, z in zip(self._groups(), latents[1:], strict=True):
             state = block.merge(state, z)
-        return call_part(self.likelihood, "likelihood", state, context=None)
+        return self._px(state, context)
 
     def draw(
         self,
@@ -142,7 +142,7 @@ class HierarchicalVAE(Generative, nn.Module):
 
             latents, state = self._down(q, p, features, context, scored)
             latents = without_score(latents)
-        px = call_part(self.likelihood, "likelihood", state, context=None)
+        px = self._px(state, context)
         check_likelihood(px, x, samples, check)
         return Draw(x, None, context, tuple(latents), px, px.log_prob(x), reparametrised, score)
 
@@ -154,7 +154,7 @@ class HierarchicalVAE(Generative, nn.Module):
         for block, z in zip(self._groups(), others, strict=True):
             log_p = log_p + block.prior(state).log_prob(z)
             state = block.merge(state, z)
-        return call_part(self.likelihood, "likelihood", state, context=None).log_prob(x) + log_p
+        return self._px(state, context).log_prob(x) + log_p
 
     def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
         p = call_part(self.prior, "prior", context=context)
@@ -163,8 +163,15 @@ class HierarchicalVAE(Generative, nn.Module):
         for block in self._groups():
             latents.append(draw_from(block.prior(state), (), generator))
             state = block.merge(state, latents[-1])
-        px = call_part(self.likelihood, "likelihood", state, context=None)
+        px = self._px(state, context)
         return px.mean if mean else draw_from(px, (), generator), *latents
+
+    def _px(self, state: Tensor, context: Tensor | None) -> Distribution:
+        """p(x|z), whose network has no context beside the state; its head may take it."""
+        px = self.likelihood
+        if isinstance(px, Conditional) and px.head.takes_context:
+            return px.of(px.raw(px.see(state)), context)
+        return call_part(px, "likelihood", state, context=None)
 
     def _groups(self) -> Iterable[LatentBlock]:
         return cast(Iterable[LatentBlock], self.blocks)

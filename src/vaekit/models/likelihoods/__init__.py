@@ -9,6 +9,7 @@ from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInfl
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
 from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
 from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
+from vaekit.models.likelihoods.multinomial import Multinomial
 from vaekit.registry import choice
 
 Likelihood = Annotated[
@@ -24,7 +25,8 @@ Likelihood = Annotated[
     | StudentT
     | Poisson
     | NegativeBinomial
-    | ZeroInflated,
+    | ZeroInflated
+    | Multinomial,
     choice("likelihoods"),
 ]
 
@@ -38,6 +40,7 @@ __all__ = [
     "Laplace",
     "Likelihood",
     "LogisticMixture",
+    "Multinomial",
     "NegativeBinomial",
     "Poisson",
     "SoftBernoulli",
