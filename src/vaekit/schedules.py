@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 def at_most_one(x: float | Tensor) -> float | Tensor:
     """The smaller of x and 1, for x >= 0."""
-    return x * (x < 1) + (x >= 1)
+    return x ** (x < 1)
 
 
 @spec

@@ -7,7 +7,7 @@ a small model's update takes. Other optimisers are those classes.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from torch.optim.adamax import adamax
 
 from vaekit.training.distributed import placed_like
 from vaekit.training.optimisers import Adamax, AdamKind, AdamW, Optimiser, PythonOptimiser, TorchOptimiser
+
+aten = torch.ops.aten
 
 # Of a moment: far below what can move a weight, and above what takes a processor many times longer. Squares decay more
 # slowly, and are kept for longer, so that the root of one is never cleared beside a moment that counts.
@@ -108,6 +110,7 @@ class AdamUpdates(Updates):
         self.settings = settings
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
         self.fused = all(p.device.type in ("cpu", "cuda", "mps") and p.is_floating_point() for p in self.parameters)
+        self.alike = len({(p.device, p.dtype) for p in self.parameters}) == 1
         self.second = "exp_inf" if isinstance(settings, Adamax) else "exp_avg_sq"
 
     @torch.no_grad()
@@ -118,32 +121,28 @@ class AdamUpdates(Updates):
         for parameter in self.parameters:
             if parameter.grad is not None:
                 trained += [parameter]
-                gradients += [_laid_out_as(parameter, parameter.grad)]
+                gradients += [parameter.grad]
                 states += [self.state.get(parameter) or self._start(parameter)]
+        if not trained:
+            return
         means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", self.second, "step"))
-        (beta1, beta2), eps = chosen.betas, chosen.eps
+        decoupled = isinstance(chosen, AdamW)
+        numbers: dict[str, Any] = {
+            "lr": lr,
+            "beta1": chosen.betas[0],
+            "beta2": chosen.betas[1],
+            "eps": chosen.eps,
+            "weight_decay": chosen.weight_decay if decoupled else 0.0,
+        }
         if isinstance(chosen, Adamax):
-            adamax(
-                trained, gradients, means, squares, steps, lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0
-            )
-        else:
-            adam(
-                trained,
-                gradients,
-                means,
-                squares,
-                [],
-                steps,
-                fused=self.fused,
-                lr=lr,
-                beta1=beta1,
-                beta2=beta2,
-                eps=eps,
-                weight_decay=chosen.weight_decay if isinstance(chosen, AdamW) else 0.0,
-                decoupled_weight_decay=isinstance(chosen, AdamW),
-                amsgrad=False,
-                maximize=False,
-            )
+            return adamax(trained, gradients, means, squares, steps, **numbers)
+        numbers |= {"amsgrad": False, "maximize": False}
+        tensors = (trained, gradients, means, squares, [], steps)
+        if not (self.fused and self.alike):
+            return adam(*tensors, fused=self.fused, decoupled_weight_decay=decoupled, **numbers)
+        # as `adam` does it, but for sorting the parameters by device and type at every step
+        aten._foreach_add_.Scalar(steps, 1)
+        (aten._fused_adamw_ if decoupled else aten._fused_adam_).default(*tensors, **numbers)
 
     @torch.no_grad()
     def clear_negligible(self) -> None:
@@ -253,12 +252,3 @@ def build_updates(
     if isinstance(settings, TorchOptimiser | PythonOptimiser):
         return TorchUpdates(settings, lr, parameters, others)
     return AdamUpdates(settings, parameters, others)
-
-
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with its numbers in memory as the parameter's are.
-
-    On a CPU the fused rules read both alike, and take no notice of strides. (What autograd accumulates is so; what a
-    program returns need not be.)
-    """
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)

@@ -170,6 +170,16 @@ def test_parameters_that_have_no_gradient_keep_none():
     assert network.weight.grad is not None
 
 
+def test_a_programs_gradients_lie_in_memory_as_the_parameters_do():
+    network = nn.Linear(6, 4)
+    network.weight = nn.Parameter(network.weight.detach().t().contiguous().t())
+    state = model_of(network)
+    Programs(state, Train(batch_size=20))(StepInputs(torch.ones(8, 6), Elbo(), noise=NOISE), 1.0, True)
+    for parameter in state.step.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
+
+
 def test_idle_operations_are_left_out_of_a_program():
     def f(x):
         return [(x.detach().view(3, 4).t().t() * 1.0).expand(3, 4) + 1]

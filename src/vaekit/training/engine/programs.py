@@ -14,7 +14,7 @@ from vaekit.models.networks.precision import networks_in_bf16
 from vaekit.training.engine.autograd import Autograd, minimised
 from vaekit.training.engine.compiling import Call, CannotCompile, capture, compile_if_faster, compile_program, pays
 from vaekit.training.engine.recording import Untraceable
-from vaekit.training.engine.simplifying import choose_products, trace
+from vaekit.training.engine.simplifying import choose_products, direct, trace
 from vaekit.training.noise import Noise
 from vaekit.training.spec import Train
 from vaekit.training.state import State
@@ -137,13 +137,14 @@ class Programs:
                     out = functional_call(self.step, weights | others, (traced_inputs,))
                 found = torch.autograd.grad(minimised(out) * scale, list(weights.values()), allow_unused=True)
             sums[:] = out
-            parameters[:] = [p for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
-            return [torch.stack([value.detach() for value in out.values()]), *(g for g in found if g is not None)]
+            pairs = [(p, g) for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
+            parameters[:] = [parameter for parameter, _ in pairs]
+            return [torch.stack([value.detach() for value in out.values()]), *(_laid_out_as(p, g) for p, g in pairs)]
 
         spare = self._spare(inputs)
         program = trace(gradients, spare)
         self.state.advance(kernels={**self.state.at.kernels, **choose_products(program)})
-        traced = Traced(program, program.forward, list(sums), list(parameters))
+        traced = Traced(program, direct(program), list(sums), list(parameters))
         if self.state.at.compiled and self._is_main(inputs):
             try:
                 began = time.perf_counter()
@@ -179,6 +180,14 @@ class Programs:
         self.state.advance(compiled=compiled is not None)
         if promising or calls * seconds > NOTEWORTHY:
             self.notice = f"{'not ' if compiled is None else ''}compiled: {found}"
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with its numbers in memory as the parameter's are, as it is where autograd accumulates it.
+
+    On a CPU the fused rules of optimisers read both alike, and take no notice of strides.
+    """
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 def _tensors(inputs: StepInputs) -> list[Tensor | None]:

@@ -5,7 +5,10 @@ tensor operations that took place; whatever did not touch a tensor (distribution
 and so are values that nothing needs. A program is as general as the shapes that it was traced for, and no more.
 """
 
+import operator
+import re
 from collections.abc import Iterator, Sequence
+from types import MethodType
 
 import torch
 from torch import Tensor, fx
@@ -40,6 +43,23 @@ def trace(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     program.graph.eliminate_dead_code()
     program.recompile()
     return program
+
+
+def direct(program: fx.GraphModule) -> Flat:
+    """The program's `forward`, without torch's wrapper in Python around each operation.
+
+    Wrappers, and finding each operation by its name, are a twentieth of a small step.
+    """
+    code = program.graph.python_code("self")
+    known = dict(code.globals)
+
+    def named(found: re.Match[str]) -> str:
+        operation = operator.attrgetter(found[1])(torch.ops)
+        known[name := "call_" + found[1].replace(".", "_")] = operation._op
+        return name
+
+    exec(re.sub(r"\btorch\.ops\.(\w+\.\w+\.\w+)", named, code.src), known)
+    return MethodType(known["forward"], program)
 
 
 def _own_results(program: fx.GraphModule) -> None:
