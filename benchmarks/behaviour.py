@@ -29,7 +29,7 @@ from facts import finish, provenance, table
 
 IMAGES = ("limit.train=400", "limit.valid=100", "train.epochs=2")
 CASES: dict[str, tuple[str, ...]] = {
-    "digits": ("digits", "train.epochs=20"),  # long enough to be traced
+    "digits": ("digits", "train.epochs=30"),  # long enough to be traced
     "tutorial": ("--preset", "tutorial", *IMAGES),
     "tutorial-score": ("--preset", "tutorial-score", *IMAGES),
     "mnist": ("--preset", "mnist", *IMAGES),

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
-
-from vaekit.evaluation.results import title_of, units_in_words
 
 if TYPE_CHECKING:
     from vaekit.evaluation import Estimate
@@ -62,6 +59,8 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
     Yields:
         A function to call with the number of steps done since the last call.
     """
+    from rich.progress import Progress
+
     with Progress(console=Console(stderr=True), transient=True, disable=not shows_bars()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
@@ -92,6 +91,8 @@ def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool =
     for text in (f"{facts['protocol']}; {facts['weights']['weights']} weights", *facts["provenance"]):
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if "log_scale" in facts:
+        from vaekit.evaluation.results import units_in_words
+
         console.print(f"  {units_in_words(facts['log_scale'])}", style="dim", soft_wrap=True)
 
 
@@ -103,6 +104,8 @@ def print_estimates(console: Console, estimates: "Mapping[str, Estimate]", count
         estimates: by name.
         counts: whether to show the n of each.
     """
+    from vaekit.evaluation.results import title_of
+
     table = _table("", "value", "± s.e.")
     table.add_column("unit")
     if counts:
@@ -135,6 +138,8 @@ def cross_tables(estimates: "Mapping[str, Estimate]", width: int) -> list[Table]
 
     A table has a line for each LINE and a column for each COLUMN that has a value.
     """
+    from vaekit.evaluation.results import title_of
+
     lines = list(dict.fromkeys(name.split(".")[1] for name in estimates))
     columns = dict.fromkeys(name.split(".")[0] for name, found in estimates.items() if found.value is not None)
     first = ["", *map(title_of, lines)]
@@ -176,6 +181,8 @@ def print_warnings(console: Console, estimates: "Mapping[str, Estimate]") -> Non
 
 def _listed(names: Sequence[str], estimates: "Mapping[str, Estimate]") -> str:
     """Labels of some names; those of a whole column of a cross table by the column alone."""
+    from vaekit.evaluation.results import title_of
+
     words: dict[str, None] = {}
     for name in names:
         column, _, line = name.partition(".")

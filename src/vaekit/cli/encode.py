@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -127,6 +126,8 @@ def _check_out(out: Path, world: "World", force: bool) -> None:
 
 def _write_parts(out: Path, blocks: "Iterator[Columns]", rows: int, world: "World") -> None:
     """Write a folder with a part of each process, whole or not at all."""
+    import shutil
+
     from vaekit.cli.writing import PARQUET, write_rows
     from vaekit.files import sweep, sync_folder, temporary
 

@@ -10,7 +10,6 @@ from rich.console import Console
 from vaekit.cli.console import print_estimates, print_facts, print_json, print_kl, print_warnings, progress
 from vaekit.cli.options import Force, Json, RunPath, Weights, WholeNumber
 from vaekit.errors import ConfigError
-from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,6 +113,8 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
         return None
     if as_json:
         if kl is None:
+            from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION
+
             by_dimension = evaluation.Estimate(None, 0.0, len(held_out), NATS, NO_KL_PER_DIMENSION).as_dict()
         else:
             by_dimension = [estimate.as_dict() for estimate in kl]

@@ -1,12 +1,10 @@
 """Tables through pipes: `-` in place of a file is standard input or output, as comma-separated values."""
 
 import io
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from vaekit.errors import ConfigError, DataError
 
@@ -31,6 +29,9 @@ def piped(source: str | None, out: Path, as_json: bool = False) -> Iterator[tupl
     if not (reads or writes):
         yield source, out
         return
+    import shutil
+    from tempfile import TemporaryDirectory
+
     from vaekit.processes import World
 
     if World.join().size > 1:

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vaekit.cli.console import print_json, print_next_steps, shows_bars
 from vaekit.cli.options import FLAG, Json, Words
 from vaekit.cli.streams import ReaderLeft
 from vaekit.errors import ConfigError, Diverged
-from vaekit.evaluation.estimate import hundredths
-from vaekit.evaluation.results import units_in_words
 
 if TYPE_CHECKING:
     from vaekit.findings import Finding
@@ -175,6 +172,8 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
     for text in run.provenance:
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if training.log_scale:
+        from vaekit.evaluation.results import units_in_words
+
         console.print(f"  {units_in_words(training.log_scale)}", style="dim", soft_wrap=True)
     if likelihood.kind == "soft_bernoulli":
         console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
@@ -182,7 +181,10 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
 
 def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any], list[Finding], bool]":
     """Read the events of a run; the metrics of the last epoch, the findings, and whether training came to its end."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     from vaekit.evaluation import in_stored_units
+    from vaekit.evaluation.estimate import hundredths
 
     every = training.run.train.log_every or max(1, training.run.train.epochs // 10)
     errors = Console(stderr=True, quiet=console.quiet)
@@ -248,6 +250,8 @@ def _print_findings(console: Console, found: "Sequence[Finding]") -> None:
 
 
 def _print_epoch(console: Console, event: "Event") -> None:
+    from vaekit.evaluation.estimate import hundredths
+
     m = event.metrics
     numbers = (m["train_loss"], -m.get("valid_bound", m["valid_elbo"]), m["valid_distortion"], m["valid_rate"])
     loss, valid, distortion, rate = map(hundredths, numbers)

@@ -10,7 +10,6 @@ from vaekit.data.arrays import npz_bytes, read_header
 from vaekit.data.bounds import check_streamed, size_of
 from vaekit.data.idx import idx_bytes
 from vaekit.data.named import NAMED
-from vaekit.data.picture_folder import picture_store
 from vaekit.data.readers import CSV, IDX, NPY, NPZ, PARQUET, PARTS, PICTURES, kind_of
 from vaekit.data.source import Source
 from vaekit.data.sources import check_picture_settings, load_source
@@ -50,6 +49,8 @@ def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
     check_picture_settings(spec, path.name, kind)
     always = spec.stream == "always"
     if kind == PICTURES:
+        from vaekit.data.picture_folder import picture_store  # and with it Pillow
+
         store = picture_store(path, spec, sizes)
         return _streamable(store, sizes) if always or len(store) * store.row_bytes > most else store.whole()
     size = _BYTES[kind](path)

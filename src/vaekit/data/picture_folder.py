@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.pictures import SUFFIXES, BadPicture, look, pixels
+from vaekit.data.pictures import BadPicture, look, pixels
 from vaekit.data.raw import encode_labels
+from vaekit.data.readers import SUFFIXES
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.stores import Sizes, Store, even_starts
 from vaekit.errors import ConfigError, DataError

@@ -9,7 +9,6 @@ from PIL import Image, ImageOps
 
 from vaekit.data.bounds import why_not
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_PIXELS = 50_000_000
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "MPO")

@@ -10,7 +10,6 @@ from pathlib import Path
 from vaekit.data.arrays import DAMAGED, read_npy, read_npz
 from vaekit.data.bounds import size_of
 from vaekit.data.idx import is_idx, read_idx
-from vaekit.data.pictures import SUFFIXES
 from vaekit.data.raw import Raw
 from vaekit.errors import DataError
 
@@ -21,6 +20,7 @@ PARQUET = "Parquet file (.parquet)"
 IDX = "IDX file (-ubyte or -ubyte.gz)"
 PARTS = "folder of Parquet files"
 PICTURES = "folder of pictures"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # of pictures
 READABLE = (NPY, NPZ, CSV, PARQUET, IDX, PARTS, PICTURES)
 
 _BY_SUFFIX = {".npy": NPY, ".npz": NPZ, ".csv": CSV, ".tsv": CSV, ".parquet": PARQUET, ".gz": IDX, ".idx": IDX}

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.named import NAMED
-from vaekit.data.picture_folder import picture_store
 from vaekit.data.raw import Raw, encode_labels, name_columns, nearest, to_rows
 from vaekit.data.readers import PARQUET, PARTS, PICTURES, kind_of, read
 from vaekit.data.source import Source
@@ -70,6 +69,8 @@ def _from_file(path: Path, spec: DataSpec) -> Source:
         kind = kind_of(path)
         check_picture_settings(spec, path.name, kind)
         if kind == PICTURES:
+            from vaekit.data.picture_folder import picture_store  # and with it Pillow
+
             return picture_store(path, spec, Sizes.of(Limit())).whole()
         if kind in (PARQUET, PARTS):
             from vaekit.data.parquet import parquet_store  # pyarrow takes a while to import
