@@ -10,6 +10,7 @@ _NEEDED: dict[str, dict[str, Any]] = {
     "LogisticMixture": {"levels": 7, "components": 3},
     "Planar": {"steps": 2},
     "Radial": {"steps": 2},
+    "Vamp": {"components": 20},
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaekit.models.distributions.logistic_mixture import COLOURS, DiscretisedLogistics
 from vaekit.models.likelihoods.categorical import OverLevels
-from vaekit.models.likelihoods.initialisation import maximised, shares_of_levels
+from vaekit.models.likelihoods.initialisation import counts_of_levels, maximised, shares_of_levels
 from vaekit.models.parameters import LOG_VARIANCE_BOUND, Shape, soft_bound, unpack
 from vaekit.spec import spec
 
@@ -117,7 +117,7 @@ class LogisticMixture(OverLevels):
         if _coloured(event):
             return raw
         shares = shares_of_levels(x, self.levels)
-        seen = (shares > shares.min()).any(1)  # levels that some value has
+        seen = (counts_of_levels(x, self.levels) > 0).any(1)  # levels that some value has
         shares, levels = shares[seen], torch.arange(self.levels, device=x.device)[seen]
         every = levels.reshape(-1, *[1] * len(event)).expand(-1, *event)
 

@@ -149,7 +149,8 @@ class BrokenLikelihood(LikelihoodHead):
         return td.Independent(base, reduced - (self.wrong == "event"), validate_args=False)
 
     def initial_parameters(self, x: Tensor) -> Tensor:
-        start = torch.cat([x.double().mean(0).flatten(), torch.zeros(x[0].numel())])
+        spread = (x.double().std(0).flatten() - 0.1).clamp_min(1e-3)
+        start = torch.cat([x.double().mean(0).flatten(), spread.expm1().log()])
         return start[:-1] if self.wrong == "start" else start
 
 
@@ -176,7 +177,7 @@ class BrokenPosterior(Gaussian):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "why"), [("batch", "other rows"), ("event", "batch shape"), ("single", "float32"), ("shift", "follow")]
+    ("wrong", "why"), [("batch", "other rows"), ("event", "event shape"), ("single", "float32"), ("shift", "follow")]
 )
 def test_a_broken_posterior_fails_with_what_is_wrong(wrong: str, why: str) -> None:
     class Family(BrokenPosterior):
