@@ -41,6 +41,7 @@ VALUES: dict[str, Callable[[Tensor, int], Tensor]] = {  # of each support, from 
     "real": lambda u, levels: 100 * (u - 0.5),
     "count": lambda u, levels: (100 * u**2).floor(),
 }
+FLAGS = ("integers", "takes_units", "levels_of_x")
 WHOLE = ("levels", "count")  # supports whose values are not scaled where the likelihood is over integers
 
 
@@ -72,7 +73,9 @@ def check_likelihood(
         >>> from vaekit.likelihoods import Gaussian
         >>> check_likelihood(Gaussian())
     """
-    require_members(likelihood, "features(event_shape)", "build(event_shape)", "accepts", "integers", "takes_units", "levels_of_x")
+    require_members(
+        likelihood, "features(event_shape)", "build(event_shape)", "accepts", "integers", "takes_units", "levels_of_x"
+    )
     _check_declared(likelihood)
     built, refused = 0, ""
     for event in events:
