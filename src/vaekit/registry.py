@@ -5,6 +5,7 @@ validated, parts of the same group from outside are then chosen by their `kind` 
 """
 
 import functools
+import importlib
 import operator
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,15 +17,59 @@ from pydantic_core import PydanticKnownError, core_schema
 
 from vaekit.errors import SpecError
 
-GROUPS = {  # and what a spec of each has to have
-    "priors": ("build", "over"),
-    "posteriors": ("build", "support_of_z"),
-    "likelihoods": ("build", "accepts"),
-    "networks": ("build",),
-    "objectives": ("__call__", "samples", "gradient"),
-    "gradients": ("reparametrised", "score", "enumerate", "surrogate", "weighs_paths", "has_baseline"),
-    "penalties": ("__call__",),
-    "samplers": ("build", "fit"),
+GROUPS: dict[str, tuple[str, ...]] = {  # and what a spec of each has to have
+    "priors": ("build(size, ctx)", "over"),
+    "posteriors": (
+        "features(event_shape)",
+        "build(event_shape)",
+        "z_shape(latent)",
+        "as_seen(latent)",
+        "support_of_z",
+        "has_density",
+        "has_score",
+        "smooth_density",
+        "enumerable",
+        "reparametrised",
+        "closed_kl_to",
+    ),
+    "likelihoods": (
+        "features(event_shape)",
+        "build(event_shape)",
+        "accepts",
+        "integers",
+        "takes_units",
+        "is_score",
+        "levels_of_x",
+    ),
+    "networks": ("build(in_shape, features, out_shape)",),
+    "objectives": ("__call__(draw, ctx)", "samples", "gradient"),
+    "gradients": (
+        "unbiased",
+        "reparametrised",
+        "score",
+        "enumerate",
+        "multiplies_score",
+        "weighs_paths",
+        "has_baseline",
+        "surrogate(reward, cost, log_q, signal_mean)",
+    ),
+    "penalties": ("__call__(draw, ctx)", "needs_noise", "build(latent, shape)"),
+    "samplers": ("build(size)", "fit(codes, seed)"),
+}
+BASES = {  # which give all or most of these
+    "posteriors": "vaekit.posteriors.PosteriorFamily",
+    "likelihoods": "vaekit.likelihoods.LikelihoodFamily",
+    "gradients": "vaekit.gradients.GradientEstimator",
+}
+UNIONS = {  # of our own parts, by their module and name
+    "priors": ("vaekit.priors", "Prior"),
+    "posteriors": ("vaekit.posteriors", "Posterior"),
+    "likelihoods": ("vaekit.likelihoods", "Likelihood"),
+    "networks": ("vaekit.networks", "Network"),
+    "objectives": ("vaekit.objectives", "Objective"),
+    "gradients": ("vaekit.gradients", "Gradient"),
+    "penalties": ("vaekit.objectives", "Regulariser"),
+    "samplers": ("vaekit.samplers", "Sampler"),
 }
 Part = TypeVar("Part", bound=type)
 _registered: dict[str, dict[str, type]] = {group: {} for group in GROUPS}
@@ -53,7 +98,7 @@ def register(group: str, part: Part) -> Part:
         name = type(part).__name__
         raise SpecError(f"an instance of {name} was registered: register its class, as in register({group!r}, {name})")
     kind = _checked(group, part, f"{part.__module__}.{part.__qualname__}")
-    other = _registered[group].get(kind)
+    other = _own(group).get(kind, _registered[group].get(kind))
     if other is not None and (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
         raise SpecError(f"the kind {kind!r} of {group} is {other.__module__}.{other.__qualname__} already: rename it")
     _registered[group][kind] = part
@@ -192,7 +237,20 @@ def _checked(group: str, part: Any, name: str) -> str:
             f"{name} is no spec with a kind: decorate a class with vaekit.spec.spec, and end it with "
             'kind: Literal["name"] = "name"'
         )
-    missing = [what for what in GROUPS[group] if not hasattr(part, what)]
-    if missing:
-        raise SpecError(f"{name} lacks {', '.join(missing)}, which every one of {group} has")
+    if missing := [what for what in GROUPS[group] if not _has(part, what.partition("(")[0])]:
+        advice = f": derive it from {BASES[group]}, or add them" if group in BASES else ": add them"
+        raise SpecError(f"{name} lacks {', '.join(missing)}, which all {group} have{advice}")
     return kind
+
+
+def _has(part: type, name: str) -> bool:
+    """Whether instances of a class have a member, or a field of this name."""
+    return name in getattr(part, "__pydantic_fields__", {}) or any(name in vars(base) for base in part.__mro__)
+
+
+@functools.cache
+def _own(group: str) -> dict[str, type]:
+    """Our own parts of a group, by kind."""
+    module, name = UNIONS[group]
+    union = get_args(getattr(importlib.import_module(module), name))[0]
+    return {part.kind: part for part in get_args(union)}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Independent, Normal
+from torch.utils.data import TensorDataset
 
 from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, StandardNormal, evaluate
 from vaekit.errors import DataError, NotFinite
@@ -54,6 +55,26 @@ def test_the_exact_posterior_gives_the_exact_likelihood(oracle, rows):
     assert estimates["elbo"].value == pytest.approx(-estimates["rate"].value - estimates["distortion"].value)
     assert abs(estimates["elbo"].value - float(exact.mean())) < 0.5
     assert estimates["log_likelihood"].warning == ""
+
+
+class Frame:
+    """A data frame, as far as its columns and numbers go."""
+
+    columns = tuple("abcdefghijkl")
+
+    def __init__(self, values):
+        self.values = values
+
+    def to_numpy(self):
+        return self.values
+
+
+def test_rows_may_come_in_any_kind_of_container(oracle, rows):
+    model = oracle.vae(Diagonal(oracle))
+    expected = evaluate(model, rows, samples=2)
+    pairs = TensorDataset(rows, torch.zeros(len(rows)))
+    for given in (rows.numpy(), Frame(rows.numpy()), TensorDataset(rows), pairs, rows.tolist()):
+        assert evaluate(model, given, samples=2) == expected
 
 
 def test_the_weighted_bound_lies_between_elbo_and_truth_with_a_posterior_too_wide(oracle, rows):

@@ -222,6 +222,13 @@ def test_a_prior_keeps_to_its_contract(prior: Any) -> None:
     check_prior(prior)
 
 
+@pytest.mark.parametrize("prior", examples(Prior), ids=name)
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_prior_over_nothing_is_refused(prior: Any, size: int) -> None:
+    with pytest.raises(ValueError, match=rf"size is {size}|there is {size}|in {size} dimensions"):
+        prior.build(size)
+
+
 def test_a_flow_over_one_number_is_refused() -> None:
     with pytest.raises(ValueError, match=r"use more, or a Mixture prior|at least 2"):
         Flow().build(1)

@@ -1,5 +1,6 @@
 """Parts from outside: registered in Python, chosen by kind, saved and loaded."""
 
+import importlib
 import subprocess
 import sys
 from typing import Annotated, Literal
@@ -12,8 +13,11 @@ from torch import nn
 
 import vaekit
 from vaekit.errors import ConfigError, SpecError
-from vaekit.registry import find, kinds
+from vaekit.gradients import Gradient, Pathwise
+from vaekit.objectives import Elbo
+from vaekit.registry import GROUPS, UNIONS, find, kinds
 from vaekit.runs import ModelSpec, make_run, override, parse_yaml, run, to_yaml
+from vaekit.samplers import FromAggregated, FromPrior
 from vaekit.spec import spec
 
 PROGRAM = """
@@ -84,6 +88,15 @@ class Lacking:
 
 
 @spec
+class OurKind:
+    kind: Literal["mixture"] = "mixture"
+    over = ("real",)
+
+    def build(self, size: int) -> nn.Module:
+        return nn.Identity()
+
+
+@spec
 class Taken:
     kind: Literal["wide"] = "wide"
     over = ("real",)
@@ -97,7 +110,12 @@ class Taken:
     [
         ("prior", Wide, "priors, posteriors"),
         ("priors", WidePrior, "no spec with a kind"),
-        ("priors", Lacking, "lacks build, over"),
+        ("priors", Lacking, r"lacks build\(size, ctx\), over, which all priors have: add them"),
+        ("objectives", Lacking, r"lacks __call__\(draw, ctx\), samples, gradient, which all objectives have"),
+        ("gradients", Lacking, r"weighs_paths.*surrogate.*: derive it from vaekit.gradients.GradientEstimator, or add"),
+        ("penalties", Lacking, r"lacks __call__\(draw, ctx\), needs_noise, build\(latent, shape\)"),
+        ("samplers", Lacking, r"lacks build\(size\), fit\(codes, seed\)"),
+        ("priors", OurKind, "the kind 'mixture' of priors is vaekit.models.priors.mixture.Mixture already: rename it"),
         ("priors", Taken, "already"),
     ],
 )
@@ -105,6 +123,35 @@ def test_what_is_no_part_of_a_group_is_refused(group, part, why):
     vaekit.register("priors", Wide)
     with pytest.raises(SpecError, match=why):
         vaekit.register(group, part)
+
+
+@spec
+class WithFields:
+    """An objective whose number of samples has no default."""
+
+    samples: int
+    gradient: Gradient = Pathwise()
+    kind: Literal["with_fields"] = "with_fields"
+
+    def __call__(self, draw, ctx=None):
+        return Elbo(samples=self.samples, gradient=self.gradient)(draw, ctx)
+
+
+def test_a_member_may_be_a_field_without_a_default():
+    assert vaekit.register("objectives", WithFields) is WithFields
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_our_own_parts_have_what_is_demanded_of_others(group):
+    from unions import members  # not at the top: a program of a test imports this module from elsewhere
+
+    module, name = UNIONS[group]
+    own = members(getattr(importlib.import_module(module), name))
+    for part in own:
+        if part in (FromPrior, FromAggregated):  # of the model, and not fitted
+            continue
+        with pytest.raises(SpecError, match="already: rename it"):
+            vaekit.register(group, type(part.__name__, (part,), {}))
 
 
 def test_kinds_from_outside_are_listed_and_found():

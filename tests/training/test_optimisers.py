@@ -97,6 +97,8 @@ def test_a_function_trains_as_the_optimiser_that_it_makes(tmp_path):
         ("torch.optim.LBFGS", "LBFGS"),
         ({"kind": "torch", "name": "SGD", "settings": {"momentum": -1.0}}, "momentum"),
         ({"kind": "torch", "name": "SGD", "settings": {"moment": 1.0}}, "moment"),
+        (3, "3 is not an optimiser: give a name, adam, adamw"),
+        (None, "None is not an optimiser: give a name"),
     ],
 )
 def test_what_is_no_optimiser_is_refused(optimiser, named):

@@ -17,8 +17,6 @@ from zipfile import ZipFile
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data import Rows, StreamedRows, array_of
 from vaekit.files import inside, parse_json, read_regular, written
@@ -52,12 +50,12 @@ class Blocks:
     def __init__(
         self,
         model: Weighted,
-        data: Data | TorchDataset,
+        data: Any,
         seed: int = 0,
         context: Tensor | None = None,
         world: World | None = None,
     ):
-        self.data = array_of(data) if isinstance(data, TorchDataset | DataLoader) else data
+        self.data = data if isinstance(data, Data) else array_of(data)
         self.seed, self.context, self.world = seed, context, world or World()
         self.model = model
         self.weight = next(iter(model.state_dict().values()), None)

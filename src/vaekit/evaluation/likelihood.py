@@ -6,12 +6,12 @@ Everything is computed in `Blocks` of rows, each with noise of its own keyed by 
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Normal
-from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import Blocks, Data, cached, evaluating
@@ -41,7 +41,7 @@ BASELINE_ROWS = 10_000  # training rows, at most, that the baseline is fitted to
 
 def evaluate(
     model: Model,
-    data: Data | TorchDataset,
+    data: Any,
     samples: int = 64,
     *,
     seed: int = 0,
@@ -68,8 +68,8 @@ def evaluate(
 
     Args:
         model: a VAE, or anything with its `encode` and `draw`.
-        data: x (rows, *data), in the support of the likelihood; a torch `Dataset` of such rows, or of pairs (x, label);
-            or the rows of a split of a data set.
+        data: x (rows, *data), in the support of the likelihood, in an array, a tensor or a data frame; a torch
+            `Dataset` of such rows, or of pairs (x, label); or the rows of a split of a data set.
         samples: K.
         seed: of the noise.
         context: (rows, width), if the model takes one and the data does not bring it.

@@ -40,3 +40,13 @@ def code_space_of(posterior: nn.Module | None) -> CodeSpace | None:
     if not isinstance(posterior, Conditional) or not isinstance(posterior.head, DiscreteHead):
         return None
     return posterior.head.code_space(posterior.event_shape or ())
+
+
+def check_size(size: int) -> None:
+    """Refuse a prior over nothing.
+
+    Raises:
+        ValueError: There are no numbers of z.
+    """
+    if size < 1:
+        raise ValueError(f"size is {size}: a prior is over at least one number")

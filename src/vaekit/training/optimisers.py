@@ -177,6 +177,11 @@ def _as_optimiser(value: object) -> object:
         return {"kind": value}
     if isinstance(value, type) and getattr(torch.optim, value.__name__, None) is value:
         return {"kind": "torch", "name": value.__name__}
+    if not (callable(value) or hasattr(value, "kind") or isinstance(value, Mapping)):
+        raise ValueError(
+            f"{value!r} is not an optimiser: give a name, {', '.join(NAMES)} or {PREFIX}RMSprop, a class of "
+            "torch.optim, or a function, as lambda p: torch.optim.SGD(p, lr=0.1)"
+        )
     return {"kind": "python", "function": value} if callable(value) else value
 
 

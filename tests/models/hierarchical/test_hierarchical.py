@@ -38,6 +38,21 @@ def joint() -> td.MultivariateNormal:
     return td.MultivariateNormal(mean, precision_matrix=precision)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("part", "given", "why"),
+    [
+        ("prior", StandardNormal(), "prior is a StandardNormal that is not built"),
+        ("likelihood", nn.Linear, "likelihood is the class Linear"),
+        ("blocks", [nn.Identity(), 3], r"blocks\[1\] is a int: give a torch.nn.Module"),
+    ],
+)
+def test_a_part_that_is_no_module_is_refused(part: str, given: Any, why: str) -> None:
+    parts: dict[str, Any] = dict.fromkeys(("posterior", "prior", "start", "likelihood"), nn.Identity())
+    with pytest.raises(TypeError, match=why):
+        HierarchicalVAE(**{**parts, "blocks": [], part: given})
+
+
 COVARIANCE = joint().covariance_matrix
 Z1, Z2, X = slice(0, TOP), slice(TOP, TOP + BELOW), slice(TOP + BELOW, TOP + BELOW + DATA)
 

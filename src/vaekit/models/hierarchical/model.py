@@ -19,6 +19,7 @@ from vaekit.models.distributions.noise import draw_from
 from vaekit.models.drawing import Latent, draw_latent, without_score
 from vaekit.models.generative import BLOCK, Generative
 from vaekit.models.networks.precision import run_network
+from vaekit.models.part_errors import check_module
 from vaekit.models.protocols import EncodedBesideBatch
 from vaekit.models.vae import Code, Draw, call_part, check_likelihood, check_samples
 
@@ -61,6 +62,9 @@ class HierarchicalVAE(Generative, nn.Module):
 
     `DenseHierarchy` and `SpatialHierarchy` build all of these.
 
+    Raises:
+        TypeError: A part is no module, such as a spec that is not built.
+
     Sources: Sonderby et al., 2016, arXiv 1602.02282 (posteriors from the top down); Vahdat and Kautz, 2020, arXiv
     2007.03898 (residual posteriors); Child, 2021, arXiv 2011.10650 (many groups).
     """
@@ -74,6 +78,10 @@ class HierarchicalVAE(Generative, nn.Module):
         likelihood: nn.Module,
     ):
         super().__init__()
+        for role, part in (("posterior", posterior), ("prior", prior), ("start", start), ("likelihood", likelihood)):
+            check_module(part, role, "size")
+        for i, block in enumerate(blocks):
+            check_module(block, f"blocks[{i}]", "size")
         self.posterior = posterior
         self.prior = prior
         self.start = start

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.building import ALONE, BuildContext
+from vaekit.models.building import ALONE, BuildContext, check_size
 from vaekit.models.distributions.autoregressive import Autoregressive
 from vaekit.models.distributions.codes import CodeSpace, Factorised
 from vaekit.spec import spec
@@ -59,6 +59,7 @@ class FactorisedCodes:
 
     def build(self, size: int, ctx: BuildContext = ALONE) -> FactorisedPrior:
         """The prior over z of `size` numbers."""
+        check_size(size)
         return FactorisedPrior(_needed(ctx, self.kind), True, ctx.context_size)
 
 
@@ -94,6 +95,7 @@ class AutoregressiveCodes:
 
     def build(self, size: int, ctx: BuildContext = ALONE) -> "AutoregressivePrior":
         """The prior over z of `size` numbers."""
+        check_size(size)
         return AutoregressivePrior(_needed(ctx, self.kind), self, ctx.context_size)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.building import ALONE, BuildContext
+from vaekit.models.building import ALONE, BuildContext, check_size
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.spec import spec
@@ -40,10 +40,14 @@ class MixturePrior(nn.Module):
         size: Numbers of z.
         components: Their number.
         context: Numbers of context; 0 for none.
+
+    Raises:
+        ValueError: There are no numbers of z.
     """
 
     def __init__(self, size: int, components: int, context: int = 0):
         super().__init__()
+        check_size(size)
         spread = 0.5  # of the means; with the scales it makes the mixture's variance about 1
         self.loc = nn.Parameter(spread * torch.randn(components, size))
         self.log_variance = nn.Parameter(torch.full((components, size), math.log(1 - spread**2)))

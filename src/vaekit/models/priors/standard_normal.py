@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.models.building import ALONE, BuildContext
+from vaekit.models.building import ALONE, BuildContext, check_size
 from vaekit.models.distributions.base import independent
 from vaekit.models.priors.codes import FactorisedPrior
 from vaekit.spec import spec
@@ -28,8 +28,7 @@ class StandardNormalPrior(nn.Module):
 
     def __init__(self, size: int):
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size is {size}: a prior is over at least one number")
+        check_size(size)
         self.register_buffer("loc", torch.zeros(size), persistent=False)
         self.register_buffer("scale", torch.ones(size), persistent=False)
 
@@ -52,5 +51,6 @@ class StandardNormal:
 
     def build(self, size: int, ctx: BuildContext = ALONE) -> nn.Module:
         """The prior over z of `size` numbers."""
+        check_size(size)
         space = ctx.code_space
         return StandardNormalPrior(size) if space is None else FactorisedPrior(space, learned=False)

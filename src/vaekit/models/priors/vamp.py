@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.building import ALONE, BuildContext
+from vaekit.models.building import ALONE, BuildContext, check_size
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.models.families import PosteriorFamily
@@ -80,8 +80,9 @@ class Vamp:
         """The prior over z of `size` numbers.
 
         Raises:
-            ValueError: The posterior is not a `Conditional`, or has no density.
+            ValueError: The posterior is not a `Conditional`, or has no density; or there are no numbers of z.
         """
+        check_size(size)
         if ctx.posterior is None:
             raise ValueError("a vamp prior is made of posteriors: it needs ctx.posterior, a Conditional(network, head)")
         if isinstance(ctx.posterior.head, PosteriorFamily) and not ctx.posterior.head.has_density:
