@@ -90,8 +90,9 @@ def test_rows_without_a_schema_are_taken_as_they_are(story, table):
 
 
 def test_metrics_move_by_their_names():
-    metrics = {"train_loss": 2.0, "valid_elbo": -2.0, "best_valid_bound": -1.0, "valid_rate": 0.5, "lr": 0.1}
+    others = {"valid_rate": 0.5, "train_discriminator_loss": 1.5, "lr": 0.1}
+    metrics = {"train_loss": 2.0, "valid_elbo": -2.0, "best_valid_bound": -1.0, **others}
     moved = in_stored_units(metrics, 10.0)
-    assert moved == {"train_loss": 12, "valid_elbo": -12, "best_valid_bound": -11, "valid_rate": 0.5, "lr": 0.1}
+    assert moved == {"train_loss": 12, "valid_elbo": -12, "best_valid_bound": -11, **others}
     none = Estimate(None, 0.0, 3, "nats", "why")
     assert in_stored_units({"elbo": none}, 10.0) == {"elbo": none}

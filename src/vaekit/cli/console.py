@@ -163,10 +163,12 @@ def _of_columns(first: Sequence[str], *others: Sequence[str]) -> Table:
 
 def print_kl(console: Console, kl: "Sequence[Estimate]") -> None:
     """The KL of each dimension, the largest first, in one line."""
+    from vaekit.evaluation.results import label_of, unit_of
+
     largest = sorted((e.value or 0.0 for e in kl), reverse=True)
     listed = " ".join(f"{value:.2f}" for value in largest[:LISTED])
     more = f" and {len(largest) - LISTED} more" if len(largest) > LISTED else ""
-    console.print(f"KL of each latent dimension, nats: {listed}{more}", soft_wrap=True)
+    console.print(f"{label_of('kl_dimension')}, {unit_of('kl_dimension')}: {listed}{more}", soft_wrap=True)
 
 
 def print_warnings(console: Console, estimates: "Mapping[str, Estimate]") -> None:

@@ -44,7 +44,7 @@ from vaekit.evaluation import (
     representation,
     sample_quality,
 )
-from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION, SAMPLE_QUALITIES, unit_of
+from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION, SAMPLE_QUALITIES, label_of, unit_of
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import sampling
 
@@ -103,7 +103,7 @@ def likelihood(request: EvaluationRequest) -> SuiteResult:
     """Bounds on ln p(x) from below at several K, by annealing, and how far the latter may be off."""
     model, held_out = request.trained.model, request.held_out
     counts = tuple(sorted({10**power for power in range(7) if 10**power < request.samples} | {request.samples}))
-    with progress("importance-weighted bound", len(held_out)) as advance:
+    with progress(label_of("bound"), len(held_out)) as advance:
         curve = bound_curve(
             model, held_out, counts, seed=request.seed, progress=advance, keep=request.results_folder("curve")
         )
@@ -111,7 +111,7 @@ def likelihood(request: EvaluationRequest) -> SuiteResult:
     found |= {f"effective_samples_of_{point.samples}": point.effective_samples for point in curve if point.samples > 1}
     few = _spread(held_out, ANNEALED_ROWS, request.seed)
     given: dict[str, Any] = {"seed": request.seed}
-    with progress("importance-weighted bound, rows of AIS", len(few)) as advance:
+    with progress(f"{label_of('bound')}, rows of AIS", len(few)) as advance:
         (point,) = bound_curve(model, few, (request.samples,), **given, progress=advance)
     found[f"bound_on_annealed_rows_{request.samples}"] = point.bound
     with progress("annealed importance sampling", len(few)) as advance:
@@ -140,7 +140,7 @@ def latents(request: EvaluationRequest) -> SuiteResult:
     with progress("active units", len(held_out)) as advance:
         found = evaluate(model, held_out, 1, seed=request.seed, progress=advance)
     found = {name: found[name] for name in ("rate", "active_units", "active_units_by_variance")}
-    with progress("KL of groups and dimensions", None):
+    with progress("KL by group and dimension", None):
         groups = kl_per_group(model, held_out, seed=request.seed)
         dimensions = kl_per_dimension(model, held_out)
     if len(groups) > 1:

@@ -154,6 +154,8 @@ def _continue(
 
 
 def _introduce(console: Console, training: "TrainingRun") -> None:
+    from vaekit.evaluation.results import SCORE, label_of, units_in_words
+
     run, schema = training.run, training.data.schema
     weights = sum(p.numel() for p in training.model.parameters())
     device = next(training.model.parameters()).device
@@ -172,11 +174,9 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
     for text in run.provenance:
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if training.log_scale:
-        from vaekit.evaluation.results import units_in_words
-
         console.print(f"  {units_in_words(training.log_scale)}", style="dim", soft_wrap=True)
     if likelihood.kind == "soft_bernoulli":
-        console.print("  the loss is a soft-label cross-entropy, not a log-likelihood", style="dim")
+        console.print(f"  the {label_of('loss')} is {SCORE}", style="dim")
 
 
 def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any], list[Finding], bool]":
@@ -185,6 +185,7 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
 
     from vaekit.evaluation import in_stored_units
     from vaekit.evaluation.estimate import hundredths
+    from vaekit.evaluation.results import label_of
 
     every = training.run.train.log_every or max(1, training.run.train.epochs // 10)
     errors = Console(stderr=True, quiet=console.quiet)
@@ -209,9 +210,9 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
                 bar.update(task, total=event.steps, completed=event.step)
                 if event.step:
                     console.print(f"going on from step {event.step} of {event.steps}")
-                console.print(
-                    f"[dim]{'epoch':>7} {'train loss':>11} {'valid loss':>11} {'distortion':>11} {'rate':>7}[/]"
-                )
+                heads = ("train loss", "valid loss", label_of("distortion"))
+                columns = " ".join(f"{head:>11}" for head in heads)
+                console.print(f"[dim]{'epoch':>7} {columns} {label_of('rate'):>7}[/]")
             elif event.kind == "step" and event.step % 10 == 0:
                 now = f"epoch {min(event.epoch + 1, event.epochs)}/{event.epochs}"
                 bar.update(task, total=event.steps, completed=event.step, description=now)

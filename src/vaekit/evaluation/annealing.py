@@ -26,7 +26,7 @@ from vaekit.evaluation.checks import (
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, State, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
-from vaekit.evaluation.results import NATS, unit_of
+from vaekit.evaluation.results import NATS, label_of, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
 from vaekit.models.distributions.codes import Quantised
 from vaekit.models.distributions.hamiltonian import Refined
@@ -149,7 +149,7 @@ def annealed_bound(
     px = draw_of_first(model, blocks).px
     warning = joined(score_warning(px), units_warning(model, blocks))
     forward = _forward_estimates(lower, acceptance, ess, settings, warning)
-    (bound,) = in_stored_units({"lower": forward[0]}, log_scale_of(data, px)).values()
+    (bound,) = in_stored_units({"annealed_lower": forward[0]}, log_scale_of(data, px)).values()
     return Annealed(bound, *forward[1:])
 
 
@@ -196,9 +196,10 @@ def bidirectional(
     px = draw_of_first(model, blocks).px
     score = score_warning(px)
     forward = _forward_estimates(lower, acceptance, ess, settings, score)
-    bounds = {"lower": forward[0], "upper": mean_of(upper, NATS, score)}
+    bounds = {"bidirectional_lower": forward[0], "bidirectional_upper": mean_of(upper, NATS, score)}
     bounds = in_stored_units(bounds, log_scale if measure(px) == "density" else 0.0)
-    return Sandwich(bounds["lower"], bounds["upper"], mean_of(upper - lower, NATS, score), *forward[1:])
+    low, high = bounds.values()
+    return Sandwich(low, high, mean_of(upper - lower, NATS, score), *forward[1:])
 
 
 class _Chains:
@@ -292,18 +293,18 @@ def _prior(draw: Draw) -> Distribution:
 def _check_movable(draw: Draw) -> None:
     if not draw.has_bound:
         raise NotApplicable(f"annealing takes the spread of z from q(z|x): {NO_DENSITY}")
+    instead = f"use the {label_of('bound')} with more samples"
     for latent in draw.latents:
         if isinstance(latent.q, Quantised):
             raise NotApplicable(
-                "annealing moves z along gradients, and this model's z is one of a few code vectors: use the "
-                "importance-weighted bound with more samples"
+                f"annealing moves z along gradients, and this model's z is one of a few code vectors: {instead}"
             )
         for support in (support_of(p) for p in (latent.q, latent.p) if p is not None):
             far = torch.full_like(latent.z[0, 0], 1e4 / 3)  # neither whole, nor within any bounds that are in use
             if support is not None and not all(bool(support.check(z).all()) for z in (far, -far)):
                 raise NotApplicable(
                     f"annealing moves z along gradients through all of R^n, and this model's z lies in "
-                    f"{in_words(support)}: use the importance-weighted bound with more samples"
+                    f"{in_words(support)}: {instead}"
                 )
 
 

@@ -9,12 +9,12 @@ from torch.distributions import Distribution
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError, NotFinite
 from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
+from vaekit.evaluation.results import WHY_NOT_A_LIKELIHOOD
 from vaekit.models.distributions.support import in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
 from vaekit.randomness import Purpose, new_generator
 
 NO_DENSITY = "the posterior is deterministic, a single point for each row: it has no density to bound ln p(x) with"
-NOT_A_LIKELIHOOD = "not a log-likelihood: the soft-label cross-entropy is no density on [0, 1]"
 FAR = "the rows are far from those that the model was trained on"
 CLEARLY, ABSURD = 0.5, 100.0  # in logarithms; of a size that should be 1
 Progress = Callable[[int], object]
@@ -44,7 +44,7 @@ def draw_of_first(model: Model, blocks: Blocks) -> Draw:
 
 def score_warning(px: Distribution) -> str:
     """The warning of a p(x|z) that is no likelihood; else an empty text."""
-    return NOT_A_LIKELIHOOD if measure(px) == "score" else ""
+    return WHY_NOT_A_LIKELIHOOD if measure(px) == "score" else ""
 
 
 def units_warning(model: Model, blocks: Blocks) -> str:

@@ -32,9 +32,10 @@ from vaekit.evaluation.counting import (
     settled,
 )
 from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.results import SHARE
+from vaekit.evaluation.results import SHARE, label_of
 from vaekit.models.vae import Model
 from vaekit.processes import World
+from vaekit.randomness import Purpose, numpy_generator, sklearn_seed
 
 POINTS = 10_000  # rows used for mutual information
 FITTED_POINTS = 15_000  # rows used where something is fitted to four fifths of them and tested on the rest
@@ -170,13 +171,14 @@ def separated_predictability(codes: Codes, factors: Factors, seed: int = 0) -> E
     from sklearn.tree import DecisionTreeClassifier  # slow to import
 
     codes = between_extremes(_checked(codes, factors))  # the trees see single precision
+    trees = sklearn_seed(seed, Purpose.SCORED_TREES)
 
     def gaps(train: np.ndarray, test: np.ndarray) -> tuple[float]:
         scores = np.zeros((codes.shape[1], factors.shape[1]))
         for dim, factor in np.ndindex(scores.shape):
             z, v = codes[:, [dim]], factors[:, factor]
             leaves = max(2, len(np.unique(v[train])))
-            tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=seed)
+            tree = DecisionTreeClassifier(max_leaf_nodes=leaves, class_weight="balanced", random_state=trees)
             right = tree.fit(z[train], v[train]).predict(z[test]) == v[test]
             scores[dim, factor] = np.mean([right[v[test] == value].mean() for value in np.unique(v[test])])
         chance = [1 / len(np.unique(v)) for v in factors[test].T]
@@ -235,14 +237,14 @@ def factor_vae_score(codes: Codes, factors: Factors, seed: int = 0) -> Estimate:
     spread, groups = codes.std(0, ddof=1), [_groups(v) for v in factors.T]
     alive = spread >= DEAD
     if len(groups) < 2:
-        why = "the FactorVAE score compares factors, and there is only one"
+        why = f"the {label_of('factor_vae')} compares factors, and there is only one"
     elif not alive.any():
         why = f"the standard deviation of every dimension is below {DEAD}: the model encodes nothing"
     elif not all(groups):
         why = "no two rows share a value of a factor, so it cannot be held fixed: give more rows"
     if why:
         return Estimate(None, 0.0, TESTS, SHARE, why)
-    rng = np.random.default_rng([seed, 1])
+    rng = numpy_generator(seed, Purpose.FACTOR_VOTES)
     kept, dims = codes[:, alive] / spread[alive], int(alive.sum())
     fixed = rng.integers(factors.shape[1], size=VOTES + TESTS)
     still = np.empty(len(fixed), np.int64)
@@ -287,7 +289,7 @@ def _jackknife(left_out: Sequence[float]) -> float:
 
 def _some(n: int, most: int, seed: int) -> np.ndarray:
     """The numbers of at most so many of n rows, in a random order."""
-    return np.random.default_rng([seed, 0]).permutation(n)[:most]
+    return numpy_generator(seed, Purpose.SCORED_ROWS).permutation(n)[:most]
 
 
 def _checked(codes: Codes, factors: Factors) -> Codes:

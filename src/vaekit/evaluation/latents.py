@@ -10,7 +10,7 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
-from vaekit.evaluation.results import NATS
+from vaekit.evaluation.results import NATS, label_of
 from vaekit.models.distributions.hamiltonian import Refined
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Draw, Model
@@ -205,6 +205,6 @@ def _saturation(information: Tensor) -> str:
         return ""
     return (
         f"a z fits {n * math.exp(-mean):.1f} of the {n} rows on average, too few to stand for the distribution behind "
-        f"them: I(x; z), at most ln {n} = {math.log(n):.2f} nats, is too small, and KL(q(z) || p(z)) too large; "
-        "use more rows"
+        f"them: I(x; z), at most ln {n} = {math.log(n):.2f} nats, is too small, and {label_of('marginal_kl')} "
+        "too large; use more rows"
     )

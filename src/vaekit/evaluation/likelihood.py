@@ -17,7 +17,6 @@ from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
-    NOT_A_LIKELIHOOD,
     Progress,
     check_finite,
     checked,
@@ -28,7 +27,7 @@ from vaekit.evaluation.checks import (
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
-from vaekit.evaluation.results import ACTIVE_KL, ACTIVE_VARIANCE, BITS, NATS, unit_of
+from vaekit.evaluation.results import ACTIVE_KL, ACTIVE_VARIANCE, BITS, NATS, WHY_NOT_A_LIKELIHOOD, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
@@ -266,4 +265,4 @@ def _bits_per_dim(bound: Tensor, kind: str, values: int) -> Estimate:
     if kind == "mass":
         return mean_of(-bound / (values * math.log(2)), BITS)
     why = "p(x|z) is a density, not a probability mass: bits need dequantised data"
-    return Estimate(None, 0.0, len(bound), BITS, NOT_A_LIKELIHOOD if kind == "score" else why)
+    return Estimate(None, 0.0, len(bound), BITS, WHY_NOT_A_LIKELIHOOD if kind == "score" else why)

@@ -4,11 +4,16 @@ The tables of the command line and the report read them here, and nowhere else. 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from vaekit.evaluation.estimate import short
 
 NATS, BITS, SHARE = "nats", "bits/dim", "of 1"
+LOWER_BOUND = "lower bound on ln p(x)"
+NOT_A_LIKELIHOOD = "not a log-likelihood"
+SCORE = f"a soft-label cross-entropy, {NOT_A_LIKELIHOOD}"
+WHY_NOT_A_LIKELIHOOD = f"{NOT_A_LIKELIHOOD}: the soft-label cross-entropy is no density on [0, 1]"
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Measure:
         definition: in a few words or a formula, shown beside the label.
         about: one line more, for a reader who has room for it; {samples} is K.
         higher_is_better: whether runs are ranked by it, the largest value first.
+        log_density: 1 of a log-density of rows, -1 of what is less a log-density, such as a loss, and 0 of others:
+            which way its values move where rows are in other units.
     """
 
     label: str
@@ -28,6 +35,14 @@ class Measure:
     definition: str = ""
     about: str = ""
     higher_is_better: bool = False
+    log_density: Literal[-1, 0, 1] = 0
+
+    @property
+    def of_score(self) -> "Measure":
+        """The measure where p(x|z) is a score: nothing of it is called a likelihood."""
+        label = self.label.replace("log-likelihood", measure_of("bound").label)
+        about = self.about.replace("ln p(x)", "the score of x").replace("log-likelihood", "bound")
+        return replace(self, label=label, about=about)
 
     @property
     def title(self) -> str:
@@ -48,18 +63,26 @@ MEASURES: dict[str, Measure] = {
     "log_likelihood": Measure(
         "log-likelihood",
         definition="importance-weighted",
-        about="lower bound on ln p(x), K = {samples}",
+        about=f"{LOWER_BOUND}, K = {{samples}}",
         higher_is_better=True,
+        log_density=1,
     ),
     "elbo": Measure(
-        "ELBO", about="lower bound on ln p(x), the objective of training at beta = 1", higher_is_better=True
+        "ELBO",
+        about=f"{LOWER_BOUND}, the objective of training at beta = 1",
+        higher_is_better=True,
+        log_density=1,
     ),
+    "loss": Measure("loss", about="what training minimises", log_density=-1),
     "baseline": Measure(
         "baseline",
         definition="independent dimensions, no z",
         about="ln p(x) of the best model without z, each dimension on its own, fitted to training rows",
+        log_density=1,
     ),
-    "distortion": Measure("distortion", definition="-E ln p(x|z)", about="what is lost in reconstruction"),
+    "distortion": Measure(
+        "distortion", definition="-E ln p(x|z)", about="what is lost in reconstruction", log_density=-1
+    ),
     "rate": Measure("rate", definition="KL(q(z|x) || p(z))", about="what z carries"),
     "bits_per_dim": Measure("bits per dimension", BITS, about="-log-likelihood / (D ln 2)"),
     "effective_samples": Measure("effective samples", "of {}", about="how many of the K samples carry the weight"),
@@ -71,23 +94,27 @@ MEASURES: dict[str, Measure] = {
         "of {} dimensions",
         about=f"latent dimensions whose posterior mean varies by more than {ACTIVE_VARIANCE}",
     ),
-    "bound": Measure("importance-weighted bound, K = {}", about="lower bound on ln p(x)"),
+    "bound": Measure("importance-weighted bound, K = {}", about=LOWER_BOUND, log_density=1),
     "effective_samples_of": Measure("effective samples, K = {}", "of {}", about="how many samples carry the weight"),
-    "bound_on_annealed_rows": Measure("bound, K = {}, same rows as AIS", about="lower bound on ln p(x)"),
-    "annealed_lower": Measure("AIS: lower bound", about="on ln p(x), by annealed importance sampling"),
+    "bound_on_annealed_rows": Measure("bound, K = {}, same rows as AIS", about=LOWER_BOUND, log_density=1),
+    "annealed_lower": Measure("AIS: lower bound", about="on ln p(x), by annealed importance sampling", log_density=1),
     **{
         f"annealed_{name}": Measure(f"AIS: {label}", unit, about=about)
         for name, (label, unit, about) in _ANNEALED.items()
     },
-    "bidirectional_lower": Measure("BDMC: lower bound", about="on ln p(x), by chains towards the posterior"),
-    "bidirectional_upper": Measure("BDMC: upper bound", about="on ln p(x), by chains that begin at the posterior"),
+    "bidirectional_lower": Measure(
+        "BDMC: lower bound", about="on ln p(x), by chains towards the posterior", log_density=1
+    ),
+    "bidirectional_upper": Measure(
+        "BDMC: upper bound", about="on ln p(x), by chains that begin at the posterior", log_density=1
+    ),
     "bidirectional_gap": Measure("BDMC: gap", about="upper less lower bound, on rows that the model generates"),
     **{
         f"bidirectional_{name}": Measure(f"BDMC: {label}", unit, about=about)
         for name, (label, unit, about) in _ANNEALED.items()
     },
     "kl_group": Measure("KL of group {}", about="of latents, given the groups above it"),
-    "kl_dimension": Measure("KL of each dimension", about="KL(q(z_i|x) || p(z_i))"),
+    "kl_dimension": Measure("KL of each latent dimension", about="KL(q(z_i|x) || p(z_i))"),
     "sampled_rate": Measure("rate, sampled at one z of each row", about="the sum of the terms below"),
     "mutual_information": Measure("mutual information I(x; z)", about="what z says about which row it came from"),
     "marginal_kl": Measure("KL(q(z) || p(z))", about="from the aggregate posterior to the prior"),
@@ -114,22 +141,32 @@ MEASURES: dict[str, Measure] = {
     "neighbours_raw": Measure("nearest neighbours on raw values", "of rows", about="share of labels that are right"),
     **{f"{probe}_{of}_time": _TIME for probe in ("linear", "neighbours") for of in ("codes", "pca", "raw")},
 }
+SPLITS = {"train_": "training", "valid_": "validation", "best_valid_": "best validation"}  # of metrics of training
 SAMPLE_QUALITIES = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
 
 def measure_of(name: str) -> Measure:
     """The measure of an estimate by the name that it has in JSON, as in `elbo`, `bound_100` or `prior.kid`.
 
+    So is that of a metric of training, as in `valid_elbo`.
+
     Example:
-        >>> measure_of("bound_100").label
-        'importance-weighted bound, K = 100'
+        >>> measure_of("bound_100").label, measure_of("bound").label, measure_of("valid_elbo").label
+        ('importance-weighted bound, K = 100', 'importance-weighted bound', 'validation ELBO')
     """
     name = name.rpartition(".")[2]
-    if name in MEASURES:
-        return MEASURES[name]
-    base, number = _split(name)
+    for prefix, split in SPLITS.items():
+        if name.startswith(prefix):
+            found = measure_of(name.removeprefix(prefix))
+            return replace(found, label=f"{split} {found.label}")
+    base, number = (name, "") if name in MEASURES else _split(name)
     found = MEASURES.get(base, Measure(base.replace("_", " "), ""))
-    return Measure(found.label.format(number), found.unit, found.definition, found.about, found.higher_is_better)
+    return replace(found, label=found.label.format(number) if number else found.label.removesuffix(", K = {}"))
+
+
+def label_of(name: str) -> str:
+    """What a measure is called, by the name that it has in JSON; see `measure_of`."""
+    return measure_of(name).label
 
 
 def title_of(name: str) -> str:

@@ -12,9 +12,9 @@ from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.estimate import Estimate
+from vaekit.evaluation.results import measure_of
 from vaekit.models.distributions.support import measure
 
-LOWER, HIGHER = ("elbo", "bound", "likelihood", "baseline", "lower", "upper"), ("loss", "distortion")
 Number = TypeVar("Number", Estimate, float)
 
 
@@ -33,13 +33,7 @@ def in_stored_units(found: Mapping[str, Number], log_scale: float) -> dict[str, 
 
 def shift_of(name: str, log_scale: float) -> float:
     """What is to be added to a number of rows as the model sees them, by its name, for that of stored rows."""
-    return _sign(name) * log_scale
-
-
-def _sign(name: str) -> int:
-    """-1 for a log-density, 1 for less a log-density, 0 for others: by the last word of a name that is not a number."""
-    word = [part for part in name.split("_") if not part.isdigit()][-1]
-    return -1 if word in LOWER else int(word in HIGHER)
+    return -measure_of(name).log_density * log_scale
 
 
 def _shifted(value: Number, shift: float) -> Number:

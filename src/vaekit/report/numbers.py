@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from vaekit.evaluation import Estimate
 from vaekit.evaluation.estimate import hundredths
-from vaekit.evaluation.results import MEASURES, measure_of, units_in_words
+from vaekit.evaluation.results import (
+    MEASURES,
+    NATS,
+    NOT_A_LIKELIHOOD,
+    SCORE,
+    Measure,
+    label_of,
+    measure_of,
+    units_in_words,
+)
 from vaekit.report.collect import HeldOut, RunFacts
 from vaekit.report.components import MINUS, NOTHING, Card, Cell, Table, cells, typeset
 
@@ -26,10 +35,10 @@ def estimates_of(held_out: HeldOut) -> dict[str, Estimate]:
     return {name: found[name] for name in [*MEASURES, *found] if name in found}
 
 
-def name_of(quantity: str, facts: Sequence[RunFacts]) -> str:
-    """The label of a quantity; of runs whose p(x|z) is a score, none is called a likelihood."""
-    is_bound = quantity == "log_likelihood" and all(f.is_score for f in facts)
-    return "importance-weighted bound" if is_bound else measure_of(quantity).label
+def shown_measure(quantity: str, facts: Sequence[RunFacts]) -> Measure:
+    """The measure of a quantity; of runs whose p(x|z) is a score, none is called a likelihood."""
+    measure = measure_of(quantity)
+    return measure.of_score if all(f.is_score for f in facts) else measure
 
 
 def estimates_table(facts: Sequence[RunFacts]) -> Table | None:
@@ -56,10 +65,7 @@ def why_not_comparable(facts: Sequence[RunFacts]) -> str:
     if any(f.schema.fingerprint != first.schema.fingerprint for f in others):
         return "The runs are of different data: their numbers cannot be compared."
     if any(f.is_score != first.is_score for f in others):
-        return (
-            "Some runs are scored by a soft-label cross-entropy, which is not a log-likelihood: their numbers cannot "
-            "be compared with those of the others."
-        )
+        return f"Some runs are scored by {SCORE}: their numbers cannot be compared with those of the others."
     kinds = [(f.measure, f.schema.support if f.measure == "mass" else None) for f in facts]
     if any(kind != kinds[0] for kind in kinds[1:]):
         return (
@@ -83,7 +89,7 @@ def headline(facts: Sequence[RunFacts]) -> tuple[Card, ...]:
     estimates = estimates_of(only.held_out)
     wanted = ("log_likelihood", "elbo", "baseline", "bits_per_dim", "active_units")
     shown = [(name, estimates[name]) for name in wanted if name in estimates]
-    return tuple(_card(name_of(name, facts), e) for name, e in shown if e.value is not None)
+    return tuple(_card(shown_measure(name, facts).label, e) for name, e in shown if e.value is not None)
 
 
 def brief(warning: str) -> str:
@@ -114,7 +120,7 @@ def _card_of_run(facts: RunFacts) -> Card:
     if facts.held_out is None:
         return next(iter(_card_of_history(facts)), Card(facts.label, "no numbers"))
     estimate = facts.held_out.estimates["log_likelihood"]
-    return _card(facts.label, estimate, name_of("log_likelihood", [facts]))
+    return _card(facts.label, estimate, shown_measure("log_likelihood", [facts]).label)
 
 
 def _card_of_history(facts: RunFacts) -> list[Card]:
@@ -125,18 +131,15 @@ def _card_of_history(facts: RunFacts) -> list[Card]:
     value = hundredths(float(facts.weights[judge]) - facts.log_scale)
     several = "samples of z as in training" if judge == "valid_bound" else "one sample of z a row"
     remark = f"from training, epoch {facts.weights.get('epoch', '?')}, {several}"
-    remark += "; not a log-likelihood" if facts.is_score else ""
-    name = "validation bound" if judge == "valid_bound" else "validation ELBO"
-    return [Card(name, number(value), "", "nats", remark)]
+    remark += f"; {NOT_A_LIKELIHOOD}" if facts.is_score else ""
+    return [Card(label_of(judge), number(value), "", NATS, remark)]
 
 
 def _row_head(quantity: str, facts: Sequence[RunFacts]) -> Cell:
-    measure = measure_of(quantity)
+    measure = shown_measure(quantity, facts)
     about = ": ".join(text for text in (measure.definition, measure.about) if text)
-    if all(f.is_score for f in facts):
-        about = about.replace("ln p(x)", "the score of x").replace("log-likelihood", "bound")
     about = about.format(samples=" or ".join(sorted({str(f.samples) for f in facts})))
-    return Cell(name_of(quantity, facts), typeset(about))
+    return Cell(measure.label, typeset(about))
 
 
 def _spread(estimate: Estimate) -> tuple[Cell, ...]:

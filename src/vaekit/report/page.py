@@ -14,6 +14,7 @@ from PIL import Image
 
 from vaekit import __version__
 from vaekit.errors import ConfigError
+from vaekit.evaluation.results import WHY_NOT_A_LIKELIHOOD
 from vaekit.report.collect import RunFacts, collect
 from vaekit.report.components import Picture, Section
 from vaekit.report.estimators import calls_for_estimators, estimators_section
@@ -150,10 +151,7 @@ def _notices(facts: list[RunFacts]) -> Iterable[str]:
             "and cannot be compared with the loss of a VAE."
         )
     if any(f.is_score for f in facts):
-        yield (
-            "The likelihood soft_bernoulli is a soft-label cross-entropy: no density on [0, 1], so no number computed "
-            "from it is a log-likelihood."
-        )
+        yield f"A number computed from the likelihood soft_bernoulli is {WHY_NOT_A_LIKELIHOOD}."
 
 
 def _png(image: Image.Image) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaekit.evaluation.results import measure_of
+from vaekit.evaluation.results import NATS, NOT_A_LIKELIHOOD, SCORE, label_of, measure_of
 from vaekit.report.collect import HeldOut, RunFacts, manifold_axis
 from vaekit.report.columns import MOST_COLUMNS, histograms_by_column, pairs_by_column
 from vaekit.report.components import MINUS, Picture, Section, typeset
@@ -14,7 +14,6 @@ from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
 from vaekit.report.pictures import brightness, column_names, image_grid, pairs_grid, to_unit
 
 Facts = Sequence[RunFacts]
-_SCORE = "soft-label\ncross-entropy, not a log-likelihood"
 
 
 def curves_section(facts: Facts) -> Section:
@@ -24,7 +23,7 @@ def curves_section(facts: Facts) -> Section:
         return Section("Training")
     text = f"The loss is {MINUS}ELBO at beta = 1, whatever the objective weighs, so that epochs and runs compare."
     if any(f.is_score for f in logged):
-        text += " For the soft-label cross-entropy it is a training score, not a log-likelihood."
+        text += f" With the likelihood soft_bernoulli it is {SCORE}."
     return Section("Training", (text,), tuple(_one_run(logged[0]) if len(logged) == 1 else _overlaid(logged)))
 
 
@@ -97,8 +96,12 @@ def _one_run(f: RunFacts) -> list[Picture]:
 
 def _defined(name: str) -> str:
     """The label of a measure with its definition, as a figure's title."""
-    measure = measure_of(name)
-    return f"{measure.label.capitalize()}: {typeset(measure.definition)}"
+    return f"{_capital(name)}: {typeset(measure_of(name).definition)}"
+
+
+def _capital(name: str) -> str:
+    label = label_of(name)
+    return label[0].upper() + label[1:]
 
 
 def _overlaid(facts: Facts) -> list[Picture]:
@@ -108,15 +111,15 @@ def _overlaid(facts: Facts) -> list[Picture]:
     train, valid = lines("train_elbo", -1.0), lines("valid_elbo", -1.0)
     shared = typical_range([line.values for line in (*train, *valid)])
     found = [
-        _curve("loss-validation", "Validation loss", valid, facts, limits=shared),
-        _curve("loss-training", "Training loss", train, facts, limits=shared),
+        _curve("loss-validation", _capital("valid_loss"), valid, facts, limits=shared),
+        _curve("loss-training", _capital("train_loss"), train, facts, limits=shared),
     ]
     if any(map(_has_other_objective, facts)):
         found += [_curve("objective", "What training minimised", lines("train_loss"), facts, "objective")]
     return [
         *found,
-        _curve("distortion", "Validation distortion", lines("valid_distortion"), facts, "distortion"),
-        _curve("rate", "Validation rate", lines("valid_rate"), facts, "rate"),
+        _curve("distortion", _capital("valid_distortion"), lines("valid_distortion"), facts, "distortion"),
+        _curve("rate", _capital("valid_rate"), lines("valid_rate"), facts, "rate"),
     ]
 
 
@@ -135,12 +138,14 @@ def _curve(
     limits: tuple[float, float] | None = None,
 ) -> Picture:
     scores = [f.is_score for f in facts] if what != "rate" else [False]
-    remark = f"; {_SCORE}" if all(scores) else "; soft-label runs:\nnot a log-likelihood" if any(scores) else ""
+    remark = f";{'' if all(scores) else ' of soft labels'}\n{NOT_A_LIKELIHOOD}" if any(scores) else ""
     ends = [(line.label, line.values[np.isfinite(line.values)]) for line in lines]
     alt = (
-        f"{title} over epochs, nats per row. " + "; ".join(f"{n} ends at {v[-1]:.4g}" for n, v in ends if len(v)) + "."
+        f"{title} over epochs, {NATS} per row. "
+        + "; ".join(f"{n} ends at {v[-1]:.4g}" for n, v in ends if len(v))
+        + "."
     )
-    image = curves(lines, title, f"{what} (nats per row{remark})", limits)
+    image = curves(lines, title, f"{what} ({NATS} per row{remark})", limits)
     return Picture(f"curves-{name}", image, alt, density=DENSITY)
 
 
@@ -197,7 +202,7 @@ def _kl(f: RunFacts, held: HeldOut, facts: Facts) -> list[Picture]:
         return []
     caption = f"{_tag(f, facts)}KL per latent dimension, mean ± standard error over {held.rows:,} test rows"
     alt = (
-        f"KL of each latent dimension of {f.label}, largest first, from {max(e.value or 0 for e in held.kl):.3g} nats."
+        f"{label_of('kl_dimension')} of {f.label}, largest first, from {max(e.value or 0 for e in held.kl):.3g} {NATS}."
     )
     return [Picture(_name("kl-per-dimension", f, facts), kl_bars(held.kl), alt, caption, DENSITY)]
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from vaekit.evaluation.results import NATS, label_of
 from vaekit.evaluation.units import in_stored_units
 from vaekit.training import Event, Train
 
@@ -51,11 +52,13 @@ def _line(event: Event, train: Train) -> str:
             return ""
         valid = -metrics.get("valid_bound", metrics["valid_elbo"])
         return (
-            f"epoch {event.epoch}/{event.epochs}: training loss {metrics['train_loss']:.2f}, validation loss "
-            f"{valid:.2f} nats (distortion {metrics['valid_distortion']:.2f}, rate {metrics['valid_rate']:.2f})"
+            f"epoch {event.epoch}/{event.epochs}: {label_of('train_loss')} {metrics['train_loss']:.2f}, "
+            f"{label_of('valid_loss')} {valid:.2f} {NATS} ({label_of('distortion')} {metrics['valid_distortion']:.2f}, "
+            f"{label_of('rate')} {metrics['valid_rate']:.2f})"
         )
     if event.kind == "end" and metrics["best_epoch"]:
         best = next(value for name, value in metrics.items() if name.startswith("best_valid"))
-        return f"best epoch {metrics['best_epoch']:.0f}: validation loss {-best:.2f} nats. {event.message}".strip()
+        validated = f"{label_of('valid_loss')} {-best:.2f} {NATS}"
+        return f"best epoch {metrics['best_epoch']:.0f}: {validated}. {event.message}".strip()
     severity = "note" if event.finding is None else event.finding.severity
     return f"{severity}: {event.message}" if event.kind in ("notice", "finding") else ""

@@ -11,6 +11,7 @@ from torch import nn
 
 from vaekit.errors import Diverged
 from vaekit.evaluation import bound_rows
+from vaekit.evaluation.results import label_of
 from vaekit.findings import Finding
 from vaekit.models.vae import Model
 from vaekit.processes import World
@@ -114,11 +115,11 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
             continue
         yield event("epoch", "", metrics)
         yield from new_findings(over=False)
-    judge = "ELBO" if state.step.validated_samples == 1 else "bound"
+    judge = "valid_elbo" if state.step.validated_samples == 1 else "valid_bound"
     early = state.at.step < pace.steps(state)
     yield from new_findings(over=True, early=early)
-    message = f"stopped early: the validation {judge} has not risen for {settings.patience} epochs" if early else ""
-    best = {} if state.at.best_elbo is None else {f"best_valid_{judge.lower()}": state.at.best_elbo}
+    message = f"stopped early: the {label_of(judge)} has not risen for {settings.patience} epochs" if early else ""
+    best = {} if state.at.best_elbo is None else {f"best_{judge}": state.at.best_elbo}
     yield event("end", message, {"best_epoch": state.at.best_epoch, **best})
 
 
