@@ -56,3 +56,23 @@ def test_importing_vaekit_loads_no_library():
     check = "import sys, vaekit; print(sorted({'torch', 'numpy', 'pydantic', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "home"), [("Train", "vaekit.training.Train"), ("Mixture", "vaekit.priors.Mixture"), ("Mmd", "objectives")]
+)
+def test_a_name_that_lives_in_a_namespace_is_found(name, home):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}': it is .*{home}"):
+        getattr(vaekit, name)
+
+
+def test_a_name_that_lives_nowhere_has_no_attribute_and_no_hint():
+    with pytest.raises(AttributeError, match=r"has no attribute 'Nothing'$"):
+        _ = vaekit.Nothing
+    assert not hasattr(vaekit, "__wrapped__")
+
+
+def test_every_namespace_is_searched_for_a_name():
+    from vaekit.public_names import NAMESPACES as searched
+
+    assert set(searched) == set(NAMESPACES.split())
