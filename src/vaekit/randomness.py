@@ -4,7 +4,7 @@ A stream of numbers is found by (seed, purpose, where). `Purpose` lists all of t
 key, so no two share numbers by accident.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import numpy as np
@@ -44,6 +44,11 @@ class Purpose(Enum):
     CLASSIFIER_ROWS = (31, 1)  # binarisation of the rows that it is trained on
     CLASSIFIER_ORDER = (32,)  # their order
     COMPONENTS_ROWS = (33,)  # binarisation of the rows that principal components are made from
+    PROBE_ROWS = (35, 0)  # on which rows the penalty of a linear probe is chosen
+    PROBE_FOLDS = (35, 1)  # how these are divided for cross-validation
+    SCORED_ROWS = (36, 0)  # the rows that scores of disentanglement are of
+    SCORED_TREES = (36, 1)  # the ties of decision trees in them
+    FACTOR_VOTES = (36, 2)  # the batches of the FactorVAE score
 
     # checks of gradient estimators, on models of their own: number, estimator
     GRADIENT_CHECK = (20,)
@@ -59,10 +64,38 @@ class Purpose(Enum):
 
 def new_generator(seed: int, *key: Purpose | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream is a function of (seed, *key) alone, for instance (seed, purpose, step)."""
+    state = _sequence(seed, key).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def numpy_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+    """A generator of NumPy whose stream is a function of (seed, purpose, *key) alone."""
+    return np.random.default_rng(_sequence(seed, (purpose, *key)))
+
+
+def sklearn_seed(seed: int, purpose: Purpose, *key: int) -> int:
+    """The `random_state` for something of scikit-learn, a function of (seed, purpose, *key) alone."""
+    return int(_sequence(seed, (purpose, *key)).generate_state(1)[0])
+
+
+def _sequence(seed: int, key: Sequence[Purpose | int]) -> np.random.SeedSequence:
     numbers = [number for part in key for number in (part.value if isinstance(part, Purpose) else (part,))]
     # as a spawn key, not as entropy: there (1,) and (1, 0) would be one stream
-    state = np.random.SeedSequence(seed, spawn_key=numbers).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state) >> 1)
+    return np.random.SeedSequence(seed, spawn_key=numbers)
+
+
+def split_generator(seed: int, part: int) -> np.random.Generator:
+    """The generator that chooses which rows are for training, validation and test.
+
+    Its key is not among those of `Purpose`, since runs record nothing of a split but `data.seed`: a split that was made
+    once is made so again. It is entropy, beside which a spawn key never gives the same stream.
+
+    Args:
+        seed: of the split, `data.seed`.
+        part: of the data that is divided: 0 for the training rows, and arrays given in Python; 1 for the test rows of a
+            set that brings its own.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, part])))
 
 
 BLOCK = 256  # rows of a batch whose noise is drawn at once

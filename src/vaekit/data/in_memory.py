@@ -18,6 +18,7 @@ from vaekit.data.schema import Context, Schema
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec
 from vaekit.errors import DataError
+from vaekit.randomness import split_generator
 
 NAME = "the rows given"
 
@@ -55,7 +56,7 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
         contexts += [other_labels if by_label else of_valid]
         x = np.concatenate([x, other])
     elif len(x) > 1:
-        order = np.random.Generator(np.random.PCG64(spec.seed)).permutation(len(x))
+        order = split_generator(spec.seed, 0).permutation(len(x))
         held, train = np.split(order, [max(1, round(spec.valid_fraction * len(x)))])
     if min(len(train), len(held)) == 0:
         raise DataError(f"there are {len(x)} rows; training and validation need at least one row each: add rows")

@@ -7,6 +7,7 @@ import numpy as np
 from vaekit.data.source import Source
 from vaekit.data.spec import DataSpec, Limit
 from vaekit.errors import ConfigError, DataError
+from vaekit.randomness import split_generator
 
 _TRAIN_PART, _TEST_PART = 0, 1
 _MOST_IN_MEMORY = 10_000  # rows of a streamed source that validate, and that test
@@ -124,8 +125,7 @@ def split_streamed(name: str, rows: int, row_bytes: int, spec: DataSpec, limit: 
 
 
 def _permuted(start: int, count: int, seed: int, part: int) -> np.ndarray:
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, part])))
-    return start + generator.permutation(count)
+    return start + split_generator(seed, part).permutation(count)
 
 
 def _share(fraction: float, rows: int) -> int:

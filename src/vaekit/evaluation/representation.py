@@ -19,6 +19,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.features import pca_features
 from vaekit.evaluation.results import unit_of
 from vaekit.models.vae import Model
+from vaekit.randomness import Purpose, numpy_generator, sklearn_seed
 
 Encoder = Callable[[Tensor, Tensor | None], Tensor]  # from x and its context
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, the inverse of the L2 penalty's weight
@@ -81,10 +82,10 @@ def linear_probe(
     x, test_x, warning = (x - loc) / scale, (test_x - loc) / scale, ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        few = np.random.default_rng(seed).permutation(len(x))[:CHOSEN_ON]
+        few = numpy_generator(seed, Purpose.PROBE_ROWS).permutation(len(x))[:CHOSEN_ON]
         folds, strength = min(FOLDS, int(np.unique(y[few], return_counts=True)[1].min())), 1.0
         if folds > 1:
-            split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+            split = StratifiedKFold(folds, shuffle=True, random_state=sklearn_seed(seed, Purpose.PROBE_FOLDS))
             search = GridSearchCV(LogisticRegression(max_iter=MOST_STEPS), {"C": STRENGTHS}, cv=split, refit=False)
             strength = search.fit(x[few], y[few]).best_params_["C"]
         else:

@@ -81,10 +81,10 @@ def gradient_check(
         "near the optimum": (optimum, story.best_diagonal().log().expand_as(optimum)),
     }
     readings: list[GradientReading] = []
-    for place, (loc, log_scale) in places.items():
+    for number, (place, (loc, log_scale)) in enumerate(places.items()):
         exact = torch.cat(story.elbo_gradients(loc, log_scale, x), -1)[0]
         for i, (name, objective) in enumerate(estimators.items()):
-            generator = new_generator(seed, Purpose.GRADIENT_CHECK, 2, i)
+            generator = new_generator(seed, Purpose.GRADIENT_CHECK, 2, i, number)
             estimates = gradient_estimates(objective, story, x.expand(rows, -1), loc, log_scale, generator)
             error, variance = estimates.mean(0) - exact, estimates.var(0)
             to_loc, to_log_scale = (objective.samples * variance).chunk(2)

@@ -18,7 +18,7 @@ from vaekit.files import is_within
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.distributions import check_values
 from vaekit.processes import World
-from vaekit.randomness import new_generator
+from vaekit.randomness import Purpose, new_generator
 from vaekit.registry import origins
 from vaekit.runs.config import to_yaml
 from vaekit.runs.factory import (
@@ -106,7 +106,7 @@ class TrainingRun:
         model.cpu().eval()
         with torch.no_grad():
             row, context = data.train.batch(slice(0, 1)), data.train.context_of(slice(0, 1))
-            draw = model.draw(row, context=context, generator=new_generator(run.seed))
+            draw = model.draw(row, context=context, generator=new_generator(run.seed, Purpose.TRIAL))
         for part in (data.train, data.valid):
             for start in range(0, len(part), ROWS_AT_A_TIME):
                 check_values(draw.px, part.batch(slice(start, start + ROWS_AT_A_TIME)))
