@@ -12,7 +12,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.errors import NotApplicable
-from vaekit.evaluation.blocks import Blocks, Data, evaluating
+from vaekit.evaluation.blocks import Block, Blocks, Data, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
@@ -110,6 +110,7 @@ def annealed_bound(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
+    mask: Tensor | None = None,
 ) -> Annealed:
     """A lower bound on ln p(x) by annealed importance sampling, E[ln (1/C) sum_c w_c] over C chains.
 
@@ -127,6 +128,7 @@ def annealed_bound(
         context: (rows, ...), if the model takes one.
         progress: called with the number of rows done.
         world: the processes that divide the rows.
+        mask: (rows, *data), True where a cell of x is observed; the bound is on ln p of these.
 
     Raises:
         NotApplicable: z cannot be moved along gradients.
@@ -139,10 +141,10 @@ def annealed_bound(
     """
     if len(data) == 0:
         raise ValueError("got no rows: at least one is needed")
-    blocks = Blocks(model, data, seed, context, world)
+    blocks = Blocks(model, data, seed, context, world, mask)
 
-    def bound_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        return _Chains(model, x, context, settings, generator).lower()
+    def bound_of(block: Block) -> tuple[Tensor, ...]:
+        return _Chains(model, block, settings).lower()
 
     lower, acceptance, ess = blocks.map(checked(model, bound_of, progress))
     check_finite(lower)
@@ -187,9 +189,9 @@ def bidirectional(
     x, latents = simulated(model, rows, seed, context)
     blocks = Blocks(model, x, seed, context, world)
 
-    def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        chains = _Chains(model, x, context, settings, generator)
-        return (*chains.lower(), *chains.upper(tuple(z[first : first + len(x)] for z in latents)))
+    def bounds_of(block: Block) -> tuple[Tensor, ...]:
+        chains, rows = _Chains(model, block, settings), slice(block.first, block.first + len(block.x))
+        return (*chains.lower(), *chains.upper(tuple(z[rows] for z in latents)))
 
     lower, acceptance, ess, upper = blocks.map(checked(model, bounds_of, progress))
     check_finite(lower, upper)
@@ -205,16 +207,15 @@ def bidirectional(
 class _Chains:
     """The chains of a block of rows: their temperatures, and step sizes for each of these, (batch,) each."""
 
-    def __init__(
-        self, model: Model, x: Tensor, context: Tensor | None, settings: Annealing, generator: torch.Generator
-    ):
-        draw = model.draw(x, SPREAD_DRAWS, context=context, generator=generator)
+    def __init__(self, model: Model, block: Block, settings: Annealing):
+        x, context, generator, masked = block.x, block.context, block.generator, block.masked
+        draw = model.draw(x, SPREAD_DRAWS, context=context, generator=generator, **masked)
         _check_movable(draw)
         self.settings, self.generator, self.rows = settings, generator, len(x)
         self.start = _start(draw, settings)
         self.path = Path(
             start=lambda z: torch.stack([p.log_prob(part) for p, part in zip(self.start, z, strict=True)]).sum(0),
-            end=lambda z: model.log_joint(x, z, context),
+            end=lambda z: model.log_joint(x, z, context, **masked),
             start_widths=_widths(self._drawn(SPREAD_DRAWS)),
             end_widths=_widths(tuple(latent.z for latent in draw.latents)),
         )

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from zipfile import ZipFile
@@ -26,7 +27,33 @@ from vaekit.randomness import Purpose, new_generator
 BLOCK = 100  # rows
 MOST_CACHED = 1 << 22  # bytes that are read of the cached results of a block
 Data = Tensor | np.ndarray | Rows | StreamedRows
-PerBlock = Callable[[Tensor, Tensor | None, torch.Generator, int], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some of the rows, and what goes with them.
+
+    Attributes:
+        x: (rows, *data).
+        context: of these rows, or None.
+        mask: True where a cell of x is observed, (rows, *data); None where all are.
+        generator: of their noise.
+        first: number of the first row.
+    """
+
+    x: Tensor
+    context: Tensor | None
+    mask: Tensor | None
+    generator: torch.Generator
+    first: int = 0
+
+    @property
+    def masked(self) -> dict[str, Any]:
+        """The mask as an argument, where there is one: models that take none are called without."""
+        return {} if self.mask is None else {"mask": self.mask}
+
+
+PerBlock = Callable[[Block], tuple[Tensor, ...]]
 
 
 @runtime_checkable
@@ -45,7 +72,16 @@ class Weighted(Protocol):
 
 
 class Blocks:
-    """The rows of `data`, as a model takes them: on its device, floating point in its precision."""
+    """The rows of `data`, as a model takes them: on its device, floating point in its precision.
+
+    Args:
+        model: Which takes them.
+        data: x (rows, *data), or the rows of a split of a data set.
+        seed: Of the noise.
+        context: (rows, ...), if the model takes one and the data does not bring it.
+        world: The processes that divide the rows.
+        mask: (rows, *data), True where a cell of x is observed; None where all are.
+    """
 
     def __init__(
         self,
@@ -54,9 +90,10 @@ class Blocks:
         seed: int = 0,
         context: Tensor | None = None,
         world: World | None = None,
+        mask: Tensor | None = None,
     ):
         self.data = data if isinstance(data, Data) else array_of(data)
-        self.seed, self.context, self.world = seed, context, world or World()
+        self.seed, self.context, self.mask, self.world = seed, context, mask, world or World()
         self.model = model
         self.weight = next(iter(model.state_dict().values()), None)
 
@@ -81,15 +118,26 @@ class Blocks:
             return self.data.context_of(rows)
         return None if self.context is None else self.context[rows]
 
+    def mask_of(self, number: int) -> Tensor | None:
+        """Which cells of the rows of a block are observed; None where all are."""
+        if self.mask is None:
+            return None
+        rows = slice(number * BLOCK, min((number + 1) * BLOCK, len(self.data)))
+        return self.mask[rows].to(self.x(number).device)
+
+    def block(self, number: int) -> Block:
+        """A block by its number."""
+        x = self.x(number)
+        generator = new_generator(self.seed, Purpose.EVALUATE, number, device=x.device)
+        return Block(x, self.context_of(number), self.mask_of(number), generator, number * BLOCK)
+
     def map(self, compute: PerBlock) -> tuple[Tensor, ...]:
-        """The results of `compute(x, context, generator, first row)` for each row, (rows,) each, at every process."""
+        """The results of `compute(block)` for each row, (rows,) each, at every process."""
         every = range(math.ceil(len(self) / BLOCK))
         mine, found = every[self.world.share(len(every))], []
         with evaluating(self.model):
             for number in mine or range(1):  # a process without a block learns from the first what shapes there are
-                x, context = self.x(number), self.context_of(number)
-                generator = new_generator(self.seed, Purpose.EVALUATE, number, device=x.device)
-                results = compute(x, context, generator, number * BLOCK)
+                results = compute(self.block(number))
                 found += [results if mine else tuple(result[:0] for result in results)]
         return tuple(self.world.gather(torch.cat(results)) for results in zip(*found, strict=True))
 
@@ -100,7 +148,7 @@ def cached(compute: PerBlock, folder: str | Path | None, model: Weighted, *setti
     Args:
         compute: what gives the results of a block.
         folder: of the cache; None for none.
-        model: whose weights are part of the key, as rows and context are.
+        model: whose weights are part of the key, as rows, context and mask are.
         settings: whatever else the results depend on.
 
     Returns:
@@ -110,13 +158,15 @@ def cached(compute: PerBlock, folder: str | Path | None, model: Weighted, *setti
         return compute
     cache, common = Path(folder), f"{fingerprint(model)} {settings}"
 
-    def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        key = hashlib.sha256(f"{common} {first} {_hash([x])} {_hash([] if context is None else [context])}".encode())
+    def of_block(block: Block) -> tuple[Tensor, ...]:
+        x, first = block.x, block.first
+        others = [_hash([] if part is None else [part]) for part in (block.context, block.mask)]
+        key = hashlib.sha256(f"{common} {first} {_hash([x])} {' '.join(others)}".encode())
         name = f"{cache.name}/{first}.npz"
         found = _read_block(cache.parent, name, key.hexdigest(), len(x))
         if found is not None:
             return tuple(part.to(x.device) for part in found)
-        found = compute(x, context, generator, first)
+        found = compute(block)
         with suppress(OSError):  # a full disk, say, costs no more than the cache
             inside(cache.parent, cache.name).mkdir(parents=True, exist_ok=True)
             about = {"format_version": 1, "of": key.hexdigest(), "sha256": _hash(found)}

@@ -8,9 +8,10 @@ from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError, NotFinite
-from vaekit.evaluation.blocks import Blocks, PerBlock, evaluating
+from vaekit.evaluation.blocks import Block, Blocks, PerBlock, evaluating
 from vaekit.evaluation.results import WHY_NOT_A_LIKELIHOOD
-from vaekit.models.distributions.support import in_words, measure, support_of
+from vaekit.models.distributions.cells import observed
+from vaekit.models.distributions.support import has_density, in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
 from vaekit.randomness import Purpose, new_generator
 
@@ -23,11 +24,11 @@ Progress = Callable[[int], object]
 def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBlock:
     """`compute`, which first refuses values outside the support, and then reports the number of rows to `progress`."""
 
-    def of_block(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        _check_support(model, x, context, first)
-        found = compute(x, context, generator, first)
+    def of_block(block: Block) -> tuple[Tensor, ...]:
+        _check_support(model, block)
+        found = compute(block)
         if progress is not None:
-            progress(len(x))
+            progress(len(block.x))
         return found
 
     return of_block
@@ -35,11 +36,9 @@ def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBl
 
 def draw_of_first(model: Model, blocks: Blocks) -> Draw:
     """A draw of the first row, which shows what the model's distributions are."""
-    context = blocks.context_of(0)
-    context = None if context is None else context[:1]
-    generator = new_generator(blocks.seed, Purpose.TRIAL)
+    block = blocks.block(0)
     with evaluating(model):
-        return model.draw(blocks.x(0)[:1], context=context, generator=generator)
+        return _draw_first(model, block, new_generator(blocks.seed, Purpose.TRIAL))
 
 
 def score_warning(px: Distribution) -> str:
@@ -82,12 +81,16 @@ def joined(*warnings: str) -> str:
     return "; ".join(warning for warning in warnings if warning)
 
 
-def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) -> None:
+def _check_support(model: Model, block: Block) -> None:
     """Refuse values outside the support of the likelihood, whose log-density is some number all the same."""
-    few = None if context is None else context[:1]
-    px = model.draw(x[:1], context=few, generator=new_generator(0, Purpose.TRIAL, device=x.device), check=False).px
+    x, first = observed(block.x, block.mask), block.first
+    generator = new_generator(0, Purpose.TRIAL, device=x.device)
+    px = _draw_first(model, block, generator, check=False).px
     support = support_of(px)
-    inside = x.isfinite() if support is None else support.check(x)
+    if block.mask is not None:
+        inside = has_density(px, x, block.mask)
+    else:
+        inside = x.isfinite() if support is None else support.check(x)
     bad = ~inside.reshape(len(x), -1).all(1)
     if bad.any():
         row = int(bad.nonzero()[0])
@@ -98,6 +101,12 @@ def _check_support(model: Model, x: Tensor, context: Tensor | None, first: int) 
             field="row",
             value=first + row,
         )
+
+
+def _draw_first(model: Model, block: Block, generator: torch.Generator, check: bool = True) -> Draw:
+    context = None if block.context is None else block.context[:1]
+    masked = {name: mask[:1] for name, mask in block.masked.items()}
+    return model.draw(block.x[:1], context=context, generator=generator, check=check, **masked)
 
 
 def check_finite(*rows: Tensor) -> None:

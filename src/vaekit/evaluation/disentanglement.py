@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
-from vaekit.evaluation.blocks import Blocks
+from vaekit.evaluation.blocks import Block, Blocks
 from vaekit.evaluation.boosting import boosted_trees
 from vaekit.evaluation.counting import (
     Codes,
@@ -78,8 +78,8 @@ def posterior_means(
 ) -> Float[np.ndarray, "n d"]:
     """E_q[z|x] of each row, all groups of latents beside one another."""
 
-    def means_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor]:
-        means = [q.mean.flatten(1) for q in model.encode(x, context).posteriors]
+    def means_of(block: Block) -> tuple[Tensor]:
+        means = [q.mean.flatten(1) for q in model.encode(block.x, block.context, **block.masked).posteriors]
         return (torch.cat(means, 1),)
 
     (means,) = Blocks(model, rows, seed, context, world).map(means_of)

@@ -171,5 +171,5 @@ def features_of(extractor: Extractor, data: Data, seed: int = 0) -> Tensor:
     Returns:
         (n, d), in double precision on the CPU.
     """
-    (found,) = Blocks(extractor, data, seed).map(lambda x, *others: (extractor(x),))
+    (found,) = Blocks(extractor, data, seed).map(lambda block: (extractor(block.x),))
     return found.double().cpu()

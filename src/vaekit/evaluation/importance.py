@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
-from vaekit.evaluation.blocks import Blocks, Data, cached
+from vaekit.evaluation.blocks import Block, Blocks, Data, cached
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
@@ -22,6 +22,7 @@ from vaekit.evaluation.checks import (
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.results import NATS, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of
+from vaekit.models.distributions.base import unwrapped
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
 from vaekit.processes import World
@@ -54,6 +55,7 @@ def bound_curve(
     progress: Progress | None = None,
     world: World | None = None,
     keep: str | Path | None = None,
+    mask: Tensor | None = None,
 ) -> tuple[BoundAt, ...]:
     """The importance-weighted bound on ln p(x) at several numbers of samples K, all from the same draws.
 
@@ -70,6 +72,7 @@ def bound_curve(
         progress: called with the number of rows done.
         world: the processes that divide the rows.
         keep: a folder in which finished blocks are kept: see `evaluate`.
+        mask: (rows, *data), True where a cell of x is observed; the bounds are on ln p of these.
 
     Returns:
         A point for each K, in the order given; of a deterministic posterior, each without values.
@@ -82,10 +85,10 @@ def bound_curve(
     """
     if len(data) == 0 or not samples or min(samples) < 1:
         raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
-    blocks = Blocks(model, data, seed, context, world)
+    blocks = Blocks(model, data, seed, context, world, mask)
 
-    def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        log_w, *_ = weigh(model, x, context, generator, max(samples))
+    def bounds_of(block: Block) -> tuple[Tensor, ...]:
+        log_w, *_ = weigh(model, block, max(samples))
         return tuple(of(log_w, k) for k in samples for of in (weighted_bound, effective_samples))
 
     found = blocks.map(checked(model, cached(bounds_of, keep, model, "curve", samples, seed), progress))
@@ -103,17 +106,16 @@ def bound_curve(
     return curve
 
 
-def weigh(
-    model: Model, x: Tensor, context: Tensor | None, generator: torch.Generator, samples: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def weigh(model: Model, block: Block, samples: int) -> tuple[Tensor, Tensor, Tensor]:
     """ln w (samples, batch) in double precision, and of each row its mean ln p(x|z) and its rate. Encodes once."""
-    code = model.encode(x, context)
+    x = block.x
+    code = model.encode(x, block.context, **block.masked)
     at_once = AT_ONCE_ON_CPU if x.device.type == "cpu" else AT_ONCE
     log_w = []
     log_px = rate = torch.zeros((), dtype=torch.float64, device=x.device)
     drawn, count = 0, 1
     while drawn < samples:
-        draw = model.draw(x, count, context=context, code=code, generator=generator)
+        draw = model.draw(x, count, code=code, context=block.context, generator=block.generator, **block.masked)
         log_w += [draw.log_w.double()]
         log_px = log_px + draw.log_px.double().sum(0)
         rate = rate + count * sum(rate_of(latent).double() for latent in draw.latents)
@@ -162,7 +164,8 @@ def _groups(log_w: Tensor, samples: int) -> Tensor:
 
 
 def _numbers(px: Distribution) -> int:
-    while isinstance(px, Independent):
-        px = px.base_dist
+    px = unwrapped(px)
+    if parts := getattr(px, "parts", ()):
+        return sum(map(_numbers, parts))
     sizes = [value.numel() for value in vars(px).values() if isinstance(value, Tensor)]
     return max(sizes, default=math.prod(px.batch_shape + px.event_shape))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.evaluation.blocks import BLOCK, Blocks, Data, evaluating
+from vaekit.evaluation.blocks import BLOCK, Block, Blocks, Data, evaluating
 from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.results import NATS, label_of
@@ -34,6 +34,7 @@ def aggregate_posterior(
     context: Tensor | None = None,
     progress: Progress | None = None,
     world: World | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Estimate]:
     """The terms of the mean rate, with q(z) the mean of q(z|x) over the first N of the rows `data`, in nats.
 
@@ -65,6 +66,7 @@ def aggregate_posterior(
         context: (rows, ...), if the model takes one.
         progress: called with the number of rows done since the last call.
         world: processes that divide the work; each gets the same result.
+        mask: (rows, *data), True where a cell of x is observed.
 
     Source: Hoffman and Johnson, 2016, "ELBO surgery"; Chen et al., 2018, arXiv 1802.04942, equation 2; for the errors,
     Efron and Stein, 1981, "The jackknife estimate of variance", section 4.
@@ -72,21 +74,22 @@ def aggregate_posterior(
     if len(data) == 0 or rows < 1:
         raise ValueError(f"got {len(data)} rows and rows={rows}: at least one is needed")
     data = data.take(rows) if isinstance(data, Rows | StreamedRows) else data[:rows]
-    blocks = Blocks(model, data, seed, context, world)
+    blocks = Blocks(model, data, seed, context, world, None if mask is None else mask[:rows])
     with evaluating(model):
         every = [
-            model.encode(blocks.x(number), blocks.context_of(number)).posteriors
-            for number in range(math.ceil(len(data) / BLOCK))
+            model.encode(block.x, block.context, **block.masked).posteriors
+            for block in map(blocks.block, range(math.ceil(len(data) / BLOCK)))
         ]
     draw = draw_of_first(model, blocks)
     refusal = _refusal(draw)
     if refusal:
         return {name: Estimate(None, 0.0, len(data), NATS, refusal) for name in NAMES}
 
-    def terms_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        (latent,) = model.draw(x, context=context, generator=generator).latents
+    def terms_of(block: Block) -> tuple[Tensor, ...]:
+        draw = model.draw(block.x, context=block.context, generator=block.generator, **block.masked)
+        (latent,) = draw.latents
         if progress is not None:
-            progress(len(x))
+            progress(len(block.x))
         return _terms(latent, [q for (q,) in every])
 
     found = dict(zip(NAMES, blocks.map(terms_of), strict=False))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.evaluation.blocks import Blocks, Data, cached, evaluating
+from vaekit.evaluation.blocks import Block, Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
@@ -30,6 +30,7 @@ from vaekit.evaluation.importance import effective_samples, few_samples_warning,
 from vaekit.evaluation.results import ACTIVE_KL, ACTIVE_VARIANCE, BITS, NATS, WHY_NOT_A_LIKELIHOOD, unit_of
 from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
 from vaekit.models.conditional import Conditional
+from vaekit.models.distributions.cells import observed, observed_log_prob
 from vaekit.models.distributions.support import measure
 from vaekit.models.vae import Model
 from vaekit.processes import World
@@ -49,6 +50,7 @@ def evaluate(
     world: World | None = None,
     keep: str | Path | None = None,
     per_row: Callable[[Mapping[str, np.ndarray]], object] | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) of rows, and their terms, each with a standard error over the rows.
 
@@ -78,19 +80,24 @@ def evaluate(
             Those of other weights, rows, samples or another seed are computed anew.
         per_row: called with the values of each row, (rows,) each, whose means are the estimates of the same names:
             `elbo`, `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
+        mask: (rows, *data), True where a cell of x is observed. Everything is then of the observed cells: bounds are on
+            ln p of them, and D is their mean number.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
     """
-    blocks = Blocks(model, data, seed, context, world)
+    blocks = Blocks(model, data, seed, context, world, mask)
     if len(blocks) == 0 or samples < 1:
         raise ValueError(f"got {len(blocks)} rows and samples={samples}: at least one of each is needed")
 
-    def bounds_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        log_w, log_px, rate = weigh(model, x, context, generator, samples)
-        return log_px, rate, weighted_bound(log_w, samples), effective_samples(log_w, samples)
+    def bounds_of(block: Block) -> tuple[Tensor, ...]:
+        log_w, log_px, rate = weigh(model, block, samples)
+        cells = torch.full_like(rate, block.x[0].numel())
+        if block.mask is not None:
+            cells = block.mask.flatten(1).sum(1).to(rate.dtype)
+        return log_px, rate, weighted_bound(log_w, samples), effective_samples(log_w, samples), cells
 
-    log_px, rate, bound, ess = blocks.map(
+    log_px, rate, bound, ess, cells = blocks.map(
         checked(model, cached(bounds_of, keep, model, "bounds", samples, seed), progress)
     )
     check_finite(log_px, rate, bound)
@@ -110,7 +117,7 @@ def evaluate(
     bounds = {
         "elbo": mean_of(log_px - rate, NATS, score),
         "log_likelihood": mean_of(bound, NATS, joined(score, few_samples_warning(ess, samples))),
-        "bits_per_dim": _bits_per_dim(bound, measure(draw.px), math.prod(draw.px.event_shape)),
+        "bits_per_dim": _bits_per_dim(bound, measure(draw.px), cells),
         "rate": mean_of(rate, NATS),
         "distortion": mean_of(-log_px, NATS, score),
         "effective_samples": mean_of(ess, unit_of("effective_samples", samples)),
@@ -119,7 +126,11 @@ def evaluate(
 
 
 def kl_per_dimension(
-    model: Model, data: Data, context: Tensor | None = None, world: World | None = None
+    model: Model,
+    data: Data,
+    context: Tensor | None = None,
+    world: World | None = None,
+    mask: Tensor | None = None,
 ) -> tuple[Estimate, ...] | None:
     """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats.
 
@@ -128,16 +139,23 @@ def kl_per_dimension(
         data: x (rows, *data), or the rows of a split of a data set.
         context: (rows, width), if the model takes one and the data does not bring it.
         world: processes that divide the rows; each gets the same result.
+        mask: (rows, *data), True where a cell of x is observed.
 
     Returns:
         An estimate for each dimension; None without a closed form that factorises over dimensions.
     """
-    kl, _ = _latent_rows(model, Blocks(model, data, 0, context, world))
+    kl, _ = _latent_rows(model, Blocks(model, data, 0, context, world, mask))
     return None if kl is None else tuple(mean_of(column, NATS) for column in kl.T)
 
 
 def kl_per_group(
-    model: Model, data: Data, *, seed: int = 0, context: Tensor | None = None, world: World | None = None
+    model: Model,
+    data: Data,
+    *,
+    seed: int = 0,
+    context: Tensor | None = None,
+    world: World | None = None,
+    mask: Tensor | None = None,
 ) -> tuple[Estimate, ...]:
     """Mean KL of each group of latents, given the groups above it, in nats, at one sample of those for each row.
 
@@ -150,14 +168,15 @@ def kl_per_group(
         seed: of the noise.
         context: (rows, width), if the model takes one and the data does not bring it.
         world: processes that divide the rows; each gets the same result.
+        mask: (rows, *data), True where a cell of x is observed.
 
     Returns:
         An estimate for each group, from the first to the last.
     """
-    blocks = Blocks(model, data, seed, context, world)
+    blocks = Blocks(model, data, seed, context, world, mask)
 
-    def rates_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        draw = model.draw(x, context=context, generator=generator)
+    def rates_of(block: Block) -> tuple[Tensor, ...]:
+        draw = model.draw(block.x, context=block.context, generator=block.generator, **block.masked)
         return tuple(rate_of(latent) for latent in draw.latents)
 
     deterministic = [latent.is_deterministic for latent in draw_of_first(model, blocks).latents]
@@ -168,7 +187,14 @@ def kl_per_group(
 
 
 def baseline(
-    likelihood: Conditional, train: Tensor | Rows | StreamedRows, data: Data, seed: int = 0, world: World | None = None
+    likelihood: Conditional,
+    train: Tensor | Rows | StreamedRows,
+    data: Data,
+    seed: int = 0,
+    world: World | None = None,
+    *,
+    train_mask: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Estimate:
     """Mean ln p(x) of rows under the best model without latents, in nats: each dimension on its own.
 
@@ -178,21 +204,33 @@ def baseline(
         data: x (rows, *data) that ln p(x) is taken of, or the rows of a split of a data set.
         seed: of binarisation.
         world: processes that divide the rows; each gets the same result.
+        train_mask: of `train`, True where a cell is observed.
+        mask: of `data`, likewise; ln p is that of the observed cells.
     """
     context = None
     if isinstance(train, Rows | StreamedRows):
         noise, some = new_generator(seed, Purpose.BASELINE, device=train.device), train.some(BASELINE_ROWS)
         train, context = train.batch(some, noise), train.context_of(some)
-    of_context = likelihood.without_latents(train, context)
-    blocks = Blocks(likelihood, data, seed, None, world)
-    (log_px,) = blocks.map(lambda x, context, *others: (of_context(context).log_prob(x),))
+    of_context = likelihood.without_latents(train, context, mask=train_mask)
+    blocks = Blocks(likelihood, data, seed, None, world, mask)
+
+    def log_px_of(block: Block) -> tuple[Tensor, ...]:
+        x = observed(block.x, block.mask)
+        return (observed_log_prob(of_context(block.context), x, block.mask),)
+
+    (log_px,) = blocks.map(log_px_of)
     px = of_context(blocks.context_of(0))
     found = {"baseline": mean_of(log_px, NATS, score_warning(px))}
     return in_stored_units(found, log_scale_of(data, px))["baseline"]
 
 
 def bound_rows(
-    model: Model, data: Tensor, context: Tensor | None, generator: torch.Generator, samples: int = 1
+    model: Model,
+    data: Tensor,
+    context: Tensor | None,
+    generator: torch.Generator,
+    samples: int = 1,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The distortion, the rate and the bound on ln p(x) of each row, in nats, from K samples of z.
 
@@ -206,12 +244,14 @@ def bound_rows(
         context: (rows, width), or None.
         generator: of the noise.
         samples: K.
+        mask: (rows, *data), True where a cell of x is observed; None where all are.
 
     Returns:
         Distortion, rate and bound, (rows,) each.
     """
     with evaluating(model):
-        draw = model.draw(data, samples, context=context, generator=generator)
+        given: dict[str, Any] = {} if mask is None else {"mask": mask}
+        draw = model.draw(data, samples, context=context, generator=generator, **given)
         distortion = -draw.log_px.mean(0)
         rate = sum((rate_of(latent) for latent in draw.latents), torch.zeros_like(distortion))
         return distortion, rate, -distortion - rate if samples == 1 else weighted_bound(draw.log_w, samples)
@@ -224,13 +264,14 @@ def _latent_rows(model: Model, blocks: Blocks) -> tuple[Tensor | None, Tensor | 
     at the means above.
     """
 
-    def latents_of(x: Tensor, context: Tensor | None, generator: torch.Generator, first: int) -> tuple[Tensor, ...]:
-        draw = model.draw(x, context=context, generator=generator)
+    def latents_of(block: Block) -> tuple[Tensor, ...]:
+        x = block.x
+        draw = model.draw(x, context=block.context, generator=block.generator, **block.masked)
         found = [latent.closed_kl_per_dimension() for latent in draw.latents]
         kl = [closed.reshape(len(x), -1) for closed in found if closed is not None]
         if len(kl) < len(found):
             return ()
-        means = [q.mean.flatten(1) for q in model.encode(x, context).posteriors]
+        means = [q.mean.flatten(1) for q in model.encode(x, block.context, **block.masked).posteriors]
         return torch.cat(kl, 1), torch.cat(means, 1)
 
     found = blocks.map(latents_of)
@@ -261,8 +302,10 @@ def _count_above(values: Tensor, errors: Tensor, threshold: float, n: int, dims:
     return Estimate(float((values > threshold).sum()), stderr, n, unit_of("active_units", dims))
 
 
-def _bits_per_dim(bound: Tensor, kind: str, values: int) -> Estimate:
+def _bits_per_dim(bound: Tensor, kind: str, cells: Tensor) -> Estimate:
+    """Of all rows together: their bits over their observed cells, (rows,), with the error of that ratio."""
     if kind == "mass":
-        return mean_of(-bound / (values * math.log(2)), BITS)
+        bits = -bound / (cells.mean() * math.log(2))
+        return mean_of(bits - bits.mean() * (cells / cells.mean() - 1), BITS)
     why = "p(x|z) is a density, not a probability mass: bits need dequantised data"
     return Estimate(None, 0.0, len(bound), BITS, WHY_NOT_A_LIKELIHOOD if kind == "score" else why)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import DataError
-from vaekit.evaluation.blocks import BLOCK, Blocks, evaluating
+from vaekit.evaluation.blocks import BLOCK, Block, Blocks, evaluating
 from vaekit.evaluation.checks import joined
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.features import pca_features
@@ -21,7 +21,7 @@ from vaekit.evaluation.results import unit_of
 from vaekit.models.vae import Model
 from vaekit.randomness import Purpose, numpy_generator, sklearn_seed
 
-Encoder = Callable[[Tensor, Tensor | None], Tensor]  # from x and its context
+Encoder = Callable[[Block], Tensor]  # from x and its context
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, the inverse of the L2 penalty's weight
 CHOSEN_ON, FOLDS = 3000, 3  # rows, at most, of the cross-validation
 MOST_STEPS = 300  # of L-BFGS
@@ -145,16 +145,16 @@ def representation(
     labels = (train.labels.cpu(), test.labels.cpu())
     both = tuple(Blocks(model, rows, seed) for rows in (train, test))
 
-    def codes(x: Tensor, context: Tensor | None) -> Tensor:
-        return model.encode(x, context).posteriors[0].mean.flatten(1)
+    def codes(block: Block) -> Tensor:
+        return model.encode(block.x, block.context, **block.masked).posteriors[0].mean.flatten(1)
 
     with evaluating(model):
-        size = codes(both[1].x(0), both[1].context_of(0)).shape[1]
+        size = codes(both[1].block(0)).shape[1]
     components = pca_features(train, size, seed).to(train.device)
     encoders: dict[str, Encoder] = {
         "codes": codes,
-        "pca": lambda x, context: components(x),
-        "raw": lambda x, context: x.flatten(1),
+        "pca": lambda block: components(block.x),
+        "raw": lambda block: block.x.flatten(1),
     }
     found: dict[str, Estimate] = {}
     for name, encode in encoders.items():
@@ -196,12 +196,12 @@ def _encoded(encode: Encoder, blocks: Blocks) -> tuple[Tensor, Estimate]:
     """Codes (n, d) on the CPU, and the time that each took."""
     seconds: list[float] = []
     with evaluating(blocks.model):
-        encode(blocks.x(0), blocks.context_of(0))  # the first call is slower
+        encode(blocks.block(0))  # the first call is slower
 
-    def timed(x: Tensor, context: Tensor | None, *others: object) -> tuple[Tensor, ...]:
+    def timed(block: Block) -> tuple[Tensor, ...]:
         began = time.perf_counter()
-        found = encode(x, context).cpu()
-        seconds.append((time.perf_counter() - began) / len(x))
+        found = encode(block).cpu()
+        seconds.append((time.perf_counter() - began) / len(block.x))
         return (found,)
 
     return blocks.map(timed)[0], _microseconds(seconds)

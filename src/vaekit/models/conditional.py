@@ -1,6 +1,7 @@
 """Conditional: a network and a head, whose call returns a distribution given its input."""
 
 import copy
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.distributions.cells import observed
 from vaekit.models.distributions.gamma import wide
 from vaekit.models.families import Family, FittedHead, Head
+from vaekit.models.likelihoods.initialisation import without_gaps
 from vaekit.models.likelihoods.location_scale import LocationScale
 from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
@@ -87,12 +90,15 @@ class Conditional(nn.Module):
         self.transform = nn.Identity() if transform is None else transform
         self.units = units
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Distribution:
-        return self.of(self.raw(self.see(x), context), context)
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Distribution:
+        return self.of(self.raw(self.see(x, mask), context), context)
 
-    def see(self, x: Tensor) -> Tensor:
-        """What the network sees of the input: x after the transform."""
-        return self.transform(x)
+    def see(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the network sees of the input: x after the transform, which is called with the mask if it takes one."""
+        if mask is None:
+            return self.transform(x)
+        x = observed(x, mask)
+        return self.transform(x, mask=mask) if takes_mask(self.transform) else self.transform(x)
 
     def raw(self, seen: Tensor, context: Tensor | None = None) -> Tensor:
         """The network's raw numbers, (..., features), from what it sees of the input."""
@@ -120,15 +126,22 @@ class Conditional(nn.Module):
         is_image = raw.shape[1 - dims :] == self.event_shape[1:] and math.prod(raw.shape[-dims:]) == wanted
         return raw.flatten(-dims) if is_image and raw.shape[-1] != wanted else raw
 
-    def measure(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Measure the units, and what else the head holds of the data, on rows x (n, *event) and their context."""
+    def measure(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> None:
+        """Measure the units, and what else the head holds of the data.
+
+        Args:
+            x: Rows, (n, *event).
+            context: Of these rows, where the head takes it.
+            mask: True where a cell is observed; None where all are.
+        """
+        x = without_gaps(x, mask)
         if self.units is not None:
             self.units.measure(x, cast(LocationScale, self.head).best)
         if isinstance(self.head, MeasuredHead):
             self.head.measure(x, context)
 
     @torch.no_grad()
-    def initialise_from(self, x: Tensor, context: Tensor | None = None) -> None:
+    def initialise_from(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> None:
         """Initialise the bias of the network's output with the raw numbers that fit rows best without an input.
 
         The network must have an `output_bias`, as vaekit's own have.
@@ -136,18 +149,22 @@ class Conditional(nn.Module):
         Args:
             x: Rows, (n, *event).
             context: Of these rows, where the head takes it.
+            mask: True where a cell is observed; None where all are.
         """
+        x = without_gaps(x, mask)
         self.measure(x, context)
         given = (context,) if self.head.takes_context else ()
         initial = self._fitted_head.initial_parameters(x if self.units is None else self.units(x), *given)
         self.network.output_bias.copy_(initial)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
-    def constant(self, x: Tensor, quick: bool = False) -> Distribution:
+    def constant(self, x: Tensor, quick: bool = False, mask: Tensor | None = None) -> Distribution:
         """The best distribution that depends on nothing: see `without_latents`."""
-        return self.without_latents(x, quick=quick)()
+        return self.without_latents(x, quick=quick, mask=mask)()
 
     @torch.no_grad()
-    def without_latents(self, x: Tensor, context: Tensor | None = None, quick: bool = False) -> "WithoutLatents":
+    def without_latents(
+        self, x: Tensor, context: Tensor | None = None, quick: bool = False, mask: Tensor | None = None
+    ) -> "WithoutLatents":
         """The best distribution that depends on no z; this module stays as it is.
 
         It is in double precision, where the device has it, so that a far outlier has a density, if a small one.
@@ -156,7 +173,9 @@ class Conditional(nn.Module):
             x: Rows that it is fitted to, (n, *event).
             context: Of these rows, where the head takes it.
             quick: Use the initial parameters only, where the best take long.
+            mask: True where a cell is observed; None where all are.
         """
+        x = without_gaps(x, mask)
         head, units = copy.deepcopy((self._fitted_head, self.units))
         alone = Conditional(nn.Identity(), head, self.event_shape, units=units)
         alone = alone if x.device.type == "mps" else alone.double()
@@ -196,6 +215,11 @@ class TakesContext(Protocol):
     """A head that is called with the context, too."""
 
     def __call__(self, raw: Tensor, event_shape: Shape | None, context: Tensor | None) -> Distribution: ...
+
+
+def takes_mask(module: nn.Module) -> bool:
+    """Whether the call of a module has an argument `mask`."""
+    return "mask" in inspect.signature(module.forward).parameters
 
 
 def _built(family: Family, event_shape: Shape | None) -> Head:

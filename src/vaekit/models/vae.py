@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit.models.conditional import Conditional
+from vaekit.models.conditional import Conditional, takes_mask
+from vaekit.models.distributions.cells import cell_log_prob, observed, observed_log_prob
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.distributions.support import check_values
 from vaekit.models.drawing import Latent, PerSample, draw_latent, enumerated_latent
@@ -28,12 +29,12 @@ from vaekit.models.protocols import EncodedBesideBatch
 class Draw:
     """One pass through a model: all that objectives and evaluation need."""
 
-    x: Tensor  # (batch, *data), in the support of the likelihood
-    mask: Tensor | None  # of cells to leave out; reserved, None so far
+    x: Tensor  # (batch, *data), in the support of the likelihood; 0 where a cell was not observed
+    mask: Tensor | None  # True where a cell of x was observed, (batch, *data); None where all were
     context: Tensor | None
     latents: tuple[Latent, ...]
     px: Distribution
-    log_px: PerSample
+    log_px: PerSample  # of the observed cells
     reparametrised: bool = True  # how it was drawn: see `VAE.draw`
     score: bool = True
     weights: Tensor | None = None  # of the samples in means over q(z|x), (samples, batch); none has them count alike
@@ -55,6 +56,15 @@ class Draw:
     def has_bound(self) -> bool:
         """Whether E_q[log_w] is a lower bound on ln p(x): not where a group of latents is deterministic."""
         return not any(latent.is_deterministic for latent in self.latents)
+
+    @property
+    def log_px_cells(self) -> Tensor:
+        """ln p(x|z) of each cell, (samples, batch, *data), and 0 where it was not observed.
+
+        Raises:
+            ValueError: The likelihood ties the cells of a row to one another.
+        """
+        return cell_log_prob(self.px, self.x, self.mask)
 
     @property
     def log_pz(self) -> PerSample:
@@ -94,7 +104,7 @@ class Model(Protocol):
         """All tensors that are saved, by name."""
         ...
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+    def encode(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Code:
         """q(z|x) and p(z) of each group of latents, and their mean or most probable values."""
         ...
 
@@ -108,6 +118,7 @@ class Model(Protocol):
         samples: int = 1,
         *,
         context: Tensor | None = None,
+        mask: Tensor | None = None,
         code: Code | None = None,
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
@@ -119,8 +130,10 @@ class Model(Protocol):
         """One pass: see `VAE.draw`."""
         ...
 
-    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
-        """ln p(x, z) of each row, in nats, for the z of each group of latents."""
+    def log_joint(
+        self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """ln p(x, z) of each row, in nats, for the z of each group of latents; of x its observed cells."""
         ...
 
     def generate(
@@ -147,7 +160,7 @@ class VAE(Generative, nn.Module):
             from in place of q(z|x), as `Hamiltonian` builds it; none leaves q(z|x).
 
     Any torch modules whose calls return torch distributions will do. With a `context`, all three are called with it as
-    their last argument.
+    their last argument. With a `mask`, the posterior is called with it as `mask=`, if it has such an argument.
 
     Raises:
         TypeError: A part is no module, such as a spec that is not built.
@@ -175,9 +188,9 @@ class VAE(Generative, nn.Module):
         self.likelihood = likelihood
         self.refine = refine
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+    def encode(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Code:
         """q(z|x) of a batch, to read or to reuse in `draw(..., code=)`; not yet refined, where the model does that."""
-        return Code((call_part(self.posterior, "posterior", x, context=context),))
+        return Code((call_part(self.posterior, "posterior", observed(x, mask), context=context, mask=mask),))
 
     def decode(self, latents: Tensor | Sequence[Tensor], context: Tensor | None = None) -> Distribution:
         """p(x|z) for latents (z,), or z itself, with z (..., *event)."""
@@ -190,6 +203,7 @@ class VAE(Generative, nn.Module):
         samples: int = 1,
         *,
         context: Tensor | None = None,
+        mask: Tensor | None = None,
         code: Code | None = None,
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
@@ -204,6 +218,8 @@ class VAE(Generative, nn.Module):
             x: (batch, *data), in the support of the likelihood.
             samples: K, samples of z for each row.
             context: (batch, ...), passed to posterior, prior and likelihood.
+            mask: (batch, *data), True where a cell of x is observed; None where all are. What stands in the other cells
+                changes nothing: log-densities are of the observed ones.
             code: An encoding of the same x to reuse.
             noise: Base noise of each group of latents, (samples, batch, *event), where already drawn.
             generator: Source of the noise that is not given.
@@ -214,17 +230,19 @@ class VAE(Generative, nn.Module):
             check: Refuse x outside the support of the likelihood. Training, whose rows have been checked, does without.
 
         Raises:
-            ValueError: x holds a value that the likelihood gives no probability.
+            ValueError: x holds a value that the likelihood gives no probability, or there is a mask and the likelihood
+                ties the cells of a row to one another.
         """
         check_samples(samples)
-        q, p = self._posterior_and_prior(x, context, code)
+        x = observed(x, mask)
+        q, p = self._posterior_and_prior(x, context, mask, code)
         if q.batch_shape != x.shape[:1]:
             raise ValueError(
                 f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
                 "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
             )
         if self.refine is not None:
-            q = self.refine(q, lambda z: self.decode((z,), context).log_prob(x) + p.log_prob(z))
+            q = self.refine(q, lambda z: observed_log_prob(self.decode((z,), context), x, mask) + p.log_prob(z))
         if enumerate:
             latent = enumerated_latent(q, p)
         else:
@@ -232,29 +250,36 @@ class VAE(Generative, nn.Module):
                 q, p, (samples,), None if noise is None else noise[0], generator, reparametrised, score
             )
         px = self.decode((latent.z,), context)
-        check_likelihood(px, x, len(latent.z), check)
+        check_likelihood(px, x, len(latent.z), check, mask)
         weights = latent.log_q.exp() if enumerate else None
-        return Draw(x, None, context, (latent,), px, px.log_prob(x), reparametrised, score, weights)
+        log_px = observed_log_prob(px, x, mask)
+        return Draw(x, mask, context, (latent,), px, log_px, reparametrised, score, weights)
 
     def _posterior_and_prior(
-        self, x: Tensor, context: Tensor | None, code: Code | None
+        self, x: Tensor, context: Tensor | None, mask: Tensor | None, code: Code | None
     ) -> tuple[Distribution, Distribution]:
         posterior, prior = self.posterior, self.prior
         if code is None and isinstance(prior, EncodedBesideBatch) and isinstance(posterior, Conditional):
             try:
-                raw = posterior.raw(*prior.beside(posterior.see(x), context))
+                raw = posterior.raw(*prior.beside(posterior.see(x, mask), context))
             except RuntimeError as error:
                 refuse_input(error, "posterior", (x,))
                 raise
             return posterior.of(raw[: len(x)]), prior.of_raw(raw[len(x) :], context)
-        (q,) = (self.encode(x, context) if code is None else code).posteriors
+        (q,) = (self.encode(x, context, mask) if code is None else code).posteriors
         return q, call_part(prior, "prior", context=context)
 
-    def log_joint(self, x: Tensor, latents: Tensor | Sequence[Tensor], context: Tensor | None = None) -> Tensor:
-        """ln p(x, z), (...), for latents (z,), or z itself, with z (..., batch, *event)."""
+    def log_joint(
+        self,
+        x: Tensor,
+        latents: Tensor | Sequence[Tensor],
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """ln p(x, z), (...), for latents (z,), or z itself, with z (..., batch, *event); of x its observed cells."""
         p = call_part(self.prior, "prior", context=context)
         (z,) = (latents,) if isinstance(latents, Tensor) else latents
-        return self.decode((z,), context).log_prob(x) + p.log_prob(z)
+        return observed_log_prob(self.decode((z,), context), observed(x, mask), mask) + p.log_prob(z)
 
     def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
         p = call_part(self.prior, "prior", context=context)
@@ -269,7 +294,7 @@ def check_samples(samples: int) -> None:
         raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
 
 
-def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool) -> None:
+def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool, mask: Tensor | None = None) -> None:
     """Refuse a p(x|z) that is not over x, or not one for each sample and row.
 
     Args:
@@ -277,6 +302,7 @@ def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool) ->
         x: (batch, *data).
         samples: K.
         values: Whether to refuse values outside of its support, too.
+        mask: True where a cell is observed; None where all are.
 
     Raises:
         ValueError: The likelihood does not fit x.
@@ -293,10 +319,12 @@ def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool) ->
             f"rows: it must be one distribution for each sample and row, {(samples, len(x))}"
         )
     if values:
-        check_values(px, x)
+        check_values(px, x, mask)
 
 
-def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None) -> Distribution:
+def call_part(
+    module: nn.Module, role: str, *inputs: Tensor, context: Tensor | None, mask: Tensor | None = None
+) -> Distribution:
     """Call a part of a model.
 
     Args:
@@ -304,6 +332,7 @@ def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | N
         role: Its name, for a message.
         inputs: That it is called with.
         context: Passed to it last, if there is one.
+        mask: Passed to it as `mask=`, if there is one and its call has such an argument.
 
     Raises:
         TypeError: It does not return a distribution, or takes no context.
@@ -311,7 +340,7 @@ def call_part(module: nn.Module, role: str, *inputs: Tensor, context: Tensor | N
     """
     args = inputs if context is None else (*inputs, context)
     try:
-        out = module(*args)
+        out = module(*args, mask=mask) if mask is not None and takes_mask(module) else module(*args)
     except (RuntimeError, TypeError) as error:
         refuse_input(error, role, inputs)
         refuse_context(error, module, role, args, context is not None)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from vaekit.errors import SpecError
+from vaekit.models.distributions.cells import observed
 from vaekit.models.networks import Network
 from vaekit.models.networks.mlp import Mlp
 from vaekit.models.parameters import floating
@@ -169,10 +170,13 @@ class FeatureGan(Penalty):
         latent, critic = only_latent(draw), _discriminator(ctx)
         if not isinstance(ctx.model, Model):
             raise SpecError("feature_gan decodes draws of the prior: pass the model in StepContext(model=)")
-        x, decoded = floating(draw.x), draw.px.mean[0]
+        x, decoded = floating(draw.x), observed(draw.px.mean[0], draw.mask)
         distance = 0.5 * (_held(critic, x)[1] - _held(critic, decoded)[1]).square().sum(-1)
         z = torch.stack([latent.z[0].detach(), prior_draw(latent, ctx).detach()])
-        made = ctx.model.decode((z,), draw.context).mean.flatten(0, 1)
+        made = ctx.model.decode((z,), draw.context).mean
+        if draw.mask is not None:
+            made = torch.where(draw.mask, made, 0)
+        made = made.flatten(0, 1)
         passes = softplus(-_held(critic, made)[0]).unflatten(0, z.shape[:2]).sum(0)
         found_out = softplus(critic(made.detach())[0]).unflatten(0, z.shape[:2]).sum(0)
         distinguished = -softplus(-critic(x)[0]) - found_out

@@ -31,6 +31,8 @@ class StepInputs:
     Attributes:
         x: rows of a batch, (batch, *data).
         context: of these rows, (batch, ...), or None.
+        mask: True where a cell of x is observed, (batch, *data); None where all are.
+        weight: of these rows, (batch,), whose mean over the training rows is 1; None where all count alike.
         noise: base noise of z, and of the objective.
         generator: source of noise for distributions that take no base noise.
         objective: what to maximise in this epoch.
@@ -43,6 +45,8 @@ class StepInputs:
     x: Tensor
     objective: Bound
     context: Tensor | None = None
+    mask: Tensor | None = None
+    weight: Tensor | None = None
     noise: Noise = field(default_factory=Noise)
     generator: torch.Generator | None = None
     step: int | Tensor = 0
@@ -79,7 +83,10 @@ class Step(nn.Module):
         self.annealing = [part for part in model.modules() if isinstance(part, Annealing)]
 
     def forward(self, inputs: StepInputs) -> dict[str, Tensor]:
-        """The sums over rows of the loss and of each part of the objective; all scalars, in nats."""
+        """The sums over rows of the loss and of each part of the objective; all scalars, in nats.
+
+        A row with a weight counts so many times.
+        """
         objective, gradient = inputs.objective, inputs.objective.gradient
         for part in self.annealing:
             part.anneal(inputs.step, inputs.steps)
@@ -87,6 +94,7 @@ class Step(nn.Module):
             inputs.x,
             objective.samples,
             context=inputs.context,
+            mask=inputs.mask,
             noise=inputs.noise.latents,
             generator=inputs.generator,
             reparametrised=gradient.reparametrised,
@@ -95,10 +103,14 @@ class Step(nn.Module):
             check=False,
         )
         terms = objective(draw, self._context(inputs))
-        sums = {"loss": -terms.value.sum()}
+
+        def total(values: Tensor) -> Tensor:
+            return values.sum() if inputs.weight is None else (inputs.weight * values).sum()
+
+        sums = {"loss": -total(terms.value)}
         if terms.discriminator is not None:
-            sums["discriminator_loss"] = -terms.discriminator.sum()
-        sums |= {name: part.sum() for name, part in terms.parts.items()}
+            sums["discriminator_loss"] = -total(terms.discriminator)
+        sums |= {name: total(part) for name, part in terms.parts.items()}
         if inputs.counts:
             return sums
         self.forget()

@@ -54,3 +54,10 @@ class Summed(td.Independent):
 def independent(base: Distribution, event_dims: int) -> Distribution:
     """Read the last `event_dims` batch dimensions of base as one event: their log-densities are summed."""
     return Summed(base, event_dims, validate_args=False)
+
+
+def unwrapped(p: Distribution) -> Distribution:
+    """The distribution of each value, of one whose values are independent; else the distribution itself."""
+    while isinstance(p, td.Independent):
+        p = p.base_dist
+    return p

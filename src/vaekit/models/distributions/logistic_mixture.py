@@ -39,6 +39,11 @@ class DiscretisedLogistics(Mass):
         return constraints.integer_interval(0, self.levels - 1)
 
     @property
+    def is_coupled(self) -> bool:
+        """Whether the values of an event depend on each other: the channels of colours do."""
+        return self.mix is not None
+
+    @property
     def noise_shape(self) -> Size:
         """Of a uniform number to choose each component, and one for each value."""
         lead, event = self.loc.shape[: self.dim], self.loc.shape[self.dim + 1 :]

@@ -3,9 +3,9 @@
 import math
 
 from torch import Tensor
-from torch import distributions as td
 from torch.distributions import Distribution, constraints
 
+from vaekit.models.distributions.base import unwrapped
 from vaekit.models.distributions.bernoulli import SoftBernoulli
 
 
@@ -32,22 +32,27 @@ def in_words(support: constraints.Constraint | None) -> str:
     return f"{numbers} from {low:g}" + ("" if high is None else f" to {high:g}")
 
 
-def check_values(px: Distribution, x: Tensor) -> None:
+def check_values(px: Distribution, x: Tensor, mask: Tensor | None = None) -> None:
     """Refuse rows x (batch, *event) with a value to which p(x|z), over rows, gives no probability.
+
+    Args:
+        px: p(x|z).
+        x: The rows.
+        mask: True where a cell is observed: what others hold does not count.
 
     Raises:
         ValueError: names the value, its row, and where values may lie.
     """
     if x.device.type == "meta":
         return
-    support, inside = _of_values(px), x.isfinite()
-    if support is not None:
-        allowed = support.check(x)
-        inside = inside & allowed.reshape(*allowed.shape, *[1] * (x.dim() - allowed.dim()))
+    support, inside = _of_values(px), has_density(px, x, mask)
     if inside.all():
         return
     cell = tuple(int(place) for place in (~inside).nonzero()[0])
-    value = float(x[cell])
+    value, where, name = float(x[cell]), "", name_of(px)
+    if hasattr(part := unwrapped(px), "part_of") and len(cell) == 2:
+        part, support = part.part_of(cell[1])  # pyright: ignore[reportAttributeAccessIssue]
+        where, name = f" in column {cell[1]}", name_of(part)
     if not math.isfinite(value):
         rule = "is over finite numbers: fill or leave out what is missing"
     elif support is constraints.boolean:
@@ -57,7 +62,16 @@ def check_values(px: Distribution, x: Tensor) -> None:
             "give whole numbers in that range" if support and support.is_discrete else "scale the data into that range"
         )
         rule = f"is over {in_words(support)}: {fix}, or take a likelihood over real numbers, such as Gaussian"
-    raise ValueError(f"row {cell[0]} of x holds {value:g}, and the likelihood ({_name(px)}) {rule}")
+    raise ValueError(f"row {cell[0]} of x holds {value:g}{where}, and the likelihood ({name}) {rule}")
+
+
+def has_density(px: Distribution, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Whether each cell of rows x (batch, *event) is not observed, or has a value in the support of p(x|z)."""
+    support, inside = _of_values(px), x.isfinite()
+    if support is not None:
+        allowed = support.check(x)
+        inside = inside & allowed.reshape(*allowed.shape, *[1] * (x.dim() - allowed.dim()))
+    return inside if mask is None else inside | ~mask
 
 
 def _of_values(px: Distribution) -> constraints.Constraint | None:
@@ -71,16 +85,14 @@ def _of_values(px: Distribution) -> constraints.Constraint | None:
     return None if any(isinstance(bound, Tensor) and bound.dim() > 0 for bound in bounds) else support
 
 
-def _name(px: Distribution) -> str:
-    while isinstance(px, td.Independent):
-        px = px.base_dist
-    return type(px).__name__
+def name_of(px: Distribution) -> str:
+    """The name of a distribution's class, for a message."""
+    return type(unwrapped(px)).__name__
 
 
 def measure(px: Distribution) -> str:
     """What exp(log_prob) is: a probability "mass", a "density", or only a "score" that is no likelihood."""
-    while isinstance(px, td.Independent):
-        px = px.base_dist
+    px = unwrapped(px)
     if isinstance(px, SoftBernoulli):
         return "score"
     support = support_of(px)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.conditional import Conditional
+from vaekit.models.distributions.cells import observed, observed_log_prob
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.drawing import Latent, draw_latent, without_score
 from vaekit.models.generative import BLOCK, Generative
@@ -88,9 +89,9 @@ class HierarchicalVAE(Generative, nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.likelihood = likelihood
 
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Code:
+    def encode(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Code:
         """q of each group, each at the means of the groups above it; and the features that `draw` can reuse."""
-        q, _, features = self._first(x, context, None)
+        q, _, features = self._first(observed(x, mask), context, mask, None)
         posteriors, state = [q], _first_state(self.start, q.mean, context)
         for block, given in zip(self._groups(), features, strict=True):
             q, _ = block.both(state, given)
@@ -114,6 +115,7 @@ class HierarchicalVAE(Generative, nn.Module):
         samples: int = 1,
         *,
         context: Tensor | None = None,
+        mask: Tensor | None = None,
         code: Code | None = None,
         noise: Sequence[Tensor | None] | None = None,
         generator: torch.Generator | None = None,
@@ -135,7 +137,8 @@ class HierarchicalVAE(Generative, nn.Module):
             raise ValueError(
                 "the z of a hierarchical VAE are not discrete and cannot be enumerated: draw with enumerate=False"
             )
-        q, p, features = self._first(x, context, code)
+        x = observed(x, mask)
+        q, p, features = self._first(x, context, mask, code)
         given = [None] * (1 + len(self.blocks)) if noise is None else noise
 
         def drawn(number: int, q: Distribution, p: Distribution) -> Latent:
@@ -151,18 +154,22 @@ class HierarchicalVAE(Generative, nn.Module):
             latents, state = self._down(q, p, features, context, scored)
             latents = without_score(latents)
         px = self._px(state, context)
-        check_likelihood(px, x, samples, check)
-        return Draw(x, None, context, tuple(latents), px, px.log_prob(x), reparametrised, score)
+        check_likelihood(px, x, samples, check, mask)
+        log_px = observed_log_prob(px, x, mask)
+        return Draw(x, mask, context, tuple(latents), px, log_px, reparametrised, score)
 
-    def log_joint(self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None) -> Tensor:
-        """ln p(x, z), (...), for latents (z_1, ..., z_L), each (..., batch, *event)."""
+    def log_joint(
+        self, x: Tensor, latents: Sequence[Tensor], context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """ln p(x, z), (...), for latents (z_1, ..., z_L), each (..., batch, *event); of x its observed cells."""
         first, *others = latents
         log_p = call_part(self.prior, "prior", context=context).log_prob(first)
         state = _first_state(self.start, first, context)
         for block, z in zip(self._groups(), others, strict=True):
             log_p = log_p + block.prior(state).log_prob(z)
             state = block.merge(state, z)
-        return self._px(state, context).log_prob(x) + log_p
+        px = self._px(state, context)
+        return observed_log_prob(px, observed(x, mask), mask) + log_p
 
     def new_block(self, context: Tensor | None, generator: torch.Generator | None, mean: bool) -> tuple[Tensor, ...]:
         p = call_part(self.prior, "prior", context=context)
@@ -202,12 +209,12 @@ class HierarchicalVAE(Generative, nn.Module):
         return latents, state
 
     def _first(
-        self, x: Tensor, context: Tensor | None, code: Code | None
+        self, x: Tensor, context: Tensor | None, mask: Tensor | None, code: Code | None
     ) -> tuple[Distribution, Distribution, tuple[Tensor, ...]]:
         """q(z_1|x), p(z_1), and the features of x for each group below."""
         if code is not None:
             return code.posteriors[0], call_part(self.prior, "prior", context=context), code.features
-        seen, given = self.posterior.see(x), context
+        seen, given = self.posterior.see(x, mask), context
         if isinstance(self.prior, EncodedBesideBatch):
             seen, given = self.prior.beside(seen, context)
         raw, *features = cast(BottomUp, self.posterior.network).everything(seen, given)

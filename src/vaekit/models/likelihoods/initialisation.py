@@ -27,6 +27,28 @@ def maximised(score: Callable[[Tensor], Tensor], raw: Tensor, rounds: int) -> Te
     return raw.detach()
 
 
+def without_gaps(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Rows whose every column is distributed as its observed cells are, for what looks at each column by itself.
+
+    Each column holds its observed values, each as often as any other, give or take one, in an order that is the same
+    each time.
+
+    Args:
+        x: Rows, (n, *event).
+        mask: True where a cell is observed; None where all are, and the rows stay as they are.
+
+    Returns:
+        (n, *event); 0 in a column without an observed cell.
+    """
+    if mask is None:
+        return x
+    flat, seen = torch.where(mask, x, 0).flatten(1), mask.flatten(1)
+    order = torch.where(seen, flat.double(), torch.inf).argsort(dim=0, stable=True)
+    shuffled = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(x.device)
+    places = shuffled[:, None] * seen.sum(0) // len(x)
+    return flat.gather(0, order.gather(0, places)).reshape(x.shape)
+
+
 def counts_of_levels(x: Tensor, levels: int) -> Tensor:
     """How often each column of x (n, *event) has each of the levels, (levels, columns)."""
     x = x.flatten(1).long()
