@@ -7,6 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 _NEEDED: dict[str, dict[str, Any]] = {
     "Categorical": {"levels": 3},
     "BetaBinomial": {"levels": 7},
+    "CountMixture": {"components": 3},
     "LogisticMixture": {"levels": 7, "components": 3},
     "Planar": {"steps": 2},
     "Radial": {"steps": 2},

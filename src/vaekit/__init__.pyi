@@ -16,6 +16,7 @@ from .evaluation import evaluate as evaluate
 from .models import VAE as VAE
 from .models import Bernoulli as Bernoulli
 from .models import Categorical as Categorical
+from .models import Columns as Columns
 from .models import Conditional as Conditional
 from .models import ContinuousBernoulli as ContinuousBernoulli
 from .models import Conv as Conv

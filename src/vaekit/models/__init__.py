@@ -11,9 +11,12 @@ from vaekit.models.likelihoods import Likelihood
 from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.likelihoods.beta_binomial import BetaBinomial
 from vaekit.models.likelihoods.categorical import Categorical
+from vaekit.models.likelihoods.columns import Columns
+from vaekit.models.likelihoods.count_mixture import CountMixture
 from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
 from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods.log_normal import LogNormal
 from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
 from vaekit.models.likelihoods.multinomial import Multinomial
 from vaekit.models.linear_gaussian import LinearGaussian
@@ -51,9 +54,11 @@ __all__ = [
     "CategoricalPosterior",
     "Code",
     "CodeSpace",
+    "Columns",
     "Conditional",
     "ContinuousBernoulli",
     "Conv",
+    "CountMixture",
     "DenseHierarchy",
     "Deterministic",
     "Draw",
@@ -71,6 +76,7 @@ __all__ = [
     "Likelihood",
     "LinearGaussian",
     "Log1p",
+    "LogNormal",
     "LogisticMixture",
     "Mixture",
     "Mlp",

@@ -6,6 +6,7 @@ from torch import nn
 
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.codes import CodeSpace
+from vaekit.models.families import FieldEvent
 from vaekit.models.parameters import Shape
 from vaekit.models.protocols import DiscreteHead
 
@@ -19,12 +20,14 @@ class BuildContext:
         context_size: Numbers of context that go with each row; 0 for none.
         posterior: q(z|x), for priors that are made of it or share its code space.
         transform: What is applied to x before the encoder's network; none for nothing.
+        fields: The columns of a table of different kinds; none of other data.
     """
 
     data_shape: Shape = ()
     context_size: int = 0
     posterior: Conditional | None = None
     transform: nn.Module | None = None
+    fields: tuple[FieldEvent, ...] = ()
 
     @property
     def code_space(self) -> CodeSpace | None:

@@ -10,7 +10,8 @@ dimensions are summed in every log-density.
 
 import math
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -19,6 +20,21 @@ from vaekit.models.distributions.base import independent
 from vaekit.models.parameters import Shape
 
 H = TypeVar("H", bound="Head")
+
+
+@dataclass(frozen=True)
+class FieldEvent:
+    """A column of a table, as the parts of a model need to know it.
+
+    Attributes:
+        name: Of the column.
+        kind: real, positive, count, binary, categorical or ordinal.
+        categories: How many, of a categorical or ordinal column; its values are 0, 1, ... below that.
+    """
+
+    name: str
+    kind: Literal["real", "positive", "count", "binary", "categorical", "ordinal"]
+    categories: int = 0
 
 
 class Family(ABC):
@@ -63,7 +79,8 @@ class LikelihoodFamily(Family):
     """A family of p(x|z). Abstract.
 
     Attributes:
-        accepts: The supports of x that it can model, by `kind`: binary, levels, unit, real, count.
+        accepts: The supports of x that it can model, by `kind`: binary, levels, unit, real, positive, count, mixed
+            (columns of different kinds).
         integers: Whether it models integers, which are then not scaled.
         takes_units: Whether its head can be given the units of the data; see `LocationScale`.
         is_score: Whether its log_prob is a score to train by, and no log-likelihood.

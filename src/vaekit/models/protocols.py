@@ -20,6 +20,15 @@ class DiscreteHead(Protocol):
 
 
 @runtime_checkable
+class Measured(Protocol):
+    """A part with units of its own, which are measured on training rows."""
+
+    def measure(self, x: Tensor) -> None:
+        """Measure them on rows x (n, *data)."""
+        ...
+
+
+@runtime_checkable
 class EncodedBesideBatch(Protocol):
     """A prior made of q(z|x) at inputs of its own, which go through the encoder together with a batch."""
 
@@ -38,15 +47,6 @@ class InitialisedFromInputs(Protocol):
 
     def initialise_from_inputs(self, seen: Tensor, context: Tensor | None) -> None:
         """Initialise from what the encoder's network sees of training rows, (n, *data), and their context."""
-        ...
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """What is applied to x before the encoder, with constants that are measured on training rows."""
-
-    def measure(self, x: Tensor) -> None:
-        """Take the constants from rows x (n, *data)."""
         ...
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.conditional import Conditional
-from vaekit.models.distributions import in_words, measure, support_of
+from vaekit.models.distributions import in_words, independent, measure, support_of, unwrapped
 from vaekit.models.families import LikelihoodFamily, LikelihoodHead
 from vaekit.models.networks.units import Units
 from vaekit.randomness import new_generator
@@ -35,6 +35,7 @@ from vaekit.testing.densities import MOST_NUMBERS, check_density, compare_cells
 FITTED = 400  # rows that initial parameters are found for
 WORSE_BY = 0.05  # nats, by which initial parameters may fit worse than those rows were drawn by
 VALUES: dict[str, Callable[[Tensor, int], Tensor]] = {  # of each support, from uniform numbers and a count of levels
+    "positive": lambda u, levels: 0.01 + 100 * u,
     "binary": lambda u, levels: u.round(),
     "levels": lambda u, levels: (u * levels).floor(),
     "unit": lambda u, levels: u,
@@ -42,6 +43,7 @@ VALUES: dict[str, Callable[[Tensor, int], Tensor]] = {  # of each support, from 
     "count": lambda u, levels: (100 * u**2).floor(),
 }
 FLAGS = ("integers", "takes_units", "levels_of_x")
+MIXED = "mixed"  # columns of different supports, whose samples stand for their values
 WHOLE = ("levels", "count")  # supports whose values are not scaled where the likelihood is over integers
 
 
@@ -79,10 +81,9 @@ def check_likelihood(
     _check_declared(likelihood)
     built, refused = 0, ""
     for event in events:
-        width = likelihood.features(event)
 
-        def make(event: tuple[int, ...] = event, width: int = width) -> nn.Module:
-            return Conditional(nn.Linear(3, width), likelihood, event_shape=event).double()
+        def make(event: tuple[int, ...] = event) -> nn.Module:
+            return Conditional(nn.Linear(3, likelihood.features(event)), likelihood, event_shape=event).double()
 
         try:
             module = make()
@@ -117,13 +118,19 @@ def check_likelihood(
 
 def _check_declared(likelihood: LikelihoodFamily) -> None:
     accepts = likelihood.accepts
-    of_kinds = isinstance(accepts, (tuple, list)) and bool(accepts) and all(kind in VALUES for kind in accepts)
-    text = f"`accepts` is {accepts!r}: it should be a tuple of one or more of {', '.join(VALUES)}"
+    of_kinds = (
+        isinstance(accepts, (tuple, list)) and bool(accepts) and all(kind in (*VALUES, MIXED) for kind in accepts)
+    )
+    text = f"`accepts` is {accepts!r}: it should be a tuple of one or more of {', '.join((*VALUES, MIXED))}"
     require(of_kinds, text)
 
 
 def _check_agreement(p: Distribution, event: tuple[int, ...]) -> None:
-    if math.prod(event) == 1 or measure(p) == "density":
+    """Samples follow log_prob; of columns of different kinds, those of each kind by themselves."""
+    if parts := getattr(unwrapped(p), "parts", ()):
+        for part in parts:
+            _check_agreement(independent(part, 1), tuple(part.batch_shape))
+    elif math.prod(event) == 1 or measure(p) == "density":
         check_density(p)
     elif math.prod(event) <= MOST_NUMBERS:
         compare_cells(p)
@@ -134,7 +141,7 @@ def _check_accepted(likelihood: LikelihoodFamily, p: Distribution, x: Tensor) ->
     support, levels = support_of(p), likelihood.levels_of_x or 2
     uniform = torch.rand(50, *x.shape, dtype=torch.float64, generator=new_generator(4))
     for kind in likelihood.accepts:
-        values = VALUES[kind](uniform, levels).to(x.dtype)
+        values = x if kind == MIXED else VALUES[kind](uniform, levels).to(x.dtype)
         inside = support is None or bool(support.check(values).all())
         require(inside, f"it accepts {kind!r}, and its support is {in_words(support)}, which has other values")
         finite = bool(p.log_prob(values).isfinite().all())

@@ -5,9 +5,12 @@ from typing import Annotated
 from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.likelihoods.beta_binomial import BetaBinomial
 from vaekit.models.likelihoods.categorical import Categorical
+from vaekit.models.likelihoods.columns import Columns
+from vaekit.models.likelihoods.count_mixture import CountMixture
 from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
 from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods.log_normal import LogNormal
 from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
 from vaekit.models.likelihoods.multinomial import Multinomial
 from vaekit.registry import choice
@@ -26,7 +29,9 @@ Likelihood = Annotated[
     | Poisson
     | NegativeBinomial
     | ZeroInflated
-    | Multinomial,
+    | Multinomial
+    | CountMixture
+    | Columns,
     choice("likelihoods"),
 ]
 
@@ -35,10 +40,13 @@ __all__ = [
     "BetaBinomial",
     "CalibratedGaussian",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
+    "CountMixture",
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "LogNormal",
     "LogisticMixture",
     "Multinomial",
     "NegativeBinomial",

@@ -1,0 +1,153 @@
+"""The mixture of logistics for counts of any size and shape: spikes, several modes and heavy tails."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vaekit.models.distributions.base import independent
+from vaekit.models.distributions.count_mixture import DiscretisedCounts
+from vaekit.models.distributions.gamma import wide
+from vaekit.models.families import LikelihoodFamily, LikelihoodHead
+from vaekit.models.parameters import Shape, soft_bound, unpack
+from vaekit.spec import spec
+
+WIDEST = 0.45  # scale of a component: below 1/2, so that its variance is finite
+NARROWEST = 0.05  # the initial scale of a component that is one count, in steps between counts
+ROUNDS = 60  # of expectation and maximisation
+MOST_VALUES = 2000  # different values that it looks at
+SPIKE = 0.02  # share of rows from which a value may have a component of its own
+SPREAD = 3  # components that are left for all other values, at least
+
+
+@spec
+class CountMixture(LikelihoodFamily):
+    """Counts 0, 1, 2, ... by a mixture of logistics on the scale arsinh x, rounded to the nearest count.
+
+    arsinh is linear below 1 and logarithmic above, so that a component's tail falls as a power of x. The mass of v is
+    that between v - 1/2 and v + 1/2, computed in double precision; what lies below one half is given to 0. Components
+    are fitted to training rows by expectation and maximisation, values that are frequent with one of their own. The
+    network gives, for each value, `components` changes of the logits of the weights, of the means, in units of each
+    component's scale, and of the logits of the scales: so no learning rate depends on the size of the counts.
+
+    Source: Salimans et al., 2017, arXiv 1701.05517, equation 2, without its lowest and highest level.
+
+    Args:
+        components: Of each mixture.
+
+    Example:
+        >>> CountMixture(components=2).build((3,)).features((3,))
+        18
+    """
+
+    components: Annotated[int, Field(ge=1, le=1000)] = 10
+    kind: Literal["count_mixture"] = "count_mixture"
+
+    accepts = ("count",)
+    integers = True
+
+    def features(self, event_shape: Shape) -> int:
+        return 3 * self.components * math.prod(event_shape)
+
+    def build(self, event_shape: Shape) -> "MixedCounts":
+        return MixedCounts(event_shape, self.components)
+
+
+class MixedCounts(nn.Module, LikelihoodHead):
+    """The head of `CountMixture`, with the mixtures that raw numbers of 0 stand for.
+
+    Args:
+        event_shape: Of x.
+        components: Of each mixture.
+
+    Attributes:
+        logits: Of the components' weights, (components, *event).
+        loc: Their means on the scale of arsinh, (2, components, *event): a number, and what rounding it has lost.
+        log_scale: ln of their scales, (components, *event).
+    """
+
+    logits: Tensor
+    loc: Tensor
+    log_scale: Tensor
+
+    def __init__(self, event_shape: Shape, components: int):
+        super().__init__()
+        shape = (components, *event_shape)
+        at = torch.linspace(0.0, 5.0, components).reshape(-1, *[1] * len(event_shape)).expand(shape)
+        self.components = components
+        self.register_buffer("logits", torch.zeros(shape))
+        self.register_buffer("loc", torch.stack([at, torch.zeros(shape)]))
+        self.register_buffer("log_scale", torch.full(shape, math.log(WIDEST / 2)))
+
+    def features(self, event_shape: Shape) -> int:
+        return 3 * self.components * math.prod(event_shape)
+
+    def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> DiscretisedCounts:
+        packed = unpack(raw, 3 * self.components, event_shape)
+        dims = 1 if event_shape is None else len(event_shape)
+        logits, shift, wider = packed.unflatten(-dims - 1, (3, self.components)).unbind(-dims - 2)
+        base = wide(self.log_scale)
+        share = base - math.log(WIDEST)
+        log_scale = math.log(WIDEST) + F.logsigmoid(share - torch.log(-torch.expm1(share)) + wide(soft_bound(wider)))
+        loc = wide(self.loc).sum(0) + base.exp() * wide(soft_bound(shift))
+        return DiscretisedCounts(soft_bound(logits) + self.logits, loc, log_scale, dims)
+
+    def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
+        return independent(self.of_values(raw, event_shape), 1 if event_shape is None else len(event_shape))
+
+    @torch.no_grad()
+    def measure(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Fit the mixtures to rows x (n, *event), each value by itself."""
+        found = [_mixture(column, self.components) for column in x.flatten(1).T]
+        logits, loc, log_scale = (
+            torch.stack(parts, -1).reshape(self.logits.shape).to(x.device) for parts in zip(*found, strict=True)
+        )
+        high = loc.to(self.loc.dtype)
+        self.logits.copy_(logits)
+        self.loc.copy_(torch.stack([high, (loc - high).to(self.loc.dtype)]))
+        self.log_scale.copy_(log_scale)
+
+    def initial_parameters(self, x: Tensor) -> Tensor:
+        """Zeros, after the mixtures have been fitted to the rows."""
+        self.measure(x)
+        return torch.zeros(self.features(tuple(x.shape[1:])), dtype=torch.float64, device=x.device)
+
+
+def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits, means and ln of scales of the components, (components,) each, that fit counts x (n,).
+
+    Frequent values begin with a component of their own, the others with components at their even quantiles.
+    """
+    x = x.double().cpu().sort().values.clamp_min(0)
+    values, times = x.unique(return_counts=True)
+    if len(values) > MOST_VALUES:
+        places = torch.linspace(0, len(x) - 1, MOST_VALUES, dtype=torch.float64).round().long()
+        values, times = x[places].unique(return_counts=True)
+    shares = times.double() / times.sum()
+    y, step = torch.asinh(values), torch.asinh(values + 0.5) - torch.asinh(values - 0.5)
+    frequent = shares.argsort(descending=True)[: max(0, components - SPREAD)]
+    spikes = frequent[shares[frequent] > SPIKE]
+    rest = shares.clone()
+    rest[spikes] = 0
+    count = components - len(spikes)
+    below = rest.cumsum(0) / rest.sum().clamp_min(1e-300)
+    quantiles = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    places = torch.searchsorted(below, quantiles).clamp_max(len(y) - 1)
+    spread = (y[places[-1]] - y[places[0]]) / (2 * count) + step[places[0]]
+    scale = torch.cat([NARROWEST * 2 * step[spikes], spread.expand(count)])
+    scale[-1] = torch.maximum(spread, (y[-1] - y[0]) / 4)  # one is wide, for what is rare
+    loc, weights = y[torch.cat([spikes, places])], torch.cat([shares[spikes], (rest.sum() / count).expand(count)])
+    for _ in range(ROUNDS):
+        scale, weights = scale.clamp_max(0.99 * WIDEST), weights.clamp_min(1e-5)
+        base = DiscretisedCounts(weights.log()[:, None], loc[:, None], scale.log()[:, None], 1)
+        joint = (base.of_components(values) + base.log_weights).softmax(0) * shares  # (components, values)
+        weights, mass = joint.sum(1), joint.sum(1).clamp_min(1e-12)
+        loc = (joint * y).sum(1) / mass
+        variance = (joint * (y - loc[:, None]) ** 2).sum(1) / mass
+        scale = (variance * (3 / math.pi**2)).sqrt().maximum(NARROWEST * (joint * step).sum(1) / mass)
+    scale = scale.clamp(1e-12, 0.99 * WIDEST)
+    return weights.clamp_min(1e-5).log(), loc, scale.log()
