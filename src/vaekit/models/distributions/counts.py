@@ -7,7 +7,7 @@ from torch import distributions as td
 from torch.distributions import constraints
 
 from vaekit.models.distributions.base import Mass
-from vaekit.models.distributions.gamma import gamma_rest, log_factorial, wide
+from vaekit.models.distributions.gamma import gamma_rest, log_factorial, nonzero_of_many, wide
 
 MOST_DRAWN = 2.0**62  # above which torch draws negative counts
 
@@ -64,9 +64,19 @@ class NegativeBinomialByMean(Mass):
         """ln Gamma(x + r) / (Gamma(r) x!) + r ln(r / (r + m)) + x ln(m / (r + m)).
 
         The large terms of the Gammas are taken together: they leave (x + r) ln((x + r) / (m + r)), which is small where
-        x is near m, or r large.
+        x is near m, or r large. Of zeros, r ln(r / (r + m)) is all there is.
         """
         x, log_mean, r = wide(value), wide(self.log_mean), wide(self.log_inverse).exp()
+        shape = torch.broadcast_shapes(x.shape, log_mean.shape)
+        place = nonzero_of_many(x.expand(shape))
+        if place is None:
+            return self._log_mass(x, log_mean, r)
+        of_zeros = -r * (log_mean.exp() / r).log1p()
+        some = (part.expand(shape)[place] for part in (x, log_mean, r))
+        return of_zeros.expand(shape).index_put(place, self._log_mass(*some))
+
+    @staticmethod
+    def _log_mass(x: Tensor, log_mean: Tensor, r: Tensor) -> Tensor:
         mean = log_mean.exp()
         large = x * log_mean - (x + log_factorial(x)) + (x + r) * ((x - mean) / (mean + r)).log1p()
         return large + gamma_rest(x + r) - gamma_rest(r)

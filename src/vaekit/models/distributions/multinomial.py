@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from vaekit.models.distributions.base import Unchecked
-from vaekit.models.distributions.gamma import gamma_rest, wide
+from vaekit.models.distributions.gamma import gamma_rest, nonzero_of_many, wide
 
 
 class Multinomial(Unchecked):
@@ -50,9 +50,14 @@ class Multinomial(Unchecked):
         """
         x = wide(value).flatten(-len(self.event_shape))
         total = x.sum(-1, keepdim=True)
-        some, all_ = x.clamp_min(1), total.clamp_min(1)
-        each = x * (self._log_shares() + all_.log() - some.log()) - torch.where(x > 0, _factorial_rest(some), 0.0)
-        of_total = torch.where(total > 0, _factorial_rest(all_), 0.0).squeeze(-1)
+        drawn = total.clamp_min(1)
+        expected, x = torch.broadcast_tensors(self._log_shares() + drawn.log(), x)
+        place = nonzero_of_many(x)
+        if place is None:
+            each = torch.where(x > 0, _of_some(x.clamp_min(1), expected), 0.0)
+        else:
+            each = torch.zeros_like(expected).index_put(place, _of_some(x[place], expected[place]))
+        of_total = torch.where(total > 0, _factorial_rest(drawn), 0.0).squeeze(-1)
         return (each.sum(-1) + of_total).to(self.logits.dtype)
 
     def sample(self, sample_shape=()) -> Tensor:
@@ -78,6 +83,11 @@ class Multinomial(Unchecked):
     def _totals(self) -> Tensor:
         """(*batch, 1), or (1,) for one total."""
         return wide(self.total)[..., None]
+
+
+def _of_some(x: Tensor, log_expected: Tensor) -> Tensor:
+    """What counts above 0 add to ln p, by ln p n."""
+    return x * (log_expected - x.log()) - _factorial_rest(x)
 
 
 def _factorial_rest(x: Tensor) -> Tensor:
