@@ -33,12 +33,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Row i alone and row i in a batch take other code paths in matrix products: equal to rounding, in float64.
 ROUNDING = {"rtol": 1e-11, "atol": 1e-11}
-IMAGES = [(1, 1, 1), (1, 5, 7), (1, 28, 28), (3, 4, 6), (1, 7), (2, 9), (1, 64), (9,)]  # sequences and rows, too
-EVENTS = [(1,), (7,), (1, 5, 7), (3, 2, 2)]
+ROWS = [(1,), (9,)]
+SEQUENCES = [(1, 1), (3, 1), (1, 7), (2, 9), (1, 64)]
+IMAGES = [(1, 1, 1), (1, 5, 7), (1, 28, 28), (3, 4, 6), (2, 1, 9)]
+VOLUMES = [(1, 1, 1, 1), (2, 3, 5, 4), (3, 4, 4, 4), (1, 1, 1, 6)]
+LAYOUTS = [*ROWS, *SEQUENCES, *IMAGES, *VOLUMES]
+ONE_OF_EACH = [(9,), (2, 9), (1, 5, 7), (2, 3, 5, 4)]
+EVENTS = [(1,), (7,), (1, 5, 7), (3, 2, 2), (3, 2), (3, 2, 1, 2)]
 UNIONS = [Likelihood, Network, Prior]
 
 every_likelihood = pytest.mark.parametrize("head", examples(Likelihood), ids=name)
 every_network = pytest.mark.parametrize("network", examples(Network), ids=name)
+every_direction = pytest.mark.parametrize(
+    ("in_shape", "out_shape"), [shapes for event in ONE_OF_EACH for shapes in ((event, (6,)), ((3,), event))], ids=str
+)
 
 
 def likelihood_of(head: LikelihoodFamily, event: tuple[int, ...], latents: int = 3) -> Conditional:
@@ -86,7 +94,7 @@ def test_a_bare_name_stands_for_a_spec_with_its_defaults() -> None:
 
 @every_likelihood
 def test_a_likelihood_keeps_to_its_contract(head: LikelihoodFamily) -> None:
-    check_likelihood(head, (*EVENTS, (2, 3)))
+    check_likelihood(head, tuple(EVENTS))
 
 
 @pytest.mark.parametrize("posterior", examples(Posterior), ids=name)
@@ -135,9 +143,9 @@ def test_draws_and_densities_are_finite_at_extreme_raw_numbers(
 
 @every_network
 @pytest.mark.parametrize("lead", [(), (0,), (4,), (2, 3), (2, 1, 3)], ids=str)
-@pytest.mark.parametrize("image", IMAGES, ids=str)
-def test_a_network_maps_any_leading_dimensions(network: Any, image: tuple[int, ...], lead: tuple[int, ...]) -> None:
-    for in_shape, out_shape in ((image, None), ((3,), image)):
+@pytest.mark.parametrize("event", LAYOUTS, ids=str)
+def test_a_network_maps_any_leading_dimensions(network: Any, event: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    for in_shape, out_shape in ((event, None), ((3,), event)):
         features = 2 * math.prod(out_shape or (6,))
         built = network.build(in_shape, features, out_shape).double()
         x = torch.randn(*lead, *in_shape, dtype=torch.float64)
@@ -150,35 +158,41 @@ def test_a_network_maps_any_leading_dimensions(network: Any, image: tuple[int, .
 
 
 @every_network
-def test_a_network_adds_its_output_bias_last(network: Any) -> None:
-    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7)), ((2, 9), (6,)), ((3,), (2, 9))):
-        built = network.build(in_shape, math.prod(out_shape), out_shape)
-        x = torch.randn(2, *in_shape)
-        before = built(x)
-        shift = torch.randn(math.prod(out_shape))
-        with torch.no_grad():
-            built.output_bias.add_(shift)
-        torch.testing.assert_close(built(x), before + shift)
+@every_direction
+def test_a_network_adds_its_output_bias_last(
+    network: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> None:
+    built = network.build(in_shape, math.prod(out_shape), out_shape)
+    x = torch.randn(2, *in_shape)
+    before = built(x)
+    shift = torch.randn(math.prod(out_shape))
+    with torch.no_grad():
+        built.output_bias.add_(shift)
+    torch.testing.assert_close(built(x), before + shift)
 
 
 @every_network
-def test_every_parameter_of_a_network_has_a_gradient_and_it_saves_and_loads(network: Any) -> None:
-    for in_shape, out_shape in (((3, 5, 7), (6,)), ((3,), (3, 5, 7)), ((2, 9), (6,)), ((3,), (2, 9))):
-        features = math.prod(out_shape)
-        built, other = (network.build(in_shape, features, out_shape).double() for _ in range(2))
-        x = torch.randn(4, *in_shape, dtype=torch.float64)
-        every_parameter_has_a_gradient(built(x).square().sum(), built)
-        assert not other(x).equal(built(x))
-        assert copied(built, other)(x).equal(built(x))
+@every_direction
+def test_every_parameter_of_a_network_has_a_gradient_and_it_saves_and_loads(
+    network: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> None:
+    features = math.prod(out_shape)
+    built, other = (network.build(in_shape, features, out_shape).double() for _ in range(2))
+    x = torch.randn(4, *in_shape, dtype=torch.float64)
+    every_parameter_has_a_gradient(built(x).square().sum(), built)
+    assert not other(x).equal(built(x))
+    assert copied(built, other)(x).equal(built(x))
 
 
 @every_network
-def test_a_row_alone_is_mapped_as_in_a_batch(network: Any) -> None:
-    for in_shape, out_shape in (((1, 5, 7), (6,)), ((3,), (1, 5, 7)), ((2, 9), (6,)), ((3,), (2, 9))):
-        built = network.build(in_shape, math.prod(out_shape), out_shape).double()
-        x = torch.randn(4, *in_shape, dtype=torch.float64)
-        for i in range(4):
-            torch.testing.assert_close(built(x[i : i + 1])[0], built(x)[i], **ROUNDING)
+@every_direction
+def test_a_row_alone_is_mapped_as_in_a_batch(
+    network: Any, in_shape: tuple[int, ...], out_shape: tuple[int, ...]
+) -> None:
+    built = network.build(in_shape, math.prod(out_shape), out_shape).double()
+    x = torch.randn(4, *in_shape, dtype=torch.float64)
+    for i in range(4):
+        torch.testing.assert_close(built(x[i : i + 1])[0], built(x)[i], **ROUNDING)
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "softplus"])
@@ -194,9 +208,29 @@ def test_an_mlp_without_widths_is_linear() -> None:
     assert [type(layer) for layer in built.layers] == [Linear]
 
 
-def test_a_convolution_refuses_what_is_no_image() -> None:
-    with pytest.raises(ValueError, match=r"needs an image.*not shape \(2, 3, 4, 5\): use Mlp"):
-        Conv().build((2, 3, 4, 5), 4)
+def test_a_convolution_refuses_more_sides_than_a_volume_has() -> None:
+    with pytest.raises(ValueError, match=r"needs a sequence.*not shape \(2, 3, 4, 5, 6\): use Mlp"):
+        Conv().build((2, 3, 4, 5, 6), 4)
+
+
+@pytest.mark.parametrize("network", [Conv((4, 6), hidden=8), ResNet((4, 6), blocks=1, hidden=8)], ids=name)
+def test_a_volume_of_depth_one_is_convolved_as_an_image_by_the_middle_of_each_kernel(network: Any) -> None:
+    """Of a kernel over volumes, what lies before and behind a depth of one meets only padding."""
+    for in_shape, out_shape, volumes in (((2, 5, 6), None, (2, 1, 5, 6)), ((3,), (2, 5, 6), (3,))):
+        features = math.prod(out_shape or (7,))
+        image = network.build(in_shape, features, out_shape).double()
+        volume = network.build(volumes, features, None if out_shape is None else (2, 1, 5, 6)).double()
+        saved = volume.state_dict()
+        for key, weight in image.state_dict().items():
+            if weight.dim() == 4:
+                # Upwards, the one slice is repeated, and the copy behind it meets the last part of the kernel.
+                saved[key][:, :, 1] = weight
+                saved[key][:, :, 2] = 0
+            else:
+                saved[key] = weight
+        volume.load_state_dict(saved)
+        x = torch.randn(4, *in_shape, dtype=torch.float64)
+        torch.testing.assert_close(volume(x.reshape(4, *volumes)), image(x), **ROUNDING)
 
 
 @pytest.mark.parametrize("network", [Conv((4, 6), hidden=8), ResNet((4, 6), blocks=1, hidden=8)], ids=name)
@@ -242,15 +276,18 @@ def test_the_standard_prior_has_the_normal_density_with_its_whole_constant() -> 
 
 @every_likelihood
 @every_network
-def test_every_network_and_likelihood_make_a_model(network: Any, head: LikelihoodFamily) -> None:
-    image, latents = (1, 5, 7), 3
+@pytest.mark.parametrize("event", ONE_OF_EACH, ids=str)
+def test_every_network_and_likelihood_make_a_model(
+    network: Any, head: LikelihoodFamily, event: tuple[int, ...]
+) -> None:
+    latents = 3
     model = VAE(
-        Conditional(network.build(image, 2 * latents), Gaussian()),
+        Conditional(network.build(event, 2 * latents), Gaussian()),
         StandardNormal().build(latents),
-        Conditional(network.build((latents,), head.features(image), image), head, event_shape=image),
+        Conditional(network.build((latents,), head.features(event), event), head, event_shape=event),
     ).double()
     x = model.generate(6, generator=new_generator(1))
-    assert x.shape == (6, *image)
+    assert x.shape == (6, *event)
     seen = x.double()
     draw = model.draw(seen, samples=4, generator=new_generator(2))
     assert draw.log_w.shape == (4, 6)

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.nn.utils import convert_conv2d_weight_memory_format, convert_conv3d_weight_memory_format
 
+from vaekit.models.networks.convolutional import FASTEST_FORMATS
 from vaekit.processes import World
 
 
@@ -23,6 +24,7 @@ def shard(step: nn.Module, world: World) -> None:
     from torch.distributed.fsdp import fully_shard
 
     convert_conv2d_weight_memory_format(step, torch.contiguous_format)  # no other can be divided
+    convert_conv3d_weight_memory_format(step, torch.contiguous_format)
     mesh = init_device_mesh(next(step.parameters()).device.type, (world.size,))
     for module in list(step.modules()):
         network = getattr(module, "network", None)
@@ -78,8 +80,9 @@ def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
     It is laid out and divided as `like` is, where shapes agree.
     """
     moved = tensor.to(like.device, copy=True)
-    if moved.dim() == 4 and moved.shape == like.shape and like.is_contiguous(memory_format=torch.channels_last):
-        moved = moved.contiguous(memory_format=torch.channels_last)
+    memory_format = FASTEST_FORMATS.get(moved.dim())
+    if memory_format and moved.shape == like.shape and like.is_contiguous(memory_format=memory_format):
+        moved = moved.contiguous(memory_format=memory_format)
     if not dist.is_initialized():
         return moved
     from torch.distributed.tensor import DTensor, distribute_tensor

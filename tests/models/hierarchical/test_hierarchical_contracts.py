@@ -34,6 +34,8 @@ HIERARCHIES = {
     "nothing outside": (SpatialHierarchy(latent=3, channels=(4, 8), groups=(0, 2), hidden=16), IMAGE),
     "nothing inside": (SpatialHierarchy(latent=3, channels=(4, 8), groups=(2, 0), hidden=16), (1, 3, 4)),
     "many": (SpatialHierarchy(latent=3, channels=(4, 4, 4), groups=(4, 3, 2), depth=1, hidden=8), (1, 9, 6)),
+    "sequences": (SpatialHierarchy(latent=3, channels=(4, 8), groups=(1, 1), hidden=16), (2, 9)),
+    "volumes": (SpatialHierarchy(latent=3, channels=(4, 6), groups=(1, 1), hidden=16), (2, 3, 4, 5)),
     "one pixel": (SpatialHierarchy(latent=2, channels=(4,), groups=(1,), hidden=8, blocks=2), (1, 1, 1)),
 }
 
@@ -170,7 +172,7 @@ def test_networks_in_bf16_come_close(name: str) -> None:
 
 
 def test_what_is_no_hierarchy_is_refused() -> None:
-    with pytest.raises(ValueError, match="a spatial hierarchy is over images, and x has shape"):
+    with pytest.raises(ValueError, match="a spatial hierarchy is over sequences, images and volumes, and x has shape"):
         SpatialHierarchy().build(Gaussian(), StandardNormal(), Bernoulli(), BuildContext((6,)))
     model, x = built("dense", 2), data("dense", 3)
     with pytest.raises(ValueError, match=r"needs a context \(rows, 2\), and none was given"):

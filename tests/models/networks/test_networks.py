@@ -3,18 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from vaekit.models.networks.convolutional import Upwards
+from vaekit.models.networks.convolutional import Upwards, convolution_over
 from vaekit.randomness import new_generator
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("size", [(8,), (7,), (8, 12), (7, 12), (7, 11)], ids=str)
+@pytest.mark.parametrize("size", [(1,), (8,), (7,), (8, 12), (7, 12), (7, 11), (4, 6, 2), (3, 5, 1)], ids=str)
 def test_upwards_is_repeated_values_and_a_convolution(size: tuple[int, ...], bias: bool, channels: int) -> None:
-    convolution = nn.Conv1d if len(size) == 1 else nn.Conv2d
-    upwards = Upwards(convolution, 5, channels, size, bias).double()
+    upwards = Upwards(convolution_over((channels, *size)), 5, channels, size, bias).double()
     x = torch.randn(2, 5, *(-(-side // 2) for side in size), dtype=torch.float64, generator=new_generator(0))
     x.requires_grad_()
     by_hand = getattr(F, f"conv{len(size)}d")(

@@ -24,7 +24,7 @@ from vaekit.models import (
     ZeroInflated,
 )
 from vaekit.models.families import LikelihoodFamily
-from vaekit.models.networks.units import Units
+from vaekit.models.networks.units import SharedScale, Units
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -155,12 +155,40 @@ def test_constant_columns_neither_collapse_nor_explode(head: LikelihoodFamily, s
 
 
 def test_units_of_an_image_are_those_of_all_its_pixels() -> None:
-    units = Units((1, 2, 2))
+    units = Units((1, 2, 2), "event")
     x = torch.tensor([0.0, 200.0])[:, None, None, None] * torch.tensor([[0.0, 1.0], [1.0, 1.0]])
     units.measure(x)
     assert units.loc.flatten().tolist() == [0, 100, 100, 100]
     assert units.scale.unique().item() == pytest.approx(100 * 0.75**0.5)
     torch.testing.assert_close(units(x) * units.scale + units.loc, x)
+
+
+@pytest.mark.parametrize("sides", [(50,), (4, 5, 6)], ids=str)
+def test_units_of_a_channel_are_its_own(sides: tuple[int, ...]) -> None:
+    """Channels of deviations .7, 354 and 7e-4 are each near 1 in their units, whatever the others are."""
+    deviations = torch.tensor([0.7, 354.0, 7e-4]).reshape(3, *[1] * len(sides))
+    noise = torch.randn(2000, 3, *sides, generator=torch.Generator().manual_seed(0))
+    x = deviations * noise + 3 * deviations * torch.linspace(0, 1, sides[-1])  # a profile, the same in each row
+    units = Units((3, *sides), "channel")
+    units.measure(x)
+    spread = units(x).flatten(2).std(0).mean(1)
+    torch.testing.assert_close(spread, torch.ones(3), rtol=5e-3, atol=0)
+    for channel in range(3):
+        alone = Units((1, *sides), "channel")
+        alone.measure(x[:, channel : channel + 1])
+        assert alone.scale.equal(units.scale[channel : channel + 1])
+        assert len(alone.scale.unique()) == 1
+
+
+@pytest.mark.parametrize("shared", ["none", "channel", "event"])
+def test_units_of_constants_are_their_size(shared: SharedScale) -> None:
+    """A channel that never varies, beside one that does, is divided by its own size where it has one of its own."""
+    units = Units((2, 4), shared)
+    x = torch.stack([torch.full((6, 4), 5e-3), torch.arange(6.0)[:, None].expand(6, 4)], 1)
+    units.measure(x)
+    assert units(x).isfinite().all()
+    if shared != "event":
+        torch.testing.assert_close(units.scale[0], torch.full((4,), 5e-3))
 
 
 def test_units_are_saved_with_the_weights() -> None:

@@ -1,13 +1,19 @@
 """However a step's gradients are computed, they are those of autograd."""
 
+import math
+
 import pytest
 import torch
 from few_batches import MLP, check_close, gradients, start
 from torch import nn
 
 from unions import members
-from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
+from vaekit.models import VAE, Bernoulli, Conditional, Conv, Gaussian, ResNet, SpatialHierarchy, StandardNormal
+from vaekit.models.building import BuildContext
 from vaekit.models.networks import products
+from vaekit.models.networks.context import with_context
+from vaekit.models.networks.convolutional import with_weights_channels_last
+from vaekit.models.networks.units import Units
 from vaekit.objectives import Elbo, Regulariser
 from vaekit.processes import World
 from vaekit.training import State, Step, Train
@@ -142,6 +148,37 @@ def test_buffers_that_a_network_changes_are_changed_once_by_a_program():
         after += [dict(state.step.named_buffers())]
     for name, value in after[0].items():
         torch.testing.assert_close(after[1][name], value)
+
+
+@pytest.mark.parametrize("event", [(3, 17), (2, 9, 6), (2, 4, 5, 3)], ids=str)
+@pytest.mark.parametrize("kind", ["conv", "resnet", "spatial"])
+def test_a_program_of_convolutions_over_any_layout(kind, event):
+    """With weights laid out as training has them."""
+    x = torch.randn(8, *event, generator=torch.Generator().manual_seed(1))
+    found = []
+    for make in (lambda state: Programs(state, Train(batch_size=8)), Autograd):
+        torch.manual_seed(0)
+        if kind == "spatial":
+            groups = SpatialHierarchy(latent=3, channels=(4, 8), groups=(1, 1), hidden=8)
+            model = groups.build(Gaussian(), StandardNormal(), Gaussian(), BuildContext(event, 2))
+        else:
+            network = {"conv": Conv((4, 8), hidden=8), "resnet": ResNet((4, 8), blocks=1, hidden=8)}[kind]
+            encoder = with_context(lambda shape, net=network: net.build(shape, 4), event, 2)
+            decoder = with_context(lambda shape, net=network: net.build(shape, 2 * math.prod(event), event), (2,), 2)
+            model = VAE(
+                Conditional(encoder, Gaussian()),
+                StandardNormal().build(2),
+                Conditional(decoder, Gaussian(), event, units=Units(event, "channel")),
+            )
+        state = State(Step(with_weights_channels_last(model), Elbo(), 8, World()), Train())
+        draw = model.draw(x, context=torch.zeros(8, 2))
+        generator = torch.Generator().manual_seed(2)
+        noise = Noise([torch.randn(latent.z.shape, generator=generator) for latent in draw.latents])
+        engine = make(state)
+        engine(StepInputs(x, Elbo(), noise=noise, context=x.flatten(1)[:, :2]), 1.0, True)
+        found.append([p.grad for p in model.parameters()])
+        assert not getattr(engine, "untraceable", False)
+    check_close(*found)
 
 
 class Choosy(nn.Module):

@@ -1,4 +1,4 @@
-"""A hierarchical VAE over images: a vector at the top, maps of latents at rising resolutions below it."""
+"""A hierarchical VAE over sequences, images and volumes: a vector, then maps of latents at rising resolutions."""
 
 import itertools
 import math
@@ -16,7 +16,15 @@ from vaekit.models.families import LikelihoodFamily, PosteriorFamily
 from vaekit.models.hierarchical.model import HierarchicalVAE
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.models.networks.context import with_context
-from vaekit.models.networks.convolutional import Residual, Upwards, channels_last, stage_sizes
+from vaekit.models.networks.convolutional import (
+    EVENT_DIMS,
+    Convolution,
+    Residual,
+    Upwards,
+    channels_last,
+    convolution_over,
+    stage_sizes,
+)
 from vaekit.models.networks.mlp import Activation, Linear, Width, Widths, non_linearity
 from vaekit.models.networks.precision import run_network
 from vaekit.models.parameters import Shape
@@ -30,13 +38,13 @@ Counts = Annotated[Several[Annotated[int, Field(ge=0, le=64)]], Field(min_length
 class SpatialHierarchy:
     """A hierarchy of spatial latents: the first group is a vector, the others are maps of rising resolution.
 
-    Each stage halves the image, as in `Conv`. Bottom-up, a convolution with stride 2 and residual blocks; top-down,
-    each group's z is added to the state, and residual blocks follow.
+    Over sequences, images and volumes, whose sides each stage halves, as in `Conv`. Bottom-up, a convolution with
+    stride 2 and residual blocks; top-down, each group's z is added to the state, and residual blocks follow.
 
     Args:
         latent: Dimensions of the first group.
-        channels: Of each stage, from the image inwards.
-        groups: How many groups of latents each stage has, from the image inwards.
+        channels: Of each stage, from x inwards.
+        groups: How many groups of latents each stage has, from x inwards.
         depth: Channels of each map of latents.
         blocks: Residual blocks at each stage bottom-up, and after each group top-down.
         hidden: Width of the fully connected layers between the innermost stage and the vector.
@@ -70,29 +78,35 @@ class SpatialHierarchy:
     def build(
         self, posterior: PosteriorFamily, prior: Prior, likelihood: LikelihoodFamily, ctx: BuildContext
     ) -> HierarchicalVAE:
-        """The hierarchical VAE with these families, over images of `ctx.data_shape`.
+        """The hierarchical VAE with these families, over sequences, images or volumes of `ctx.data_shape`.
 
         Raises:
-            ValueError: x is no image.
+            ValueError: x is none of these.
         """
         shape, context = ctx.data_shape, ctx.context_size
-        if len(shape) != 3:
-            raise ValueError(f"a spatial hierarchy is over images, and x has shape {shape}: use DenseHierarchy")
+        if len(shape) == 1:
+            raise ValueError(
+                f"a spatial hierarchy is over sequences, images and volumes, and x has shape {shape}: use "
+                "DenseHierarchy"
+            )
+        convolution = convolution_over(shape)
         sizes = stage_sizes(shape, len(self.channels))
         bottom_up = SpatialBottomUp(self, shape, sizes, posterior.features((self.latent,)), context)
         q = Conditional(bottom_up, posterior, (self.latent,), ctx.transform)
-        start, blocks = self._downwards(sizes, context)
-        px = Conditional(ToPixels(self, likelihood.features(shape), shape), likelihood, shape)
+        start, blocks = self._downwards(convolution, sizes, context)
+        px = Conditional(ToValues(self, likelihood.features(shape), shape), likelihood, shape)
         return HierarchicalVAE(q, prior.build(self.latent, replace(ctx, posterior=q)), start, blocks, px)
 
-    def stage(self, channels: int) -> nn.Sequential:
+    def stage(self, convolution: Convolution, channels: int) -> nn.Sequential:
         """Residual blocks; the more of them there are, the less each adds at first."""
-        blocks = [Residual(nn.Conv2d, channels, self.activation) for _ in range(self.blocks)]
+        blocks = [Residual(convolution, channels, self.activation) for _ in range(self.blocks)]
         for block in blocks:
             block.shrink(math.sqrt(self.blocks * (len(self.channels) + sum(self.groups))))
         return nn.Sequential(*blocks)
 
-    def _downwards(self, sizes: list[Shape], context: int) -> tuple[nn.Module, list[nn.Module]]:
+    def _downwards(
+        self, convolution: Convolution, sizes: list[Shape], context: int
+    ) -> tuple[nn.Module, list[nn.Module]]:
         """From z_1 to the first state, and the groups below; what leads to the next resolution goes with them."""
         innermost = len(self.channels) - 1
         inner = (self.channels[-1], *sizes[-1])
@@ -101,9 +115,9 @@ class SpatialHierarchy:
         for number in range(innermost, -1, -1):
             channels = self.channels[number]
             if number < innermost:
-                rising.append(Upwards(nn.Conv2d, self.channels[number + 1], channels, sizes[number + 1]))
+                rising.append(Upwards(convolution, self.channels[number + 1], channels, sizes[number + 1]))
             for _ in range(self.groups[number]):
-                rising = [self.stage(channels)]
+                rising = [self.stage(convolution, channels)]
                 groups.append((channels, rising))
 
         def from_vector(shape: Shape) -> nn.Module:
@@ -111,7 +125,9 @@ class SpatialHierarchy:
             first = [Linear(shape[0], self.hidden), act, Linear(self.hidden, math.prod(inner))]
             return Leading(nn.Sequential(*first, nn.Unflatten(-1, inner), *start), 1)
 
-        blocks: list[nn.Module] = [SpatialBlock(self, channels, nn.Sequential(*then)) for channels, then in groups]
+        blocks: list[nn.Module] = [
+            SpatialBlock(self, convolution, channels, nn.Sequential(*then)) for channels, then in groups
+        ]
         return with_context(from_vector, (self.latent,), context), blocks
 
 
@@ -121,20 +137,25 @@ class SpatialBottomUp(nn.Module):
     Args:
         net: The hierarchy.
         shape: Of one row of x.
-        sizes: Height and width of the image and of each stage.
+        sizes: Sides of x and of each stage.
         features: Raw numbers of q(z_1|x).
         context: Numbers of context; 0 for none.
     """
 
     def __init__(self, net: SpatialHierarchy, shape: Shape, sizes: list[Shape], features: int, context: int):
         super().__init__()
-        self.groups = net.groups
+        self.groups, convolution = net.groups, convolution_over(shape)
 
         def outermost(shape: Shape) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(shape[0], net.channels[0], 3, 2, 1), net.stage(net.channels[0]))
+            first = convolution(shape[0], net.channels[0], 3, 2, 1)
+            return nn.Sequential(first, net.stage(convolution, net.channels[0]))
 
         deeper = [
-            nn.Sequential(non_linearity(net.activation), nn.Conv2d(fan_in, fan_out, 3, 2, 1), net.stage(fan_out))
+            nn.Sequential(
+                non_linearity(net.activation),
+                convolution(fan_in, fan_out, 3, 2, 1),
+                net.stage(convolution, fan_out),
+            )
             for fan_in, fan_out in itertools.pairwise(net.channels)
         ]
         self.stages = nn.ModuleList([with_context(outermost, shape, context), *deeper])
@@ -156,30 +177,31 @@ class SpatialBottomUp(nn.Module):
 class SpatialBlock(nn.Module):
     """A group of spatial latents: see `model.LatentBlock`.
 
-    The state and the features are (..., channels, height, width).
+    The state and the features are (..., channels, *sides).
 
     Args:
         net: The hierarchy.
+        convolution: The class of convolutions over x.
         channels: Of the state.
         then: What the merged state goes through.
     """
 
-    def __init__(self, net: SpatialHierarchy, channels: int, then: nn.Module):
+    def __init__(self, net: SpatialHierarchy, convolution: Convolution, channels: int, then: nn.Module):
         super().__init__()
-        self.residual = net.residual
-        self.of_prior = Leading(self._reader(net, channels), 3)
-        self.of_features = nn.Conv2d(channels, channels, 3, padding=1)
-        self.of_state = Leading(nn.Conv2d(channels, channels, 3, padding=1, bias=False), 3)
-        self.of_both = Leading(self._reader(net, channels), 3)
-        self.of_z = Leading(nn.Conv2d(net.depth, channels, 1), 3)
-        self.then = Leading(then, 3)
+        self.residual, self.dims = net.residual, EVENT_DIMS[convolution]
+        self.of_prior = Leading(_reader(net, convolution, channels), self.dims)
+        self.of_features = convolution(channels, channels, 3, padding=1)
+        self.of_state = Leading(convolution(channels, channels, 3, padding=1, bias=False), self.dims)
+        self.of_both = Leading(_reader(net, convolution, channels), self.dims)
+        self.of_z = Leading(convolution(net.depth, channels, 1), self.dims)
+        self.then = Leading(then, self.dims)
 
     def prior(self, state: Tensor) -> Distribution:
-        return _maps(run_network(self.of_prior, state))
+        return _maps(run_network(self.of_prior, state), self.dims)
 
     def both(self, state: Tensor, features: Tensor) -> tuple[Distribution, Distribution]:
         raw_p, raw_q = run_network(self.of_prior, state), run_network(self._posterior_numbers, features, state)
-        return _maps(raw_p + raw_q if self.residual else raw_q), _maps(raw_p)
+        return _maps(raw_p + raw_q if self.residual else raw_q, self.dims), _maps(raw_p, self.dims)
 
     def merge(self, state: Tensor, z: Tensor) -> Tensor:
         return run_network(self._merged, state, z)
@@ -190,24 +212,21 @@ class SpatialBlock(nn.Module):
     def _merged(self, state: Tensor, z: Tensor) -> Tensor:
         return self.then(state + self.of_z(z))
 
-    def _reader(self, net: SpatialHierarchy, channels: int) -> nn.Module:
-        return nn.Sequential(non_linearity(net.activation), nn.Conv2d(channels, 2 * net.depth, 3, padding=1))
 
-
-class ToPixels(nn.Module):
-    """From the last state, (..., channels, height, width), to the raw numbers of p(x|z), each pixel with its bias.
+class ToValues(nn.Module):
+    """From the last state, (..., channels, *sides), to the raw numbers of p(x|z), each value of x with its bias.
 
     Args:
         net: The hierarchy.
         features: Raw numbers of p(x|z).
-        image: Shape of one row of x.
+        shape: Of one row of x.
     """
 
-    def __init__(self, net: SpatialHierarchy, features: int, image: Shape):
+    def __init__(self, net: SpatialHierarchy, features: int, shape: Shape):
         super().__init__()
-        size, act = image[1:], non_linearity(net.activation)
-        last = Upwards(nn.Conv2d, net.channels[0], features // math.prod(size), size, bias=False)
-        self.layers = Leading(nn.Sequential(act, last, nn.Flatten()), 3)
+        size, act = shape[1:], non_linearity(net.activation)
+        last = Upwards(convolution_over(shape), net.channels[0], features // math.prod(size), size, bias=False)
+        self.layers = Leading(nn.Sequential(act, last, nn.Flatten()), len(shape))
         self.output_bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, state: Tensor) -> Tensor:
@@ -232,6 +251,10 @@ class Leading(nn.Module):
         return y.reshape(*lead, *y.shape[1:])
 
 
-def _maps(raw: Tensor) -> Distribution:
-    """Gaussians over maps, from (..., 2 depth, height, width)."""
-    return Gaussian()(raw.flatten(-3), (raw.shape[-3] // 2, *raw.shape[-2:]))
+def _reader(net: SpatialHierarchy, convolution: Convolution, channels: int) -> nn.Module:
+    return nn.Sequential(non_linearity(net.activation), convolution(channels, 2 * net.depth, 3, padding=1))
+
+
+def _maps(raw: Tensor, dims: int) -> Distribution:
+    """Gaussians over maps, from (..., 2 depth, *sides), whose last `dims` dimensions are one event."""
+    return Gaussian()(raw.flatten(-dims), (raw.shape[-dims] // 2, *raw.shape[1 - dims :]))

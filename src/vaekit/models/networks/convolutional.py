@@ -6,27 +6,30 @@ its output in `output_bias` (features,), so that it can be initialised from data
 
 import itertools
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format, convert_conv3d_weight_memory_format
 
 from vaekit.models.networks.mlp import _ACTIVATIONS, Activation, Linear, Shape, Width, Widths, non_linearity
 from vaekit.spec import spec
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @spec
 class Conv:
-    """Convolutions: strided downwards from an image, resize and convolution upwards to one (no checkerboard).
+    """Convolutions: strided downwards from x, resize and convolution upwards to it (no checkerboard).
 
-    Over images (channels, height, width) and sequences (channels, length) of any size, and along the columns of a table
-    in their order, as in a table of series; each stage halves the size, rounding up, and the way up retraces the same
-    sizes. Upwards, each pixel has a bias of its own.
+    Over sequences (channels, length), images (channels, height, width) and volumes (channels, depth, height, width) of
+    any size, and along the columns of a table in their order, as in a table of series; each stage halves the sides,
+    rounding up, and the way up retraces the same sizes. Upwards, each value of x has a bias of its own.
 
     Args:
-        channels: Of each stage, from the image inwards.
+        channels: Of each stage, from x inwards.
         hidden: Width of the fully connected layer between the stages and the vector.
         activation: The non-linearity between layers.
     """
@@ -69,46 +72,66 @@ def _convolutional(
     net: Conv | ResNet, blocks: int, in_shape: Shape, features: int, out_shape: Shape | None
 ) -> "ConvEncoder | ConvDecoder":
     if out_shape is None or len(in_shape) > 1:
-        return ConvEncoder(in_shape, _as_image(in_shape), features, net, blocks)
-    return ConvDecoder(math.prod(in_shape), features, _as_image(out_shape), net, blocks)
+        return ConvEncoder(in_shape, _with_channels(in_shape), features, net, blocks)
+    return ConvDecoder(math.prod(in_shape), features, _with_channels(out_shape), net, blocks)
 
 
-def _as_image(shape: Shape) -> Shape:
+def _with_channels(shape: Shape) -> Shape:
     """The shape with its channels: a row of values is a sequence of one."""
-    image = shape if len(shape) > 1 else (1, *shape)
-    if len(image) not in _CONVOLUTIONS:
+    event = shape if len(shape) > 1 else (1, *shape)
+    convolution_over(event)
+    return event
+
+
+Convolution = type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]
+
+_CONVOLUTIONS: dict[int, Convolution] = {2: nn.Conv1d, 3: nn.Conv2d, 4: nn.Conv3d}
+
+EVENT_DIMS = {convolution: dims for dims, convolution in _CONVOLUTIONS.items()}
+"""Dimensions of the events (channels, *sides) that convolutions of each class are over."""
+
+_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+FASTEST_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Memory formats that convolutions are fastest in, by dimensions of what they take: images, volumes; also weights."""
+
+
+def convolution_over(event: Shape) -> Convolution:
+    """The class of convolutions over events (channels, *sides) of one to three sides.
+
+    Raises:
+        ValueError: There are none, or more.
+    """
+    if len(event) not in _CONVOLUTIONS:
         raise ValueError(
-            "a convolutional network needs an image (channels, height, width), a sequence (channels, length) or a row "
-            f"of values, not shape {shape}: use Mlp"
+            "a convolutional network needs a sequence (channels, length), an image (channels, height, width), a volume "
+            f"(channels, depth, height, width) or a row of values, not shape {event}: use Mlp"
         )
-    return image
-
-
-_CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d]] = {2: nn.Conv1d, 3: nn.Conv2d}  # by dimensions of the image
+    return _CONVOLUTIONS[len(event)]
 
 
 class ConvEncoder(nn.Module):
-    """The encoder that `Conv` and `ResNet` build: from an image to a vector.
+    """The encoder that `Conv` and `ResNet` build: from a sequence, an image or a volume to a vector.
 
     Args:
         in_shape: Shape of the input.
-        image: The same with its channels.
+        event: The same with its channels.
         features: Numbers of the output.
         net: The settings.
         blocks: Residual blocks at each stage.
     """
 
-    def __init__(self, in_shape: Shape, image: Shape, features: int, net: Conv | ResNet, blocks: int):
+    def __init__(self, in_shape: Shape, event: Shape, features: int, net: Conv | ResNet, blocks: int):
         super().__init__()
-        self.in_dims, self.image = len(in_shape), image
-        convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
+        self.in_dims, self.event = len(in_shape), event
+        convolution, act = convolution_over(event), _ACTIVATIONS[net.activation]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in itertools.pairwise((image[0], *net.channels)):
+        for fan_in, fan_out in itertools.pairwise((event[0], *net.channels)):
             layers += [convolution(fan_in, fan_out, 3, stride=2, padding=1)]
             layers += [Residual(convolution, fan_out, net.activation) for _ in range(blocks)]
             layers += [act()]
         self.stages = nn.Sequential(*layers)
-        flat = net.channels[-1] * math.prod(stage_sizes(image, len(net.channels))[-1])
+        flat = net.channels[-1] * math.prod(stage_sizes(event, len(net.channels))[-1])
         self.top = nn.Sequential(nn.Flatten(), Linear(flat, net.hidden), act(), Linear(net.hidden, features))
 
     @property
@@ -118,31 +141,31 @@ class ConvEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: -self.in_dims]
-        raw = self.top(self.stages(x.reshape(math.prod(lead), *self.image)))
+        raw = self.top(self.stages(x.reshape(math.prod(lead), *self.event)))
         return raw.reshape(*lead, raw.shape[-1])
 
 
 class ConvDecoder(nn.Module):
-    """The decoder that `Conv` and `ResNet` build: from a vector to the raw numbers of an image.
+    """The decoder that `Conv` and `ResNet` build: from a vector to the raw numbers of x.
 
     Args:
         in_features: Numbers of the input.
         features: Numbers of the output.
-        image: Shape of the image.
+        event: Shape of x, with its channels.
         net: The settings.
         blocks: Residual blocks at each stage.
     """
 
-    def __init__(self, in_features: int, features: int, image: Shape, net: Conv | ResNet, blocks: int):
+    def __init__(self, in_features: int, features: int, event: Shape, net: Conv | ResNet, blocks: int):
         super().__init__()
-        convolution, act = _CONVOLUTIONS[len(image)], _ACTIVATIONS[net.activation]
-        first, *sizes = stage_sizes(image, len(net.channels))[::-1]
+        convolution, act = convolution_over(event), _ACTIVATIONS[net.activation]
+        first, *sizes = stage_sizes(event, len(net.channels))[::-1]
         inwards = net.channels[::-1]
         self.first = (inwards[0], *first)
         self.bottom = nn.Sequential(
             Linear(in_features, net.hidden), act(), Linear(net.hidden, math.prod(self.first)), act()
         )
-        widths = itertools.pairwise((*inwards, features // math.prod(image[1:])))
+        widths = itertools.pairwise((*inwards, features // math.prod(event[1:])))
         stages: list[nn.Module] = []
         for left, (fan_in, fan_out), size in zip(range(len(sizes))[::-1], widths, sizes, strict=True):
             stages += [Residual(convolution, fan_in, net.activation) for _ in range(blocks)]
@@ -168,7 +191,7 @@ class Upwards(nn.Module):
 
     def __init__(
         self,
-        convolution: type[nn.Conv1d] | type[nn.Conv2d],
+        convolution: Convolution,
         fan_in: int,
         fan_out: int,
         size: Shape,
@@ -184,8 +207,7 @@ class Upwards(nn.Module):
         if self.by_pixels:
             y = F.pixel_shuffle(F.conv2d(x, channels_last(_of_pixels(weight)), padding=1), 2)
         else:
-            transposed = F.conv_transpose1d if len(self.size) == 1 else F.conv_transpose2d
-            y = transposed(x, channels_last(_of_copies(weight)), bias, stride=2, padding=1)
+            y = _TRANSPOSED[len(self.size)](x, channels_last(_of_copies(weight)), bias, stride=2, padding=1)
         for dim, side in enumerate(self.size, 2):
             y = y.narrow(dim, 0, side)
         return y
@@ -211,8 +233,18 @@ def _of_pixels(weight: Tensor) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """An image as convolutions take it fastest; what follows keeps to that."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+    """Images and volumes (n, channels, *sides) as convolutions take them fastest; what follows keeps to that."""
+    memory_format = FASTEST_FORMATS.get(x.dim())
+    return x if memory_format is None else x.contiguous(memory_format=memory_format)
+
+
+def with_weights_channels_last(module: M) -> M:
+    """The module, its convolutions' weights in the fastest memory format: a fifth is saved of a step over images.
+
+    Over volumes it is a tenth of a convolution, and a third of the way to twice the size.
+    """
+    module = convert_conv2d_weight_memory_format(module, torch.channels_last)
+    return convert_conv3d_weight_memory_format(module, torch.channels_last_3d)
 
 
 class Residual(nn.Module):
@@ -224,7 +256,7 @@ class Residual(nn.Module):
         activation: See `Mlp`.
     """
 
-    def __init__(self, convolution: type[nn.Conv1d | nn.Conv2d], channels: int, activation: str):
+    def __init__(self, convolution: Convolution, channels: int, activation: str):
         super().__init__()
         self.first = convolution(channels, channels, 3, padding=1)
         self.second = convolution(channels, channels, 3, padding=1)
@@ -239,9 +271,9 @@ class Residual(nn.Module):
         self.second.weight.div_(factor)
 
 
-def stage_sizes(image: Shape, stages: int) -> list[Shape]:
-    """Of the image, then of each stage inwards."""
-    sizes = [image[1:]]
+def stage_sizes(event: Shape, stages: int) -> list[Shape]:
+    """The sides of x (channels, *sides), then of each stage inwards."""
+    sizes = [event[1:]]
     for _ in range(stages):
         sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
     return sizes

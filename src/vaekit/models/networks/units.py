@@ -1,6 +1,7 @@
 """Units of data: values relative to where and how widely they lie, so that no bound and no step depends on them."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +12,24 @@ from vaekit.models.parameters import Shape
 CONSTANT = 1e-6  # a spread of this share of the largest value, or less, is rounding
 
 
-class Units(nn.Module):
-    """x = loc + scale u: of each column of a table, or one scale for all values of an image, which share it.
+SharedScale = Literal["none", "channel", "event"]
 
-    0 and 1 until they are measured; saved with the weights.
+
+class Units(nn.Module):
+    """x = loc + scale u, with a loc for each value of an event. 0 and 1 until measured; saved with the weights.
+
+    Args:
+        event_shape: Of x, (columns,) or (channels, *sides).
+        shared: Which values have one scale: none, as the columns of a table, those of a channel, as in a sequence whose
+            channels are different quantities, or all of an event, as the pixels of an image.
     """
 
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, event_shape: Shape):
+    def __init__(self, event_shape: Shape, shared: SharedScale = "none"):
         super().__init__()
+        self.shared: SharedScale = shared
         self.register_buffer("loc", torch.zeros(event_shape))
         self.register_buffer("scale", torch.ones(event_shape))
 
@@ -40,8 +48,10 @@ class Units(nn.Module):
         """
         loc, scale = (part.reshape(self.loc.shape) for part in best(x))
         size = x.abs().amax(0).double()
-        if self.loc.dim() != 1:
-            scale, size = scale.square().mean().sqrt().expand_as(scale), size.max().expand_as(size)
+        if self.shared != "none":
+            dims = tuple(range(0 if self.shared == "event" else 1, scale.dim()))
+            scale = scale.square().mean(dims, keepdim=True).sqrt().expand_as(scale)
+            size = size.amax(dims, keepdim=True).expand_as(size)
         scale = torch.where(scale > CONSTANT * size, scale, size)  # of a constant, its own size
         self.loc.copy_(loc)
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
