@@ -121,7 +121,7 @@ class AdamUpdates(Updates):
         for parameter in self.parameters:
             if parameter.grad is not None:
                 trained += [parameter]
-                gradients += [parameter.grad]
+                gradients += [_laid_out_as(parameter, parameter.grad)]
                 states += [self.state.get(parameter) or self._start(parameter)]
         if not trained:
             return
@@ -252,3 +252,11 @@ def build_updates(
     if isinstance(settings, TorchOptimiser | PythonOptimiser):
         return TorchUpdates(settings, lr, parameters, others)
     return AdamUpdates(settings, parameters, others)
+
+
+def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with its numbers in memory as the parameter's are.
+
+    On a CPU the fused rules read both alike, and take no notice of strides.
+    """
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
