@@ -12,6 +12,7 @@ from facts import table
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
 from vaekit.models import Deterministic, Likelihood, Posterior, Prior
 from vaekit.models.compatibility import (
+    LikelihoodRow,
     ModelRow,
     PosteriorRow,
     PriorRow,
@@ -68,7 +69,7 @@ def text() -> str:
     head = ("posterior", "z", "priors", "objective.gradient", "KL in closed form to", "refine")
     likelihoods = [(likelihood.kind, likelihood_row(likelihood)) for likelihood in map(_example, _ours(Likelihood))]
     of_likelihoods = [
-        (f"`{kind}`", ", ".join(row.accepts), "yes" if row.integers else "no", _default_for(kind))
+        (f"`{kind}`", ", ".join(row.accepts), "yes" if row.integers else "no", _missing_cells(row), _default_for(kind))
         for kind, row in likelihoods
     ]
     objectives = [_of_objective(choice()) for choice in _ours(Objective)]
@@ -76,7 +77,7 @@ def text() -> str:
         table(head, of_posteriors),
         table(("prior", "over z", "made of q(z\\|x)", "depends on a context"), map(_of_prior, priors)),
         table(("objective", "deterministic posterior", "hierarchical VAE", "refine"), objectives),
-        table(("likelihood", "values of x", "whole numbers", "default for"), of_likelihoods),
+        table(("likelihood", "values of x", "whole numbers", "missing cells", "default for"), of_likelihoods),
     )
     return "\n\n".join(part.strip() for part in tables)
 
@@ -102,6 +103,12 @@ def _of_objective(objective: Any) -> tuple[str, ...]:
     phases = [objective_row(phase) for phase in phases_of(objective)]
     yes_no = ["yes" if all(go_together(objective=row, **other) for row in phases) else "no" for other in others]
     return f"`{objective.kind}`", *yes_no
+
+
+def _missing_cells(row: LikelihoodRow) -> str:
+    if row.ties_cells:
+        return "no"
+    return "but for colours" if row.ties_colours else "yes"
 
 
 def _default_for(kind: str) -> str:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from unions import examples, name
-from vaekit.models import CategoricalPosterior, Conditional, Posterior, Prior
+from vaekit.models import CategoricalPosterior, Conditional, Likelihood, Posterior, Prior
 from vaekit.models.building import BuildContext
-from vaekit.models.compatibility import go_together, posterior_row, prior_row
+from vaekit.models.compatibility import go_together, likelihood_row, posterior_row, prior_row, takes_missing_cells
+from vaekit.models.distributions import factorises
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.drawing import Latent, enumerated_latent
 from vaekit.randomness import new_generator
@@ -79,3 +80,14 @@ def test_the_kl_is_in_closed_form_where_the_table_says(family: Any, prior: Any) 
     q, z = drawn(posterior)
     known = Latent(z, NONE, NONE, q, p).closed_kl() is not None
     assert known is (prior.kind in row.closed_kl_to)
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 2, 3), (3, 2, 3)])
+@pytest.mark.parametrize("likelihood", examples(Likelihood), ids=name)
+def test_missing_cells_go_with_what_the_table_says(likelihood: Any, shape: tuple[int, ...]) -> None:
+    try:
+        head = likelihood.build(shape)
+    except ValueError:
+        return
+    px = head(torch.zeros(2, likelihood.features(shape)), shape)
+    assert factorises(px) is takes_missing_cells(likelihood_row(likelihood), shape)

@@ -20,11 +20,13 @@ from vaekit.models import (
     LogisticMixture,
     Mlp,
     Poisson,
+    SpatialHierarchy,
     StandardNormal,
     Vamp,
 )
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions import cell_log_prob, check_values, independent, observed_log_prob
+from vaekit.models.networks.columns import WithMask
 
 JUNK = (math.nan, math.inf, 1e30, -7.0)
 
@@ -224,3 +226,25 @@ def test_a_mask_that_does_not_fit_is_refused(story, rows):
         model.draw(x, mask=mask[:, :3])
     with pytest.raises(TypeError, match="booleans"):
         model.draw(x, mask=mask.double())
+
+
+@pytest.mark.parametrize("prior", [StandardNormal(), Vamp(components=3)], ids=lambda prior: prior.kind)
+@pytest.mark.parametrize("shape", [(5,), (2, 8, 8)])
+@pytest.mark.parametrize(
+    "groups",
+    [DenseHierarchy(latent=(2, 2), widths=(8,)), SpatialHierarchy(latent=2, channels=(4, 4), groups=(0, 1), hidden=8)],
+    ids=["dense", "spatial"],
+)
+def test_a_hierarchy_sees_the_mask(groups, shape, prior):
+    if groups.kind == "spatial" and len(shape) == 1:
+        pytest.skip("a spatial hierarchy is over images")
+    ctx = BuildContext(shape, transform=WithMask(shape))
+    torch.manual_seed(0)
+    model = groups.build(Gaussian(), prior, Gaussian(scale=1.0), ctx).double()
+    x, mask = torch.randn(6, *shape, dtype=torch.float64), torch.rand(6, *shape) > 0.5
+    zeros = torch.where(mask, x, 0)
+    seen, all_seen = (model.encode(zeros, mask=m).posteriors[0].mean for m in (mask, torch.ones_like(mask)))
+    assert not torch.allclose(seen, all_seen)
+    assert torch.equal(seen, model.encode(torch.where(mask, x, math.nan), mask=mask).posteriors[0].mean)
+    assert model.draw(x, 2, mask=mask).log_w.isfinite().all()
+    assert torch.equal(model.encode(zeros).posteriors[0].mean, all_seen)

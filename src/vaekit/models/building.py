@@ -8,7 +8,7 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.codes import CodeSpace
 from vaekit.models.families import FieldEvent
 from vaekit.models.parameters import Shape
-from vaekit.models.protocols import DiscreteHead
+from vaekit.models.protocols import DiscreteHead, Reshaping
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class BuildContext:
     posterior: Conditional | None = None
     transform: nn.Module | None = None
     fields: tuple[FieldEvent, ...] = ()
+
+    @property
+    def seen_shape(self) -> Shape:
+        """Shape of what the encoder's network sees of one row: of x, but for a transform that says another."""
+        return self.transform.seen_shape if isinstance(self.transform, Reshaping) else self.data_shape
 
     @property
     def code_space(self) -> CodeSpace | None:

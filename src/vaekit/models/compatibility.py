@@ -60,6 +60,9 @@ class PriorRow(Row):
         return " or ".join(self.over)
 
 
+COLOURED = (3, 2, 2)  # the shape of an image of colours
+
+
 @dataclass(frozen=True)
 class LikelihoodRow(Row):
     """Properties of a likelihood family; see `LikelihoodFamily` for what they mean."""
@@ -68,6 +71,8 @@ class LikelihoodRow(Row):
     integers: bool
     takes_units: bool
     levels: int | None
+    ties_cells: bool
+    ties_colours: bool
 
     @property
     def in_words(self) -> str:
@@ -131,7 +136,15 @@ def prior_row(prior: Any) -> PriorRow:
 
 def likelihood_row(family: LikelihoodFamily) -> LikelihoodRow:
     """The properties of a likelihood family with its settings."""
-    return LikelihoodRow(_kind(family), family.accepts, family.integers, family.takes_units, family.levels_of_x)
+    return LikelihoodRow(
+        _kind(family),
+        family.accepts,
+        family.integers,
+        family.takes_units,
+        family.levels_of_x,
+        family.ties_cells((2,)),
+        family.ties_cells(COLOURED),
+    )
 
 
 def gradient_row(gradient: Any) -> GradientRow:
@@ -299,6 +312,17 @@ def likelihood_fits(likelihood: LikelihoodRow, support: str, levels: int | None)
         levels: How many levels they have; None where they are no levels.
     """
     return support in likelihood.accepts and likelihood.levels in (None, levels)
+
+
+def takes_missing_cells(likelihood: LikelihoodRow, shape: tuple[int, ...]) -> bool:
+    """Whether a likelihood has a density of the observed cells of rows, and so goes with a mask.
+
+    Args:
+        likelihood: Its row.
+        shape: Of one row of x.
+    """
+    coloured = len(shape) == len(COLOURED) and shape[0] == COLOURED[0]
+    return not (likelihood.ties_colours if coloured else likelihood.ties_cells)
 
 
 def _kind(part: Any) -> str:

@@ -91,6 +91,10 @@ class LikelihoodFamily(Family):
     takes_units = False
     is_score = False
 
+    def ties_cells(self, event_shape: Shape) -> bool:
+        """Whether cells of an event depend on one another given z: those that were observed then have no density."""
+        return False
+
     @property
     def levels_of_x(self) -> int | None:
         """How many levels x must have, 0, 1, ...; None for values of any number."""

@@ -51,6 +51,16 @@ class InitialisedFromInputs(Protocol):
 
 
 @runtime_checkable
+class Reshaping(Protocol):
+    """What is applied to x before the encoder, and gives rows of another shape."""
+
+    @property
+    def seen_shape(self) -> Shape:
+        """Of what the encoder's network sees of one row."""
+        ...
+
+
+@runtime_checkable
 class InitialisedFromEncodings(Protocol):
     """A head whose weights are best initialised from raw numbers of the encoder."""
 

@@ -224,7 +224,9 @@ def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:
     def decoder(in_shape: Shape) -> nn.Module:
         return spec.decoder.build(in_shape, likelihood.features(shape), shape)
 
-    encoder = with_context(lambda in_shape: spec.encoder.build(in_shape, family.features(z_shape)), shape, context)
+    encoder = with_context(
+        lambda in_shape: spec.encoder.build(in_shape, family.features(z_shape)), ctx.seen_shape, context
+    )
     posterior = Conditional(encoder, family, z_shape, ctx.transform)
     prior = spec.prior.build(math.prod(z_shape), replace(ctx, posterior=posterior))
     px = Conditional(with_context(decoder, seen, context), likelihood, shape, view)

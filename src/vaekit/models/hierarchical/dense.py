@@ -55,7 +55,7 @@ class DenseHierarchy:
         """The hierarchical VAE with these families, over x of `ctx.data_shape`."""
         shape, context = ctx.data_shape, ctx.context_size
         first, *others = self.latent
-        bottom_up = DenseBottomUp(self, shape, posterior.features((first,)), context)
+        bottom_up = DenseBottomUp(self, ctx.seen_shape, posterior.features((first,)), context)
         q = Conditional(bottom_up, posterior, (first,), ctx.transform)
         start = with_context(lambda shape: self.layers(shape[0]), (first,), context)
         blocks = [DenseBlock(self, size) for size in others]
@@ -72,7 +72,7 @@ class DenseBottomUp(nn.Module):
 
     Args:
         net: The hierarchy.
-        shape: Of one row of x.
+        shape: Of what it sees of one row of x.
         features: Raw numbers of q(z_1|x).
         context: Numbers of context; 0 for none.
     """

@@ -91,7 +91,7 @@ class SpatialHierarchy:
             )
         convolution = convolution_over(shape)
         sizes = stage_sizes(shape, len(self.channels))
-        bottom_up = SpatialBottomUp(self, shape, sizes, posterior.features((self.latent,)), context)
+        bottom_up = SpatialBottomUp(self, ctx.seen_shape, sizes, posterior.features((self.latent,)), context)
         q = Conditional(bottom_up, posterior, (self.latent,), ctx.transform)
         start, blocks = self._downwards(convolution, sizes, context)
         px = Conditional(ToValues(self, likelihood.features(shape), shape), likelihood, shape)
@@ -136,7 +136,7 @@ class SpatialBottomUp(nn.Module):
 
     Args:
         net: The hierarchy.
-        shape: Of one row of x.
+        shape: Of what it sees of one row of x.
         sizes: Sides of x and of each stage.
         features: Raw numbers of q(z_1|x).
         context: Numbers of context; 0 for none.

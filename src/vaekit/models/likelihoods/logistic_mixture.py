@@ -46,6 +46,9 @@ class LogisticMixture(OverLevels):
     components: Annotated[int, Field(ge=1, le=1000)] = 5
     kind: Literal["logistic_mixture"] = "logistic_mixture"
 
+    def ties_cells(self, event_shape: Shape) -> bool:
+        return _coloured(event_shape)
+
     def features(self, event_shape: Shape) -> int:
         each = 1 + 3 * COLOURS if _coloured(event_shape) else 3 * event_shape[0]
         return self.components * each * math.prod(event_shape[1:])

@@ -37,6 +37,9 @@ class Multinomial(LikelihoodFamily):
     accepts = ("count", "binary")
     integers = True
 
+    def ties_cells(self, event_shape: Shape) -> bool:
+        return True
+
     def build(self, event_shape: Shape) -> "MultinomialHead":
         if math.prod(event_shape) < 2:
             raise ValueError("multinomial divides a total among values, and a row has one: use negative_binomial")

@@ -20,7 +20,7 @@ class VampPrior(nn.Module):
 
     Args:
         posterior: q(z|x), whose weights stay the model's.
-        data_shape: Shape of one row of x.
+        data_shape: Shape of what the encoder sees of one row of x.
         components: Pseudo-inputs.
         context: Numbers of context; 0 for none.
     """
@@ -87,4 +87,4 @@ class Vamp:
             raise ValueError("a vamp prior is made of posteriors: it needs ctx.posterior, a Conditional(network, head)")
         if isinstance(ctx.posterior.head, PosteriorFamily) and not ctx.posterior.head.has_density:
             raise ValueError("a vamp prior is made of posteriors' densities, and a deterministic posterior has none")
-        return VampPrior(ctx.posterior, ctx.data_shape, self.components, ctx.context_size)
+        return VampPrior(ctx.posterior, ctx.seen_shape, self.components, ctx.context_size)
