@@ -248,6 +248,10 @@ def test_what_is_no_whole_recording_says_why(tmp_path: Path) -> None:
         "cut": (whole[:3000], "is cut off: 3,522 of the 5,000 samples in its header are missing"),
         "header": (whole[:20], "damaged"),
         "no samples": (wav_bytes(np.zeros(0), 8000), "is a recording without samples"),
+        "rate": (
+            whole[:24] + (4_000_000_000).to_bytes(4, "little") + whole[28:],
+            "says that a second has 4,000,000,000",
+        ),
         "too long": (whole[:40] + (200_000_000).to_bytes(4, "little") + whole[44:], "more than 50 million samples"),
     }
     for name, (content, why) in bad.items():
@@ -258,6 +262,15 @@ def test_what_is_no_whole_recording_says_why(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.wav")
     with pytest.raises(BadSound, match="is neither a file"):
         look(tmp_path / "fifo.wav")
+
+
+def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    x = np.zeros((100, 2), np.float32)
+    x[50] = [np.inf, -np.inf]
+    soundfile.write(tmp_path / "sound.wav", x, 8000, "FLOAT")
+    with pytest.raises(BadSound, match="not finite"):
+        read(tmp_path / "sound.wav")
 
 
 def test_a_text_is_no_recording(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from vaekit.spec import spec
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MOST_SAMPLES = 50_000_000  # of a recording, all channels together: 20 minutes of stereo from a CD
+RATES = (1000, 768_000)  # samples a second, at least and at most
 
 _BLOCK = 1 << 18  # frames that are decoded at once
 _WITHOUT_EXTRA = "is read by the package soundfile, which is not installed: pip install 'vaekit[audio]'"
@@ -69,12 +70,11 @@ def read(path: Path, most: int | None = None) -> tuple[np.ndarray, int]:
             block = sound.block(min(wanted, _BLOCK))
             if not len(block):
                 raise BadSound(f"is cut off: {wanted:,} of the {sound.length:,} samples in its header are missing")
+            if not np.isfinite(block).all():
+                raise BadSound("has samples that are not finite")
             blocks.append(block.mean(1, dtype=np.float32))
             wanted -= len(block)
-        samples = np.concatenate(blocks)
-        if not np.isfinite(samples).all():
-            raise BadSound("has samples that are not finite")
-        return samples, sound.rate
+        return np.concatenate(blocks), sound.rate
 
 
 def load(path: Path, rate: int, length: int) -> np.ndarray:
@@ -136,10 +136,10 @@ class LogMel:
         torch.Size([5, 40, 65])
     """
 
-    rate: Annotated[int, Field(ge=1000, le=768_000)] = 16_000
-    window: Annotated[int, Field(ge=16, le=65536)] = 1024
+    rate: Annotated[int, Field(ge=RATES[0], le=RATES[1])] = 16_000
+    window: Annotated[int, Field(ge=16, le=16384)] = 1024
     hop: Annotated[int, Field(ge=1)] = 256
-    bands: Annotated[int, Field(ge=1, le=1024)] = 64
+    bands: Annotated[int, Field(ge=1, le=512)] = 64
     lowest: Annotated[float, Field(ge=0)] = 0.0
     highest: Annotated[float, Field(gt=0)] | None = None
     floor: Annotated[float, Field(gt=0)] = 1e-7
@@ -303,6 +303,10 @@ def _opened(path: Path) -> Iterator[_Recording]:
     with ExitStack() as stack:
         try:
             recording = _by_python(path, stack) or _by_soundfile(path, stack)
+            if not RATES[0] <= recording.rate <= RATES[1]:
+                raise BadSound(
+                    f"says that a second has {recording.rate:,} samples, and {RATES[0]:,} to {RATES[1]:,} do"
+                )
             if recording.length * recording.channels > MOST_SAMPLES:
                 raise BadSound(f"has more than {MOST_SAMPLES // 1_000_000} million samples: divide it")
             if not recording.length:
