@@ -30,6 +30,7 @@ class Purpose(Enum):
     ORDER = (1,)  # the rows in a random order: epoch; without one, which test rows a report shows
     BINARISE = (2,)  # binarisation of a batch: step, block of rows
     POSTERIOR = (3,)  # noise of z: step, group, block of rows; of steps drawn at once, see `NoiseSource`
+    HIDE = (14,)  # which numbers are hidden from the encoder: step, block of rows
     STEP = (9,)  # what a step draws by a generator: step, first row of its part of the batch, process
     VALIDATE = (4,)  # z of the validation rows: block of rows
 

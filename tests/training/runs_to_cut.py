@@ -41,6 +41,15 @@ KINDS = {
             "prior": {"kind": "autoregressive", "width": 8, "layers": 1},
         }
     },
+    "hidden inputs": {
+        "model": {
+            **BASE["model"],
+            "likelihood": "multinomial",
+            "input_scale": "unit_length",
+            "input_dropout": 0.5,
+        },
+        "train": {**BASE["train"], "micro_batch": 2},
+    },
     "free nats": {"objective": {"free_nats": 1.0}},
     "penalties": {
         "objective": {

@@ -21,6 +21,7 @@ from vaekit.models import (
 from vaekit.models.building import BuildContext, code_space_of
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.convolutional import with_weights_channels_last
+from vaekit.models.networks.inputs import InputDropout, Log1pOfShares, UnitLength
 from vaekit.models.networks.units import SharedScale, Units
 from vaekit.models.parameters import Shape
 from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs, Measured, MeasuredHead
@@ -202,6 +203,8 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         transform = Log1p()
     if isinstance(support, Real) and schema.loc is None:  # values as they are stored, in any units
         transform = Units(shape, _SHARED_SCALE[schema.kind])
+    if isinstance(spec, ModelSpec):
+        transform = _input_of(spec, support, transform)
     ctx = BuildContext(shape, context, transform=transform)
     try:
         if isinstance(spec, HierarchicalSpec):
@@ -215,6 +218,15 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         assert isinstance(model.likelihood, Conditional)
         model.likelihood.units = Units(shape, _SHARED_SCALE[schema.kind])
     return model
+
+
+def _input_of(spec: ModelSpec, support: Support, transform: nn.Module | None) -> nn.Module | None:
+    """What is applied to x before the encoder, by the settings; `transform` is what the support asks for."""
+    if spec.input_scale != "auto":
+        if not isinstance(support, Count | Binary):
+            raise ConfigError(f"model.input_scale is {spec.input_scale}, for counts, and x is {support}: use auto")
+        transform = UnitLength() if spec.input_scale == "unit_length" else Log1pOfShares()
+    return InputDropout(transform, spec.input_dropout) if spec.input_dropout > 0 else transform
 
 
 def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:

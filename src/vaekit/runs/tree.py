@@ -42,6 +42,9 @@ class ModelSpec:
         prior: p(z).
         refine: how draws of q(z|x) are moved nearer to the true posterior; none leaves them.
         bias_start: start the decoder's output bias at the best fit to the data without z.
+        input_scale: how the encoder sees x; "auto" as its support asks for, counts by ln (1 + x). "log1p_of_shares" is
+            ln (1 + 10,000 x / sum x), "unit_length" is x / |x|; both are for counts and {0, 1}.
+        input_dropout: the probability with which each number of the encoder's input is hidden in training.
     """
 
     latent: Annotated[int, Field(ge=1, le=100_000_000)] = 16
@@ -52,6 +55,8 @@ class ModelSpec:
     prior: Prior = StandardNormal()
     refine: Annotated[Hamiltonian | None, by_kind] = None
     bias_start: bool = True
+    input_scale: Literal["auto", "log1p_of_shares", "unit_length"] = "auto"
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     kind: Literal["vae"] = "vae"
 
     several_groups = False

@@ -23,10 +23,12 @@ class Noise:
     Attributes:
         latents: of each latent group, (samples, batch, *event); None for a group that takes none.
         objective: standard normal, (batch, *z), where the objective needs some.
+        hiding: uniform on [0, 1), (batch, *shape), where numbers are hidden from the encoder.
     """
 
     latents: Sequence[Tensor | None] = ()
     objective: Tensor | None = None
+    hiding: Tensor | None = None
 
 
 @dataclass(frozen=True)

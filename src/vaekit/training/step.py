@@ -7,6 +7,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from vaekit.models.parameters import Shape
 from vaekit.models.settling import Settling
 from vaekit.models.vae import Draw, Model
 from vaekit.objectives import Bound, InPhases, Objective, Penalised, StepContext, phases_of
@@ -24,6 +25,19 @@ class Annealing(Protocol):
         ...
 
 
+@runtime_checkable
+class Hiding(Protocol):
+    """A module that hides a part of its input at random in training: see `InputDropout`."""
+
+    def shape_of_noise(self, x: Tensor) -> Shape:
+        """The shape of the noise of one row, from rows x (n, *data)."""
+        ...
+
+    def hide_by(self, noise: Tensor | None) -> None:
+        """Hide by noise (batch, *shape), uniform on [0, 1), in the passes that follow; None hides nothing."""
+        ...
+
+
 @dataclass(frozen=True)
 class StepInputs:
     """What a step computes from, besides the weights.
@@ -33,7 +47,7 @@ class StepInputs:
         context: of these rows, (batch, ...), or None.
         mask: True where a cell of x is observed, (batch, *data); None where all are.
         weight: of these rows, (batch,), whose mean over the training rows is 1; None where all count alike.
-        noise: base noise of z, and of the objective.
+        noise: base noise of z, of the objective, and of what is hidden from the encoder.
         generator: source of noise for distributions that take no base noise.
         objective: what to maximise in this epoch.
         step: steps done so far, a number or a tensor ().
@@ -81,6 +95,7 @@ class Step(nn.Module):
         self.signal_mean = RunningMean()
         self.settling = [part for part in (*model.modules(), self.signal_mean) if isinstance(part, Settling)]
         self.annealing = [part for part in model.modules() if isinstance(part, Annealing)]
+        self.hiding = next((part for part in model.modules() if isinstance(part, Hiding)), None)
 
     def forward(self, inputs: StepInputs) -> dict[str, Tensor]:
         """The sums over rows of the loss and of each part of the objective; all scalars, in nats.
@@ -90,6 +105,8 @@ class Step(nn.Module):
         objective, gradient = inputs.objective, inputs.objective.gradient
         for part in self.annealing:
             part.anneal(inputs.step, inputs.steps)
+        if self.hiding is not None:
+            self.hiding.hide_by(inputs.noise.hiding)
         draw: Draw = cast(Model, self.model).draw(
             inputs.x,
             objective.samples,
@@ -102,6 +119,8 @@ class Step(nn.Module):
             enumerate=gradient.enumerate,
             check=False,
         )
+        if self.hiding is not None:
+            self.hiding.hide_by(None)
         terms = objective(draw, self._context(inputs))
 
         def total(values: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol, cast, runtime_checkable
 
@@ -90,6 +90,7 @@ class Updater:
             lambda samples: NoiseSource(model, first, context, samples, seed, more, samples == begins_with)
         )
         self.binarises = rows.noise(1, new_generator(seed, Purpose.TRIAL, device=self.device)) is not None
+        self.hidden = None if self.step.hiding is None else self.step.hiding.shape_of_noise(first)
         self.engine = build_engine(state, settings, steps)
         busy = slowed_by_others(self.device) if steps >= NOTEWORTHY_FROM else ""
         self.engine.notice = "; ".join(text for text in (self.engine.notice, busy) if text)
@@ -202,7 +203,7 @@ class Updater:
             x=self.rows.batch(index[places], noise=self._binarising(places, len(index), step)),
             objective=objective,
             context=self.rows.context_of(index[places]),
-            noise=noise,
+            noise=replace(noise, hiding=self._hiding(places, len(index), step)),
             generator=generator,
             step=step,
             steps=steps,
@@ -217,6 +218,17 @@ class Updater:
             return cast(Tensor, self.rows.noise(n, generator))
 
         return noise_of_rows(draw, places, batch, self.seed, Purpose.BINARISE, step, device=self.device)
+
+    def _hiding(self, places: slice, batch: int, step: int) -> Tensor | None:
+        """Noise for what is hidden from the encoder, if anything is."""
+        shape = self.hidden
+        if shape is None:
+            return None
+
+        def draw(n: int, generator: torch.Generator) -> Tensor:
+            return torch.rand((n, *shape), generator=generator, device=self.device)
+
+        return noise_of_rows(draw, places, batch, self.seed, Purpose.HIDE, step, device=self.device)
 
     def _use_less_memory(self, batch: int) -> str:
         """Halve the micro-batch for good."""

@@ -193,14 +193,14 @@ def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
 def _tensors(inputs: StepInputs) -> list[Tensor | None]:
     """The tensors among the inputs, in the order in which a program takes them."""
     of_rows = [inputs.x, inputs.context, inputs.mask, inputs.weight]
-    return [*of_rows, *inputs.noise.latents, inputs.noise.objective]
+    return [*of_rows, *inputs.noise.latents, inputs.noise.objective, inputs.noise.hiding]
 
 
 def _with_tensors(inputs: StepInputs, tensors: Iterator[Tensor]) -> StepInputs:
     """The inputs with other tensors, in the order of `_tensors`, and last step and steps as one."""
     found = (None if t is None else next(tensors) for t in _tensors(inputs))
-    x, context, mask, weight, *latents, objective = found
+    x, context, mask, weight, *latents, objective, hiding = found
     assert x is not None
     step, steps = next(tensors).unbind()
     given = replace(inputs, x=x, context=context, mask=mask, weight=weight)
-    return replace(given, noise=Noise(latents, objective), step=step, steps=steps)
+    return replace(given, noise=Noise(latents, objective, hiding), step=step, steps=steps)
