@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
+from unions import examples, name
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -16,6 +17,7 @@ from vaekit.models import (
     DenseHierarchy,
     Gaussian,
     Hamiltonian,
+    Likelihood,
     LinearGaussian,
     LogisticMixture,
     Mlp,
@@ -25,6 +27,7 @@ from vaekit.models import (
     Vamp,
 )
 from vaekit.models.building import BuildContext
+from vaekit.models.compatibility import likelihood_row, takes_missing_cells
 from vaekit.models.distributions import cell_log_prob, check_values, independent, observed_log_prob
 from vaekit.models.networks.columns import WithMask
 
@@ -248,3 +251,24 @@ def test_a_hierarchy_sees_the_mask(groups, shape, prior):
     assert torch.equal(seen, model.encode(torch.where(mask, x, math.nan), mask=mask).posteriors[0].mean)
     assert model.draw(x, 2, mask=mask).log_w.isfinite().all()
     assert torch.equal(model.encode(zeros).posteriors[0].mean, all_seen)
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 2, 2)])
+@pytest.mark.parametrize("likelihood", examples(Likelihood), ids=name)
+def test_every_likelihood_of_independent_cells_leaves_out_the_missing_ones(likelihood, shape):
+    if not takes_missing_cells(likelihood_row(likelihood), shape):
+        pytest.skip("its cells depend on one another")
+    head = likelihood.build(shape)
+    raw = torch.randn(4, likelihood.features(shape), dtype=torch.float64, requires_grad=True)
+    px = head(raw, shape)
+    x = px.sample()
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) > 0.5
+    cells = cell_log_prob(px, x)
+    torch.testing.assert_close(cells.flatten(1).sum(1), px.log_prob(x), rtol=1e-12, atol=1e-12)
+    found = [observed_log_prob(px, torch.where(mask, x.double(), junk), mask) for junk in (0.0, *JUNK)]
+    assert all(torch.equal(found[0], other) for other in found[1:])
+    torch.testing.assert_close(found[0], torch.where(mask, cells, 0).flatten(1).sum(1), rtol=1e-12, atol=1e-12)
+    everything = observed_log_prob(px, x, torch.ones_like(mask))
+    torch.testing.assert_close(everything, px.log_prob(x), rtol=1e-12, atol=0)
+    (gradient,) = torch.autograd.grad(found[1].sum(), raw)
+    assert gradient.isfinite().all()
