@@ -18,7 +18,7 @@ class Estimate:
     Attributes:
         value: the mean over rows, or another statistic; None where it is not defined, and `warning` says why.
         stderr: its standard error.
-        n: how many rows it was computed from.
+        n: how many rows it was computed from; of rows with weights, the effective sample size.
         unit: of the value, as "nats".
         warning: what limits its meaning; empty for nothing.
         scaled: of a log-density of rows as they are stored, that of the rows as the model sees them; else None.
@@ -90,15 +90,25 @@ def digits_before(value: float) -> int:
     return math.floor(math.log10(abs(value))) if value else 0
 
 
-def mean_of(rows: "Tensor", unit: str, warning: str = "") -> Estimate:
+def mean_of(rows: "Tensor", unit: str, warning: str = "", weight: "Tensor | None" = None) -> Estimate:
     """The mean over rows, and its standard error: their standard deviation, divided by sqrt(n).
+
+    Of rows with weights, the weighted mean; n is then the effective sample size (sum w)^2 / sum w^2, rounded.
 
     Args:
         rows: (n,).
         unit: of the values.
         warning: of the estimate.
+        weight: of each row, (n,); None where all count alike.
     """
     rows = rows.double()
     n = len(rows)
+    if weight is not None:
+        weight = weight.double()
+        total, effective = weight.sum(), float(weight.sum() ** 2 / weight.square().sum())
+        mean = (weight * rows).sum() / total
+        spread = float((weight * (rows - mean)).square().sum().sqrt() / total)
+        stderr = spread * math.sqrt(effective / (effective - 1)) if effective > 1 else float("nan")
+        return Estimate(float(mean), stderr, round(effective), unit, warning)
     stderr = float(rows.std() / math.sqrt(n)) if n > 1 else float("nan")
     return Estimate(float(rows.mean()), stderr, n, unit, warning)

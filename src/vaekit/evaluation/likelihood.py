@@ -51,6 +51,7 @@ def evaluate(
     keep: str | Path | None = None,
     per_row: Callable[[Mapping[str, np.ndarray]], object] | None = None,
     mask: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> dict[str, Estimate]:
     """Bounds on ln p(x) of rows, and their terms, each with a standard error over the rows.
 
@@ -82,6 +83,7 @@ def evaluate(
             `elbo`, `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
         mask: (rows, *data), True where a cell of x is observed. Everything is then of the observed cells: bounds are on
             ln p of them, and D is their mean number.
+        weight: of each row, (rows,), not below 0: estimates are weighted means, but for the number of active units.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -89,6 +91,11 @@ def evaluate(
     blocks = Blocks(model, data, seed, context, world, mask)
     if len(blocks) == 0 or samples < 1:
         raise ValueError(f"got {len(blocks)} rows and samples={samples}: at least one of each is needed")
+    if weight is not None and (weight.shape != (len(blocks),) or not bool((weight >= 0).all() and weight.any())):
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)} for {len(blocks)} rows, or is below 0, or 0 everywhere: give each "
+            "row one that is not below 0"
+        )
 
     def bounds_of(block: Block) -> tuple[Tensor, ...]:
         log_w, log_px, rate = weigh(model, block, samples)
@@ -112,15 +119,15 @@ def evaluate(
         nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in (NATS, BITS))
         none = Estimate(None, 0.0, len(bound), unit_of("effective_samples", samples), NO_DENSITY)
         bounds = {"elbo": nats, "log_likelihood": nats, "bits_per_dim": bits, "rate": nats}
-        bounds |= {"distortion": mean_of(-log_px, NATS, score), "effective_samples": none}
+        bounds |= {"distortion": mean_of(-log_px, NATS, score, weight), "effective_samples": none}
         return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
     bounds = {
-        "elbo": mean_of(log_px - rate, NATS, score),
-        "log_likelihood": mean_of(bound, NATS, joined(score, few_samples_warning(ess, samples))),
-        "bits_per_dim": _bits_per_dim(bound, measure(draw.px), cells),
-        "rate": mean_of(rate, NATS),
-        "distortion": mean_of(-log_px, NATS, score),
-        "effective_samples": mean_of(ess, unit_of("effective_samples", samples)),
+        "elbo": mean_of(log_px - rate, NATS, score, weight),
+        "log_likelihood": mean_of(bound, NATS, joined(score, few_samples_warning(ess, samples)), weight),
+        "bits_per_dim": _bits_per_dim(bound, measure(draw.px), cells, weight),
+        "rate": mean_of(rate, NATS, weight=weight),
+        "distortion": mean_of(-log_px, NATS, score, weight),
+        "effective_samples": mean_of(ess, unit_of("effective_samples", samples), weight=weight),
     }
     return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
 
@@ -302,10 +309,14 @@ def _count_above(values: Tensor, errors: Tensor, threshold: float, n: int, dims:
     return Estimate(float((values > threshold).sum()), stderr, n, unit_of("active_units", dims))
 
 
-def _bits_per_dim(bound: Tensor, kind: str, cells: Tensor) -> Estimate:
+def _bits_per_dim(bound: Tensor, kind: str, cells: Tensor, weight: Tensor | None) -> Estimate:
     """Of all rows together: their bits over their observed cells, (rows,), with the error of that ratio."""
+
+    def mean(values: Tensor) -> Tensor:
+        return values.mean() if weight is None else (weight * values).sum() / weight.sum()
+
     if kind == "mass":
-        bits = -bound / (cells.mean() * math.log(2))
-        return mean_of(bits - bits.mean() * (cells / cells.mean() - 1), BITS)
+        bits = -bound / (mean(cells) * math.log(2))
+        return mean_of(bits - mean(bits) * (cells / mean(cells) - 1), BITS, weight=weight)
     why = "p(x|z) is a density, not a probability mass: bits need dequantised data"
     return Estimate(None, 0.0, len(bound), BITS, WHY_NOT_A_LIKELIHOOD if kind == "score" else why)
