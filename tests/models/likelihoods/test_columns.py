@@ -263,3 +263,14 @@ def test_the_moments_of_a_mixture_of_counts_are_those_of_its_samples():
     stderr = drawn.std(0) / 200
     assert ((drawn.mean(0) - px.mean).abs() < 5 * stderr + 0.01 * px.mean).all()
     torch.testing.assert_close(drawn.std(0), px.stddev, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("components", [1, 2, 10])
+@pytest.mark.parametrize("size", [0, 1, 50, 1_000_000_000])
+def test_a_mixture_of_counts_begins_anywhere(components, size):
+    torch.manual_seed(0)
+    x = torch.poisson(torch.full((500, 1), float(size), dtype=torch.float64))
+    px = Conditional(nn.Identity(), CountMixture(components), (1,)).constant(x)
+    assert px.log_prob(x).mean() > -1.5 - (0.5 * math.log(size) if size else 0)
+    drawn = px.sample((2000,))
+    assert drawn.mean() == pytest.approx(float(x.mean()), rel=0.01, abs=0.2)

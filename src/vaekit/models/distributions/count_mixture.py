@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from vaekit.models.distributions.base import Mass
 from vaekit.models.distributions.gamma import wide
 
-MOST_DRAWN = 2.0**24  # single precision holds no odd numbers above it
+MOST_DRAWN = 1e30  # within single precision
 SMOOTH_FROM = 1e5  # counts, from where on a step of arsinh is its slope to 1e-11
 COUNTED = 8  # counts whose probabilities are added up one by one in a mean; larger ones are integrated
 NODES = range(-15, 51)  # of the integral, in units of a logistic's scale
