@@ -274,6 +274,9 @@ class CountHead(nn.Module, LikelihoodHead):
         by_network = [best.log_inverse] if self.log_inverse is None else []
         return torch.cat([best.log_rate, *by_network, *[best.zero_logits] * family.more])
 
+    def fitted(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.initial_parameters(x, context)
+
     def _sizes(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Of the rows, (n,)."""
         if self.size_factor is None:
