@@ -20,7 +20,8 @@ from vaekit.models import (
     StudentT,
 )
 from vaekit.models.distributions import cell_log_prob, check_values, measure
-from vaekit.models.families import FieldEvent, LikelihoodFamily, LikelihoodHead
+from vaekit.models.families import FieldEvent, FittedHead, LikelihoodFamily, LikelihoodHead
+from vaekit.models.likelihoods.columns import ColumnHeads
 from vaekit.testing import check_likelihood
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -274,3 +275,19 @@ def test_a_mixture_of_counts_begins_anywhere(components, size):
     assert px.log_prob(x).mean() > -1.5 - (0.5 * math.log(size) if size else 0)
     drawn = px.sample((2000,))
     assert drawn.mean() == pytest.approx(float(x.mean()), rel=0.01, abs=0.2)
+
+
+def test_a_family_that_is_over_whole_rows_is_no_likelihood_of_a_column():
+    class OverRows(Gaussian):
+        def build(self, *args, **settings):
+            return OnlyRows()
+
+    class OnlyRows(FittedHead):
+        def __call__(self, raw, event_shape=None):
+            return Gaussian()(raw, event_shape)
+
+        def initial_parameters(self, x):
+            return x[0]
+
+    with pytest.raises(SpecError, match="OverRows gives no density of single values"):
+        ColumnHeads((OverRows(), OverRows()))

@@ -215,8 +215,9 @@ class _Group(nn.Module):
         self.event = (len(places),)
         self.register_buffer("places", torch.tensor(places), persistent=False)
         head = family.build(self.event)
-        if not isinstance(head, LikelihoodHead):
-            raise SpecError(f"{type(family).__name__} gives no density of single values: take another likelihood")
+        if not isinstance(head, LikelihoodHead) or head.takes_context:
+            lacks = "needs a context" if head.takes_context else "gives no density of single values"
+            raise SpecError(f"{type(family).__name__} {lacks}, and is for no single column: take another likelihood")
         self.head = head
         self.features = family.features(self.event)
         self.units = Units(self.event) if family.takes_units else None
