@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vaekit.models import Conditional, Multinomial, NegativeBinomial, Poisson, SizeFactor, ZeroInflated
 from vaekit.models.distributions.noise import draw_from
+from vaekit.models.likelihoods import counts
 from vaekit.models.likelihoods.counts import CountHead
 from vaekit.randomness import new_generator
 
@@ -179,6 +180,19 @@ def test_counts_start_at_the_best_without_latents_given_sizes(family: Any) -> No
         best = max(best, -float(optimize.minimize(loss, first, jac=True, options={"maxiter": 2000}).fun))
     assert found > best - 1e-3
     assert found < best + 1e-6
+
+
+@pytest.mark.parametrize("family", [NegativeBinomial(), ZeroInflated()], ids=lambda f: f.kind)
+def test_large_counts_start_where_small_ones_do(family: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(2)
+    x = generator.poisson([0.3, 2.0, 9.0] * generator.gamma(1.5, 1, (500, 3)) / 1.5)
+    x[generator.random((500, 3)) < 0.3 * family.more] = 0
+    rows = torch.from_numpy(x.astype(float))
+    found = []
+    for large in (counts.LARGE, 0):
+        monkeypatch.setattr(counts, "LARGE", large)
+        found += [float(family(family.initial_parameters(rows)).log_prob(rows).mean())]
+    assert found[0] == pytest.approx(found[1], abs=2e-3)
 
 
 def test_what_a_softmax_adds_up_to_is_measured_so_that_sizes_may_be_relative() -> None:

@@ -25,6 +25,8 @@ ASCENT_ROUNDS = 200
 
 ROWS = 2000  # that gradient ascent looks at
 
+LARGE = 20_000_000  # numbers, for which bisection and ascent take minutes
+
 LOG_MEAN = 0.7  # of the soft bound: ln of a mean is itself within ±28, far beyond the counts of single precision
 
 Rates = Literal["free", "softmax"]
@@ -150,7 +152,9 @@ class NegativeBinomial(Counts):
         return NegativeBinomialByMean(log_mean, soft_bound(others[0]), dtype)
 
     def initial_parameters(self, x: Tensor) -> Tensor:
-        """The best r by bisection: the slope of the log-likelihood in it falls through 0 once."""
+        """The best r by bisection: the slope of the log-likelihood in it falls through 0 once; Newton for large x."""
+        if x.numel() > LARGE:
+            return CountHead(self, tuple(x.shape[1:])).initial_parameters(x)
         x = x.to(torch.float64).flatten(1)
         mean = mean_rates(x)
         low, high = torch.full_like(mean, -9.0), (mean.log() + ENOUGH).clamp(9.0, LOG_VARIANCE_BOUND)
@@ -195,7 +199,12 @@ class ZeroInflated(Counts):
         return ZeroInflatedNegativeBinomial(counts, soft_bound(zero_logits))
 
     def initial_parameters(self, x: Tensor) -> Tensor:
-        """The best for the first rows, by gradient ascent from a negative binomial of all but half of the zeros."""
+        """The best for the first rows, by gradient ascent from a negative binomial of all but half of the zeros.
+
+        Of large x, by expectation and maximisation: see `best_counts`.
+        """
+        if x.numel() > LARGE:
+            return CountHead(self, tuple(x.shape[1:])).initial_parameters(x)
         x = x[:ROWS].to(torch.float64).flatten(1)
         zeros = HALF * (x == 0).double().mean(0)
         mean = mean_rates(x) / (1 - zeros)
