@@ -1,5 +1,6 @@
 """Families of p(x|z), and what one of your own is made from: see docs/models.md."""
 
+from vaekit.models.building import BuildContext
 from vaekit.models.families import Family, Head, LikelihoodFamily, LikelihoodHead
 from vaekit.models.likelihoods import (
     Bernoulli,
@@ -26,6 +27,7 @@ from vaekit.models.size_factor import SizeFactor
 __all__ = [
     "Bernoulli",
     "BetaBinomial",
+    "BuildContext",
     "CalibratedGaussian",
     "Categorical",
     "Columns",

@@ -2,9 +2,20 @@
 
 from vaekit.models.conditional import Log1p, Rescale
 from vaekit.models.hierarchical import DenseHierarchy, Groups, SpatialHierarchy
-from vaekit.models.networks import Conv, Mlp, Network, ResNet
+from vaekit.models.networks import Conv, Mlp, Network, NetworkSpec, ResNet
 
-__all__ = ["Conv", "DenseHierarchy", "Groups", "Log1p", "Mlp", "Network", "ResNet", "Rescale", "SpatialHierarchy"]
+__all__ = [
+    "Conv",
+    "DenseHierarchy",
+    "Groups",
+    "Log1p",
+    "Mlp",
+    "Network",
+    "NetworkSpec",
+    "ResNet",
+    "Rescale",
+    "SpatialHierarchy",
+]
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,6 @@
 """Families of q(z|x), how their samples are refined, and what one of your own is made from: see docs/models.md."""
 
+from vaekit.models.building import BuildContext
 from vaekit.models.families import Family, Head, PosteriorFamily
 from vaekit.models.posteriors import (
     Anneal,
@@ -22,6 +23,7 @@ from vaekit.models.posteriors import (
 __all__ = [
     "Anneal",
     "BernoulliPosterior",
+    "BuildContext",
     "CategoricalPosterior",
     "Deterministic",
     "Family",

@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # and what a spec of each has to have
     "priors": ("build(size, ctx)", "over"),
     "posteriors": (
         "features(event_shape)",
-        "build(event_shape)",
+        "build(context)",
         "z_shape(latent)",
         "as_seen(latent)",
         "support_of_z",
@@ -34,11 +34,12 @@ GROUPS: dict[str, tuple[str, ...]] = {  # and what a spec of each has to have
     ),
     "likelihoods": (
         "features(event_shape)",
-        "build(event_shape)",
+        "build(context)",
         "accepts",
         "integers",
         "takes_units",
         "is_score",
+        "gives_logits",
         "levels_of_x",
     ),
     "networks": ("build(in_shape, features, out_shape)",),
@@ -53,8 +54,8 @@ GROUPS: dict[str, tuple[str, ...]] = {  # and what a spec of each has to have
         "has_baseline",
         "surrogate(reward, cost, log_q, signal_mean)",
     ),
-    "penalties": ("__call__(draw, ctx)", "needs_noise", "build(latent, shape)"),
-    "samplers": ("build(size)", "fit(codes, seed)"),
+    "penalties": ("__call__(draw, ctx)", "needs_noise", "build(context)"),
+    "samplers": ("build(context)", "fit(codes, seed)"),
 }
 BASES = {  # which give all or most of these
     "posteriors": "vaekit.posteriors.PosteriorFamily",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from vaekit import register
+from vaekit.models.building import BuildContext
 from vaekit.spec import spec
 
 SOURCES = ("prior", "aggregated", "mixture", "flow")
@@ -66,8 +67,8 @@ class FromBox:
 
     kind: Literal["box"] = "box"
 
-    def build(self, size: int) -> "Box":
-        return Box(size)
+    def build(self, context: BuildContext) -> "Box":
+        return Box(*context.event_shape)
 
     def fit(self, codes: Tensor, seed: int = 0) -> "Box":
         box = Box(codes.shape[1])

@@ -12,6 +12,7 @@ from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal, evalua
 from vaekit.data import Rows
 from vaekit.evaluation.latents import NAMES, aggregate_posterior
 from vaekit.models import FlowPosterior, Mixture
+from vaekit.models.building import BuildContext
 from vaekit.models.linear_gaussian import LinearGaussian
 
 LOC = torch.tensor([[0.0, 0.0], [1.5, 1.0], [2.0, -1.0]], dtype=torch.float64)
@@ -162,7 +163,7 @@ def test_a_prior_that_does_not_factorise_leaves_the_total_correlation():
 
 def test_a_flow_posterior_on_rows_of_a_split(globals_untouched):
     torch.manual_seed(0)
-    head = FlowPosterior(hidden=(8,), context=4).build((2,))
+    head = FlowPosterior(hidden=(8,), context=4).build(BuildContext(event_shape=(2,)))
     model = VAE(
         Conditional(nn.Linear(5, 4), head), StandardNormal().build(2), Conditional(nn.Linear(2, 5), Bernoulli())
     )

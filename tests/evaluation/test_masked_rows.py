@@ -10,6 +10,7 @@ from torch import distributions as td
 from vaekit import VAE, Bernoulli, Conditional, Elbo, Gaussian, Iwae, StandardNormal, evaluate
 from vaekit.evaluation import Annealing, annealed_bound, bound_curve, bound_rows, kl_per_dimension
 from vaekit.models import LinearGaussian, Mlp
+from vaekit.models.building import BuildContext
 from vaekit.objectives import Adversary, Critic, FeatureGan, Regularised, StepContext
 from vaekit.processes import World
 from vaekit.randomness import new_generator
@@ -117,7 +118,7 @@ def test_no_objective_sees_a_missing_cell(objective):
     model, x, mask = a_vae()
     discriminator = None
     if isinstance(objective, Regularised):
-        discriminator = objective.build(2, (6,)).double()
+        discriminator = objective.build(BuildContext((6,), event_shape=(2,))).double()
     found = []
     for junk in (0.0, math.nan, 1e30):
         draw = model.draw(torch.where(mask, x, junk), objective.samples, mask=mask, generator=new_generator(1))
@@ -135,7 +136,8 @@ def test_the_critic_of_reconstructions_sees_the_same_gaps_in_both():
     model, x, _ = a_vae()
     objective = Regularised(Elbo(), (FeatureGan(critic=CRITIC),))
     draw = model.draw(x, mask=torch.zeros_like(x, dtype=torch.bool), generator=new_generator(1))
-    ctx = StepContext(model=model, generator=new_generator(2), discriminator=objective.build(2, (6,)).double())
+    discriminator = objective.build(BuildContext((6,), event_shape=(2,))).double()
+    ctx = StepContext(model=model, generator=new_generator(2), discriminator=discriminator)
     (gradient,) = torch.autograd.grad(objective(draw, ctx).value.sum(), model.likelihood.network.output_bias)
     assert (gradient == 0).all()
 

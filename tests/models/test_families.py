@@ -17,6 +17,7 @@ from vaekit.models import (
     LogisticMixture,
     Mlp,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.families import LikelihoodFamily
 from vaekit.models.likelihoods.gaussian import LearnedScale
@@ -24,6 +25,7 @@ from vaekit.models.parameters import LOG_VARIANCE_BOUND, soft_bound
 from vaekit.randomness import new_generator
 
 EVENT = (1, 2, 3)
+CONTEXT = BuildContext(event_shape=EVENT)
 ANY_FLOAT = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
@@ -75,7 +77,7 @@ def test_a_gaussian_keeps_a_gradient_at_extreme_log_variances(raw: float) -> Non
 def rows(head: LikelihoodFamily, n: int = 400) -> Tensor:
     """Rows that the head can model, none of whose values are constant."""
     raw = torch.randn(head.features(EVENT), dtype=torch.float64)
-    built = head.build(EVENT)
+    built = head.build(CONTEXT)
     return draw_from(built(raw, EVENT), (n,), new_generator(5))
 
 
@@ -85,7 +87,7 @@ BY_FORMULA = [head for head in examples(Likelihood) if not isinstance(head, Logi
 
 @pytest.mark.parametrize("head", BY_FORMULA, ids=name)
 def test_start_is_the_best_constant(head: LikelihoodFamily) -> None:
-    x, built = rows(head), head.build(EVENT)
+    x, built = rows(head), head.build(CONTEXT)
     start = built.initial_parameters(x)
     assert start.shape == (built.features(EVENT),)
 
@@ -109,7 +111,7 @@ def test_start_is_the_best_constant(head: LikelihoodFamily) -> None:
 def test_start_is_finite_on_constant_columns_and_on_integers(head: LikelihoodFamily) -> None:
     x = torch.zeros(10, *EVENT)
     for constant in (x, x + 1, (x + 1).to(torch.uint8)):
-        assert head.build(EVENT).initial_parameters(constant).isfinite().all()
+        assert head.build(CONTEXT).initial_parameters(constant).isfinite().all()
 
 
 @pytest.mark.parametrize("network", [Mlp(widths=(4,)), Conv(channels=(2,), hidden=4)], ids=name)
@@ -118,13 +120,13 @@ def test_initialise_from_makes_the_output_bias_the_start(network: Mlp | Conv, he
     x = rows(head)
     likelihood = Conditional(network.build((2,), head.features(EVENT), EVENT), head, EVENT).double()
     likelihood.initialise_from(x)
-    start = head.build(EVENT).initial_parameters(x).double()
+    start = head.build(CONTEXT).initial_parameters(x).double()
     torch.testing.assert_close(likelihood.network.output_bias.detach(), start)
 
 
 def test_a_calibrated_scale_is_one_number_or_one_for_each_dimension() -> None:
     x = rows(Gaussian())
-    shared, own = CalibratedGaussian().build(EVENT), CalibratedGaussian(per_dimension=True).build(EVENT)
+    shared, own = CalibratedGaussian().build(CONTEXT), CalibratedGaussian(per_dimension=True).build(CONTEXT)
     for head, shape in ((shared, ()), (own, EVENT)):
         assert isinstance(head, LearnedScale)
         assert head.log_variance.shape == shape

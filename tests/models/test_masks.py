@@ -103,8 +103,8 @@ def with_vamp() -> VAE:
 
 
 def refined() -> VAE:
-    model = dense()
-    return VAE(model.posterior, model.prior, model.likelihood, Hamiltonian(steps=2).build((2,)))
+    model, refine = dense(), Hamiltonian(steps=2).build(BuildContext(event_shape=(2,)))
+    return VAE(model.posterior, model.prior, model.likelihood, refine)
 
 
 def hierarchical() -> nn.Module:
@@ -258,7 +258,7 @@ def test_a_hierarchy_sees_the_mask(groups, shape, prior):
 def test_every_likelihood_of_independent_cells_leaves_out_the_missing_ones(likelihood, shape):
     if not takes_missing_cells(likelihood_row(likelihood), shape):
         pytest.skip("its cells depend on one another")
-    head = likelihood.build(shape)
+    head = likelihood.build(BuildContext(event_shape=shape))
     raw = torch.randn(4, likelihood.features(shape), dtype=torch.float64, requires_grad=True)
     px = head(raw, shape)
     x = px.sample()

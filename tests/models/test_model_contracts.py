@@ -23,6 +23,7 @@ from vaekit.models import (
     ResNet,
     StandardNormal,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.families import LikelihoodFamily, LikelihoodHead
 from vaekit.models.networks.mlp import Linear
@@ -105,7 +106,7 @@ def test_a_posterior_keeps_to_its_contract(posterior: Any) -> None:
 @every_likelihood
 def test_a_likelihood_without_an_event_shape_has_one_flat_dimension(head: LikelihoodFamily) -> None:
     raw = torch.randn(2, head.features((5,)))
-    assert head.build((5,))(raw).event_shape == (5,)
+    assert head.build(BuildContext(event_shape=(5,)))(raw).event_shape == (5,)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_log_px_is_the_sum_over_the_dimensions_of_the_event(head: LikelihoodFami
 def test_draws_and_densities_are_finite_at_extreme_raw_numbers(
     head: LikelihoodFamily, size: float, dtype: torch.dtype
 ) -> None:
-    built = head.build((3,))
+    built = head.build(BuildContext(event_shape=(3,)))
     if isinstance(built, nn.Module):
         built.to(dtype)
     mixed = torch.tensor([1.0, -1.0, 0.0], dtype=dtype).repeat(head.features((3,)) // 3)

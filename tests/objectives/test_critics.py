@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vaekit.errors import ConfigError
 from vaekit.models import VAE, Bernoulli, Conditional, Deterministic, Gaussian, Mlp, StandardNormal
+from vaekit.models.building import BuildContext
 from vaekit.objectives import Adversary, Critic, Elbo, Factor, FeatureGan, Regularised, StepContext
 from vaekit.objectives.critics import shuffled_codes
 from vaekit.randomness import new_generator
@@ -33,7 +34,7 @@ def rows(n: int = 7) -> Tensor:
 @every_kind
 def test_model_and_discriminator_learn_by_their_own_values_alone(penalty) -> None:
     vae, objective = model(), Regularised(penalties=(penalty,))
-    critic = objective.build(2, (6,)).double()
+    critic = objective.build(BuildContext((6,), event_shape=(2,))).double()
     ctx = StepContext(model=vae, discriminator=critic, noise=torch.randn(7, 2, dtype=torch.float64))
     terms = objective(vae.draw(rows(), generator=new_generator(2)), ctx)
     assert terms.discriminator is not None
@@ -80,7 +81,7 @@ def test_the_critics_log_odds_are_the_total_correlation() -> None:
     z = torch.randn(20_000, 2, generator=new_generator(3))
     x = torch.stack([z[:, 0], 0.8 * z[:, 0] + 0.6 * z[:, 1]], 1)
     penalty = Factor(weight=1.0, critic=SMALL)
-    critic = penalty.build(2, (2,))
+    critic = penalty.build(BuildContext((2,), event_shape=(2,)))
     vae = learn(critic, penalty, x, 250)
     found = penalty(vae.draw(x), StepContext(discriminator=critic, generator=new_generator(4))).value
     assert found.mean().item() == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.05)
@@ -93,7 +94,7 @@ def test_a_critic_tells_codes_from_the_prior_by_their_odds() -> None:
     """Of N(1, I) codes beside a N(0, I) prior the log-odds at z are sum z_i - 1."""
     x = 1 + torch.randn(20_000, 2, generator=new_generator(3))
     penalty = Adversary(weight=1.0, critic=SMALL)
-    critic = penalty.build(2, (2,))
+    critic = penalty.build(BuildContext((2,), event_shape=(2,)))
     learn(critic, penalty, x, 250)
     z = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.5, 0.0], [0.5, -0.5]])
     with torch.no_grad():
@@ -109,7 +110,7 @@ def test_shuffled_codes_keep_each_dimension_and_lose_their_rows() -> None:
 
 def test_the_critics_part_of_the_loss_reaches_the_decoder_and_not_the_encoder() -> None:
     vae, penalty = model(), KINDS[2]
-    critic = penalty.build(2, (6,)).double()
+    critic = penalty.build(BuildContext((6,), event_shape=(2,))).double()
     ctx = StepContext(model=vae, discriminator=critic, noise=torch.randn(7, 2, dtype=torch.float64))
 
     def gradients(weight: float) -> tuple[list[Tensor], list[Tensor]]:

@@ -23,6 +23,7 @@ from vaekit.models import (
     Mlp,
     StandardNormal,
 )
+from vaekit.models.building import BuildContext
 from vaekit.objectives import (
     DecoderSlope,
     DecoderWeights,
@@ -54,7 +55,7 @@ def rows(n: int = 7) -> Tensor:
 
 
 def context(vae: VAE, objective: Regularised, **more) -> StepContext:
-    discriminator = objective.build(LATENT, (6,))
+    discriminator = objective.build(BuildContext((6,), event_shape=(LATENT,)))
     discriminator = None if discriminator is None else discriminator.double()
     return StepContext(rows=50, model=vae, generator=new_generator(3), discriminator=discriminator, **more)
 

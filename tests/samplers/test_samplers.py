@@ -35,7 +35,7 @@ def test_a_mixture_is_that_of_scikit_learn():
     fitted = FromMixture(components=3).fit(z, seed=5)
     theirs = GaussianMixture(3, max_iter=200, random_state=5).fit(z.double().numpy()).score_samples(z.double().numpy())
     torch.testing.assert_close(fitted().log_prob(z).double(), torch.from_numpy(theirs), rtol=1e-3, atol=1e-3)
-    again = FromMixture(components=3).build(2)
+    again = FromMixture(components=3).build(BuildContext(event_shape=(2,)))
     again.load_state_dict(fitted.state_dict())
     assert torch.equal(again().log_prob(z), fitted().log_prob(z))
 
@@ -148,7 +148,7 @@ def test_densities_are_fitted_to_real_vectors_only():
     raw = torch.zeros(4, 64)
     check_real(independent(td.Normal(torch.zeros(4, 2), torch.ones(4, 2)), 1))
     check_real(td.MultivariateNormal(torch.zeros(4, 2), torch.eye(2)))
-    check_real(FlowPosterior().build((2,))(raw))
+    check_real(FlowPosterior().build(BuildContext(event_shape=(2,)))(raw))
     for q in (
         independent(td.Bernoulli(logits=torch.zeros(4, 2)), 1),
         independent(td.Beta(torch.ones(4, 2), torch.ones(4, 2)), 1),

@@ -232,13 +232,11 @@ class TooLikely(Factorised):
 
 
 class OtherBeside(VampPrior):
-    """A VampPrior whose components have other weights beside a batch."""
+    """A VampPrior whose pseudo-inputs are others beside a batch."""
 
-    def of_raw(self, raw: Tensor, context: Tensor | None) -> td.Distribution:
-        return super().of_raw(raw + 0.1 * (raw.requires_grad or len(raw) > 0), context)
-
-    def forward(self, context: Tensor | None = None) -> td.Distribution:
-        return super().of_raw(self.encode(self.pseudo_inputs, self.contexts), context)
+    def beside(self, seen: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        joined, contexts = super().beside(seen, context)
+        return joined + 0.1 * (torch.arange(len(joined)) >= len(seen))[:, None], contexts
 
 
 def prior(make: Any, base: type = StandardNormal, **members: Any) -> Any:
@@ -276,7 +274,7 @@ PRIORS = {
             over=("real",),
             build=lambda self, size, ctx: OtherBeside(ctx.posterior, ctx.data_shape, 5, ctx.context_size),
         ),
-        "encoded beside a batch, by beside and of_raw, p.z. is another",
+        "encoded beside a batch, by beside and of_posteriors, p.z. is another",
     ),
     "off the sphere": (on_sphere(OffSphere), "samples lie off it"),
     "lopsided": (on_sphere(Lopsided), "do not follow log_prob on the sphere in 2"),

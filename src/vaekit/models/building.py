@@ -1,19 +1,34 @@
-"""What a part needs to know of the other parts of a model to be built."""
+"""What a part needs to know of the data and of the rest of the model to be built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from torch import nn
 
-from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.codes import CodeSpace
-from vaekit.models.families import FieldEvent
 from vaekit.models.parameters import Shape
-from vaekit.models.protocols import DiscreteHead, Reshaping
+from vaekit.models.protocols import Encoder, Reshaping
+from vaekit.models.size_factor import SizeFactor
+
+
+@dataclass(frozen=True)
+class FieldEvent:
+    """A column of a table, as the parts of a model need to know it.
+
+    Attributes:
+        name: Of the column.
+        kind: real, positive, count, binary, categorical or ordinal.
+        categories: How many, of a categorical or ordinal column; its values are 0, 1, ... below that.
+    """
+
+    name: str
+    kind: Literal["real", "positive", "count", "binary", "categorical", "ordinal"]
+    categories: int = 0
 
 
 @dataclass(frozen=True)
 class BuildContext:
-    """The model that a part is built for.
+    """The model that a part is built for. What more a part may have to know of the data is one more field.
 
     Attributes:
         data_shape: Shape of one row of x.
@@ -21,13 +36,21 @@ class BuildContext:
         posterior: q(z|x), for priors that are made of it or share its code space.
         transform: What is applied to x before the encoder's network; none for nothing.
         fields: The columns of a table of different kinds; none of other data.
+        event_shape: Shape of what the part is over: x for a likelihood, z for a posterior, a sampler or a penalty.
+        size_factor: Where the context holds the sizes of rows of counts; None where nothing says them.
     """
 
     data_shape: Shape = ()
     context_size: int = 0
-    posterior: Conditional | None = None
+    posterior: Encoder | None = None
     transform: nn.Module | None = None
     fields: tuple[FieldEvent, ...] = ()
+    event_shape: Shape = ()
+    size_factor: SizeFactor | None = None
+
+    def over(self, event_shape: Shape) -> "BuildContext":
+        """The same for a part over events of this shape."""
+        return replace(self, event_shape=tuple(event_shape))
 
     @property
     def seen_shape(self) -> Shape:
@@ -43,11 +66,9 @@ class BuildContext:
 ALONE = BuildContext()  # of a part that is built by itself
 
 
-def code_space_of(posterior: nn.Module | None) -> CodeSpace | None:
+def code_space_of(posterior: Any) -> CodeSpace | None:
     """What the z of q(z|x) is made of, if it is discrete."""
-    if not isinstance(posterior, Conditional) or not isinstance(posterior.head, DiscreteHead):
-        return None
-    return posterior.head.code_space(posterior.event_shape or ())
+    return posterior.code_space if isinstance(posterior, Encoder) else None
 
 
 def check_size(size: int) -> None:

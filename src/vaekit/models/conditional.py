@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import ALONE
 from vaekit.models.distributions.cells import observed
+from vaekit.models.distributions.codes import CodeSpace
 from vaekit.models.distributions.gamma import wide
 from vaekit.models.families import Family, FittedHead, Head
 from vaekit.models.likelihoods.initialisation import without_gaps
@@ -19,7 +21,7 @@ from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape, floating
 from vaekit.models.part_errors import check_module, refuse_context, refuse_dtype
-from vaekit.models.protocols import MeasuredHead
+from vaekit.models.protocols import DiscreteHead, MeasuredHead
 
 
 class Rescale(nn.Module):
@@ -56,7 +58,7 @@ class Conditional(nn.Module):
         network: From (..., *in_shape) to (..., features), or for an image event to (..., channels, height, width), any
             torch module. As a likelihood it sees z as (samples, batch, size), so it must let leading dimensions pass,
             as `nn.Linear` and vaekit's own do. With a context it is called with that, too: see `WithContext`.
-        head: The family whose distribution the raw numbers stand for.
+        head: The family whose distribution the raw numbers stand for, or the head that it built.
         event_shape: Shape of one event; by default one flat dimension.
         transform: Applied to the input first.
         units: Of the data, for the head of a likelihood: see `LocationScale`.
@@ -118,6 +120,16 @@ class Conditional(nn.Module):
         if self.units is None:
             return self.head(raw, self.event_shape)
         return cast(LocationScale, self.head)(raw, self.event_shape, self.units)
+
+    @property
+    def code_space(self) -> CodeSpace | None:
+        """What its values are made of, if they are discrete codes."""
+        return self.head.code_space(self.event_shape or ()) if isinstance(self.head, DiscreteHead) else None
+
+    @property
+    def has_density(self) -> bool:
+        """Whether its distributions are densities or probability masses, and not single values."""
+        return getattr(self.head, "has_density", True)
 
     def _flat(self, raw: Tensor) -> Tensor:
         if self.event_shape is None or len(self.event_shape) < 2:
@@ -224,7 +236,7 @@ def takes_mask(module: nn.Module) -> bool:
 
 def _built(family: Family, event_shape: Shape | None) -> Head:
     if event_shape is not None:
-        return family.build(event_shape)
+        return family.build(ALONE.over(event_shape))
     if not isinstance(family, Head):
         raise ValueError(f"{type(family).__name__} has weights of its own: give event_shape=, which says how many")
     return family

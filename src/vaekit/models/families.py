@@ -10,31 +10,16 @@ dimensions are summed in every log-density.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.models.parameters import Shape
 
 H = TypeVar("H", bound="Head")
-
-
-@dataclass(frozen=True)
-class FieldEvent:
-    """A column of a table, as the parts of a model need to know it.
-
-    Attributes:
-        name: Of the column.
-        kind: real, positive, count, binary, categorical or ordinal.
-        categories: How many, of a categorical or ordinal column; its values are 0, 1, ... below that.
-    """
-
-    name: str
-    kind: Literal["real", "positive", "count", "binary", "categorical", "ordinal"]
-    categories: int = 0
 
 
 class Family(ABC):
@@ -45,8 +30,8 @@ class Family(ABC):
         return math.prod(event_shape)
 
     @abstractmethod
-    def build(self, event_shape: Shape) -> "Head":
-        """The head for events of this shape, with initial weights where it has some."""
+    def build(self, context: BuildContext) -> "Head":
+        """The head for events of `context.event_shape`, with initial weights where it has some."""
 
 
 class Head(Family):
@@ -58,7 +43,7 @@ class Head(Family):
 
     takes_context = False
 
-    def build(self: H, event_shape: Shape) -> H:
+    def build(self: H, context: BuildContext) -> H:
         """The head itself."""
         return self
 
@@ -84,12 +69,14 @@ class LikelihoodFamily(Family):
         integers: Whether it models integers, which are then not scaled.
         takes_units: Whether its head can be given the units of the data; see `LocationScale`.
         is_score: Whether its log_prob is a score to train by, and no log-likelihood.
+        gives_logits: Whether its raw numbers are the logits of the levels of each value.
     """
 
     accepts: tuple[str, ...]
     integers = False
     takes_units = False
     is_score = False
+    gives_logits = False
 
     def ties_cells(self, event_shape: Shape) -> bool:
         """Whether cells of an event depend on one another given z: those that were observed then have no density."""

@@ -29,6 +29,33 @@ class Measured(Protocol):
 
 
 @runtime_checkable
+class Encoder(Protocol):
+    """q(z|x) in steps, as `Conditional` has it: x as the network sees it, its raw numbers, and their distribution."""
+
+    def see(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the network sees of the input."""
+        ...
+
+    def raw(self, seen: Tensor, context: Tensor | None = None) -> Tensor:
+        """The network's raw numbers, (..., features), from what it sees of the input."""
+        ...
+
+    def of(self, raw: Tensor) -> Distribution:
+        """The distribution that raw numbers stand for."""
+        ...
+
+    @property
+    def code_space(self) -> CodeSpace | None:
+        """What z is made of, if it is discrete."""
+        ...
+
+    @property
+    def has_density(self) -> bool:
+        """Whether q(z|x) is a density or a probability mass."""
+        ...
+
+
+@runtime_checkable
 class EncodedBesideBatch(Protocol):
     """A prior made of q(z|x) at inputs of its own, which go through the encoder together with a batch."""
 
@@ -36,8 +63,8 @@ class EncodedBesideBatch(Protocol):
         """The encoder's inputs for a batch, (batch, *data), and its context, with the prior's own after them."""
         ...
 
-    def of_raw(self, raw: Tensor, context: Tensor | None) -> Distribution:
-        """The prior, from the encoder's raw numbers for the prior's own inputs, and the context of the batch."""
+    def of_posteriors(self, posteriors: Distribution, context: Tensor | None) -> Distribution:
+        """The prior, from q(z|x) at its own inputs, and the context of the batch."""
         ...
 
 

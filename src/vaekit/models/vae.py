@@ -182,7 +182,7 @@ class VAE(Generative, nn.Module):
         for role, part in (("posterior", posterior), ("prior", prior), ("likelihood", likelihood)):
             check_module(part, role, "size")
         if refine is not None:
-            check_module(refine, "refine", "event_shape")
+            check_module(refine, "refine", "BuildContext(event_shape=z_shape)")
         self.posterior = posterior
         self.prior = prior
         self.likelihood = likelihood
@@ -265,7 +265,7 @@ class VAE(Generative, nn.Module):
             except RuntimeError as error:
                 refuse_input(error, "posterior", (x,))
                 raise
-            return posterior.of(raw[: len(x)]), prior.of_raw(raw[len(x) :], context)
+            return posterior.of(raw[: len(x)]), prior.of_posteriors(posterior.of(raw[len(x) :]), context)
         (q,) = (self.encode(x, context, mask) if code is None else code).posteriors
         return q, call_part(prior, "prior", context=context)
 

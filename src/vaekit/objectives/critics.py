@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 
 from vaekit.errors import SpecError
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.cells import observed
 from vaekit.models.networks import Network
 from vaekit.models.networks.mlp import Mlp
@@ -60,8 +61,8 @@ class Penalised(Protocol):
         """The settings of the discriminator, where there is one."""
         ...
 
-    def build(self, latent: int, shape: Shape) -> nn.Module | None:
-        """The untrained discriminator, where there is one."""
+    def build(self, context: BuildContext) -> nn.Module | None:
+        """The untrained discriminator, where there is one; see `Penalty.build`."""
         ...
 
 
@@ -97,8 +98,8 @@ class Factor(Penalty):
 
     needs_noise = True
 
-    def build(self, latent: int, shape: Shape) -> CriticNetwork:
-        return self.critic.build((latent,))
+    def build(self, context: BuildContext) -> CriticNetwork:
+        return self.critic.build(context.event_shape)
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         z, critic = only_latent(draw).z[0], _discriminator(ctx)
@@ -126,8 +127,8 @@ class Adversary(Penalty):
 
     needs_noise = True
 
-    def build(self, latent: int, shape: Shape) -> CriticNetwork:
-        return self.critic.build((latent,))
+    def build(self, context: BuildContext) -> CriticNetwork:
+        return self.critic.build(context.event_shape)
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         latent, critic = only_latent(draw), _discriminator(ctx)
@@ -163,8 +164,8 @@ class FeatureGan(Penalty):
 
     needs_noise = True
 
-    def build(self, latent: int, shape: Shape) -> CriticNetwork:
-        return self.critic.build(shape)
+    def build(self, context: BuildContext) -> CriticNetwork:
+        return self.critic.build(context.data_shape)
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         latent, critic = only_latent(draw), _discriminator(ctx)
@@ -187,8 +188,8 @@ class FeatureGan(Penalty):
 def _discriminator(ctx: StepContext) -> nn.Module:
     if ctx.discriminator is None:
         raise SpecError(
-            "this objective has a discriminator: build it with objective.build(latent, shape), and pass it in "
-            "StepContext(discriminator=)"
+            "this objective has a discriminator: build it with objective.build(BuildContext(data_shape, "
+            "event_shape=z_shape)), and pass it in StepContext(discriminator=)"
         )
     return ctx.discriminator
 

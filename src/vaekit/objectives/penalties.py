@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from vaekit.errors import SpecError
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.delta import Delta
 from vaekit.models.distributions.noise import draw_from, noise_map
 from vaekit.models.drawing import Latent
@@ -47,8 +48,8 @@ class Penalty(ABC):
     @abstractmethod
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost: ...
 
-    def build(self, latent: int, shape: Shape) -> nn.Module | None:
-        """The discriminator, for so many latents and x of this shape; None for a penalty without one."""
+    def build(self, context: BuildContext) -> nn.Module | None:
+        """The discriminator, for z of `event_shape` and x of `data_shape`; None for a penalty without one."""
         return None
 
 

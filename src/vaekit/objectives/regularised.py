@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from torch import nn
 
+from vaekit.models.building import BuildContext
 from vaekit.models.vae import Draw
 from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
 from vaekit.objectives.elbo import Elbo
 from vaekit.objectives.gradients import Gradient
-from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, Shape, TotalCorrelation
+from vaekit.objectives.penalties import DecoderSlope, DecoderWeights, Dip, Mmd, TotalCorrelation
 from vaekit.objectives.terms import StepContext, Terms
 from vaekit.registry import choice
 from vaekit.spec import Several, spec
@@ -82,9 +83,9 @@ class Regularised:
         found = (getattr(penalty, "critic", None) for penalty in self.penalties)
         return [critic for critic in found if critic is not None]
 
-    def build(self, latent: int, shape: Shape) -> nn.Module | None:
-        """The discriminator, for z of so many dimensions and x of this shape; None without one."""
-        built = (penalty.build(latent, shape) for penalty in self.penalties)
+    def build(self, context: BuildContext) -> nn.Module | None:
+        """The discriminator, for z of `event_shape` and x of `data_shape`; None without one."""
+        built = (penalty.build(context) for penalty in self.penalties)
         return next((network for network in built if network is not None), None)
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:

@@ -23,7 +23,6 @@ from vaekit.models.networks.context import with_context
 from vaekit.models.networks.convolutional import with_weights_channels_last
 from vaekit.models.networks.inputs import InputDropout, Log1pOfShares, UnitLength
 from vaekit.models.networks.units import SharedScale, Units
-from vaekit.models.parameters import Shape
 from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs, Measured, MeasuredHead
 from vaekit.objectives import Penalised
 from vaekit.randomness import Purpose, new_generator
@@ -120,7 +119,7 @@ def build_discriminator(run: Run, schema: Schema, size: int | None = None) -> nn
             if size is None:
                 assert isinstance(run.model, ModelSpec)  # the table has no penalties with several groups of latents
                 size = math.prod(run.model.posterior.z_shape(run.model.latent))
-            return run.objective.build(size, tuple(schema.shape))
+            return run.objective.build(BuildContext(tuple(schema.shape), event_shape=(size,)))
         except ValueError as error:
             raise ConfigError(f"objective: {error}") from None
 
@@ -233,13 +232,12 @@ def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:
     family, shape, context = spec.posterior, ctx.data_shape, ctx.context_size
     z_shape, (seen, view) = family.z_shape(spec.latent), family.as_seen(spec.latent)
 
-    def decoder(in_shape: Shape) -> nn.Module:
-        return spec.decoder.build(in_shape, likelihood.features(shape), shape)
-
     encoder = with_context(
         lambda in_shape: spec.encoder.build(in_shape, family.features(z_shape)), ctx.seen_shape, context
     )
-    posterior = Conditional(encoder, family, z_shape, ctx.transform)
-    prior = spec.prior.build(math.prod(z_shape), replace(ctx, posterior=posterior))
-    px = Conditional(with_context(decoder, seen, context), likelihood, shape, view)
-    return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(z_shape))
+    posterior = Conditional(encoder, family.build(ctx.over(z_shape)), z_shape, ctx.transform)
+    of_z = replace(ctx.over(z_shape), posterior=posterior)
+    prior, head = spec.prior.build(math.prod(z_shape), of_z), likelihood.build(ctx.over(shape))
+    decoder = with_context(lambda in_shape: spec.decoder.build(in_shape, head.features(shape), shape), seen, context)
+    px = Conditional(decoder, head, shape, view)
+    return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(of_z))

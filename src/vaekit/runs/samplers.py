@@ -15,6 +15,7 @@ from vaekit.errors import ConfigError, ModelFileError
 from vaekit.evaluation import evaluating, fingerprint
 from vaekit.files import parse_json
 from vaekit.models import VAE, HierarchicalVAE
+from vaekit.models.building import ALONE
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.generative import BLOCK
 from vaekit.models.hierarchical.model import LatentBlock
@@ -136,7 +137,7 @@ def _read(trained: TrainedRun, sampler: FittedSampler, size: int, facts: dict[st
     with seeded(
         new_generator(0, Purpose.TRIAL)
     ):  # its first weights, which are replaced, cost the caller's generator nothing
-        fitted = sampler.build(size).requires_grad_(False)
+        fitted = sampler.build(ALONE.over((size,))).requires_grad_(False)
     try:
         about = folder.read_bytes(f"{name}.json")
         refuse_newer(about, where)

@@ -15,6 +15,7 @@ from torch.distributions import Distribution, constraints
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.models import VAE, HierarchicalVAE
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import Quantised
 from vaekit.models.distributions.support import in_words, support_of
 
@@ -30,8 +31,8 @@ class FittedSampler(Protocol):
         """Its name, by which it is chosen and kept."""
         ...
 
-    def build(self, size: int) -> nn.Module:
-        """The distribution of z of `size` numbers, before it is fitted: a module whose call returns it."""
+    def build(self, context: BuildContext) -> nn.Module:
+        """The distribution of z of `context.event_shape`, before it is fitted: a module whose call returns it."""
         ...
 
     def fit(self, codes: Tensor, seed: int = 0) -> nn.Module:

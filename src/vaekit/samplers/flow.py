@@ -1,5 +1,6 @@
 """Sampling z from a normalising flow fitted to codes."""
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from vaekit.errors import ConfigError
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.transformed import Transformed, zuko
 from vaekit.models.networks.flow import FlowNetwork, Kind, Transforms, Widths
 from vaekit.randomness import Purpose, new_generator
@@ -53,8 +55,9 @@ class FromFlow:
     def __str__(self) -> str:
         return f"a flow ({self.flow}) fitted to the training codes after training"
 
-    def build(self, size: int) -> StandardisedFlow:
-        """The untrained flow over z of `size` numbers."""
+    def build(self, context: BuildContext) -> StandardisedFlow:
+        """The untrained flow over z of `context.event_shape`."""
+        size = math.prod(context.event_shape)
         try:
             return StandardisedFlow(FlowNetwork(self.flow, size, self.transforms, self.hidden), size)
         except ValueError as error:
@@ -64,7 +67,7 @@ class FromFlow:
         """The flow of a high likelihood for codes (n, size), on the CPU."""
         codes = codes.float().cpu()
         with seeded(new_generator(seed, Purpose.SAMPLER_FLOW)):
-            fitted = self.build(codes.shape[1])
+            fitted = self.build(ALONE.over(codes.shape[1:]))
         fitted.loc.copy_(codes.mean(0))
         fitted.scale.copy_(codes.std(0).clamp_min(1e-6))
 

@@ -1,5 +1,6 @@
 """Sampling z from a Gaussian mixture fitted to codes."""
 
+import math
 import warnings
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from vaekit.errors import ConfigError
+from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.spec import spec
 
@@ -54,9 +56,9 @@ class FromMixture:
     def __str__(self) -> str:
         return f"a mixture of {self.components} Gaussians fitted to the training codes after training"
 
-    def build(self, size: int) -> FullMixture:
-        """The mixture over z of `size` numbers, before it is fitted."""
-        return FullMixture(size, self.components)
+    def build(self, context: BuildContext) -> FullMixture:
+        """The mixture over z of `context.event_shape`, before it is fitted."""
+        return FullMixture(math.prod(context.event_shape), self.components)
 
     def fit(self, codes: Tensor, seed: int = 0) -> FullMixture:
         """The mixture of the highest likelihood that EM finds for codes (n, size), on the CPU.
@@ -73,7 +75,7 @@ class FromMixture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that is nearly the best will do
             em.fit(codes.double().cpu().numpy())
-        fitted = self.build(codes.shape[1])
+        fitted = self.build(ALONE.over(codes.shape[1:]))
         covariances = torch.from_numpy(em.covariances_)
         fitted.logits.copy_(torch.from_numpy(em.weights_).log())
         fitted.loc.copy_(torch.from_numpy(em.means_))

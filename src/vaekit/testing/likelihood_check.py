@@ -76,7 +76,7 @@ def check_likelihood(
         >>> check_likelihood(Gaussian())
     """
     require_members(
-        likelihood, "features(event_shape)", "build(event_shape)", "accepts", "integers", "takes_units", "levels_of_x"
+        likelihood, "features(event_shape)", "build(context)", "accepts", "integers", "takes_units", "levels_of_x"
     )
     _check_declared(likelihood)
     built, refused = 0, ""

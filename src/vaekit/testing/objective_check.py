@@ -30,7 +30,7 @@ def check_objective(objective: Any) -> None:
     finite gradient, and some weight of encoder and decoder has one that is not 0.
 
     It is tried as its gradient estimator needs it: on samples of a Gaussian z, or on all values of a discrete one where
-    that is `enumerate`. If it has `needs_noise`, the context brings noise; if its `build(latent, shape)` makes a
+    that is `enumerate`. If it has `needs_noise`, the context brings noise; if its `build(context)` makes a
     discriminator, that learns by `Terms.discriminator` alone, and the model by the value alone. One with `phases` is
     tried in each of them.
 
@@ -109,8 +109,9 @@ def _trial(objective: Any) -> Trial:
     posterior = Conditional(Mlp((8,), activation="tanh").build((WIDTH,), family.features(shape)), family, shape)
     likelihood = Conditional(Mlp((8,), activation="tanh").build(shape, WIDTH), Bernoulli())
     prior = StandardNormal().build(size, BuildContext((WIDTH,), posterior=posterior))
-    with named("build(latent, shape), which makes its discriminator,"):
-        discriminator = objective.build(size, (WIDTH,)) if hasattr(objective, "build") else None
+    with named("build(context), which makes its discriminator,"):
+        context = BuildContext((WIDTH,), event_shape=(size,))
+        discriminator = objective.build(context) if hasattr(objective, "build") else None
     noise = torch.randn(samples, BATCH, size, dtype=torch.float64, generator=new_generator(2))
     more = torch.randn(BATCH, size, dtype=torch.float64, generator=new_generator(4))
     return Trial(

@@ -70,8 +70,8 @@ def check_posterior(posterior: PosteriorFamily, latents: tuple[int, ...] = (1, 2
         >>> from vaekit.posteriors import Gaussian
         >>> check_posterior(Gaussian())
     """
-    members = ("features(shape)", "z_shape(latent)", "build(shape)", "as_seen(latent)", "support_of_z", "closed_kl_to")
-    require_members(posterior, *members, *FLAGS)
+    members = ("features(shape)", "z_shape(latent)", "build(context)", "as_seen(latent)")
+    require_members(posterior, *members, "support_of_z", "closed_kl_to", *FLAGS)
     _check_declared(posterior)
     built, refused = 0, ""
     for latent in latents:

@@ -168,11 +168,11 @@ def _check_beside(module: nn.Module, ctx: BuildContext) -> None:
     if isinstance(module, EncodedBesideBatch):
         p = module(context)
         z = checked_samples(p, (3,) if p.batch_shape else (3, ROWS))
-        with named("beside(seen, context), or of_raw(raw, context),"):
+        with named("beside(seen, context), or of_posteriors(posteriors, context),"):
             raw = posterior.raw(*module.beside(posterior.see(x), context))
-            other = module.of_raw(raw[len(x) :], context)
+            other = module.of_posteriors(posterior.of(raw[len(x) :]), context)
         same = torch.allclose(other.log_prob(z), p.log_prob(z), ROUNDING, ROUNDING)
-        require(same, "encoded beside a batch, by beside and of_raw, p(z) is another than when it is called")
+        require(same, "encoded beside a batch, by beside and of_posteriors, p(z) is another than when it is called")
 
 
 def _check_needs_density(prior: Any, size: int) -> None:

@@ -32,11 +32,13 @@ def warped() -> Distribution:
 def head_distribution(head: Head) -> Distribution:
     """Four settings of a head, over events of two values."""
     raw = 1.5 * torch.randn(4, head.features((2,)), dtype=torch.float64)
-    built = head.build((2,))
+    built = head.build(BuildContext(event_shape=(2,)))
     return built(raw, (2,))
 
 
-BY_VALUES = [head for head in examples(Likelihood) if isinstance(head.build((2,)), LikelihoodHead)]
+BY_VALUES = [
+    head for head in examples(Likelihood) if isinstance(head.build(BuildContext(event_shape=(2,))), LikelihoodHead)
+]
 OWN = [pytest.param(head, id=head.kind) for head in BY_VALUES]
 MAPPED = [head for head in examples(Likelihood) if noise_map(head_distribution(head)) is not None]
 

@@ -19,8 +19,9 @@ from vaekit.models import (
     Poisson,
     StudentT,
 )
+from vaekit.models.building import BuildContext, FieldEvent
 from vaekit.models.distributions import cell_log_prob, check_values, measure
-from vaekit.models.families import FieldEvent, FittedHead, LikelihoodFamily, LikelihoodHead
+from vaekit.models.families import FittedHead, LikelihoodFamily, LikelihoodHead
 from vaekit.models.likelihoods.columns import ColumnHeads
 from vaekit.testing import check_likelihood
 
@@ -188,19 +189,20 @@ def test_a_value_outside_of_its_column_is_named():
 
 
 def test_a_product_is_a_mass_where_all_columns_are():
-    assert measure(Columns((Categorical(3), CountMixture())).build((2,))(torch.zeros(33))) == "mass"
-    assert measure(Columns((Categorical(3), Gaussian())).build((2,))(torch.zeros(5))) == "density"
+    context = BuildContext(event_shape=(2,))
+    assert measure(Columns((Categorical(3), CountMixture())).build(context)(torch.zeros(33))) == "mass"
+    assert measure(Columns((Categorical(3), Gaussian())).build(context)(torch.zeros(5))) == "density"
 
 
 def test_ten_thousand_categories_stand_beside_few_without_padding_them():
     families = (Categorical(10_000), *[Categorical(2)] * 50)
-    head = Columns(families).build((51,))
+    head = Columns(families).build(BuildContext(event_shape=(51,)))
     assert head.features((51,)) == 10_100
     assert [tuple(group.absent.shape) for group in head.groups] == [(1, 10_000), (50, 2)]
 
 
 def test_equal_heads_are_one():
-    assert len(Columns(FAMILIES).build((len(FAMILIES),)).groups) == 9
+    assert len(Columns(FAMILIES).build(BuildContext(event_shape=(len(FAMILIES),))).groups) == 9
 
 
 FIELDS = (
@@ -221,7 +223,7 @@ def test_settings_name_families_by_kind_and_by_column():
     with pytest.raises(SpecError, match=r"'t' is real.*bernoulli"):
         Columns(real=Bernoulli()).of_fields(FIELDS)
     with pytest.raises(SpecError, match="one for each column"):
-        Columns((Gaussian(), Gaussian())).build((3,))
+        Columns((Gaussian(), Gaussian())).build(BuildContext(event_shape=(3,)))
 
 
 def test_large_counts_are_exact_in_single_precision():
@@ -257,7 +259,7 @@ def test_spikes_and_heavy_tails_are_found():
 
 def test_the_moments_of_a_mixture_of_counts_are_those_of_its_samples():
     torch.manual_seed(0)
-    head: LikelihoodHead = CountMixture(components=3).build((40,))
+    head: LikelihoodHead = CountMixture(components=3).build(BuildContext(event_shape=(40,)))
     head.measure(torch.poisson(torch.logspace(-1, 3, 40).expand(2000, 40)))
     px = head(0.3 * torch.randn(360, dtype=torch.float64))
     drawn = px.sample((40_000,))

@@ -13,6 +13,7 @@ from scipy import optimize, special, stats
 from torch import Tensor, nn
 
 from vaekit.models import Conditional, Multinomial, NegativeBinomial, Poisson, SizeFactor, ZeroInflated
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.likelihoods import counts
 from vaekit.models.likelihoods.counts import CountHead
@@ -40,7 +41,7 @@ def double(*values: float) -> Tensor:
 
 def head_of(family: Any, event: tuple[int, ...] = (4,)) -> CountHead:
     """With sizes, and with weights that are not 0."""
-    head = family.with_sizes(event, SIZES).double()
+    head = family.build(BuildContext(event_shape=event, size_factor=SIZES)).double()
     with torch.no_grad():
         for weight in head.parameters():
             weight.copy_(0.3 * torch.randn(weight.shape, generator=new_generator(5), dtype=torch.float64) + 0.5)
@@ -214,7 +215,7 @@ def test_counts_refuse_what_is_missing() -> None:
     with pytest.raises(ValueError, match="pass context="):
         Conditional(nn.Linear(2, 6), softmax.with_sizes((3,), SIZES), event_shape=(3,))(torch.zeros(1, 2))
     with pytest.raises(ValueError, match="a row has one"):
-        Multinomial().build((1,))
+        Multinomial().build(BuildContext(event_shape=(1,)))
 
 
 def test_a_dispersion_for_each_gene_is_a_weight_that_learns() -> None:
@@ -230,7 +231,7 @@ TOTAL = 9.0
 
 
 def multinomial(raw: Tensor, event: tuple[int, ...] = (4,)) -> Any:
-    head = Multinomial().build(event).to(raw.dtype)
+    head = Multinomial().build(BuildContext(event_shape=event)).to(raw.dtype)
     head.total.fill_(TOTAL)
     return head(raw, event)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vaekit.models import Rescale
-from vaekit.models.families import FieldEvent
+from vaekit.models.building import FieldEvent
 from vaekit.models.networks.columns import ColumnsAsNumbers, WithMask
 
 FIELDS = (

@@ -22,6 +22,7 @@ from vaekit.models import (
     StandardNormal,
     VonMisesFisher,
 )
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.noise import draw_from, noise_shape
 from vaekit.objectives import Elbo, Score
 from vaekit.objectives.gradient_check import PosteriorPerRow
@@ -63,7 +64,7 @@ def hermite(nodes: int) -> tuple[Tensor, Tensor]:
 def test_the_mean_of_the_weight_is_px_by_quadrature(curved: bool, temper: float, steps: int) -> None:
     layer = nn.Linear(1, 3).double()
     likelihood = Conditional(layer, Bernoulli() if curved else Gaussian(scale=1.2))
-    refine = Hamiltonian(steps=steps, step_size=0.2, temper=temper).build((1,)).double()
+    refine = Hamiltonian(steps=steps, step_size=0.2, temper=temper).build(BuildContext(event_shape=(1,))).double()
     model = VAE(FarPosterior(), StandardNormal().build(1).double(), likelihood, refine)
     x = torch.tensor([[1.0, 0.0, 1.0]], dtype=torch.float64)
     points, weights = hermite(80)
@@ -88,7 +89,7 @@ def story() -> tuple[LinearGaussian, Tensor, PosteriorPerRow]:
 def refined(**settings: Any) -> tuple[VAE, LinearGaussian, Tensor]:
     linear, x, posterior = story()
     plain = linear.vae(posterior)
-    refine = Hamiltonian(**settings).build((2,)).double()
+    refine = Hamiltonian(**settings).build(BuildContext(event_shape=(2,))).double()
     return VAE(posterior, plain.prior, plain.likelihood, refine), linear, x
 
 
@@ -178,10 +179,10 @@ def test_what_cannot_be_refined_is_refused() -> None:
     with pytest.raises(ValueError, match="scores only its own draws"):
         model.draw(x, score=False)
     with pytest.raises(ValueError, match=r"over z of shape \(2,\), and the steps that refine it are over \(3,\)"):
-        VAE(model.posterior, model.prior, model.likelihood, Hamiltonian().build((3,))).draw(x)
+        VAE(model.posterior, model.prior, model.likelihood, Hamiltonian().build(BuildContext(event_shape=(3,)))).draw(x)
     q = VonMisesFisher()(torch.ones(5, 4), (3,))
     with pytest.raises(ValueError, match="VonMisesFisher cannot be refined"):
-        draw_from(Hamiltonian().build((3,))(q, lambda z: z.sum(-1)))
+        draw_from(Hamiltonian().build(BuildContext(event_shape=(3,)))(q, lambda z: z.sum(-1)))
 
 
 @pytest.mark.parametrize(

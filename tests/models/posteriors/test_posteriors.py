@@ -161,7 +161,7 @@ def test_the_moments_of_a_flow_are_those_of_the_same_draws_each_time() -> None:
 
 def test_a_flow_over_one_dimension_is_refused() -> None:
     with pytest.raises(ValueError, match="and there is 1: use more"):
-        FlowPosterior().build((1,))
+        FlowPosterior().build(BuildContext(event_shape=(1,)))
 
 
 def test_importing_flows_leaves_validation_of_torchs_distributions_as_it_was() -> None:

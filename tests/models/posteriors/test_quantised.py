@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vaekit.models import FsqPosterior, StandardNormal, VqPosterior
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import Quantised
 from vaekit.models.drawing import draw_latent
 from vaekit.models.posteriors.quantised import Codebooks, SumOfLevels
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class TestVq:
     def head(self, **settings: Any) -> Codebooks:
         torch.manual_seed(0)
-        return VqPosterior(**{"classes": 5, "dim": 2, **settings}).build((4 * settings.get("depth", 1),)).double()
+        context = BuildContext(event_shape=(4 * settings.get("depth", 1),))
+        return VqPosterior(**{"classes": 5, "dim": 2, **settings}).build(context).double()
 
     def vectors(self, n: int = 30) -> Tensor:
         return torch.randn(n, 4, dtype=torch.float64, generator=new_generator(1))

@@ -4,7 +4,7 @@ import torch
 from few_batches import check_close
 
 from vaekit.models import VAE, Columns, Conditional, Gaussian, Mlp, StandardNormal
-from vaekit.models.families import FieldEvent
+from vaekit.models.building import FieldEvent
 from vaekit.models.networks.columns import ColumnsAsNumbers
 from vaekit.objectives import Elbo
 from vaekit.processes import World

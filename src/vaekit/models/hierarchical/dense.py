@@ -56,11 +56,13 @@ class DenseHierarchy:
         shape, context = ctx.data_shape, ctx.context_size
         first, *others = self.latent
         bottom_up = DenseBottomUp(self, ctx.seen_shape, posterior.features((first,)), context)
-        q = Conditional(bottom_up, posterior, (first,), ctx.transform)
+        q = Conditional(bottom_up, posterior.build(ctx.over((first,))), (first,), ctx.transform)
         start = with_context(lambda shape: self.layers(shape[0]), (first,), context)
         blocks = [DenseBlock(self, size) for size in others]
-        px = Conditional(Mlp(()).build((self.widths[-1],), likelihood.features(shape), shape), likelihood, shape)
-        return HierarchicalVAE(q, prior.build(first, replace(ctx, posterior=q)), start, blocks, px)
+        head = likelihood.build(ctx.over(shape))
+        px = Conditional(Mlp(()).build((self.widths[-1],), head.features(shape), shape), head, shape)
+        above = replace(ctx.over((first,)), posterior=q)
+        return HierarchicalVAE(q, prior.build(first, above), start, blocks, px)
 
     def layers(self, fan_in: int) -> nn.Sequential:
         """The hidden layers of one step."""

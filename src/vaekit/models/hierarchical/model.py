@@ -220,7 +220,7 @@ class HierarchicalVAE(Generative, nn.Module):
         raw, *features = cast(BottomUp, self.posterior.network).everything(seen, given)
         q, features = self.posterior.of(raw[: len(x)]), tuple(part[: len(x)] for part in features)
         if isinstance(self.prior, EncodedBesideBatch):
-            return q, self.prior.of_raw(raw[len(x) :], context), features
+            return q, self.prior.of_posteriors(self.posterior.of(raw[len(x) :]), context), features
         return q, call_part(self.prior, "prior", context=context), features
 
 

@@ -92,10 +92,12 @@ class SpatialHierarchy:
         convolution = convolution_over(shape)
         sizes = stage_sizes(shape, len(self.channels))
         bottom_up = SpatialBottomUp(self, ctx.seen_shape, sizes, posterior.features((self.latent,)), context)
-        q = Conditional(bottom_up, posterior, (self.latent,), ctx.transform)
+        q = Conditional(bottom_up, posterior.build(ctx.over((self.latent,))), (self.latent,), ctx.transform)
         start, blocks = self._downwards(convolution, sizes, context)
-        px = Conditional(ToValues(self, likelihood.features(shape), shape), likelihood, shape)
-        return HierarchicalVAE(q, prior.build(self.latent, replace(ctx, posterior=q)), start, blocks, px)
+        head = likelihood.build(ctx.over(shape))
+        px = Conditional(ToValues(self, head.features(shape), shape), head, shape)
+        above = replace(ctx.over((self.latent,)), posterior=q)
+        return HierarchicalVAE(q, prior.build(self.latent, above), start, blocks, px)
 
     def stage(self, convolution: Convolution, channels: int) -> nn.Sequential:
         """Residual blocks; the more of them there are, the less each adds at first."""

@@ -47,6 +47,8 @@ class Categorical(OverLevels):
     levels: Annotated[int, Field(ge=2)]
     kind: Literal["categorical"] = "categorical"
 
+    gives_logits = True
+
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) * self.levels
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.errors import SpecError
+from vaekit.models.building import ALONE, BuildContext, FieldEvent
 from vaekit.models.distributions.columns import Categories, Cells
-from vaekit.models.families import FieldEvent, LikelihoodFamily, LikelihoodHead
+from vaekit.models.families import LikelihoodFamily, LikelihoodHead
 from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli
 from vaekit.models.likelihoods.beta_binomial import BetaBinomial
 from vaekit.models.likelihoods.categorical import Categorical
@@ -69,7 +70,7 @@ class Columns(LikelihoodFamily):
         real, positive, count, binary, categorical, ordinal: The likelihood of columns of a kind.
 
     Example:
-        >>> head = Columns((Gaussian(), Categorical(5))).build((2,))
+        >>> head = Columns((Gaussian(), Categorical(5))).build(BuildContext(event_shape=(2,)))
         >>> head(torch.zeros(3, 7)).log_prob(torch.zeros(3, 2)).shape
         torch.Size([3])
     """
@@ -105,8 +106,8 @@ class Columns(LikelihoodFamily):
     def features(self, event_shape: Shape) -> int:
         return sum(family.features((1,)) for family in self._families(event_shape))
 
-    def build(self, event_shape: Shape) -> "ColumnHeads":
-        return ColumnHeads(self._families(event_shape))
+    def build(self, context: BuildContext) -> "ColumnHeads":
+        return ColumnHeads(self._families(context.event_shape))
 
     def _families(self, event_shape: Shape) -> tuple[LikelihoodFamily, ...]:
         count = math.prod(event_shape)
@@ -152,8 +153,8 @@ class ColumnHeads(nn.Module, LikelihoodHead):
             members.setdefault(_group_of(family), []).append(place)
         self.columns = len(families)
         self.groups = nn.ModuleList(
-            _CategoriesGroup(places, [families[place].levels for place in places])  # pyright: ignore
-            if isinstance(families[places[0]], Categorical)
+            _CategoriesGroup(places, [families[place].levels_of_x or 2 for place in places])
+            if families[places[0]].gives_logits
             else _Group(places, families[places[0]])
             for places in members.values()
         )
@@ -214,7 +215,7 @@ class _Group(nn.Module):
         super().__init__()
         self.event = (len(places),)
         self.register_buffer("places", torch.tensor(places), persistent=False)
-        head = family.build(self.event)
+        head = family.build(ALONE.over(self.event))
         if not isinstance(head, LikelihoodHead) or head.takes_context:
             lacks = "needs a context" if head.takes_context else "gives no density of single values"
             raise SpecError(f"{type(family).__name__} {lacks}, and is for no single column: take another likelihood")
@@ -290,6 +291,6 @@ class _CategoriesGroup(nn.Module):
 
 def _group_of(family: LikelihoodFamily) -> Any:
     """Columns with the same of these share a head; categories do where at most three in four are padding."""
-    if isinstance(family, Categorical):
-        return "categories", math.ceil(math.log(family.levels, 4))
+    if family.gives_logits:
+        return "categories", math.ceil(math.log(family.levels_of_x or 2, 4))
     return family

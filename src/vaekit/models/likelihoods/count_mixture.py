@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.count_mixture import DiscretisedCounts
 from vaekit.models.distributions.gamma import wide
@@ -40,7 +41,7 @@ class CountMixture(LikelihoodFamily):
         components: Of each mixture.
 
     Example:
-        >>> CountMixture(components=2).build((3,)).features((3,))
+        >>> CountMixture(components=2).build(BuildContext(event_shape=(3,))).features((3,))
         18
     """
 
@@ -53,8 +54,8 @@ class CountMixture(LikelihoodFamily):
     def features(self, event_shape: Shape) -> int:
         return 3 * self.components * math.prod(event_shape)
 
-    def build(self, event_shape: Shape) -> "MixedCounts":
-        return MixedCounts(event_shape, self.components)
+    def build(self, context: BuildContext) -> "MixedCounts":
+        return MixedCounts(context.event_shape, self.components)
 
 
 class MixedCounts(nn.Module, LikelihoodHead):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.counts import NegativeBinomialByMean, PoissonByMean, ZeroInflatedNegativeBinomial
 from vaekit.models.distributions.gamma import wide
@@ -73,8 +74,8 @@ class Counts(LikelihoodHead):
     def features(self, event_shape: Shape) -> int:
         return self.numbers * math.prod(event_shape)
 
-    def build(self, event_shape: Shape) -> "Counts | CountHead":
-        return self.with_sizes(event_shape)
+    def build(self, context: BuildContext) -> "Counts | CountHead":
+        return self.with_sizes(context.event_shape, context.size_factor)
 
     def with_sizes(self, event_shape: Shape, size_factor: SizeFactor | None = None) -> "Counts | CountHead":
         """The head for events of this shape, whose rates are multiplied by a size factor, if there is one."""

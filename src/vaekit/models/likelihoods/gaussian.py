@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.families import LikelihoodFamily, PosteriorFamily
 from vaekit.models.likelihoods.location_scale import REAL, LocationScale, moments, raised
 from vaekit.models.parameters import LOG_VARIANCE_BOUND, Scales, Shape, parameters, soft_bound
@@ -66,7 +67,7 @@ class CalibratedGaussian(LikelihoodFamily):
         per_dimension: Learn one sigma for each dimension instead of one for all.
 
     Example:
-        >>> head = CalibratedGaussian().build((3,))
+        >>> head = CalibratedGaussian().build(BuildContext(event_shape=(3,)))
         >>> head(torch.zeros(5, 3)).event_shape
         torch.Size([3])
     """
@@ -77,8 +78,8 @@ class CalibratedGaussian(LikelihoodFamily):
     accepts = REAL
     takes_units = True
 
-    def build(self, event_shape: Shape) -> "LearnedScale":
-        return LearnedScale(event_shape, self.per_dimension)
+    def build(self, context: BuildContext) -> "LearnedScale":
+        return LearnedScale(context.event_shape, self.per_dimension)
 
 
 PACE = 0.1  # of the running mean of squared residuals, for each step

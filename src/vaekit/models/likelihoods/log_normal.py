@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.models.families import LikelihoodFamily, LikelihoodHead
 from vaekit.models.likelihoods.gaussian import LearnedScale
@@ -25,7 +26,7 @@ class LogNormal(LikelihoodFamily):
     of `CalibratedGaussian`.
 
     Example:
-        >>> LogNormal().build((3,))(torch.zeros(5, 3)).event_shape
+        >>> LogNormal().build(BuildContext(event_shape=(3,)))(torch.zeros(5, 3)).event_shape
         torch.Size([3])
     """
 
@@ -33,8 +34,8 @@ class LogNormal(LikelihoodFamily):
 
     accepts = ("positive",)
 
-    def build(self, event_shape: Shape) -> "OfLogarithms":
-        return OfLogarithms(event_shape)
+    def build(self, context: BuildContext) -> "OfLogarithms":
+        return OfLogarithms(context.event_shape)
 
 
 class OfLogarithms(nn.Module, LikelihoodHead):

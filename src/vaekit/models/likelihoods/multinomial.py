@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.multinomial import Multinomial as MultinomialByLogits
 from vaekit.models.families import FittedHead, LikelihoodFamily
 from vaekit.models.parameters import Shape, parameters, soft_bound
@@ -27,7 +28,7 @@ class Multinomial(LikelihoodFamily):
     Source: Liang et al., 2018, arXiv 1802.05814.
 
     Example:
-        >>> head = Multinomial().build((3,))
+        >>> head = Multinomial().build(BuildContext(event_shape=(3,)))
         >>> head(torch.zeros(3)).log_prob(torch.tensor([2.0, 0.0, 1.0])).exp()
         tensor(0.1111)
     """
@@ -40,8 +41,8 @@ class Multinomial(LikelihoodFamily):
     def ties_cells(self, event_shape: Shape) -> bool:
         return True
 
-    def build(self, event_shape: Shape) -> "MultinomialHead":
-        if math.prod(event_shape) < 2:
+    def build(self, context: BuildContext) -> "MultinomialHead":
+        if math.prod(context.event_shape) < 2:
             raise ValueError("multinomial divides a total among values, and a row has one: use negative_binomial")
         return MultinomialHead()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vaekit.models.families import FieldEvent
+from vaekit.models.building import FieldEvent
 from vaekit.models.parameters import Shape, floating
 from vaekit.models.protocols import Measured
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import Binary, CodeSpace, Factorised, OneHot, Relaxation
 from vaekit.models.families import Head, PosteriorFamily
 from vaekit.models.parameters import Shape
@@ -41,8 +42,8 @@ class FactorisedPosterior(PosteriorFamily):
     def code_space(self, event_shape: Shape) -> CodeSpace:
         """What z of this shape is made of."""
 
-    def build(self, event_shape: Shape) -> "FactorisedHead":
-        return FactorisedHead(self.code_space(event_shape), self.temperature, self.straight_through)
+    def build(self, context: BuildContext) -> "FactorisedHead":
+        return FactorisedHead(self.code_space(context.event_shape), self.temperature, self.straight_through)
 
 
 @spec
@@ -62,7 +63,7 @@ class CategoricalPosterior(FactorisedPosterior):
     Sources: Jang, Gu and Poole, 2017, arXiv 1611.01144, equation 2; Maddison, Mnih and Teh, 2017, arXiv 1611.00712.
 
     Example:
-        >>> head = CategoricalPosterior(classes=4).build((12,))
+        >>> head = CategoricalPosterior(classes=4).build(BuildContext(event_shape=(12,)))
         >>> head(torch.zeros(5, 12)).log_prob(torch.eye(4).repeat(1, 3)[:1]).exp()
         tensor([0.0156, 0.0156, 0.0156, 0.0156, 0.0156])
     """

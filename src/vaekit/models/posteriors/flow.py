@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.families import Head, PosteriorFamily
 from vaekit.models.networks.flow import FlowNetwork, Kind, Transforms, Widths
 from vaekit.models.parameters import Shape
@@ -34,8 +35,8 @@ class FlowPosterior(PosteriorFamily):
     def features(self, event_shape: Shape) -> int:
         return self.context
 
-    def build(self, event_shape: Shape) -> "FlowHead":
-        return FlowHead(self, math.prod(event_shape))
+    def build(self, context: BuildContext) -> "FlowHead":
+        return FlowHead(self, math.prod(context.event_shape))
 
 
 class FlowHead(nn.Module, Head):

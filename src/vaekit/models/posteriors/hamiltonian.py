@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import nn
 from torch.distributions import Distribution
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.hamiltonian import LogJoint, Refined
 from vaekit.spec import spec
 
@@ -32,7 +33,7 @@ class Hamiltonian:
             the errors of the steps, and p(x, z_K) / q is what it was at z_0.
 
     Example:
-        >>> refine = Hamiltonian(steps=2).build((2,))
+        >>> refine = Hamiltonian(steps=2).build(BuildContext(event_shape=(2,)))
         >>> posterior, likelihood = Conditional(nn.Linear(8, 4), Gaussian()), Conditional(nn.Linear(2, 8), Bernoulli())
         >>> model = VAE(posterior, StandardNormal().build(2), likelihood, refine)
         >>> model.draw(torch.ones(5, 8), samples=3).log_w.shape
@@ -44,9 +45,9 @@ class Hamiltonian:
     temper: Annotated[float, Field(gt=0, lt=1)] = 0.6
     kind: Literal["hamiltonian"] = "hamiltonian"
 
-    def build(self, z_shape: tuple[int, ...]) -> "Leapfrog":
-        """The module that moves z of this shape."""
-        return Leapfrog(self, z_shape)
+    def build(self, context: BuildContext) -> "Leapfrog":
+        """The module that moves z of `context.event_shape`."""
+        return Leapfrog(self, context.event_shape)
 
 
 class Leapfrog(nn.Module):

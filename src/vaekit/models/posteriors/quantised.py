@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import CodeSpace, Quantised, one_hot
 from vaekit.models.families import Head, PosteriorFamily
 from vaekit.models.parameters import Shape
@@ -54,7 +55,8 @@ class VqPosterior(QuantisedPosterior):
     et al., 2020, arXiv 2005.00341 (restarts); Lee et al., 2022, arXiv 2203.01941 (residual).
 
     Example:
-        >>> VqPosterior(classes=8, dim=2).build((6,))(torch.randn(5, 6)).event_shape
+        >>> head = VqPosterior(classes=8, dim=2).build(BuildContext(event_shape=(6,)))
+        >>> head(torch.randn(5, 6)).event_shape
         torch.Size([6])
     """
 
@@ -72,8 +74,8 @@ class VqPosterior(QuantisedPosterior):
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) // self.depth
 
-    def build(self, event_shape: Shape) -> "Codebooks":
-        return Codebooks(self, math.prod(event_shape) // (self.depth * self.dim))
+    def build(self, context: BuildContext) -> "Codebooks":
+        return Codebooks(self, math.prod(context.event_shape) // (self.depth * self.dim))
 
     def as_seen(self, latent: int) -> tuple[Shape, nn.Module | None]:
         return (latent * self.dim,), SumOfLevels(self.depth, self.dim) if self.depth > 1 else None

@@ -1,5 +1,6 @@
 """The VampPrior: a mixture of the posteriors of learned pseudo-inputs."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -7,12 +8,21 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vaekit.models.building import ALONE, BuildContext, check_size
-from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.mixtures import mixture
-from vaekit.models.families import PosteriorFamily
 from vaekit.models.parameters import Shape
 from vaekit.models.priors.mixture import Components, Weights
+from vaekit.models.protocols import Encoder
 from vaekit.spec import spec
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A part of the model that another part uses: no submodule of that, so its weights and names stay the model's.
+
+    A copy of the model shares the copy.
+    """
+
+    part: Encoder
 
 
 class VampPrior(nn.Module):
@@ -25,22 +35,23 @@ class VampPrior(nn.Module):
         context: Numbers of context; 0 for none.
     """
 
-    def __init__(self, posterior: Conditional, data_shape: Shape, components: int, context: int):
+    def __init__(self, posterior: Encoder, data_shape: Shape, components: int, context: int):
         super().__init__()
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *data_shape))
         self.contexts = nn.Parameter(torch.full((components, context), 1 / context)) if context else None
         self.weights = Weights(components, context)
-        self.encode, self.posterior_of = posterior.raw, posterior.of  # methods of it, and not the module
+        self.posterior = Shared(posterior)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
-        return self.of_raw(self.encode(self.pseudo_inputs, self.contexts), context)
+        encoder = self.posterior.part
+        return self.of_posteriors(encoder.of(encoder.raw(self.pseudo_inputs, self.contexts)), context)
 
     def beside(self, seen: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor | None]:
         joined = torch.cat([seen, self.pseudo_inputs])
         return joined, context if context is None or self.contexts is None else torch.cat([context, self.contexts])
 
-    def of_raw(self, raw: Tensor, context: Tensor | None) -> Distribution:
-        return mixture(self.posterior_of(raw), self.weights(context))
+    def of_posteriors(self, posteriors: Distribution, context: Tensor | None) -> Distribution:
+        return mixture(posteriors, self.weights(context))
 
     @torch.no_grad()
     def initialise_from_inputs(self, seen: Tensor, context: Tensor | None) -> None:
@@ -85,6 +96,6 @@ class Vamp:
         check_size(size)
         if ctx.posterior is None:
             raise ValueError("a vamp prior is made of posteriors: it needs ctx.posterior, a Conditional(network, head)")
-        if isinstance(ctx.posterior.head, PosteriorFamily) and not ctx.posterior.head.has_density:
+        if not ctx.posterior.has_density:
             raise ValueError("a vamp prior is made of posteriors' densities, and a deterministic posterior has none")
         return VampPrior(ctx.posterior, ctx.seen_shape, self.components, ctx.context_size)
