@@ -39,10 +39,10 @@ def seeded() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def single_precision() -> Iterator[None]:
     """`train.precision=auto` is fp32 here on every machine, so that tests can compare closely what should be equal."""
-    from vaekit.models.networks import products
+    from vaekit.training.engine import selection
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "bf16_gain", lambda: 0.0)
+        patch.setattr(selection, "bf16_gain", lambda: 0.0)
         yield
 
 

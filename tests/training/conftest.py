@@ -1,6 +1,6 @@
 import pytest
 
-from vaekit.models.networks import products
+from vaekit import kernels
 from vaekit.training.engine import compiling
 
 
@@ -8,7 +8,7 @@ from vaekit.training.engine import compiling
 def fresh_cache(tmp_path, monkeypatch):
     """Nothing measured yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for store in (products.measured, compiling.measured):
+    for store in (kernels.measured, compiling.measured):
         monkeypatch.setattr(store, "facts", {})
         monkeypatch.setattr(store, "read", False)
     return tmp_path / "cache"

@@ -16,13 +16,12 @@ from vaekit.objectives import Bound
 from vaekit.processes import is_out_of_memory
 from vaekit.randomness import Purpose, new_generator, noise_of_rows
 from vaekit.training.distributed import whole
-from vaekit.training.engine import build_engine, slowed_by_others
+from vaekit.training.engine import build_engine
 from vaekit.training.noise import NoiseSource
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import StepInputs
 
-NOTEWORTHY_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
 MOST_SKIPPED = 20  # in a row
 ADVICE = "Try a smaller Train.lr, Train.clip=1, or look for outliers in the data"
@@ -92,8 +91,6 @@ class Updater:
         self.binarises = rows.noise(1, new_generator(seed, Purpose.TRIAL, device=self.device)) is not None
         self.hidden = None if self.step.hiding is None else self.step.hiding.shape_of_noise(first)
         self.engine = build_engine(state, settings, steps)
-        busy = slowed_by_others(self.device) if steps >= NOTEWORTHY_FROM else ""
-        self.engine.notice = "; ".join(text for text in (self.engine.notice, busy) if text)
         self.stop_agreed = False
 
     def __call__(self, index: Tensor, objective: Bound, steps: int) -> str:
@@ -132,8 +129,7 @@ class Updater:
         totals = {name: state.at.sums.get(name, 0.0) + value for name, value in sums.items()}
         state.advance(step=state.at.step + 1, sums=totals, rows=state.at.rows + len(index), in_a_row=in_a_row)
         state.status = "stopping" if self.stop_agreed else "ready"
-        notice, self.engine.notice = notice or self.engine.notice, ""
-        return notice
+        return "; ".join(text for text in (notice, self.engine.take_notice()) if text)
 
     def _norm(self) -> float | None:
         """The gradient's norm before clipping, where a setting needs it; clips the gradient."""

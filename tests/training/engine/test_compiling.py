@@ -7,10 +7,10 @@ import torch
 from few_batches import MLP, SMALL, check_close, gradients, start
 from torch import nn
 
-from vaekit.models.networks import products
+from vaekit import kernels, measured
 from vaekit.runs import fit, make_run, override, preset
 from vaekit.training import State, Train
-from vaekit.training.engine import Autograd, Programs, build_engine, compiling, slowed_by_others
+from vaekit.training.engine import Autograd, Programs, build_engine, compiling, selection, slowed_by_others
 from vaekit.training.engine import programs as engine_module
 from vaekit.training.engine.simplifying import trace
 from vaekit.training.noise import Noise
@@ -21,31 +21,32 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def test_choices_are_made_once_for_a_machine(fresh_cache, monkeypatch):
     x, weight = torch.ones(4, 8), torch.ones(5, 8)
-    name, kernel = products.choose(x, weight, None)
-    assert kernel in products.KERNELS
+    name, kernel = kernels.choose(x, weight, None)
+    assert kernel in kernels.KERNELS
     (file,) = fresh_cache.rglob("kernels/*.json")
     other = "torch" if kernel == "onednn" else "onednn"
     file.write_text(file.read_text().replace(kernel, other))
-    monkeypatch.setattr(products.measured, "facts", {})
-    monkeypatch.setattr(products.measured, "read", False)
-    assert products.choose(x, weight, None) == (name, other)
+    monkeypatch.setattr(kernels.measured, "facts", {})
+    monkeypatch.setattr(kernels.measured, "read", False)
+    assert kernels.choose(x, weight, None) == (name, other)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"NAME": 7}', '{"NAME": ["torch"]}', "[" * 100_000])
 def test_a_damaged_cache_is_no_cache(fresh_cache, content):
-    name, _ = products.choose(torch.ones(4, 8), torch.ones(5, 8), None)
+    name, _ = kernels.choose(torch.ones(4, 8), torch.ones(5, 8), None)
     (file,) = fresh_cache.rglob("kernels/*.json")
     file.write_text(content.replace("NAME", name))
-    products.measured.facts, products.measured.read = {}, False
-    assert products.choose(torch.ones(4, 8), torch.ones(5, 8), None)[1] in products.KERNELS
+    kernels.measured.facts, kernels.measured.read = {}, False
+    assert kernels.choose(torch.ones(4, 8), torch.ones(5, 8), None)[1] in kernels.KERNELS
 
 
+@torch.no_grad()
 def test_linear_is_torchs_whatever_the_kernel(monkeypatch):
     x, weight, bias = torch.randn(3, 7, 8), torch.randn(5, 8), torch.randn(5)
-    for kernel in products.KERNELS:
-        monkeypatch.setattr(products, "choose", lambda *given, kernel=kernel: ("", kernel))
-        torch.testing.assert_close(products.linear(x, weight, bias), nn.functional.linear(x, weight, bias))
-    double = products.linear(x.double(), weight.double(), bias.double())
+    for kernel in kernels.KERNELS:
+        monkeypatch.setattr(kernels, "choose", lambda *given, kernel=kernel: ("", kernel))
+        torch.testing.assert_close(kernels.linear(x, weight, bias), nn.functional.linear(x, weight, bias))
+    double = kernels.linear(x.double(), weight.double(), bias.double())
     torch.testing.assert_close(double, nn.functional.linear(x.double(), weight.double(), bias.double()))
 
 
@@ -68,7 +69,7 @@ def test_networks_in_bf16_leave_everything_else_in_single_precision():
 
 def test_auto_precision_is_single_where_half_is_not_much_faster(monkeypatch):
     for gain, wanted in ((1.0, "fp32"), (3.0, "bf16")):
-        monkeypatch.setattr(products, "bf16_gain", lambda gain=gain: gain)
+        monkeypatch.setattr(selection, "bf16_gain", lambda gain=gain: gain)
         training = start(MLP)
         build_engine(training.state, training.run.train, steps=1000)
         assert training.state.at.precision == wanted
@@ -123,20 +124,20 @@ def test_whether_to_compile_is_decided_by_what_it_saves(fresh_cache):
 def test_a_busy_machine_is_noticed(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     for gain, wanted in ((0.5, "this machine is busy: 2 threads are slower than one (0.50 times"), (1.9, "")):
-        monkeypatch.setattr(products, "threads_help", lambda gain=gain: gain)
+        monkeypatch.setattr(selection, "threads_help", lambda gain=gain: gain)
         assert slowed_by_others(torch.device("cpu")).startswith(wanted)
         assert bool(slowed_by_others(torch.device("cpu"))) == bool(wanted)
 
 
 def test_what_a_busy_machine_measures_is_not_kept(fresh_cache, monkeypatch):
-    monkeypatch.setattr(products, "is_calm", lambda: False)
-    products.choose(torch.ones(4, 8), torch.ones(5, 8), None)
+    monkeypatch.setattr(measured, "is_calm", lambda: False)
+    kernels.choose(torch.ones(4, 8), torch.ones(5, 8), None)
     assert not list(fresh_cache.rglob("*.json"))
 
 
 def test_asking_whether_threads_help_leaves_their_number_alone():
     before = torch.get_num_threads()
-    assert products.threads_help() > 0
+    assert measured.threads_help() > 0
     assert torch.get_num_threads() == before
 
 

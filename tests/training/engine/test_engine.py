@@ -8,9 +8,9 @@ from few_batches import MLP, check_close, gradients, start
 from torch import nn
 
 from unions import members
+from vaekit import kernels
 from vaekit.models import VAE, Bernoulli, Conditional, Conv, Gaussian, ResNet, SpatialHierarchy, StandardNormal
 from vaekit.models.building import BuildContext
-from vaekit.models.networks import products
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.convolutional import with_weights_channels_last
 from vaekit.models.networks.units import Units
@@ -122,7 +122,7 @@ def test_a_program_gives_what_autograd_gives(kind):
 
 @pytest.mark.parametrize("kind", ["categorical", "conv", "bernoulli"])
 def test_a_program_with_every_product_by_onednn(kind, monkeypatch):
-    monkeypatch.setattr(products, "choose", lambda x, weight, bias: ("product", "onednn"))
+    monkeypatch.setattr(kernels, "choose", lambda x, weight, bias: ("product", "onednn"))
     check_close(
         gradients(KINDS[kind], lambda state: Programs(state, Train(batch_size=20))), gradients(KINDS[kind], Autograd)
     )

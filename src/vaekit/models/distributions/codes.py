@@ -47,7 +47,7 @@ class CodeSpace(Protocol):
 
 
 def one_hot(codes: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """(..., classes). torch's own looks at the codes' values, so a program could not hold it."""
+    """(..., classes). Unlike torch's own, it does not read the codes' values."""
     return (codes.unsqueeze(-1) == torch.arange(classes, device=codes.device)).to(dtype)
 
 

@@ -8,11 +8,10 @@ import itertools
 import math
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from vaekit.models.networks import products
+from vaekit import kernels
 from vaekit.spec import Several, spec
 
 Shape = tuple[int, ...]
@@ -57,12 +56,10 @@ class Mlp:
 
 
 class Linear(nn.Linear):
-    """torch's, by the fastest kernel where no gradient is computed; training chooses kernels for whole steps."""
+    """torch's, with the product of `vaekit.kernels`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(input.device.type):
-            return super().forward(input)
-        return products.linear(input, self.weight, self.bias)
+        return kernels.linear(input, self.weight, self.bias)
 
 
 def hidden_layers(sizes: Shape, activation: str) -> list[nn.Module]:

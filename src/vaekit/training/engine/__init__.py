@@ -9,6 +9,6 @@
 
 from vaekit.training.engine.autograd import Autograd
 from vaekit.training.engine.programs import Programs
-from vaekit.training.engine.selection import Engine, build_engine, slowed_by_others
+from vaekit.training.engine.selection import build_engine, slowed_by_others
 
-__all__ = ["Autograd", "Engine", "Programs", "build_engine", "slowed_by_others"]
+__all__ = ["Autograd", "Programs", "build_engine", "slowed_by_others"]

@@ -17,15 +17,13 @@ class Autograd:
         state: of the training; its precision is decided.
 
     Attributes:
-        notice: what the user should know, once.
-        decided: whether steps are as fast by now as they are going to be.
+        notice: what the user should know, until it is taken.
     """
 
     def __init__(self, state: State):
         self.state = state
         self.step = wrap(state.step, state.step.world)
         self.notice = ""
-        self.decided = True
 
     def __call__(self, inputs: StepInputs, scale: float, last: bool) -> dict[str, Tensor]:
         """Add the gradient of scale times the loss to that of each parameter.
@@ -43,6 +41,16 @@ class Autograd:
                 sums: dict[str, Tensor] = self.step(inputs)
             (minimised(sums) * scale).backward()
         return {name: value.detach() for name, value in sums.items()}
+
+    @property
+    def decided(self) -> bool:
+        """Whether steps are as fast by now as they are going to be."""
+        return True
+
+    def take_notice(self) -> str:
+        """What the user should know since the last call; mostly empty."""
+        notice, self.notice = self.notice, ""
+        return notice
 
 
 def minimised(sums: Mapping[str, Tensor]) -> Tensor:

@@ -45,7 +45,7 @@ class Traced:
     seconds: list[float] = field(default_factory=list)
 
 
-class Programs:
+class Programs(Autograd):
     """The step as a program for each shape of batch; through autograd once one cannot be traced.
 
     What is decided about compiling is noted in the state, and followed where the state has it already.
@@ -54,27 +54,23 @@ class Programs:
         state: of the training; its precision is decided.
         settings: of training.
         first: the first step that is run by a program.
-
-    Attributes:
-        notice: what the user should know, once.
     """
 
     def __init__(self, state: State, settings: Train, first: int = 0):
-        self.state, self.step, self.batch_size, self.first = state, state.step, settings.batch_size, first
+        super().__init__(state)
+        self.batch_size, self.first = settings.batch_size, first
         self.parameters = dict(state.step.named_parameters())
         self.buffers = dict(state.step.named_buffers())
         self.traced: dict[object, Traced] = {}
         self.untraceable = False
-        self.autograd = Autograd(state)
         self.budget = settings.seconds()
-        self.notice = ""
         if state.at.compiled is None and settings.compile != "auto":
             state.advance(compiled=settings.compile == "on")
 
     def __call__(self, inputs: StepInputs, scale: float, last: bool) -> dict[str, Tensor]:
         """See `Autograd.__call__`."""
         if self.untraceable or self.state.at.step < self.first:
-            return self.autograd(inputs, scale, last)
+            return super().__call__(inputs, scale, last)
         key = (scale, inputs.objective, *(None if t is None else (t.shape, t.dtype) for t in _tensors(inputs)))
         if key not in self.traced:
             try:
@@ -82,7 +78,7 @@ class Programs:
             except Untraceable as why:
                 self.untraceable = True
                 self.notice = f"each step runs one operation after the other, since it cannot be traced: {why}"
-                return self.autograd(inputs, scale, last)
+                return super().__call__(inputs, scale, last)
         return self._run(self.traced[key], inputs)
 
     @property
@@ -95,7 +91,7 @@ class Programs:
 
     def _is_main(self, inputs: StepInputs) -> bool:
         """Whether these rows are as many as a piece of a whole batch, and not of the rest of an epoch."""
-        whole = min(self.batch_size, self.step.rows)
+        whole = min(self.batch_size, self.state.step.rows)
         pieces = math.ceil(whole / (self.state.at.micro_batch or whole))
         return whole // pieces <= len(inputs.x) <= math.ceil(whole / pieces)
 
@@ -134,7 +130,7 @@ class Programs:
             traced_inputs = _with_tensors(inputs, left)
             with torch.enable_grad():
                 with networks_in_bf16(self.state.at.precision == "bf16"):
-                    out = functional_call(self.step, weights | others, (traced_inputs,))
+                    out = functional_call(self.state.step, weights | others, (traced_inputs,))
                 found = torch.autograd.grad(minimised(out) * scale, list(weights.values()), allow_unused=True)
             sums[:] = out
             pairs = [(p, g) for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]

@@ -1,23 +1,26 @@
 """Which engine runs a training, and in which precision."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from vaekit.models.networks import products
+from vaekit import kernels
+from vaekit.measured import Measured, shortest_calls, threads_help
 from vaekit.training.engine.autograd import Autograd
 from vaekit.training.engine.programs import FIRST_TRACED, Programs
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 
 TRACED_FROM = 500  # steps of a training: for fewer, tracing does not pay
+NOTEWORTHY_FROM = 500  # steps of a training, in which it matters whether the machine is busy
 BF16_FROM = 1.5  # times the speed of single precision
 
-Engine = Autograd | Programs
+measured = Measured("precision")
 
 
-def build_engine(state: State, settings: Train, steps: int) -> Engine:
+def build_engine(state: State, settings: Train, steps: int) -> Autograd:
     """The engine for a training of so many steps; notes in the state which precision it computes in."""
-    products.remember(state.at.kernels)
+    kernels.remember(state.at.kernels)
     if state.at.precision is None:
         state.advance(precision=state.step.world.agree(choose_precision(settings.precision, state.step)))
     is_long = steps >= TRACED_FROM or settings.budget is not None or settings.compile == "on"
@@ -29,6 +32,8 @@ def build_engine(state: State, settings: Train, steps: int) -> Engine:
         notices += ["several processes run uncompiled"]
     elif settings.compile == "on" and settings.budget is None and steps <= FIRST_TRACED:
         notices += [f"not compiled: {steps} steps are over before there is anything to compile"]
+    if steps >= NOTEWORTHY_FROM and (busy := slowed_by_others(next(state.step.parameters()).device)):
+        notices += [busy]
     engine.notice = "; ".join(notices)
     return engine
 
@@ -40,13 +45,26 @@ def choose_precision(requested: str, step: nn.Module) -> str:
         return "fp32" if requested == "auto" else requested
     if weight.device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if weight.device.type == "cpu" and products.bf16_gain() > BF16_FROM else "fp32"
+    return "bf16" if weight.device.type == "cpu" and bf16_gain() > BF16_FROM else "fp32"
+
+
+def bf16_gain() -> float:
+    """How many times faster a product in bf16 is than the fastest in single precision, on this CPU."""
+    if not (kernels.has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return 0.0
+    gain = measured.get(name := f"gain of bf16 threads={torch.get_num_threads()}")
+    if not isinstance(gain, float):
+        x, weight = torch.ones(256, 512), torch.ones(512, 512)
+        (half,) = shortest_calls([F.linear], x.bfloat16(), weight.bfloat16(), None)
+        gain = min(shortest_calls(kernels.KERNELS.values(), x, weight, None)) / half
+        measured.put(name, gain)
+    return gain
 
 
 def slowed_by_others(device: torch.device) -> str:
     """A notice where other programs use this machine's cores, so that threads wait for one another; else empty."""
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1 or (gain := products.threads_help()) >= 1:
+    if device.type != "cpu" or threads == 1 or (gain := threads_help()) >= 1:
         return ""
     return (
         f"this machine is busy: {threads} threads are slower than one ({gain:.2f} times its speed); OMP_NUM_THREADS=1 "

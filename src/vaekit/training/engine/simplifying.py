@@ -13,7 +13,7 @@ from types import MethodType
 import torch
 from torch import Tensor, fx
 
-from vaekit.models.networks import products
+from vaekit import kernels
 from vaekit.processes import is_out_of_memory
 from vaekit.training.engine.recording import Flat, Form, Untraceable, record
 
@@ -85,14 +85,14 @@ def choose_products(program: fx.GraphModule) -> dict[str, str]:
             continue
         *bias, left, right = node.args
         x, weight = _like(left), _like(right).t()
-        name, kernel = products.choose(x, weight, _like(bias[0]) if bias else None)
+        name, kernel = kernels.choose(x, weight, _like(bias[0]) if bias else None)
         chosen[name] = kernel
         if kernel == "torch":
             continue
         with program.graph.inserting_before(node):
             lies = right.args[0] if right.target is aten.t.default else None
             turned = lies or program.graph.call_function(aten.t.default, (right,))
-            product = program.graph.call_function(products.KERNELS[kernel], (left, turned, *(bias or [None])))
+            product = program.graph.call_function(kernels.KERNELS[kernel], (left, turned, *(bias or [None])))
         product.meta.update(node.meta)
         node.replace_all_uses_with(product)
         program.graph.erase_node(node)
