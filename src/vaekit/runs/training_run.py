@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,8 +179,11 @@ class TrainingRun:
         """Ask training to end after the step that it is in; safe to call from a signal handler."""
         self.state.stop_requested = True
 
-    def events(self) -> Generator[Event, None, None]:
+    def events(self, clock: Callable[[], float] = time.perf_counter) -> Generator[Event, None, None]:
         """Train, yielding events. Ended early, by `stop` or by closing the iterator, it can be resumed.
+
+        Args:
+            clock: the time in seconds, by which a time budget is kept and speeds are measured.
 
         Raises:
             Diverged: a number that training needs was not finite, again and again.
@@ -189,15 +193,15 @@ class TrainingRun:
             raise VaekitError(
                 "this run has been trained already: start a new one, or use TrainingRun.resume on its folder"
             )
-        run, writer = self.run, RunWriter(self.folder, self.state, self.run)
+        run, data, writer = self.run, self.data, RunWriter(self.folder, self.state, self.run)
         with self.folder.lock() if self.folder else nullcontext():
             if self.folder:
                 self.folder.checkpoints.tidy(wanted(self.state))
             try:
                 yield from writer.follow(
-                    _naming_settings(train_model(self.state, self.data.train, self.data.valid, run.train, run.seed)),
+                    _naming_settings(train_model(self.state, data.train, data.valid, run.train, run.seed, clock)),
                     self.notice,
-                    foreseen(run, self.data),
+                    foreseen(run, data),
                 )
             finally:
                 writer.load_weights(self.model)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
@@ -52,7 +52,14 @@ class Event:
     finding: Finding | None = None
 
 
-def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: int) -> Iterator[Event]:
+def train_model(
+    state: State,
+    train: Rows,
+    valid: Rows,
+    settings: Train,
+    seed: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Event]:
     """Train the model of `state` in place, yielding an event at the start, after each step, each epoch, and at the end.
 
     All randomness is a function of (seed, purpose, step) and of a row's place in the batch: the order of the rows,
@@ -61,12 +68,21 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     caller to capture between events, and training goes on from where it stands. Once `state.stop_requested` is set, it
     ends after a step, without an `end`.
 
+    Args:
+        state: of the training, at its start or restored from a checkpoint.
+        train: rows to train on.
+        valid: rows to validate on.
+        settings: of training.
+        seed: of all randomness.
+        clock: the time in seconds, by which a budget is kept and speeds are measured.
+
     Raises:
         Diverged: the loss, the validation ELBO or a weight is not finite, again and again.
     """
     batches = math.ceil(len(train) / settings.batch_size)
-    pace = _Pace(settings, batches, state.at.step)
+    pace = _Pace(settings, batches, state.at.step, clock)
     patience = Patience(settings, state.step.objective, state.step.model, batches)
+    watch = _Stopwatch(clock)
     known: set[str] = set()
     update = Updater(state, train, settings, seed, pace.steps(state))
 
@@ -92,7 +108,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
     ):
         order = train.order(new_generator(seed, Purpose.ORDER, state.at.epoch))
         first = state.at.epoch * batches
-        began = time.perf_counter()
+        watch.start()
         try:
             objective = state.step.phase(first, pace.steps(state))
             state.step.train()
@@ -100,7 +116,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
                 start = (state.at.step - first) * settings.batch_size
                 index = order[start : start + settings.batch_size]
                 notice = update(index, objective, pace.steps(state))
-                began = _clock(state, began)
+                watch.note(state)
                 if state.at.step % GOOD_EVERY == 0:
                     state.mark_good()
                 if notice:
@@ -109,7 +125,7 @@ def train_model(state: State, train: Rows, valid: Rows, settings: Train, seed: i
                 if state.status == "stopping" or (state.stop_requested and state.step.world.size == 1):
                     return
                 pace.decide(state, valid, seed, update.engine.decided)
-            metrics = _close_epoch(state, valid, seed, pace.steps(state), settings, began)
+            metrics = _close_epoch(state, valid, seed, pace.steps(state), settings, watch)
         except TrainingNotFinite as bad:
             yield event("notice", state.roll_back(str(bad), settings.rollbacks))
             continue
@@ -154,8 +170,8 @@ def _waited_enough(state: State, patience: Patience, steps: int) -> bool:
 class _Pace:
     """How many steps there are to be: so many epochs, or as many as a time budget leaves room for."""
 
-    def __init__(self, settings: Train, batches: int, step: int):
-        self.budget, self.batches = settings.seconds(), batches
+    def __init__(self, settings: Train, batches: int, step: int, clock: Callable[[], float]):
+        self.budget, self.batches, self.clock = settings.seconds(), batches, clock
         self.by_epochs = settings.epochs * batches
         self.began: float | None = None
         self.from_step = step
@@ -175,33 +191,44 @@ class _Pace:
         done, spent = state.at.step - self.from_step, state.at.total_seconds / self.budget
         if self.began is None:
             if (done >= SETTLING_STEPS and settled) or spent > WAITED_MOST:
-                self.began, self.from_step = time.perf_counter(), state.at.step
+                self.began, self.from_step = self.clock(), state.at.step
             return
         if done < TIMED_STEPS and (spent < TIMED_MOST or not done):
             return
-        each = (time.perf_counter() - self.began) / done
-        began = time.perf_counter()
+        each = (self.clock() - self.began) / done
+        began = self.clock()
         validate(state.model, valid, seed, state.step.world, state.step.validated_samples)
-        each += (time.perf_counter() - began) / self.batches
+        each += (self.clock() - began) / self.batches
         left = self.budget - state.at.total_seconds
         steps = min(state.at.step + max(0, math.floor(left / each)), MOST_EPOCHS * self.batches)
         state.advance(steps=state.step.world.agree(steps))
 
 
-def _clock(state: State, began: float) -> float:
-    now = time.perf_counter()
-    spent = now - began
-    state.advance(seconds=state.at.seconds + spent, total_seconds=state.at.total_seconds + spent)
-    return now
+class _Stopwatch:
+    """Notes in the state how long training has taken, without what the caller does between events."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self.clock, self.began = clock, clock()
+
+    def start(self) -> None:
+        self.began = self.clock()
+
+    def note(self, state: State) -> None:
+        """Add the time since the start, or since it was last noted."""
+        now = self.clock()
+        spent, self.began = now - self.began, now
+        state.advance(seconds=state.at.seconds + spent, total_seconds=state.at.total_seconds + spent)
 
 
-def _close_epoch(state: State, valid: Rows, seed: int, steps: int, settings: Train, began: float) -> dict[str, float]:
+def _close_epoch(
+    state: State, valid: Rows, seed: int, steps: int, settings: Train, watch: _Stopwatch
+) -> dict[str, float]:
     """Validate, keep the best weights, and begin the next epoch; the metrics of this one."""
     world = state.step.world
     metrics = {f"train_{name}": total / state.at.rows for name, total in state.at.sums.items()}
     metrics |= validate(state.model, valid, seed, world, state.step.validated_samples)
     _check(state, metrics)
-    _clock(state, began)
+    watch.note(state)
     lr = settings.lr * float(settings.schedule.at(state.at.step - 1, steps)) * state.at.lr_factor
     speed = state.at.rows / state.at.seconds
     metrics |= {"lr": lr, "seconds": state.at.seconds, "rows_per_second": speed}

@@ -121,7 +121,7 @@ class AdamUpdates(Updates):
         for parameter in self.parameters:
             if parameter.grad is not None:
                 trained += [parameter]
-                gradients += [_laid_out_as(parameter, parameter.grad)]
+                gradients += [laid_out_as(parameter, parameter.grad)]
                 states += [self.state.get(parameter) or self._start(parameter)]
         if not trained:
             return
@@ -254,8 +254,8 @@ def build_updates(
     return AdamUpdates(settings, parameters, others)
 
 
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with its numbers in memory as the parameter's are.
+def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with its numbers in memory as the parameter's are, as they are where autograd accumulates it.
 
     On a CPU the fused rules read both alike, and take no notice of strides.
     """

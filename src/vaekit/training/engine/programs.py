@@ -19,6 +19,7 @@ from vaekit.training.noise import Noise
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import StepInputs
+from vaekit.training.update_rules import laid_out_as
 
 FIRST_TRACED = 20  # steps before are through autograd, so that the first does not wait
 NOTEWORTHY = 60  # seconds of training, from which on a person may wonder why it is not compiled
@@ -135,7 +136,7 @@ class Programs(Autograd):
             sums[:] = out
             pairs = [(p, g) for p, g in zip(self.parameters.values(), found, strict=True) if g is not None]
             parameters[:] = [parameter for parameter, _ in pairs]
-            return [torch.stack([value.detach() for value in out.values()]), *(_laid_out_as(p, g) for p, g in pairs)]
+            return [torch.stack([value.detach() for value in out.values()]), *(laid_out_as(p, g) for p, g in pairs)]
 
         spare = self._spare(inputs)
         program = trace(gradients, spare)
@@ -176,14 +177,6 @@ class Programs(Autograd):
         self.state.advance(compiled=compiled is not None)
         if promising or calls * seconds > NOTEWORTHY:
             self.notice = f"{'not ' if compiled is None else ''}compiled: {found}"
-
-
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with its numbers in memory as the parameter's are, as it is where autograd accumulates it.
-
-    On a CPU the fused rules of optimisers read both alike, and take no notice of strides.
-    """
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 def _tensors(inputs: StepInputs) -> list[Tensor | None]:
