@@ -67,7 +67,7 @@ AGAIN = {  # (purpose, who draws it) -> why the same numbers are drawn in severa
     ("VALIDATE", "training.loop.validate"): "the same z of the validation rows in each epoch, so that epochs compare",
     ("GENERATE", "cli.train._draw"): "pictures of the same z in each epoch",
     ("DISCRIMINATOR", "runs.factory.build_discriminator"): "one is built to check the objective, and thrown away",
-    ("EVALUATE", "evaluation.blocks.Blocks.map"): "z of a row is the same for every measure",
+    ("EVALUATE", "evaluation.blocks.Blocks.block"): "z of a row is the same for every measure",
     ("EVALUATED_ROWS", "evaluation.blocks.Blocks.x"): "a row is the same for every measure",
     ("EVALUATED_ROWS", "cli.suites._spread"): "the same few rows in several suites",
     ("GENERATE", "cli.suites.samples.<locals>.<lambda>"): "samplers are compared at the same noise of p(x|z)",
