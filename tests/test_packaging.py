@@ -13,8 +13,8 @@ import vaekit
 
 ROOT = Path(__file__).parent.parent
 NAMES = """
-    VAE HierarchicalVAE Draw Latent Conditional Gaussian Bernoulli Categorical ContinuousBernoulli Mlp Conv ResNet
-    StandardNormal Elbo Iwae Run train fit load open_run evaluate Estimate register
+    VAE HierarchicalVAE Draw Latent Conditional Gaussian Bernoulli Categorical ContinuousBernoulli Columns Mlp Conv
+    ResNet StandardNormal Elbo Iwae Run train fit load open_run evaluate Estimate register
 """
 NAMESPACES = """
     likelihoods posteriors priors networks objectives gradients evaluation samplers data training runs errors

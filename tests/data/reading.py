@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from vaekit.data import DataSpec, Limit, prepare
-from vaekit.data.source import Source
-from vaekit.data.sources import load_source
+from vaekit.data.open import open_table
+from vaekit.data.roles import assign_roles
+from vaekit.data.table import Table
 from vaekit.errors import DataError, VaekitError
 
 TABLE = np.random.default_rng(0).normal(size=(20, 3))
@@ -40,13 +41,14 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     return path
 
 
-def load(path: Path, **settings) -> Source:
-    return load_source(DataSpec(source=str(path), **settings))
+def load(path: Path, **settings) -> Table:
+    spec = DataSpec(source=str(path), **settings)
+    return assign_roles(open_table(spec, Limit()), spec).table
 
 
 def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> str:
     with pytest.raises(error) as caught:
-        prepare(DataSpec(source=str(path), **settings), Limit())
+        prepare(DataSpec(source=str(path), **settings), Limit(), by_column="never")
     message = str(caught.value)
     for part in parts:
         assert part in message

@@ -15,9 +15,10 @@ import numpy as np
 import pooch
 import pytest
 
-from vaekit.data import named, names, where
-from vaekit.data.download import fetch
-from vaekit.data.sources import load_source
+from vaekit.data import Limit, names, where
+from vaekit.data.named import catalogue as named
+from vaekit.data.named.download import fetch
+from vaekit.data.open import open_table
 from vaekit.data.spec import DataSpec
 from vaekit.errors import DataError
 
@@ -172,9 +173,9 @@ def put(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def test_digits_are_bundled():
-    source = load_source(DataSpec(source="digits"))
-    assert source.values.shape == (1797, 1, 8, 8)
-    assert (source.values.dtype, source.values.max()) == (np.uint8, 16)
+    source = open_table(DataSpec(source="digits"), Limit())
+    assert source.whole().shape == (1797, 1, 8, 8)
+    assert (source.whole().dtype, source.whole().max()) == (np.uint8, 16)
     assert str(source.stored) == "17 levels (0 to 16)"
     assert source.test_rows == 0
     assert where("digits") == "bundled"
@@ -190,7 +191,7 @@ def test_names_are_described():
 )
 def test_unknown_names(name, guess):
     with pytest.raises(DataError) as caught:
-        load_source(DataSpec(source=name))
+        open_table(DataSpec(source=name), Limit())
     assert ("did you mean" in str(caught.value)) == (guess is not None)
     for part in (name, guess or "", "digits, sprites, mnist, fashion-mnist", "a path must exist"):
         assert part in str(caught.value)
@@ -204,16 +205,16 @@ def test_user_folder_first_then_cache_then_network(server, homes, monkeypatch):
     publish(server, monkeypatch, files)
     assert where("mnist") == f"not here: would be downloaded from {named.NAMED['mnist'].url}"
 
-    source = load_source(DataSpec(source="mnist"))
-    assert (source.train_rows, source.test_rows, source.values.shape) == (6, 4, (10, 1, 28, 28))
+    source = open_table(DataSpec(source="mnist"), Limit())
+    assert (source.train_rows, source.test_rows, source.whole().shape) == (6, 4, (10, 1, 28, 28))
     assert len(requested(server)) == 4
     assert where("mnist") == f"found in {cache}"
 
-    load_source(DataSpec(source="mnist"))
+    open_table(DataSpec(source="mnist"), Limit())
     assert len(requested(server)) == 4
 
     put(own, tiny(5, 3))
-    assert load_source(DataSpec(source="mnist")).train_rows == 5
+    assert open_table(DataSpec(source="mnist"), Limit()).train_rows == 5
     assert where("mnist") == f"found in {own}"
     assert len(requested(server)) == 4
 
@@ -221,7 +222,7 @@ def test_user_folder_first_then_cache_then_network(server, homes, monkeypatch):
 def test_unpacked_files_are_found_too(homes):
     files = {name.removesuffix(".gz"): gzip.decompress(body) for name, body in tiny(5, 3).items()}
     put(homes[0], files)
-    assert load_source(DataSpec(source="mnist")).test_rows == 3
+    assert open_table(DataSpec(source="mnist"), Limit()).test_rows == 3
 
 
 def test_damaged_cache_is_mended(server, homes, monkeypatch):
@@ -229,7 +230,7 @@ def test_damaged_cache_is_mended(server, homes, monkeypatch):
     publish(server, monkeypatch, files)
     name = next(iter(files))
     put(homes[1], files | {name: files[name][:-3]})
-    assert load_source(DataSpec(source="mnist")).train_rows == 6
+    assert open_table(DataSpec(source="mnist"), Limit()).train_rows == 6
     assert requested(server) == [f"/mnist/{name}"]
 
 
@@ -248,6 +249,6 @@ def test_wrong_files_in_the_user_folder(homes, change, part):
     files = tiny(5, 3)
     put(homes[0], files | {list(files)[place]: body for place, body in change.items()})
     with pytest.raises(DataError) as caught:
-        load_source(DataSpec(source="mnist"))
+        open_table(DataSpec(source="mnist"), Limit())
     assert part in str(caught.value)
     assert str(homes[0]) in str(caught.value)

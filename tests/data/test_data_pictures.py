@@ -11,7 +11,7 @@ from PIL import Image
 from reading import load, refused
 
 from vaekit.data import DataSpec, Levels, Limit, StreamedRows, prepare
-from vaekit.data.sources import load_source
+from vaekit.data.open import open_table
 from vaekit.errors import ConfigError
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
@@ -45,7 +45,7 @@ def bomb(path: Path, height: int, width: int) -> None:
 def test_files_in_the_order_of_names(folder):
     (folder / ".hidden").write_text("not a picture")
     source = load(folder)
-    np.testing.assert_array_equal(source.values, GREY[:, None])
+    np.testing.assert_array_equal(source.whole(), GREY[:, None])
     assert source.labels is None
     assert source.kind == "image"
     data = prepare(DataSpec(source=str(folder)), Limit())
@@ -60,7 +60,7 @@ def test_subfolders_are_classes(tmp_path):
     assert source.classes == ("ants", "cats")
     assert source.labels is not None
     assert source.labels.tolist() == [0] * 4 + [1] * 8
-    np.testing.assert_array_equal(source.values[:4, 0], GREY[::3])
+    np.testing.assert_array_equal(source.whole()[:4, 0], GREY[::3])
     (tmp_path / "set" / "dogs").mkdir()
     refused(tmp_path / "set", "dogs is a class without a picture")
     (tmp_path / "set" / "dogs" / "deeper").mkdir()
@@ -73,14 +73,14 @@ def test_subfolders_are_classes(tmp_path):
 def test_lossless_kinds(tmp_path, kind):
     save(tmp_path / "set" / f"a.{kind}", GREY[0], **({"lossless": True} if kind == "webp" else {}))
     save(tmp_path / "set" / f"b.{kind}", GREY[1], **({"lossless": True} if kind == "webp" else {}))
-    values = load(tmp_path / "set").values
+    values = load(tmp_path / "set").whole()
     assert values.shape[1] == (3 if kind == "webp" else 1)
     np.testing.assert_array_equal(values[0], np.broadcast_to(GREY[0], values[0].shape))
 
 
 def test_one_coloured_picture_makes_all_coloured(folder):
     save(folder / "99.png", COLOUR[0])
-    values = load(folder).values
+    values = load(folder).whole()
     assert values.shape == (13, 3, 6, 5)
     np.testing.assert_array_equal(values[12], np.moveaxis(COLOUR[0], 2, 0))
     np.testing.assert_array_equal(values[0], np.broadcast_to(GREY[0], (3, 6, 5)))
@@ -94,7 +94,7 @@ def test_modes(tmp_path):
     palette.save(folder / "c.png")
     alpha = np.stack([GREY[3], np.where(GREY[3] > 128, 255, 0).astype(np.uint8)], -1)
     Image.fromarray(alpha).save(folder / "d.png")
-    values = load(folder).values[:, 0]
+    values = load(folder).whole()[:, 0]
     np.testing.assert_array_equal(values[0], GREY[0])
     np.testing.assert_array_equal(values[1], (GREY[1] > 99) * 255)
     np.testing.assert_array_equal(values[2], GREY[2])
@@ -102,7 +102,7 @@ def test_modes(tmp_path):
     see_through = np.concatenate([COLOUR[0], np.full((6, 5, 1), 0, np.uint8)], -1)
     Image.fromarray(see_through).save(folder / "e.png")
     Image.fromarray(COLOUR[1]).convert("CMYK").save(folder / "f.tif")
-    both = load(folder).values
+    both = load(folder).whole()
     assert (both[4] == 255).all()
     assert np.abs(both[5].astype(int) - np.moveaxis(COLOUR[1], 2, 0)).max() <= 2
 
@@ -112,14 +112,14 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path):
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     save(tmp_path / "set" / "a.png", GREY[0], exif=exif)
     save(tmp_path / "set" / "b.png", np.rot90(GREY[1], -1))
-    np.testing.assert_array_equal(load(tmp_path / "set").values[0, 0], np.rot90(GREY[0], -1))
+    np.testing.assert_array_equal(load(tmp_path / "set").whole()[0, 0], np.rot90(GREY[0], -1))
 
 
 def test_the_first_frame_of_an_animation(tmp_path):
     frames = [Image.fromarray(array) for array in GREY[:3]]
     (tmp_path / "set").mkdir()
     frames[0].save(tmp_path / "set" / "a.gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(load(tmp_path / "set").values[0, 0], GREY[0])
+    np.testing.assert_array_equal(load(tmp_path / "set").whole()[0, 0], GREY[0])
 
 
 def test_sizes_must_agree_or_be_given(folder):
@@ -127,23 +127,23 @@ def test_sizes_must_agree_or_be_given(folder):
     wide[:, 10:20] = 200
     save(folder / "99.png", wide)
     refused(folder, "99.png is 12x30", "00.png is 6x5", "DataSpec.image_size=[6, 5]")
-    values = load(folder, image_size=(6, 5)).values
+    values = load(folder, image_size=(6, 5)).whole()
     np.testing.assert_array_equal(values[:12, 0], GREY)
     assert (values[12] == 200).all()  # the margins are cut off, so that nothing is stretched
-    shrunk = load(folder, image_size=(3, 3)).values
+    shrunk = load(folder, image_size=(3, 3)).whole()
     assert shrunk.shape == (13, 1, 3, 3)
     assert abs(float(shrunk[:12].mean()) - GREY.mean()) < 8
 
 
 def refused_source(source: str, **settings) -> str:
     with pytest.raises(ConfigError) as caught:
-        load_source(DataSpec(source=source, **settings))
+        open_table(DataSpec(source=source, **settings), Limit())
     return str(caught.value)
 
 
 def test_settings_for_pictures_and_for_tables(folder):
-    assert "DataSpec.image_size=[6, 5] is for folders of pictures" in refused_source("digits", image_size=(6, 5))
-    assert "DataSpec.bad_files=skip is for folders of pictures" in refused_source("digits", bad_files="skip")
+    assert "DataSpec.image_size=[6, 5] is for a folder of pictures" in refused_source("digits", image_size=(6, 5))
+    assert "DataSpec.bad_files=skip is for a folder of pictures" in refused_source("digits", bad_files="skip")
     refused(folder, "DataSpec.drop", "tables", error=ConfigError, drop=("a",))
     refused(folder, "DataSpec.label=a", "subfolders", label="a")
 

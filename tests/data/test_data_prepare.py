@@ -186,7 +186,10 @@ def test_anomaly_sets(name, rows, columns, drop):
     spec = DataSpec(source=f"{FOLDER}/anomaly/{name}.npz", drop=drop)
     if drop:
         with refused(DataError, "2 columns are constant", '"column 0", "column 39"'):
-            prepare(DataSpec(source=spec.source), Limit())
+            prepare(DataSpec(source=spec.source, scale="standard"), Limit())
+        aside = prepare(DataSpec(source=spec.source), Limit()).schema
+        assert aside.columns == prepare(spec, Limit()).schema.columns
+        assert [constant.name for constant in aside.constants] == list(drop)
     data = prepare(spec, Limit())
     assert len(data.train) + len(data.valid) + len(data.test) == rows
     assert data.schema.shape == (columns,)

@@ -141,18 +141,21 @@ def test_a_bad_cell_deep_in_the_file_is_named(tmp_path):
         table = TABLE.copy()
         table[613, 2] = value
         with pytest.raises(DataError, match=rf"{what}.*row 613 \(counted from 0\), column 'column 2'|row 613.*{what}"):
-            prepare(DataSpec(source=npy(tmp_path, table), stream="always"), SMALL)
+            prepare(DataSpec(source=npy(tmp_path, table), stream="always", missing="refuse"), SMALL)
     bad = GREY.astype(np.int16)
     bad[650, 1, 2] = -3
     with pytest.raises(DataError, match=r"-3 in image 650 \(counted from 0\), pixel .*DataSpec.support=levels"):
-        prepare(DataSpec(source=npy(tmp_path, bad), stream="always", support="levels"), SMALL)
+        prepare(DataSpec(source=npy(tmp_path, bad), stream="always", support="levels", layout="image"), SMALL)
 
 
 def test_constant_columns_and_wrong_files(tmp_path):
     table = TABLE.copy()
     table[:, 3] = 0.1
     with pytest.raises(DataError, match="'column 3' is constant in the 560 training rows"):
-        prepare(DataSpec(source=npy(tmp_path, table), stream="always"), SMALL)
+        prepare(DataSpec(source=npy(tmp_path, table), stream="always", scale="standard"), SMALL)
+    aside = prepare(DataSpec(source=npy(tmp_path, table), stream="always"), SMALL)
+    assert [(constant.name, constant.value) for constant in aside.schema.constants] == [("column 3", 0.1)]
+    assert aside.train.batch(slice(0, 3)).shape == (3, len(table[0]) - 1)
     with pytest.raises(DataError, match="column by column"):
         prepare(DataSpec(source=npy(tmp_path, np.asfortranarray(TABLE)), stream="always"), SMALL)
     path = Path(npy(tmp_path, TABLE))
@@ -198,12 +201,12 @@ def test_another_large_source_is_streamed_as_the_model_knows_it(tmp_path):
 
 
 def test_moments_of_parts_are_those_of_the_whole():
-    parts = [Moments.of(part, by_column=True) for part in np.split(TABLE, [1, 50, 333])]
+    parts = [Moments.of(part, each=True) for part in np.split(TABLE, [1, 50, 333])]
     joined = parts[0].join(parts[1]).join(parts[2]).join(parts[3])
-    whole = Moments.of(TABLE, by_column=True)
+    whole = Moments.of(TABLE, each=True)
     for name in ("low", "high", "mean", "std"):
         np.testing.assert_allclose(getattr(joined, name), getattr(whole, name), rtol=1e-10)
-    assert joined.rows == N
+    assert (joined.rows == N).all()
 
 
 @pytest.mark.parametrize("stream", ["always", "never"])

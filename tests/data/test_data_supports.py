@@ -100,7 +100,6 @@ def test_standardised_by_the_training_rows(make):
         (GREY > 9, {"binarise": "threshold"}, ("DataSpec.binarise=threshold", "binary")),
         (GREY, {"binarise": "dynamic", "scale": "standard"}, ("DataSpec.scale=standard", "DataSpec.binarise")),
         (GREY, {"levels": 9}, ("DataSpec.levels=9", "DataSpec.support=levels", "auto")),
-        (GREY, {"missing": "mask"}, ("DataSpec.missing=mask", "not available in this version", "drop or fill")),
     ],
 )
 def test_settings_that_contradict_the_data(make, array, settings, parts):
@@ -139,13 +138,13 @@ def test_cells_that_are_not_finite(make, value):
     table = TABLE.copy()
     table[[9, 30], 1] = value
     with refused(DataError, str(value), "row 9", "column 'column 1'", "2 cells", r'DataSpec.drop=\["column 1"\]'):
-        make(table)
+        make(table, missing="refuse")
     images = GREY / 255
     images[5, 1, 2] = value
     with refused(DataError, str(value), "image 5", r"pixel \(channel 0, row 1, column 2\)", "1 cells"):
-        make(images)
+        make(images, missing="refuse")
     with refused(DataError, "row 9 of the test set"):
-        make({"X": TABLE, "X_test": table})
+        make({"X": TABLE, "X_test": table}, missing="refuse")
     assert len(make(table, drop=("column 1",)).train)
 
 
@@ -175,7 +174,8 @@ def test_columns_that_differ_by_rounding_alone_are_constant(make, kind, value, d
     noise = differ * np.random.default_rng(0).choice([-1, 0, 1], 50)
     table = np.c_[TABLE[:, :1], value + noise, TABLE[:, 1:]].astype(kind)
     with refused(DataError, "the column 'column 1' is constant", r'DataSpec.drop=\["column 1"\]'):
-        make(table)
+        make(table, scale="standard")
+    assert [constant.name for constant in make(table).schema.constants] == ["column 1"]
 
 
 def test_columns_that_differ_by_little_are_data(make):
@@ -196,9 +196,11 @@ def test_whole_numbers_over_all_of_their_range_are_data(make, kind):
 def test_constant_columns(make):
     table = np.c_[TABLE[:, :1], np.full(50, 0.1), TABLE[:, 1:], np.zeros(50)]
     with refused(DataError, "2 columns are constant", r'DataSpec.drop=\["column 1", "column 4"\]'):
-        make(table)
+        make(table, scale="standard")
     with refused(DataError, "the column 'column 4' is constant in the 40 training rows"):
-        make(table, drop=("column 1",))
+        make(table, drop=("column 1",), scale="standard")
+    assert make(table).schema.shape == (3,)
+    assert [(one.name, one.value) for one in make(table).schema.constants] == [("column 1", 0.1), ("column 4", 0.0)]
     assert make(table, scale="none").schema.shape == (5,)
     with refused(DataError, "every column is constant"):
         make(np.full((9, 2), 5.0))

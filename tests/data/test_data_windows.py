@@ -12,7 +12,7 @@ import torch
 from streams import SMALL, N, epoch, npy
 
 from vaekit.data import DataSpec, Limit, StreamedRows, prepare
-from vaekit.data.stores import Sizes
+from vaekit.data.table import Sizes
 from vaekit.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # batches here are small
@@ -91,11 +91,11 @@ def test_windows_mix(tmp_path):
 def test_memory_is_bounded_and_chunks_are_read_once_an_epoch(tmp_path):
     train = numbered(tmp_path, rows=20_000, limit=Limit(data_gb=4e-4))
     reads: list[int] = []
-    store = replace(train.store, read=lambda chunk: reads.append(chunk) or train.store.read(chunk))
+    store = replace(train.table, read=lambda chunk: reads.append(chunk) or train.table.read(chunk))
     counted = StreamedRows.of(store, train.out, train.make, train.sizes)
     for part in counted.order(epoch(0)).split(100):
         counted.batch(part)
-    assert counted.cache.peak <= 100_000 < train.store.row_bytes * len(train) / 10
+    assert counted.cache.peak <= 100_000 < train.table.row_bytes * len(train) / 10
     assert sorted(reads) == list(range(len(store.starts) - 1))
     reads.clear()
     for index in (slice(0, 3000), torch.randperm(len(counted), generator=epoch(1))[:1000]):
@@ -110,14 +110,14 @@ def test_the_next_window_is_read_ahead(tmp_path):
 
     def read(chunk: int) -> np.ndarray:
         reads.append((chunk, threading.current_thread().name))
-        return train.store.read(chunk)
+        return train.table.read(chunk)
 
-    counted = StreamedRows.of(replace(train.store, read=read), train.out, train.make, train.sizes)
+    counted = StreamedRows.of(replace(train.table, read=read), train.out, train.make, train.sizes)
     order = counted.order(epoch(0))
     assert not reads
     counted.batch(order[:1])
     assert gone()
-    window = counted.sizes.window // train.store.row_bytes
+    window = counted.sizes.window // train.table.row_bytes
     assert len(reads) > 16
     by_caller = sum(name != "vaekit-data" for _, name in reads)
     counted.batch(order[: window // 2])
@@ -128,7 +128,7 @@ def test_the_next_window_is_read_ahead(tmp_path):
 def test_an_abandoned_epoch_and_the_end_of_the_thread(tmp_path):
     train = numbered(tmp_path, rows=5000)
     seconds = [0.005]
-    slow = replace(train.store, read=lambda chunk: time.sleep(seconds[0]) or train.store.read(chunk))
+    slow = replace(train.table, read=lambda chunk: time.sleep(seconds[0]) or train.table.read(chunk))
     rows = StreamedRows.of(slow, train.out, train.make, train.sizes)
     first = rows.order(epoch(0))
     rows.batch(first[:10])
@@ -160,9 +160,9 @@ def test_an_error_of_the_thread_comes_out_of_batch(tmp_path):
         if threading.current_thread().name == "vaekit-data":
             raise OSError("the disk is gone")
         time.sleep(0.002)
-        return train.store.read(chunk)
+        return train.table.read(chunk)
 
-    rows = StreamedRows.of(replace(train.store, read=read), train.out, train.make, train.sizes)
+    rows = StreamedRows.of(replace(train.table, read=read), train.out, train.make, train.sizes)
     order = rows.order(epoch(0))
     with pytest.raises(DataError, match=r"a\.npy can no longer be read.*the disk is gone"):
         _ = [rows.batch(part) for part in order.split(50)]

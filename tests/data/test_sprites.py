@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from vaekit.data import Binary, DataSpec, Limit, Rows, Schema, prepare
-from vaekit.data.named import NAMED, where
-from vaekit.data.sources import load_source
-from vaekit.data.sprites import PLACES, RADIUS, SCALES, SIDE, sprites
+from vaekit.data.named import where
+from vaekit.data.named.sprites import PLACES, RADIUS, SCALES, SIDE, sprites
+from vaekit.data.open import open_table
 
 DIGITS = "238980e4d1c08218"  # what the fingerprint of `digits` began with before sources had factors
 
@@ -21,15 +21,15 @@ def source():
 
 def test_every_combination_of_factors_is_a_picture_of_its_own(source):
     sizes = source.factor_sizes
-    assert source.values.shape == (np.prod(sizes), 1, SIDE, SIDE)
-    assert set(np.unique(source.values)) == {0, 1}
+    assert source.whole().shape == (np.prod(sizes), 1, SIDE, SIDE)
+    assert set(np.unique(source.whole())) == {0, 1}
     np.testing.assert_array_equal(np.ravel_multi_index(source.factors.T, sizes), np.arange(len(source.factors)))
-    pictures = np.packbits(source.values.reshape(len(source.values), -1), 1)
+    pictures = np.packbits(source.whole().reshape(len(source.whole()), -1), 1)
     assert len(np.unique(pictures, axis=0)) == len(pictures)
 
 
 def test_a_sprite_is_where_and_as_large_as_its_factors_say(source):
-    pixels = source.values[:, 0].astype(float)
+    pixels = source.whole()[:, 0].astype(float)
     area, middle = pixels.sum((1, 2)), np.arange(SIDE) + 0.5
     _, scale, angle, x, y = source.factors.T
     centres = (pixels.sum(1) @ middle / area - PLACES[x], pixels.sum(2) @ middle / area - PLACES[y])
@@ -44,7 +44,7 @@ def test_a_sprite_is_where_and_as_large_as_its_factors_say(source):
 
 
 def test_sprites_have_a_name_classes_and_factors():
-    source = load_source(DataSpec(source="sprites"))
+    source = open_table(DataSpec(source="sprites"), Limit())
     assert where("sprites") == "bundled"
     assert source.stored == Binary()
     assert source.classes == ("square", "ellipse", "heart")
@@ -62,13 +62,13 @@ def test_every_split_keeps_the_factors_of_its_rows(source):
         assert rows.factors is not None
         assert rows.factors.dtype == torch.int64
         number = np.ravel_multi_index(rows.factors.numpy().T, source.factor_sizes)
-        np.testing.assert_array_equal(rows.batch(slice(None)).numpy(), source.values[number])
+        np.testing.assert_array_equal(rows.batch(slice(None)).numpy(), source.whole()[number])
     assert len(data.train) == 500
     assert prepare(DataSpec(source="digits"), Limit()).test.factors is None
 
 
 def test_factors_change_no_fingerprint_and_older_schemas_are_read(source):
-    assert NAMED["digits"].load().fingerprint().startswith(DIGITS)
+    assert prepare(DataSpec(source="digits"), Limit()).schema.fingerprint.startswith(DIGITS)
     schema = prepare(DataSpec(source="sprites"), Limit()).schema
     assert Schema.from_json(schema.to_json()) == schema
     older = {key: value for key, value in json.loads(schema.to_json()).items() if not key.startswith("factor")}

@@ -101,7 +101,7 @@ def test_pictures_for_a_training_loop_leave_everything_as_it_was(run: str, reque
     model, x = trained.model.train(), reopen(trained).valid.batch(slice(0, 16))
     with globals_untouched():
         pictures = [
-            reconstruction_picture(model, x, trained.schema),
+            reconstruction_picture(model, trained.schema, x),
             sample_picture(model, trained.schema, 20, new_generator(0), mean=True),
             sample_picture(model, trained.schema, 20, new_generator(0), mean=False),
         ]
@@ -118,7 +118,7 @@ def test_a_picture_says_below_it_whether_it_shows_means_or_draws(digits: Path, m
     trained = open_run(digits)
     plain = rows_picture(np.zeros((9, 1, 8, 8)), trained.schema)
     assert sample_picture(trained.model, trained.schema, 9, new_generator(0), mean).height > plain.height
-    reconstruction_picture(trained.model, reopen(trained).valid.batch(slice(0, 4)), trained.schema)
+    reconstruction_picture(trained.model, trained.schema, reopen(trained).valid.batch(slice(0, 4)))
     kind = "means" if mean else "draws"
     below = "originals, and below each the mean of p(x|z) at the mean of q(z|x)"
     assert texts == [f"{kind} of p(x|z), z from the prior", below]

@@ -97,9 +97,7 @@ def codes_of(
 
     for start in range(share.start, share.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, share.stop))
-        context = rows.context_of(index)
-        inputs = (rows.batch(index),) if context is None else (rows.batch(index), context)
-        mean, scale = in_blocks(partial(posterior_moments, trained.model), *inputs)
+        mean, scale = in_blocks(partial(posterior_moments, trained.model), **rows.inputs(index))
         columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
             columns["label"] = rows.labels[index].cpu().numpy()

@@ -71,17 +71,17 @@ def _reconstruct(
     check_pictured(out, 2 * n, schema)
     if picture:
         first = slice(0, n)
-        write_picture(out, report.reconstruction_picture(model, rows.batch(first), schema, rows.context_of(first)))
+        write_picture(out, report.reconstruction_picture(model, schema, **rows.inputs(first)))
     else:
 
         def blocks(advance: Callable[[int], object]) -> "Iterator[np.ndarray]":
             for start in range(0, n, AT_A_TIME):
                 index = slice(start, min(start + AT_A_TIME, n))
-                yield report.reconstruct(model, rows.batch(index), rows.context_of(index))
+                yield report.reconstruct(model, **rows.inputs(index))
                 advance(index.stop - start)
 
         with progress("reconstructing", n) as advance:
             write_x(out, trained, blocks(advance), n)
     first = slice(0, 1)
-    at = reconstructed_at(model, rows.batch(first), rows.context_of(first))
+    at = reconstructed_at(model, **rows.inputs(first))
     print_written(as_json, out, n, f"mean of p(x|z) at {at}")

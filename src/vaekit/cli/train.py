@@ -275,11 +275,10 @@ def _draw(training: "TrainingRun", folder: "RunFolder", epoch: int) -> None:
 
     device = next(training.model.parameters()).device
     index = slice(0, min(16, len(training.data.valid)))
-    x, context = training.data.valid.batch(index), training.data.valid.context_of(index)
     model = cast("Model", training.state.model.eval())
     generator = new_generator(training.run.seed, Purpose.GENERATE, device=device)
     pictures = {
-        "reconstructions": reconstruction_picture(model, x, training.data.schema, context),
+        "reconstructions": reconstruction_picture(model, training.data.schema, **training.data.valid.inputs(index)),
         "samples": sample_picture(model, training.data.schema, 64, generator, mean=True),
     }
     for name, picture in pictures.items():

@@ -4,11 +4,15 @@ import math
 import stat
 from pathlib import Path
 
+import numpy as np
+
 from vaekit.errors import DataError
 
 _MOST_DIMENSIONS = 32
 LONGEST_LINE = 1 << 24  # characters of a line of text
 MOST_COLUMNS = 100_000  # of text
+MOST_TEXTS = 100_000  # different ones in a column
+MOST_TEXT_BYTES = 100_000_000  # of these
 
 _SUSPECT_RATIO = 200
 _SUSPECT_BYTES = 1 << 30
@@ -68,6 +72,15 @@ def check_shape(what: str, shape: tuple[int, ...], itemsize: int) -> None:
         raise DataError(f"{what}: its header says shape {shape}, which no array has; save it anew.")
 
 
+def check_whole(path: Path, size: float, most: float) -> None:
+    """Raise DataError where a file that is read whole takes more than so many bytes of memory."""
+    if size > most:
+        raise DataError(
+            f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than Limit.data_gb={most / 1e9:g}, "
+            "and such a file cannot be streamed: convert it to .npy or Parquet, or raise Limit.data_gb."
+        )
+
+
 def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
     """Refuse data that streaming would need too much memory for: for one row, or for the order of all rows.
 
@@ -90,6 +103,25 @@ def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
         raise DataError(
             f"{name} has {rows:,} rows, and streaming takes at most {4 * largest // _BYTES_PER_ROW:,}, as "
             "Limit.data_gb says: give fewer rows, or raise Limit.data_gb."
+        )
+
+
+def check_chunks(name: str, starts: np.ndarray, row_bytes: int, cache: int) -> None:
+    """Raise DataError where a chunk takes more than streaming may keep in memory.
+
+    Args:
+        name: of the data.
+        starts: (chunks + 1,) the row at which each chunk starts, and the number of rows.
+        row_bytes: what a row takes.
+        cache: bytes of chunks that streaming may keep in memory.
+    """
+    largest = int(np.diff(starts).max())
+    if largest > 1 and largest * row_bytes > cache:
+        fits = max(1, cache // row_bytes)
+        raise DataError(
+            f"{name} has a row group of {largest} rows, which is {largest * row_bytes / 1e9:.3g} GB of numbers, "
+            f"and streaming holds a quarter of Limit.data_gb, {cache / 1e9:.3g} GB: write it anew with "
+            f"row_group_size={min(fits, 100_000)}, or raise Limit.data_gb."
         )
 
 

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.arrays import npz_bytes, npz_names, read_named
-from vaekit.data.open import open_source
-from vaekit.data.raw import listing, unnamed
-from vaekit.data.readers import CSV, NPZ, PARQUET, PARTS, kind_of
-from vaekit.data.source import Source
-from vaekit.data.spec import DataSpec, Limit
-from vaekit.data.stores import Store
+from vaekit.data.columns import listing, unnamed
+from vaekit.data.formats.npz import npz_bytes, npz_names, read_named
+from vaekit.data.open import NPZ, format_of, open_table
+from vaekit.data.spec import NO_LABEL, DataSpec, Limit
+from vaekit.data.table import Table
 from vaekit.errors import DataError
 
 LABEL = "label"
@@ -32,13 +30,12 @@ class Codes:
             wanted.
     """
 
-    source: Source | Store
-    picked: list[int] | None  # the columns z0, z1, ... among those of the source; None for all as they come
+    table: Table
     path: Path
     labels: np.ndarray | None
 
     def __len__(self) -> int:
-        return len(self.source.values) if isinstance(self.source, Source) else len(self.source)
+        return len(self.table)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The rows in order, (n, size) float32, a block at a time.
@@ -49,7 +46,7 @@ class Codes:
         start = 0
         for values in self._stored():
             with np.errstate(over="ignore"):
-                z = np.ascontiguousarray(values if self.picked is None else values[:, self.picked], dtype=np.float32)
+                z = np.ascontiguousarray(values, dtype=np.float32)
             if (bad := ~np.isfinite(z)).any():
                 row, column = map(int, np.argwhere(bad)[0])
                 raise DataError(
@@ -60,11 +57,10 @@ class Codes:
             start += len(z)
 
     def _stored(self) -> Iterator[np.ndarray]:
-        if isinstance(self.source, Store):
-            yield from map(self.source.read, range(len(self.source.starts) - 1))
-        else:
-            for first in range(0, len(self.source.values), _ROWS):
-                yield self.source.values[first : first + _ROWS]
+        for chunk in range(self.table.chunks):
+            values = self.table.chunk(chunk)
+            for first in range(0, len(values), _ROWS):
+                yield values[first : first + _ROWS]
 
 
 def read_codes(path: Path, size: int, with_labels: bool = False) -> Codes:
@@ -83,19 +79,17 @@ def read_codes(path: Path, size: int, with_labels: bool = False) -> Codes:
     """
     limit = Limit()
     try:
-        kind = kind_of(path)
-        if kind == NPZ:
+        if format_of(path) is NPZ:
             codes = _of_archive(path, limit, with_labels)
         else:
-            codes = _of_table(path, kind, size, limit, with_labels)
+            codes = _of_table(path, size, limit, with_labels)
     except OSError as error:
         why = error.strerror or error
         raise DataError(f"{path} cannot be read: {why}; give a file of codes, as `vaekit encode` writes") from None
-    found = codes.source
-    shape = found.values.shape[1:] if isinstance(found, Source) else found.shape
-    shape = shape if codes.picked is None else (len(codes.picked),)
-    if shape != (size,) or len(codes) == 0:
-        raise DataError(f"{path} holds {len(codes)} rows of shape {shape}, and this model's z needs rows of ({size},)")
+    if codes.table.shape != (size,) or len(codes) == 0:
+        raise DataError(
+            f"{path} holds {len(codes)} rows of shape {codes.table.shape}, and this model's z needs rows of ({size},)"
+        )
     for _ in codes.blocks():  # what cannot be decoded is found before anything is
         pass
     return codes
@@ -122,13 +116,14 @@ def _of_archive(path: Path, limit: Limit, with_labels: bool) -> Codes:
     labels = found.get(LABEL)
     if labels is not None and labels.shape != values.shape[:1]:
         raise DataError(f"{path} holds {len(values)} codes and labels of shape {labels.shape}: give one for each row")
-    return Codes(Source(path.name, values), None, path, None if labels is None else _as_text(labels))
+    return Codes(Table.of(path.name, values), path, None if labels is None else _as_text(labels))
 
 
-def _of_table(path: Path, kind: str, size: int, limit: Limit, with_labels: bool) -> Codes:
-    names = _columns(path, kind)
+def _of_table(path: Path, size: int, limit: Limit, with_labels: bool) -> Codes:
+    table = open_table(DataSpec(source=str(path.absolute()), label=NO_LABEL, missing_values=()), limit)
+    names = table.names
     if names is None or names == unnamed(names):
-        return Codes(open_source(DataSpec(source=str(path.absolute())), limit), None, path, None)
+        return Codes(table, path, None)
     wanted = [f"z{i}" for i in range(size)]
     missing = [name for name in wanted if name not in names]
     more = [name for name in names if re.fullmatch(r"z\d+", name) and name not in wanted]
@@ -142,27 +137,13 @@ def _of_table(path: Path, kind: str, size: int, limit: Limit, with_labels: bool)
         warnings.warn(
             f"{path} has columns that are no part of a code and are not used: {listing(unknown)}", stacklevel=2
         )
-    label = LABEL if with_labels and LABEL in names else None
-    others = tuple(name for name in names if name not in wanted and name != label)
-    source = open_source(DataSpec(source=str(path.absolute()), label=label, drop=others), limit)
-    columns = source.columns or ()
     labels = None
-    if label is not None and source.labels is not None and source.classes is not None:
-        labels = np.array(source.classes)[source.labels]
-    return Codes(source, [columns.index(name) for name in wanted], path, labels)
-
-
-def _columns(path: Path, kind: str) -> tuple[str, ...] | None:
-    """The names of a table's columns; None for files of another kind."""
-    if kind == CSV:
-        from vaekit.data.table import column_names  # pyarrow takes a while to import
-
-        return column_names(path)
-    if kind in (PARQUET, PARTS):
-        from vaekit.data.parquet import column_names
-
-        return column_names(path)
-    return None
+    if with_labels and LABEL in names:
+        place = names.index(LABEL)
+        cells, categories = table.column(place), (table.columns or ())[place].categories
+        known = np.where(np.isnan(cells), -1, cells).astype(np.int64)
+        labels = _as_text(cells) if categories is None else np.array([*categories, ""])[known]
+    return Codes(table.pick([names.index(name) for name in wanted]), path, labels)
 
 
 def _as_text(labels: np.ndarray) -> np.ndarray:

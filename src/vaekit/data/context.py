@@ -1,87 +1,157 @@
 """Context: what a model is conditioned on besides x, the label of a row or some columns of a table."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from vaekit.data.raw import nearest
-from vaekit.data.schema import Context
-from vaekit.data.source import Source
-from vaekit.errors import ConfigError, DataError
-
-LABEL = "label"
-
-
-def take_context(source: Source, wanted: tuple[str, ...]) -> Source:
-    """The source with its context, (n, width): labels one-hot, or columns, which are then not among the values."""
-    if not wanted:
-        return source
-    if wanted == (LABEL,):
-        if source.labels is None or source.classes is None:
-            raise ConfigError(
-                f"DataSpec.context=label, but {source.name} has no labels: set DataSpec.label, or leave it out",
-                field="DataSpec.context",
-                value=list(wanted),
-            )
-        context = one_hot(source.labels, len(source.classes))
-        return replace(source, context=context, context_names=source.classes)
-    columns = source.columns
-    if columns is None:
-        raise ConfigError(
-            f"DataSpec.context={list(wanted)} names columns, and {source.name} is no table: use label",
-            field="DataSpec.context",
-            value=list(wanted),
-        )
-    twice = next((name for place, name in enumerate(wanted) if name in wanted[:place]), None)
-    if twice is not None:
-        raise ConfigError(
-            f"DataSpec.context names {twice!r} twice: name it once", field="DataSpec.context", value=list(wanted)
-        )
-    for name in wanted:
-        if name == LABEL and name not in columns:
-            raise ConfigError(
-                f"DataSpec.context is {list(wanted)}: it should be label alone, or columns of numbers",
-                field="DataSpec.context",
-                value=list(wanted),
-            )
-        if name not in columns:
-            raise ConfigError(
-                f"DataSpec.context names {name!r}, which {source.name} does not have{nearest(name, columns)}",
-                field="DataSpec.context",
-                value=list(wanted),
-            )
-    if len(wanted) == len(columns):
-        raise ConfigError(
-            "DataSpec.context names every column: leave some for x", field="DataSpec.context", value=list(wanted)
-        )
-    inside = [columns.index(name) for name in wanted]
-    kept = [i for i in range(len(columns)) if i not in inside]
-    context = source.values[:, inside].astype(np.float64)
-    if not np.isfinite(context).all():
-        row, column = map(int, np.argwhere(~np.isfinite(context))[0])
-        place, value = source.place((row, inside[column])), context[row, column]
-        raise DataError(f"{place} is {value}: a context must be finite: fill it in, or leave out the row or the column")
-    return replace(
-        source,
-        values=np.ascontiguousarray(source.values[:, kept]),
-        columns=tuple(columns[i] for i in kept),
-        context=context,
-        context_names=wanted,
-    )
+from vaekit.data.columns import listing
+from vaekit.data.fields import Facts
+from vaekit.data.roles import LABEL, Roles
+from vaekit.data.schema import Context, Field
+from vaekit.data.spec import DataSpec
+from vaekit.data.table import Column
+from vaekit.errors import DataError
 
 
-def fit_context(source: Source, train: np.ndarray) -> Context | None:
-    """Names and scaling of a source's context: columns are standardised by the training rows, labels are not."""
-    if source.context is None:
-        return None
-    width = source.context.shape[1]
-    if source.context.dtype == np.uint8:
-        return Context("label", source.context_names, (0.0,) * width, (1.0,) * width)
-    values = source.context[train]
-    scale = np.where(np.ptp(values, 0) > 0, values.std(0), 1.0)
-    return Context("columns", source.context_names, tuple(values.mean(0).tolist()), tuple(scale.tolist()))
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """Makes the context of the rows of a table.
+
+    Attributes:
+        roles: which columns are context.
+        context: what its numbers are.
+    """
+
+    roles: Roles
+    context: Context
+
+    def of(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """The context of rows, (n, width); one-hot labels are bytes.
+
+        Args:
+            values: (n, columns) as they are stored.
+            labels: (n,) numbers of their classes.
+        """
+        if self.context.kind == "label":
+            assert labels is not None
+            return one_hot(labels, len(self.context.names))
+        columns = self.roles.table.columns or ()
+        chosen = [columns[place] for place in self.roles.context]
+        stored = values[:, list(self.roles.context)].astype(np.float64)
+        return self.context.scaled(_numbers(stored, chosen, self.context.fields))
+
+
+def fit_context(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray) -> Conditioning | None:
+    """How the context is made: numbers are standardised by training rows, labels and categories are one-hot.
+
+    Args:
+        roles: which columns are context.
+        spec: whether the label is, and what columns are declared to be.
+        facts: of each column of the context, over all rows.
+        train: (n, columns) training rows as they are stored, or some of them.
+
+    Raises:
+        DataError: a column is neither numbers nor categories.
+    """
+    table = roles.table
+    if not roles.context:
+        if spec.context != (LABEL,):
+            return None
+        width = len(table.classes or ())
+        return Conditioning(roles, Context("label", table.classes or (), (0.0,) * width, (1.0,) * width))
+    columns = [(table.columns or ())[place] for place in roles.context]
+    fields = tuple(_field(column, known, spec, table.name) for column, known in zip(columns, facts, strict=True))
+    plain = all(field.is_number for field in fields) and not any(known.missing for known in facts)
+    values = train[:, list(roles.context)].astype(np.float64)
+    if plain:
+        scale = np.where(np.ptp(values, 0) > 0, values.std(0), 1.0)
+        names = tuple(column.name for column in columns)
+        return Conditioning(roles, Context("columns", names, tuple(values.mean(0).tolist()), tuple(scale.tolist())))
+    numbers = _numbers(values, columns, fields)
+    loc, scale, names = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]), _names(fields)
+    for place, name in enumerate(names):
+        cells = numbers[:, place][~np.isnan(numbers[:, place])]
+        if any(field.name == name and field.is_number for field in fields) and len(cells) and np.ptp(cells) > 0:
+            loc[place], scale[place] = cells.mean(), cells.std()
+    return Conditioning(roles, Context("columns", names, tuple(loc.tolist()), tuple(scale.tolist()), fields))
+
+
+def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
+    """A context (1, width), as a model takes it, of values by the names of columns; what is not given is missing.
+
+    Raises:
+        DataError: a name is no column of the context, or a value is none that it can have.
+    """
+    if context.kind == "label":
+        if set(given) != {LABEL} or given[LABEL] not in context.names:
+            raise DataError(f"the context is the label: give label=VALUE, one of {listing(context.names)}")
+        return one_hot(np.array([context.names.index(given[LABEL])]), len(context.names)).astype(np.float32)
+    fields = context.fields or tuple(Field(name, "real") for name in context.names)
+    known = [field.name for field in fields]
+    if unknown := [name for name in given if name not in known]:
+        raise DataError(f"{unknown[0]!r} is no column of the context: these are {listing(known)}")
+    parts: list[float] = []
+    for field in fields:
+        value = given.get(field.name)
+        if field.categories:
+            if value is not None and value not in field.categories:
+                raise DataError(f"{field.name}={value} is none of its categories: they are {listing(field.categories)}")
+            parts += [float(value == name) for name in field.categories]
+        else:
+            try:
+                parts.append(np.nan if value is None else float(value))
+            except ValueError:
+                raise DataError(f"{field.name}={value} is no number: give one, as {field.name}=1.5") from None
+        if context.fields:
+            parts.append(float(value is None))
+    return context.scaled(np.array([parts]))
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """(n, classes) of bytes; a label that is none of the classes is all zeros."""
     return (labels[:, None] == np.arange(classes)).astype(np.uint8)
+
+
+def _field(column: Column, known: Facts, spec: DataSpec, name: str) -> Field:
+    declared = spec.columns.get(column.name)
+    if column.is_number and (declared is None or declared.kind in ("real", "positive", "count")):
+        return Field(column.name, "real", dtype=column.dtype)
+    if column.categories is not None:
+        used = sorted(known.counts or {})
+        return Field(column.name, "categorical", tuple(column.categories[int(at)] for at in used), dtype=column.dtype)
+    if known.counts is None or not column.is_number:
+        raise DataError(
+            f"{name}: the column {column.name!r} is neither numbers nor categories, and cannot be context: leave "
+            "it out of DataSpec.context.",
+            field="DataSpec.context",
+            value=column.name,
+        )
+    names = tuple(str(int(value)) for value in sorted(known.counts))
+    return Field(column.name, "categorical", names, dtype=column.dtype)
+
+
+def _names(fields: Sequence[Field]) -> tuple[str, ...]:
+    names: list[str] = []
+    for field in fields:
+        names += [f"{field.name}={category}" for category in field.categories] or [field.name]
+        names.append(f"{field.name} is missing")
+    return tuple(names)
+
+
+def _numbers(stored: np.ndarray, columns: Sequence[Column], fields: Sequence[Field]) -> np.ndarray:
+    """The numbers of a context before they are scaled: one-hot categories, and whether each column is missing."""
+    if not fields:
+        return stored
+    parts = []
+    for place, (column, field) in enumerate(zip(columns, fields, strict=True)):
+        cells = stored[:, place]
+        if not field.categories:
+            parts.append(cells)
+        elif column.categories is not None:
+            texts = {name: number for number, name in enumerate(column.categories)}
+            parts += [cells == texts.get(name, -1) for name in field.categories]
+        else:
+            parts += [cells == float(name) for name in field.categories]
+        parts.append(np.isnan(cells))
+    return np.stack(parts, 1).astype(np.float64)

@@ -9,21 +9,27 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from vaekit.data.checks import check_cells, stored_support
-from vaekit.data.context import LABEL, fit_context, one_hot, take_context
-from vaekit.data.open import open_source
-from vaekit.data.preprocessor import TEST_SEED, Preprocessor
-from vaekit.data.raw import listing, unnamed
+from vaekit.data.checks import check_kinds, check_levels
+from vaekit.data.columns import listing, unnamed
+from vaekit.data.context import Conditioning, fit_context, one_hot
+from vaekit.data.fields import find_fields
+from vaekit.data.in_memory import table_of_rows
+from vaekit.data.open import open_table
+from vaekit.data.preprocessing import TEST_SEED, Part, Preprocessor
+from vaekit.data.roles import LABEL, Roles, assign_roles, refuse_text
 from vaekit.data.rows import Rows
-from vaekit.data.scaling import Scaling, choose_scale, fit_scaling
-from vaekit.data.scan import scan_store
-from vaekit.data.schema import Binary, Levels, Schema, Support
-from vaekit.data.source import Source
-from vaekit.data.spec import DataSpec, Limit
-from vaekit.data.split import split_rows, split_streamed
-from vaekit.data.stores import Sizes, Store
-from vaekit.data.streamed import StreamedRows
+from vaekit.data.scaling import Moments, Scaling, choose_scale, fit_fields, fit_scaling
+from vaekit.data.scan import Scan, scan
+from vaekit.data.schema import Binary, Constant, Count, Field, Levels, Mixed, Real, Schema, Support
+from vaekit.data.spec import NO_LABEL, DataSpec, Limit
+from vaekit.data.split import check_size, is_streamed, split_rows
+from vaekit.data.streaming import StreamedRows
+from vaekit.data.table import Kind, Sizes, Table
 from vaekit.errors import ConfigError, DataError
+
+_MOST_COUNTS = 64  # columns of a table of counts that are each modelled by itself
+
+Each = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,15 @@ class Dataset:
     test: Rows
 
 
-Kind = Literal["image", "table"]
-
-
-def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support, Kind], bool] = True) -> Dataset:
-    """Read, check, split, scale and binarise a data set, as `spec` says; the same call gives the same rows.
+def prepare(
+    spec: DataSpec,
+    limit: Limit,
+    *,
+    discrete: bool | Callable[[Support, Kind], bool] = True,
+    by_column: Each = "auto",
+    data: Any = None,
+) -> Dataset:
+    """Open, split, fit and transform a data set, as `spec` says; the same call gives the same rows.
 
     Args:
         spec: where the data is, and how it is read, split and scaled.
@@ -48,106 +58,218 @@ def prepare(spec: DataSpec, limit: Limit, *, discrete: bool | Callable[[Support,
         discrete: whether the likelihood is one of integers, so that levels may stay what they are; for a continuous one
             (discrete=False) they are divided by the highest level, unless `spec.scale` says otherwise. Where that
             depends on the data, a function of the stored support and the kind.
+        by_column: whether the columns of a table have a likelihood each: "never" where the likelihood is one of all,
+            and "auto" where they are of several kinds.
+        data: rows in memory in place of `spec.source`: an array, a tensor, a data frame, a sparse matrix, a torch
+            `Dataset`, or an iterable of chunks of rows.
 
     Raises:
         ConfigError: settings contradict each other or the data.
         DataError: the data is at fault.
     """
-    if spec.missing == "mask":
-        raise ConfigError(
-            "DataSpec.missing=mask is not available in this version, which cannot yet leave missing cells out of the "
-            "likelihood: use DataSpec.missing=refuse, and drop or fill what is missing.",
-            field="DataSpec.missing",
-            value=spec.missing,
-        )
-    source = open_source(spec, limit)
-    if isinstance(source, Store):
-        return _prepare_streamed(source, spec, limit, discrete)
-    fingerprint, source = source.fingerprint(), take_context(source, spec.context)
-    check_cells(source)
-    stored = stored_support(source, spec)
-    how = choose_scale(spec, stored, discrete if isinstance(discrete, bool) else discrete(stored, source.kind))
-    split = split_rows(source, spec, limit)
-    scaling = Scaling(None, None, Binary())
-    if spec.binarise == "none":
-        scaling = fit_scaling(how, stored, source.values[split.train], source)
-    preprocessor = Preprocessor(source, spec, stored, scaling, fit_context(source, split.train))
-    schema = _schema(source, preprocessor, fingerprint, split.protocol)
+    check_levels(spec)
+    table = open_table(spec, limit) if data is None else table_of_rows(data, spec)
+    roles = assign_roles(table, spec)
+    each = _by_column(roles, spec, by_column)
+    if not each:
+        refuse_text(roles)
+    check_size(roles.table, spec, limit)
+    split = split_rows(roles.table, spec, limit)
+    wanted, parts = _wanted(roles.table, spec, split.train, split.valid, split.test)
+    found = scan(roles, spec, wanted, split.out, moments=split.train is None, by_column=each)
+    stored = Part(
+        found.rows,
+        None if roles.table.labels is None else roles.table.labels[wanted],
+        None if roles.table.factors is None else roles.table.factors[wanted],
+    )
+    of_train = stored if split.train is None else stored[parts.train]
+    roles, preprocessor, schema = _fit(roles, spec, limit, found, of_train, discrete, by_column, split.protocol)
+    rows: Rows | StreamedRows = preprocessor.train(of_train)
+    if split.train is None:
+        rows = StreamedRows.of(roles.table, split.out, preprocessor.train, Sizes.of(limit))
+        rows = rows if limit.train is None else rows.take(limit.train)
     return Dataset(
-        schema, preprocessor.train(split.train), preprocessor.valid(split.valid), preprocessor.test(split.test)
+        schema, rows, preprocessor.valid(stored[parts.valid]), preprocessor.test(stored[parts.test], parts.chosen)
     )
 
 
-def _prepare_streamed(
-    store: Store, spec: DataSpec, limit: Limit, discrete: bool | Callable[[Support, Kind], bool]
-) -> Dataset:
-    """As `prepare`, of data on disk: a scaling is fitted on all training rows, or on those read into memory."""
-    if spec.context not in ((), (LABEL,)):
-        raise ConfigError(
-            f"DataSpec.context={list(spec.context)} needs data in memory: raise Limit.data_gb, or use label",
-            field="DataSpec.context",
-            value=spec.context,
-        )
-    split = split_streamed(store.name, len(store), store.row_bytes, spec, limit)
-    train = np.arange(0) if split.train is None else split.train
-    wanted = np.concatenate([train, split.valid, split.test])
-    levels = store.dtype == np.uint8 and len(store.shape) == 3
-    fitted = spec.binarise == "none" and (spec.scale == "standard" or (spec.scale == "auto" and not levels))
-    found = scan_store(store, spec, wanted, split.out, moments=fitted and split.train is None)
-    kept = discrete if isinstance(discrete, bool) else discrete(found.stored, store.kind)
-    how = choose_scale(spec, found.stored, kept)
-    # Of rows in memory, in the order of `wanted`.
-    labels = None if store.labels is None else store.labels[wanted]
-    source = replace(store.part(found.rows, None), labels=labels, classes=store.classes)
-    indices = np.split(np.arange(len(wanted)), [len(train), len(train) + len(split.valid)])
-    scaling = Scaling(None, None, Binary())
-    if spec.binarise == "none":
-        scaling = fit_scaling(how, found.stored, found.moments or source.values[indices[0]], source)
-    source = take_context(source, spec.context)
-    preprocessor = Preprocessor(source, spec, found.stored, scaling, fit_context(source, indices[0]))
-    schema = _schema(store, preprocessor, found.fingerprint, split.protocol)
-    rows = preprocessor.train(indices[0])
-    if split.train is None:
-        rows = StreamedRows.of(store, split.out, _maker(store, preprocessor, "train"), Sizes.of(limit))
-        rows = replace(rows, classes=len(store.classes or ()) if spec.context else 0)
-        rows = rows if limit.train is None else rows.take(limit.train)
-    return Dataset(schema, rows, preprocessor.valid(indices[1]), preprocessor.test(indices[2]))
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where the rows of each split are among those that are kept in memory; chosen: those of `test` that test."""
+
+    train: slice
+    valid: slice
+    test: slice
+    chosen: np.ndarray | None
 
 
-def read_like(source: str, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
-    """The rows of another source (its own test rows, where it has any), as a model trained on `schema` sees them.
+def _wanted(
+    table: Table, spec: DataSpec, train: np.ndarray | None, valid: np.ndarray, test: np.ndarray
+) -> tuple[np.ndarray, _Places]:
+    """The rows to keep in memory, by number, and which of them each split has."""
+    train, chosen = np.arange(0) if train is None else train, None
+    if spec.binarise == "dynamic" and table.test_rows:  # it is drawn whole, however it is then divided
+        whole = np.arange(table.train_rows, len(table))
+        test, chosen = whole, np.flatnonzero(np.isin(whole, test))
+    ends = np.cumsum([len(train), len(valid), len(test)]).tolist()
+    places = _Places(slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]), chosen)
+    return np.concatenate([train, valid, test]), places
 
-    Nothing is fitted: the support, the scaling and the classes are those of `schema`, the binarisation is `spec`'s.
+
+def _by_column(roles: Roles, spec: DataSpec, wanted: Each) -> bool:
+    """Whether every column of a table is looked at by itself."""
+    table = roles.table
+    if table.columns is None or table.stored is not None or wanted == "never":
+        return False
+    if spec.columns or wanted == "always":
+        return True
+    if table.axes is not None:  # the columns of an array are of one kind
+        return False
+    return spec.support == "auto" and spec.scale == "auto" and spec.binarise == "none"
+
+
+def _fit(
+    roles: Roles,
+    spec: DataSpec,
+    limit: Limit,
+    found: Scan,
+    train: Part,
+    discrete: bool | Callable[[Support, Kind], bool],
+    by_column: Each,
+    split: str,
+) -> tuple[Roles, Preprocessor, Schema]:
+    """Fit the schema on training rows, and what makes rows by it.
 
     Args:
-        source: its name or path.
+        roles: which columns are what.
+        spec: settings.
+        limit: settings.
+        found: by the scan.
+        train: training rows in memory, or, where these are streamed, those that validate and test.
+        discrete: see `prepare`.
+        by_column: see `prepare`.
+        split: how the rows were divided, in words.
+    """
+    table = roles.table
+    constants: tuple[Constant, ...] = ()
+    fields, notices, order = None, table.notices, roles.names or ()
+    scaling = Scaling(None, None, Binary())
+    moments = found.moments
+    if found.facts is not None:
+        columns = table.columns or ()
+        x = range(len(columns)) if roles.x is None else roles.x
+        some = roles.modelled(train.values)
+        kinds = find_fields([columns[at] for at in x], found.facts, some, spec, table.name)
+        kept = [place for place, at in enumerate(x) if columns[at].name not in kinds.left_out]
+        facts = [found.facts[place] for place in kept]
+        roles = roles.without(kinds.left_out)
+        moments = Moments.of(roles.modelled(train.values), True) if moments is None else moments[kept]
+        fields, constants = kinds.fields, kinds.constants
+        notices += kinds.notices
+        order = tuple(name for name in order if name not in kinds.ignored)
+        stored = _support_of(fields, by_column)
+        if isinstance(stored, Mixed):
+            fields = fit_fields(fields, moments, facts)
+            scaling = Scaling(tuple(one.loc for one in fields), tuple(one.scale for one in fields), stored)
+    else:
+        assert found.support is not None
+        stored = found.support
+    if not isinstance(stored, Mixed):
+        how = choose_scale(spec, stored, discrete if isinstance(discrete, bool) else discrete(stored, table.kind))
+        if spec.binarise == "none":
+            if how == "standard" and moments is None:
+                moments = Moments.of(roles.modelled(train.values), table.kind != "image")
+            if how == "standard" and spec.scale == "auto" and moments is not None and table.columns is not None:
+                names = roles.names or ()
+                constants = (*constants, *_constants(roles, moments, found.rows))
+                roles = roles.without(frozenset(one.name for one in constants))
+                moments = moments[[names.index(name) for name in roles.names or ()]] if constants else moments
+            scaling = fit_scaling(how, stored, moments, roles)
+    conditioning = fit_context(roles, spec, found.context, train.values)
+    of_mixed = fields if isinstance(stored, Mixed) else None
+    preprocessor = Preprocessor(roles, spec, stored, scaling, of_mixed, found.missing, conditioning)
+    protocol = preprocessor.protocol(split)
+    schema = Schema(
+        name=table.name,
+        kind=table.kind,
+        shape=(len(roles.names),) if roles.names is not None else table.shape,
+        support=scaling.support,
+        stored=stored,
+        loc=scaling.loc,
+        scale=scaling.scale,
+        columns=roles.names,
+        classes=table.classes,
+        fingerprint=found.fingerprint,
+        protocol=f"{table.note}; {protocol}" if table.note else protocol,
+        context=None if conditioning is None else conditioning.context,
+        factor_names=table.factor_names,
+        factor_sizes=table.factor_sizes,
+        fields=fields,
+        constants=constants,
+        order=order,
+        missing=found.missing,
+        axes=table.axes,
+        dialect=table.dialect,
+        notices=notices,
+    )
+    return roles, preprocessor, schema
+
+
+def _constants(roles: Roles, moments: Moments, kept: np.ndarray) -> tuple[Constant, ...]:
+    """The columns that have one value, up to rounding, in training rows and in those that are kept in memory.
+
+    Where every column has, they are left for an error.
+    """
+    every = Moments.of(roles.modelled(kept), True) if len(kept) else moments
+    constant = moments.constant & every.constant
+    names, columns = roles.names or (), roles.table.columns or ()
+    if constant.all():
+        return ()
+    dtypes = {column.name: column.dtype for column in columns}
+    return tuple(Constant(names[at], float(moments.low[at]), dtypes[names[at]]) for at in np.flatnonzero(constant))
+
+
+def _support_of(fields: tuple[Field, ...], by_column: Each) -> Support:
+    """What columns of one kind are together; of several kinds, or where each is to have a likelihood, mixed."""
+    kinds = {field.kind for field in fields}
+    if by_column == "always" or len(kinds) > 1:
+        return Mixed()
+    if kinds == {"real"}:
+        return Real()
+    if kinds == {"binary"} and not any(field.categories for field in fields):
+        return Binary()
+    return Count() if kinds == {"count"} and len(fields) > _MOST_COUNTS else Mixed()
+
+
+def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
+    """The rows of another source (its own test rows, where it has any), as a model trained on `schema` sees them.
+
+    Nothing is fitted: the support, the kinds, the scaling and the classes are those of `schema`, the binarisation is
+    `spec`'s. Of a table, only the columns that the model knows are read.
+
+    Args:
+        source: its name or path, or rows in memory as `prepare` takes them.
         spec: of the run's own data.
         schema: of the run's own data.
         limit: how large the source may be before it is streamed.
 
     Raises:
-        DataError: the rows are of another shape, have other columns, or break the support.
+        DataError: the rows are of another shape, lack a column, or break the support.
     """
     # What is set for the run's own data need not be possible for this.
-    spec = replace(spec, source=source, stream="never" if spec.stream == "never" else "auto")
+    plain = replace(spec, stream="never" if spec.stream == "never" else "auto", columns={}, drop=())
+    if not isinstance(source, str):
+        return _like(table_of_rows(source, plain), plain, schema, limit)
+    plain = replace(plain, source=source)
     if not os.path.isdir(os.path.expanduser(source)):
-        spec = replace(spec, image_size=None, bad_files="refuse")
-    other, by_label = open_source(spec, limit), spec.context == (LABEL,)
-    if not by_label and spec.context:
-        if isinstance(other, Store):
-            raise DataError(
-                f"{other.name} is too large to be read whole, as DataSpec.context={list(spec.context)} needs: raise "
-                "Limit.data_gb, or give fewer rows."
-            )
-        try:
-            other = take_context(other, spec.context)
-        except ConfigError as error:
-            raise DataError(str(error), field=error.field, value=error.value) from None
-    return _like(other, spec, schema, limit)
+        plain = replace(plain, image_size=None, bad_files="refuse")
+    if schema.dialect is None:
+        plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
+    return _like(open_table(_label_if_there(plain), limit), plain, schema, limit)
 
 
 def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) -> Rows:
-    """Rows as they are stored, in an array, a tensor or a data frame, as a model trained on `schema` sees them.
+    """Rows as they are stored, in memory, as a model trained on `schema` sees them.
 
     Args:
         values: (n, *shape), in the units of the source; of a data frame, the columns that the model knows, by name.
@@ -160,31 +282,15 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
     Raises:
         DataError: they are of another shape or break the support.
     """
-    array = _as_array(values, schema.columns)
-    if array.ndim == 3 and schema.shape[:1] == (1,) and len(schema.shape) == 3:
-        array = array[:, None]
-    source = Source("the rows given", array, columns=schema.columns)
-    plain = replace(spec, context=(), source=None)
-    if spec.binarise != "none" and np.isin(array, (0, 1)).all():
-        plain, schema = replace(plain, binarise="none"), replace(schema, stored=Binary(), loc=None, scale=None)
-    rows = _like(source, plain, schema, Limit())
+    plain = replace(spec, context=(), source=None, drop=(), columns={})
+    table = table_of_rows(values, plain, schema.axes)
+    if spec.binarise != "none":
+        array = table.whole()
+        if np.isin(array, (0, 1)).all():
+            plain, schema = replace(plain, binarise="none"), replace(schema, stored=Binary(), loc=None, scale=None)
+    rows = _like(table, plain, replace(schema, context=None), Limit())
     assert isinstance(rows, Rows)
     return replace(rows, context=context_like(context, schema, len(rows)))
-
-
-def _as_array(values: Any, columns: tuple[str, ...] | None) -> np.ndarray:
-    """What was given as an array of numbers."""
-    if hasattr(values, "columns") and hasattr(values, "to_numpy"):
-        missing = [name for name in columns or () if name not in list(values.columns)]
-        if missing:
-            raise DataError(f"the rows given lack the columns {listing(missing)}, which the model was trained on")
-        values = (values[list(columns)] if columns else values).to_numpy()
-    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-    if array.dtype.kind not in "biuf" or array.ndim < 2 or len(array) == 0:
-        raise DataError(
-            f"the rows given are {array.dtype} of shape {array.shape}: numbers of shape (n, ...) are needed, n > 0"
-        )
-    return array
 
 
 def context_like(context: Any, schema: Schema, rows: int) -> torch.Tensor | None:
@@ -207,46 +313,81 @@ def context_like(context: Any, schema: Schema, rows: int) -> torch.Tensor | None
     return torch.from_numpy(one_hot(np.array([numbers.get(str(name), -1) for name in given]), len(numbers)))
 
 
-def _like(other: Source | Store, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
-    """The rows of a source that is open, as a model trained on `schema` sees them."""
-    by_label = spec.context == (LABEL,)
-    shape = other.shape if isinstance(other, Store) else other.values.shape[1:]
+def _label_if_there(spec: DataSpec) -> DataSpec:
+    """A label is wanted where the other data has one; what the model does not use is not required."""
+    return spec if spec.label in (None, NO_LABEL) or spec.context == (LABEL,) else replace(spec, label=None)
+
+
+def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
+    """The rows of a table that is open, as a model trained on `schema` sees them."""
+    roles = _roles_like(other, spec, schema)
+    shape = roles.table.shape if roles.names is None else (len(roles.names),)
     if shape != schema.shape:
         raise DataError(
             f"{other.name}: rows of shape {shape}, and the model was trained on {schema.name} with rows of shape "
             f"{schema.shape}: give data of that shape."
         )
-    other = _in_order(other, schema)
-    levels = schema.stored.count if isinstance(schema.stored, Levels) else None
-    declared = replace(spec, support=schema.stored.kind, levels=levels)
-    scaling = Scaling(schema.loc, schema.scale, schema.support)
-    if isinstance(other, Store):
-        nothing = np.arange(0)
-        stored = scan_store(other, declared, nothing, nothing, moments=False).stored
-        preprocessor = Preprocessor(other.part(np.empty((0, *shape), other.dtype)), spec, stored, scaling)
-        if spec.binarise == "dynamic":
-            raise DataError(
-                f"{other.name} is too large to be binarised once and for all, as DataSpec.binarise=dynamic needs for "
-                "rows that are not trained on: raise Limit.data_gb, or give fewer rows."
-            )
-        rows = StreamedRows.of(other, nothing, _maker(other, preprocessor, "test"), Sizes.of(limit))
-    else:
-        check_cells(other)
-        preprocessor = Preprocessor(
-            other, spec, stored_support(other, declared), scaling, None if by_label else schema.context
+    other = _relabelled(roles.table, schema)
+    roles = replace(roles, table=other)
+    check_size(other, spec, limit)
+    streamed = is_streamed(other, spec, limit)
+    if streamed and spec.binarise == "dynamic":
+        raise DataError(
+            f"{other.name} is too large to be binarised once and for all, as DataSpec.binarise=dynamic needs for "
+            "rows that are not trained on: raise Limit.data_gb, or give fewer rows."
         )
-        rows = preprocessor.test(np.arange(other.train_rows if other.test_rows else 0, len(other.values)))
-    rows = replace(
-        rows,
-        labels=_relabelled(rows.labels, other.classes, schema.classes),
-        protocol=_protocol_of_other(other, spec, schema, len(rows)),
-    )
-    return _with_labels(rows, other, schema.context.names) if by_label and schema.context else rows
+    levels = schema.stored.count if isinstance(schema.stored, Levels) else None
+    mixed = isinstance(schema.stored, Mixed)
+    declared = replace(spec, support="real" if mixed else schema.stored.kind, levels=levels)
+    whole = np.arange(0 if streamed else other.train_rows if other.test_rows else 0, 0 if streamed else len(other))
+    found = scan(roles, declared, whole, np.arange(0))
+    fields = schema.fields if mixed else None
+    conditioning = None if schema.context is None else Conditioning(roles, schema.context)
+    scaling = Scaling(schema.loc, schema.scale, schema.support)
+    stored = schema.stored if mixed else found.support or schema.stored
+    preprocessor = Preprocessor(roles, spec, stored, scaling, fields, found.missing or schema.missing, conditioning)
+    if streamed:
+        rows: Rows | StreamedRows = StreamedRows.of(other, np.arange(0), preprocessor.test, Sizes.of(limit))
+    else:
+        if found.missing and np.isnan(roles.modelled(found.rows)).all():
+            raise DataError(f"{other.name}: every cell of the rows given is missing (NaN): give rows with some numbers")
+        if fields is not None:
+            check_kinds(roles, roles.modelled(found.rows), fields)
+        parts = (None if one is None else one[whole] for one in (other.labels, other.factors))
+        rows = preprocessor.test(Part(found.rows, *parts))
+    return replace(rows, protocol=_protocol_of_other(other, spec, schema, len(rows)))
 
 
-def _protocol_of_other(other: Source | Store, spec: DataSpec, schema: Schema, rows: int) -> str:
+def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
+    """The columns that the model knows, in its order; columns without names of their own are taken as they come."""
+    if other.columns is None or schema.columns is None:
+        return assign_roles(other, replace(spec, context=() if spec.context != (LABEL,) else spec.context))
+    theirs = other.names or ()
+    by_number = theirs == unnamed(theirs) or schema.columns == unnamed(schema.columns)
+    context = () if schema.context is None or schema.context.kind == "label" else spec.context
+    if by_number and not context:
+        roles = assign_roles(other, replace(spec, context=spec.context if spec.context == (LABEL,) else ()))
+        return roles
+    if spec.context == (LABEL,) or spec.label is None:
+        try:
+            other = assign_roles(other, replace(spec, context=())).table
+        except ConfigError as error:
+            raise DataError(str(error), field=error.field, value=error.value) from None
+    theirs = other.names or ()
+    wanted = (*schema.columns, *context)
+    if lacking := [name for name in wanted if name not in theirs]:
+        raise DataError(
+            f"{other.name} lacks the columns {listing(lacking)}, which the model was trained on; it has "
+            f"{listing(theirs)}."
+        )
+    table = other.pick([theirs.index(name) for name in wanted])
+    width = len(schema.columns)
+    return Roles(table, tuple(range(width)) if context else None, tuple(range(width, len(wanted))))
+
+
+def _protocol_of_other(other: Table, spec: DataSpec, schema: Schema, rows: int) -> str:
     """Which rows of another source were read, and what was done to them."""
-    which = "the test set" if isinstance(other, Source) and other.test_rows else "all rows"
+    which = "the test set" if other.test_rows else "all rows"
     parts = [f"{which} of {other.name}, {rows} rows, none of them split off"]
     if spec.binarise == "dynamic":
         parts += [f"binarised once, RandomState({TEST_SEED})"]
@@ -257,76 +398,21 @@ def _protocol_of_other(other: Source | Store, spec: DataSpec, schema: Schema, ro
     return "; ".join([other.note, *parts] if other.note else parts)
 
 
-def _in_order(other: Source | Store, schema: Schema) -> Source | Store:
-    """A table with its columns in the model's order; columns without names of their own are taken as they come."""
-    ours, theirs = schema.columns, other.columns
-    if (
-        ours is None
-        or theirs is None
-        or ours == theirs
-        or any(columns == unnamed(columns) for columns in (ours, theirs))
-    ):
-        return other
-    if set(ours) != set(theirs) or isinstance(other, Store):
-        raise DataError(
-            f"{other.name} has the columns {listing(theirs)}, and the model was trained on {schema.name} with "
-            f"{listing(ours)}: give them those names{', in that order' if isinstance(other, Store) else ''}."
-        )
-    return replace(other, values=other.values[:, [theirs.index(name) for name in ours]], columns=ours)
-
-
-def _with_labels(rows: Rows | StreamedRows, other: Source | Store, known: tuple[str, ...]) -> Rows | StreamedRows:
-    """The rows with their labels as context, by the classes that are known."""
-    classes = len(known)
-    if rows.labels is None:
+def _relabelled(other: Table, schema: Schema) -> Table:
+    """The table with its labels by the numbers that the model's classes have; new classes follow after them."""
+    by_label = schema.context is not None and schema.context.kind == "label"
+    if other.labels is None and by_label:
         raise DataError(f"{other.name} has no labels, and the model is conditioned on the label: give data with labels")
-    unknown = [name for name in other.classes or () if name not in known]
-    if unknown:
+    if other.labels is None or other.classes is None or schema.classes is None:
+        return other
+    unknown = [name for name in other.classes if name not in schema.classes]
+    if unknown and by_label:
         warnings.warn(
             f"{other.name} has labels that the model was not trained with ({listing(unknown)}): for "
             "those rows the context is zero",
-            stacklevel=3,
+            stacklevel=5,
         )
-    if isinstance(rows, StreamedRows):
-        return replace(rows, classes=classes)
-    return replace(rows, context=torch.from_numpy(one_hot(rows.labels.numpy(), classes)))
-
-
-def _maker(store: Store, preprocessor: Preprocessor, split: Literal["train", "test"]) -> Callable[[np.ndarray], Rows]:
-    """What turns stored values, (n, *shape), into rows of a split."""
-
-    def make(values: np.ndarray) -> Rows:
-        part = replace(preprocessor, source=store.part(values))
-        return part.train(slice(None)) if split == "train" else part.test(slice(None))
-
-    return make
-
-
-def _schema(data: Source | Store, preprocessor: Preprocessor, fingerprint: str, split: str) -> Schema:
-    shape, scaling, protocol = preprocessor.source.values.shape[1:], preprocessor.scaling, preprocessor.protocol(split)
-    return Schema(
-        name=data.name,
-        kind=data.kind,
-        shape=shape,
-        support=scaling.support,
-        stored=preprocessor.stored,
-        loc=scaling.loc,
-        scale=scaling.scale,
-        columns=preprocessor.source.columns,
-        classes=data.classes,
-        fingerprint=fingerprint,
-        protocol=f"{data.note}; {protocol}" if data.note else protocol,
-        context=preprocessor.context,
-        factor_names=data.factor_names if isinstance(data, Source) else None,
-        factor_sizes=data.factor_sizes if isinstance(data, Source) else None,
-    )
-
-
-def _relabelled(
-    labels: torch.Tensor | None, classes: tuple[str, ...] | None, known: tuple[str, ...] | None
-) -> torch.Tensor | None:
-    """Labels by the numbers that the known classes have; new classes follow after them."""
-    if labels is None or classes is None or known is None:
-        return labels
-    numbers = {name: number for number, name in enumerate(dict.fromkeys((*known, *classes)))}
-    return torch.tensor([numbers[name] for name in classes])[labels]
+    classes = tuple(dict.fromkeys((*schema.classes, *other.classes)))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[name] for name in other.classes], dtype=np.int64)[other.labels]
+    return replace(other, labels=labels, classes=classes)

@@ -1,7 +1,6 @@
-"""Data that a program has in memory already: arrays, tensors, data frames and torch data sets, as a `Dataset`."""
+"""Data that a program has in memory already: arrays, tensors, data frames, sparse matrices and torch data sets."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,87 +8,71 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vaekit.data.checks import check_cells, stored_support
-from vaekit.data.context import LABEL, one_hot
-from vaekit.data.dataset import Dataset
-from vaekit.data.preprocessor import Preprocessor
-from vaekit.data.scaling import Scaling
-from vaekit.data.schema import Context, Schema
-from vaekit.data.source import Source
-from vaekit.data.spec import DataSpec
+from vaekit.data.columns import check_distinct, encode_labels, numbered
+from vaekit.data.layout import Axes, Reading, how_to_read
+from vaekit.data.spec import NO_LABEL, DataSpec
+from vaekit.data.table import Column, Table, even_starts
 from vaekit.errors import DataError
-from vaekit.randomness import split_generator
 
 NAME = "the rows given"
+_CHUNK = 4_000_000  # bytes of a sparse matrix that are made dense at once
 
 
-def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = None) -> Dataset:
-    """Rows in memory as a data set, not scaled. The validation rows are its test rows, too.
+def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
+    """Rows in memory as a `Table`.
 
     Args:
-        data: (n, *shape) as an array, a tensor or a data frame; or a torch `Dataset`, whose items are rows x or pairs
-            (x, label).
-        spec: its support, the share of rows for validation, and the seed by which these are drawn.
-        valid: rows for validation, of the same kind, or the share of `data` that is drawn for it, as 0.2; by default
-            the share that `spec` says.
-        context: what the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; of a torch
-            `Dataset`, `"label"` takes the labels of its items. With `valid` given as an array, a pair of these.
+        data: (n, *shape) as an array, a tensor, a data frame of pandas or polars, a table of Arrow, or a sparse matrix
+            of scipy, whose rows are made dense a chunk at a time; a torch `Dataset`, whose items are rows x or pairs
+            (x, label); or an iterable of chunks of rows, which is read once.
+        spec: its layout and label.
+        axes: of an array, where they are known.
 
     Raises:
         TypeError: data is a `DataLoader`, or a torch `Dataset` whose items are neither rows nor pairs.
-        DataError: the rows are no numbers of one shape, or not finite, or too few.
+        DataError: the rows are no numbers of one shape.
     """
-    if isinstance(valid, float):
-        if not 0 < valid < 1:
-            raise DataError(f"valid is {valid}: a share of the rows lies between 0 and 1, as 0.1")
-        spec, valid = replace(spec, valid_fraction=valid), None
-    by_label = isinstance(context, str) and context == LABEL
-    of_train, of_valid = context if isinstance(context, tuple) and valid is not None else (context, None)
-    x, labels, columns = _read(data)
-    contexts = [labels if by_label else of_train]
-    train, held = np.arange(len(x)), np.arange(0)
-    if valid is not None:
-        other, other_labels, _ = _read(valid)
-        if other.shape[1:] != x.shape[1:] or len(other) == 0:
-            raise DataError(f"the validation rows have shape {other.shape}, and the training rows {x.shape}")
-        held = len(x) + np.arange(len(other))
-        contexts += [other_labels if by_label else of_valid]
-        x = np.concatenate([x, other])
-    elif len(x) > 1:
-        order = split_generator(spec.seed, 0).permutation(len(x))
-        held, train = np.split(order, [max(1, round(spec.valid_fraction * len(x)))])
-    if min(len(train), len(held)) == 0:
-        raise DataError(f"there are {len(x)} rows; training and validation need at least one row each: add rows")
-    given = None if context is None else _context(contexts, len(x))
-    source = Source(NAME, np.ascontiguousarray(x), columns=columns, context=None if given is None else given[0])
-    check_cells(source)
-    stored = stored_support(source, spec)
-    made = Preprocessor(source, spec, stored, Scaling(None, None, stored), None if given is None else given[1])
-    schema = Schema(
-        name=NAME,
-        kind=source.kind,
-        shape=x.shape[1:],
-        support=stored,
-        stored=stored,
-        loc=None,
-        scale=None,
-        columns=columns,
-        classes=None,
-        fingerprint=source.fingerprint(),
-        protocol=_protocol(len(train), len(held), spec.seed if valid is None else None),
-        context=made.context,
-    )
-    kept = made.valid(held)
-    return Dataset(schema, made.train(train), kept, kept)
+    if isinstance(data, DataLoader):
+        raise TypeError("data is a DataLoader, whose rows come in batches: give the Dataset behind it, loader.dataset")
+    if (hasattr(data, "columns") and not isinstance(data, TorchDataset)) or hasattr(data, "__arrow_c_stream__"):
+        return _of_frame(data)
+    if hasattr(data, "tocsr"):
+        return _of_sparse(data)
+    labels = None
+    if isinstance(data, TorchDataset):
+        data, labels = _items(data)
+    elif isinstance(data, Iterator):
+        data = _chunks(data)
+    values = _array(data)
+    if values.dtype.kind not in "biuf" or values.ndim < 2 or len(values) == 0:
+        raise DataError(
+            f"the rows given are {values.dtype} of shape {values.shape}: numbers of shape (n, ...) are needed, n > 0"
+        )
+    if axes is not None and values.ndim != len(axes):
+        axes = None
+    reading = how_to_read(values, spec.layout, NAME) if axes is None else Reading(axes)
+    rows = reading.rows(values)
+    columns = numbered(rows.shape[1], rows.dtype) if rows.ndim == 2 else None
+    classes = None
+    if labels is not None and spec.label != NO_LABEL:
+        labels, classes = encode_labels(labels, f"{NAME}: the label")
+    return Table.of(NAME, rows, columns=columns, labels=labels, classes=classes, axes=reading.axes)
 
 
-def _protocol(train: int, valid: int, seed: int | None) -> str:
-    how = "given" if seed is None else f"drawn without replacement, split seed {seed}"
-    return f"rows in memory, not scaled: {train} for training; {valid} for validation and test, {how}"
+def array_of(data: Any) -> np.ndarray:
+    """The rows of an array, a tensor, a data frame or a torch `Dataset`, (n, *shape), as they are.
+
+    Args:
+        data: rows x; of a torch `Dataset`, also pairs (x, label).
+
+    Raises:
+        TypeError, DataError: see `table_of_rows`.
+    """
+    return read_rows(data)[0]
 
 
-def _read(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
-    """Rows (n, *shape), their labels (n,) if items are pairs, and the names of columns if there are some."""
+def read_rows(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | None]:
+    """Rows (n, *shape) as they are, their labels (n,) if items are pairs, and the names of columns, if any."""
     labels = columns = None
     if isinstance(data, DataLoader):
         raise TypeError("data is a DataLoader, whose rows come in batches: give the Dataset behind it, loader.dataset")
@@ -99,22 +82,73 @@ def _read(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...] | N
         columns, data = tuple(map(str, data.columns)), data.to_numpy()
     elif hasattr(data, "toarray"):
         data = data.toarray()
-    x = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else np.asarray(data)
+    x = _array(data)
     if x.dtype.kind not in "biuf" or x.ndim < 2 or len(x) == 0:
         raise DataError(f"the rows given are {x.dtype} of shape {x.shape}: give numbers of shape (n, ...), n > 0")
     return x, labels, columns
 
 
-def array_of(data: Any) -> np.ndarray:
-    """The rows of an array, a tensor, a data frame or a torch `Dataset`, (n, *shape), as `dataset_of` reads them.
+def _array(data: Any) -> np.ndarray:
+    return data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else np.asarray(data)
 
-    Args:
-        data: rows x; of a torch `Dataset`, also pairs (x, label).
 
-    Raises:
-        TypeError, DataError: see `dataset_of`.
-    """
-    return _read(data)[0]
+def _of_frame(frame: Any) -> Table:
+    """A data frame of pandas or polars, or a table of Arrow."""
+    import pyarrow as pa
+
+    from vaekit.data.formats.arrow import table_of_arrow
+
+    try:
+        if hasattr(frame, "iloc"):
+            frame = frame.rename(columns=str)
+            check_distinct(list(frame.columns), NAME)
+            arrow = pa.Table.from_pandas(frame, preserve_index=False)
+        else:
+            as_arrow = isinstance(frame, pa.Table) or hasattr(frame, "__arrow_c_stream__")
+            given = frame if as_arrow else dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
+            arrow: pa.Table = frame if isinstance(frame, pa.Table) else pa.table(given)
+    except (pa.ArrowException, TypeError) as error:
+        raise DataError(f"the data frame cannot be read: {str(error).splitlines()[0][:200]}") from None
+    if arrow.num_rows == 0 or arrow.num_columns == 0:
+        raise DataError(f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both")
+    return table_of_arrow(NAME, arrow)
+
+
+def _of_sparse(matrix: Any) -> Table:
+    """A sparse matrix of scipy, made dense a chunk at a time."""
+    rows = matrix.tocsr()
+    if rows.dtype.kind not in "biuf" or min(rows.shape) == 0:
+        raise DataError(f"the sparse matrix is {rows.dtype} of shape {rows.shape}: give numbers, and some of them")
+    return sparse_table(NAME, rows)
+
+
+def sparse_table(name: str, rows: Any, names: Sequence[str] | None = None, **facts: Any) -> Table:
+    """A sparse matrix in compressed rows as a `Table`, whose chunks are made dense as they are read."""
+    stored = np.dtype(np.uint8 if rows.dtype.kind == "b" else rows.dtype)
+    width = rows.shape[1]
+    starts = even_starts(rows.shape[0], width * stored.itemsize, _CHUNK)
+    columns = numbered(width, stored)
+    if names is not None:
+        check_distinct(list(names), name)
+        columns = tuple(Column(name, stored.name, stored=stored) for name in names)
+
+    def read(chunk: int, picked: Sequence[int] | None = None) -> np.ndarray:
+        part = rows[int(starts[chunk]) : int(starts[chunk + 1])]
+        part = part if picked is None else part[:, list(picked)]
+        return part.toarray().astype(stored, copy=False)
+
+    return Table(name, starts, (width,), stored, read, columns, **facts)
+
+
+def _chunks(chunks: Iterable[Any]) -> np.ndarray:
+    """Chunks of rows, one after another."""
+    parts = [_array(chunk) for chunk in chunks]
+    if not parts:
+        raise DataError("the iterable of chunks given has none: give at least one array (n, ...)")
+    shapes = sorted({part.shape[1:] for part in parts})
+    if len(shapes) != 1:
+        raise DataError(f"the chunks given have rows of the shapes {shapes[:3]}: they should all have one")
+    return np.concatenate(parts)
 
 
 def _items(data: TorchDataset) -> tuple[np.ndarray, np.ndarray | None]:
@@ -144,27 +178,3 @@ def _items(data: TorchDataset) -> tuple[np.ndarray, np.ndarray | None]:
     if len(shapes) != 1:
         raise DataError(f"the items of {name} have the shapes {shapes[:3]}: they should all have one")
     return np.stack(rows), np.stack(labels) if len(labels) == len(rows) else None
-
-
-def _context(parts: list[Any], rows: int) -> tuple[np.ndarray, Context]:
-    """The context of all rows, (n, width), and what it is."""
-    if any(part is None for part in parts):
-        raise DataError(
-            "a context is missing: give one for the validation rows, too, as context=(of data, of valid), or data "
-            "whose items are pairs (x, label)"
-        )
-    arrays = [part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else np.asarray(part) for part in parts]
-    values = np.concatenate(arrays)
-    if len(values) != rows or values.ndim > 2:
-        raise DataError(
-            f"the context has shape {values.shape}: it should be (n,) labels or (n, width), with n = {rows}"
-        )
-    if values.ndim == 1:
-        names, numbers = np.unique(values, return_inverse=True)
-        width = len(names)
-        return one_hot(numbers, width), Context("label", tuple(map(str, names)), (0.0,) * width, (1.0,) * width)
-    width = values.shape[1]
-    if values.dtype.kind not in "biuf" or not np.isfinite(values.astype(np.float64)).all():
-        raise DataError("the context holds values that are no finite numbers: a context must be finite")
-    names = tuple(f"context {i}" for i in range(width))
-    return values.astype(np.float64), Context("columns", names, (0.0,) * width, (1.0,) * width)

@@ -1,111 +1,225 @@
-"""Whether data is read whole or streamed: decided by its size in memory, before any of it is read."""
+"""From a name or a path to a `Table`. A file is known by its content, which is looked at once."""
 
+import gzip
 import math
 import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
-from vaekit.data.arrays import npz_bytes, read_header
-from vaekit.data.bounds import check_streamed, size_of
-from vaekit.data.idx import idx_bytes
+from vaekit.data.bounds import size_of
+from vaekit.data.columns import nearest
+from vaekit.data.formats.damage import DAMAGED
 from vaekit.data.named import NAMED
-from vaekit.data.readers import CSV, IDX, NPY, NPZ, PARQUET, PARTS, PICTURES, kind_of
-from vaekit.data.source import Source
-from vaekit.data.sources import check_picture_settings, load_source
-from vaekit.data.spec import DataSpec, Limit
-from vaekit.data.stores import Sizes, Store, npy_store
+from vaekit.data.spec import NO_LABEL, DataSpec, Limit
+from vaekit.data.table import Sizes, Table
 from vaekit.errors import ConfigError, DataError
 
-_SAMPLE = 1 << 20
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files or folders that is read.
+
+    Attributes:
+        name: with its article.
+        module: under `vaekit.data.formats`, whose `open(path, spec, sizes)` returns a `Table`.
+        endings: of the names of its files.
+        settings: of `DataSpec` that are for it alone, or for it and some others.
+    """
+
+    name: str
+    module: str
+    endings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def open(self, path: Path, spec: DataSpec, sizes: Sizes) -> Table:
+        """The table at a path; the libraries that reading takes are imported now."""
+        opener: Callable[[Path, DataSpec, Sizes], Table] = import_module(f"vaekit.data.formats.{self.module}").open
+        return opener(path, spec, sizes)
 
 
-def open_source(spec: DataSpec, limit: Limit) -> Source | Store:
-    """The data that `spec.source` names: a source where it is read whole, a store where it is to be streamed.
+NPY = Format("a NumPy array (.npy)", "npy", (".npy",))
+NPZ = Format("a NumPy archive (.npz)", "npz", (".npz",))
+CSV = Format(
+    "a CSV file (.csv)", "csv", (".csv", ".tsv"), ("missing_values", "delimiter", "decimal", "encoding", "header")
+)
+PARQUET = Format("a Parquet file (.parquet)", "parquet", (".parquet",))
+IDX = Format("an IDX file (-ubyte or -ubyte.gz)", "idx", (".gz", ".idx"))
+PARTS = Format("a folder of Parquet files", "parquet")
+PICTURES = Format("a folder of pictures", "pictures", settings=("image_size", "bad_files"))
+FORMATS = (NPY, NPZ, CSV, PARQUET, IDX, PARTS, PICTURES)
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_BY_ENDING = {ending: known for known in FORMATS for ending in known.endings}
+_SIGNATURES: dict[bytes, Format | str] = {
+    b"\x93NUMPY": NPY,
+    b"PAR1": PARQUET,
+    b"ARROW1": "an Arrow file",
+    b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "a WAV sound or WebP picture",
+    b"%PDF": "a PDF document",
+    b"\xff\xfe": CSV,
+    b"\xfe\xff": CSV,
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+}
+
+
+def open_table(spec: DataSpec, limit: Limit) -> Table:
+    """The data set that `spec.source` names, before any of its values are read where its format allows that.
 
     Raises:
-        ConfigError: settings contradict each other or the data.
-        DataError: data of a kind that cannot be streamed is larger than Limit.data_gb, or it cannot be read.
+        ConfigError: no source, or a setting that is not for it, is given.
+        DataError: the data cannot be found or read, or is larger than Limit.data_gb and of a format that cannot be
+            read in chunks.
     """
-    path = Path(os.path.expanduser(spec.source or ""))
-    if not spec.source or spec.source in NAMED or not os.path.exists(path):
-        if spec.stream == "always" and spec.source in NAMED:
-            raise ConfigError(
-                f"DataSpec.stream=always is for files, and {spec.source} is small: leave it out.",
-                field="DataSpec.stream",
-                value=spec.stream,
-            )
-        return load_source(spec)
+    if not spec.source:
+        raise ConfigError(
+            f"DataSpec.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file.",
+            field="DataSpec.source",
+            value=spec.source,
+        )
+    if spec.source in NAMED:
+        return _open_named(spec.source, spec)
+    place = os.path.expanduser(spec.source)
+    if os.path.normpath(place) == "-":
+        raise DataError("DATA is -, and this reads its data more than once: write the table to a file, and name that")
+    if not os.path.exists(place):
+        raise DataError(
+            f"no data is named {spec.source[:200]!r}{nearest(spec.source.lower(), NAMED)}, and no file is there; "
+            f"names are {', '.join(NAMED)}, and a path must exist."
+        )
+    path, sizes = Path(place), Sizes.of(limit)
     if spec.stream == "never":
-        return load_source(spec)
+        sizes = replace(sizes, whole=math.inf)
     try:
-        return _open(path, spec, limit)
+        found = format_of(path)
+        _check_settings(spec, path.name, found)
+        table = found.open(path, spec, sizes)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
-
-
-def _open(path: Path, spec: DataSpec, limit: Limit) -> Source | Store:
-    kind, sizes, most = kind_of(path), Sizes.of(limit), limit.data_gb * 1e9
-    check_picture_settings(spec, path.name, kind)
-    always = spec.stream == "always"
-    if kind == PICTURES:
-        from vaekit.data.picture_folder import picture_store  # and with it Pillow
-
-        store = picture_store(path, spec, sizes)
-        return _streamable(store, sizes) if always or len(store) * store.row_bytes > most else store.whole()
-    size = _BYTES[kind](path)
-    if not always and size <= most:
-        return load_source(spec)
-    if kind == NPY:
-        return npy_store(path, spec, sizes)
-    if kind in (PARQUET, PARTS):
-        from vaekit.data.parquet import parquet_store  # pyarrow takes a while to import
-
-        return _streamable(parquet_store(path, spec, sizes), sizes)
-    if always:
+    if spec.stream == "always" and not table.streamable:
         raise ConfigError(
             f"DataSpec.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
             "leave the setting out.",
             field="DataSpec.stream",
             value=spec.stream,
         )
+    return table
+
+
+def _open_named(name: str, spec: DataSpec) -> Table:
+    _check_settings(spec, name, None)
+    for setting, value in {"label": spec.label, "drop": list(spec.drop)}.items():
+        if value and value != NO_LABEL:
+            raise ConfigError(
+                f"DataSpec.{setting}={value} is for files; {name} comes with its labels and no columns: "
+                f"leave DataSpec.{setting} out.",
+                field=f"DataSpec.{setting}",
+                value=value,
+            )
+    if spec.stream == "always":
+        raise ConfigError(
+            f"DataSpec.stream=always is for files, and {name} is small: leave it out.",
+            field="DataSpec.stream",
+            value=spec.stream,
+        )
+    table = NAMED[name].load()
+    return replace(table, labels=None, classes=None) if spec.label == NO_LABEL else table
+
+
+def _check_settings(spec: DataSpec, name: str, found: Format | None) -> None:
+    """Raise ConfigError where a setting for one format is given for data of another."""
+    default = DataSpec()
+    for setting in {setting: known for known in FORMATS for setting in known.settings}:
+        value = getattr(spec, setting)
+        if value == getattr(default, setting) or (found is not None and setting in found.settings):
+            continue
+        wanted = " and ".join(known.name.split(" ", 1)[1] for known in FORMATS if setting in known.settings)
+        shown = list(value) if isinstance(value, tuple) else value
+        raise ConfigError(
+            f"DataSpec.{setting}={shown} is for a {wanted}, and {name} is none: leave DataSpec.{setting} out.",
+            field=f"DataSpec.{setting}",
+            value=value,
+        )
+
+
+def format_of(path: Path) -> Format:
+    """The format of what is at `path`, by its content; DataError where none is, or not the one that its name says."""
+    if path.is_dir():
+        return _format_of_folder(path)
+    size = size_of(path)
+    named = IDX if path.name.endswith("-ubyte") else _BY_ENDING.get(path.suffix.lower())
+    if size == 0:
+        raise DataError(f"{path} is empty (0 bytes); expected {named.name if named else _readable()}.")
+    found = _format_of_content(path)
+    what = found if isinstance(found, str) else found.name
+    if named is not None and found is not named:
+        fix = f"give a file of a type that is read: {_readable()}" if isinstance(found, str) else "rename it"
+        raise DataError(f"{path} is not {named.name} but {what}: {fix}.")
+    if isinstance(found, str):
+        raise DataError(f"{path} is {what}, which this version does not read: give {_readable()}.")
+    return found
+
+
+def _format_of_folder(path: Path) -> Format:
+    files = [file for file in path.iterdir() if not file.name.startswith(".")]
+    if any(file.suffix.lower() == ".parquet" for file in files):
+        return PARTS
+    inner = (part for folder in files if folder.is_dir() for part in folder.iterdir())
+    if any(file.suffix.lower() in PICTURE_ENDINGS for file in (*files, *inner)):
+        return PICTURES
     raise DataError(
-        f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than Limit.data_gb={limit.data_gb:g}, "
-        "and such a file cannot be streamed: convert it to .npy or Parquet, or raise Limit.data_gb."
+        f"{path} is a folder without .parquet files or pictures ({', '.join(PICTURE_ENDINGS)}), in it or in its "
+        "subfolders: give one that holds some, or a file."
     )
 
 
-def _streamable(store: Store, sizes: Sizes) -> Store:
-    check_streamed(store.name, len(store), math.prod(store.shape), sizes.cache)
-    return store
-
-
-def _npy_bytes(path: Path) -> int:
-    size = size_of(path)
+def _format_of_content(path: Path) -> Format | str:
     with path.open("rb") as file:
-        shape, _, dtype = read_header(file, size, f"{path}")
-    return int(np.prod(shape, dtype=object)) * min(dtype.itemsize, 8)
+        head = file.read(1 << 16)
+    for signature, known in _SIGNATURES.items():
+        if head.startswith(signature) or signature.startswith(head):
+            return known
+    if head.startswith(b"PK"):
+        return _format_of_zip(path)
+    if head.startswith(b"\x1f\x8b"):
+        return _format_of_gzip(path)
+    from vaekit.data.formats.idx import is_idx
+
+    if is_idx(head):
+        return IDX
+    if any(byte < 9 or 13 < byte < 27 for byte in head):
+        return f"a file of unknown type (it begins with the bytes {head[:8].hex(' ')})"
+    return CSV
 
 
-def _csv_bytes(path: Path) -> int:
-    """Eight bytes for each cell, of which there are as many to a byte as at the beginning of the file."""
-    with path.open("rb") as file:
-        head = file.read(_SAMPLE)
-    cells = sum(head.count(mark) for mark in (b",", b";", b"\t", b"\n"))
-    return round(8 * cells / len(head) * size_of(path))
+def _format_of_zip(path: Path) -> Format | str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return NPZ if any(name.endswith(".npy") for name in archive.namelist()) else "a zip archive"
+    except DAMAGED:
+        return NPZ  # whose reader says what is wrong with it
 
 
-def _parquet_bytes(path: Path) -> int:
-    from vaekit.data.parquet import parquet_bytes
+def _format_of_gzip(path: Path) -> Format | str:
+    from vaekit.data.formats.idx import is_idx
 
-    return parquet_bytes(path)
+    try:
+        with gzip.open(path) as file:
+            return IDX if is_idx(file.read(4)) else "a gzip file of something else"
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return IDX  # whose reader says what is wrong with it
 
 
-_BYTES = {
-    NPY: _npy_bytes,
-    NPZ: npz_bytes,
-    CSV: _csv_bytes,
-    IDX: idx_bytes,
-    PARQUET: _parquet_bytes,
-    PARTS: _parquet_bytes,
-}
+def _readable() -> str:
+    names = [known.name.split(" ", 1)[1] for known in FORMATS]
+    return ", ".join(names[:-1]) + f" or {names[-1]}"

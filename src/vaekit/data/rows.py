@@ -2,10 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import torch
 from torch import Tensor
+
+
+class Inputs(TypedDict, total=False):
+    """What a model is called with: x of some rows, and their context and mask where there are any."""
+
+    x: Required[Tensor]
+    context: Tensor
+    mask: Tensor
+
+
+def inputs_of(x: Tensor, context: Tensor | None, mask: Tensor | None) -> Inputs:
+    """The inputs of a model, without those that are None."""
+    inputs = Inputs(x=x)
+    if context is not None:
+        inputs["context"] = context
+    if mask is not None:
+        inputs["mask"] = mask
+    return inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +38,11 @@ class Rows:
         discrete: x stays integers (levels without scaling).
         dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
         factors: (n, f) int64, what the rows were made from, or None.
-        log_scale: what a log-density of x is above that of the row as it is stored, in nats: see `schema.log_scale`.
+        log_scale: what a log-density of x is above that of the row as it is stored, in nats, on average: see
+            `schema.log_scale`.
         protocol: which rows these are, and how they were made, where the schema does not say so: of other data.
+        mask: (n, *shape) bool, which cells are observed; None where all are. The values of the others are 0.
+        weight: (n,) how much each row counts, 1 on average over the training rows; None where all count alike.
     """
 
     values: Tensor
@@ -34,6 +55,8 @@ class Rows:
     factors: Tensor | None = None
     log_scale: float = 0.0
     protocol: str = ""
+    mask: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -100,6 +123,18 @@ class Rows:
         """The context of the rows in `index`, (batch, width) float32; None if there is none."""
         return None if self.context is None else self.context[index].float()
 
+    def mask_of(self, index: Tensor | slice) -> Tensor | None:
+        """Which cells of the rows in `index` are observed, (batch, *shape) bool; None where all are."""
+        return None if self.mask is None else self.mask[index]
+
+    def weight_of(self, index: Tensor | slice) -> Tensor | None:
+        """How much the rows in `index` count, (batch,); None where all count alike."""
+        return None if self.weight is None else self.weight[index]
+
+    def inputs(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Inputs:
+        """What a model is called with for the rows in `index`: `x`, and `context` and `mask` where there are any."""
+        return inputs_of(self.batch(index, generator), self.context_of(index), self.mask_of(index))
+
     def at(self, index: Tensor, generator: torch.Generator | None = None) -> "Rows":
         """The rows in `index`, (m,) int64, as rows of their own; those binarised dynamically are drawn once."""
         return drawn_rows(self, index, generator, self.factors)
@@ -118,7 +153,8 @@ class Rows:
 
     def _with(self, values: Tensor, change: Callable[[Tensor], Tensor]) -> "Rows":
         """The values in place of these, and what is known of each row changed as they were."""
-        known = {"labels": self.labels, "context": self.context, "factors": self.factors}
+        names = ("labels", "context", "factors", "mask", "weight")
+        known = {name: getattr(self, name) for name in names}
         return replace(self, values=values, **{k: None if v is None else change(v) for k, v in known.items()})
 
 
@@ -126,5 +162,13 @@ def drawn_rows(rows: Any, index: Tensor, generator: torch.Generator | None, fact
     """The x of some `Rows` or `StreamedRows`, kept as rows of their own."""
     x = rows.batch(index, generator)
     labels, factors = (None if part is None else part[index.to(part.device)] for part in (rows.labels, factors))
-    integers = not x.is_floating_point()
-    return Rows(x, labels, rows.context_of(index), discrete=integers, factors=factors, log_scale=rows.log_scale)
+    return Rows(
+        x,
+        labels,
+        rows.context_of(index),
+        discrete=not x.is_floating_point(),
+        factors=factors,
+        log_scale=rows.log_scale,
+        mask=rows.mask_of(index),
+        weight=rows.weight_of(index),
+    )

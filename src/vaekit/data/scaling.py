@@ -1,14 +1,17 @@
 """How stored values become x: x = (stored - loc) / scale."""
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from vaekit.data.checks import first
-from vaekit.data.raw import drop_setting
-from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
-from vaekit.data.source import Source
+from vaekit.data.columns import drop_setting
+from vaekit.data.fields import Facts
+from vaekit.data.roles import Roles
+from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Support, Unit
 from vaekit.data.spec import DataSpec
 from vaekit.errors import ConfigError, DataError
 
@@ -26,8 +29,8 @@ class Scaling:
     scale: tuple[float, ...] | None
     support: Support
 
-    def apply(self, values: np.ndarray, source: Source) -> np.ndarray:
-        """Scaled values (n, *shape) as float32.
+    def apply(self, values: np.ndarray, roles: Roles) -> np.ndarray:
+        """Scaled values (n, *shape) as float32; NaN stays NaN.
 
         Raises:
             DataError: the result leaves the range of float32.
@@ -35,12 +38,14 @@ class Scaling:
         if self.loc is None or self.scale is None:
             return values.astype(np.float32)
         with np.errstate(over="ignore"):
-            x = ((values - np.asarray(self.loc)) / np.asarray(self.scale)).astype(np.float32)
-        if not np.isfinite(x).all():
-            place = source.place(first(~np.isfinite(x))).split(", ", 1)[1]
+            x = ((values - along(self.loc, values)) / along(self.scale, values)).astype(np.float32)
+        if np.isinf(x).any():
+            _, *cell = first(np.isinf(x))
+            cell = cell if roles.x is None else [roles.x[cell[0]]]
+            place = roles.table.place(0, tuple(cell)).split(", ", 1)[1]
             raise DataError(
-                f"{source.name}: {place} has values so far from those of the training rows that they overflow when "
-                "standardised: correct the outlier, or leave the row out."
+                f"{roles.table.name}: {place} has values so far from those of the training rows that they overflow "
+                "when standardised: correct the outlier, or leave the row out."
             )
         return x
 
@@ -81,6 +86,8 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
             field="DataSpec.scale",
             value=spec.scale,
         )
+    if isinstance(stored, Mixed):
+        return "none"
     if spec.scale != "auto":
         return spec.scale
     if discrete and isinstance(stored, Levels | Count):
@@ -90,55 +97,101 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
     return "none" if isinstance(stored, Binary | Unit) else "standard"
 
 
+def along(numbers: tuple[float, ...], values: np.ndarray) -> np.ndarray:
+    """One number, or one for each column or channel, so that they go with values (n, *shape)."""
+    return np.asarray(numbers).reshape(-1, *[1] * (values.ndim - 2))
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What standardising needs to know of `rows` rows: for each column of a table, or once for images, (columns,)."""
+    """What standardising needs to know of rows: of each column or channel, or once for all, (columns,)."""
 
-    rows: int
+    rows: np.ndarray
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
     std: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, by_column: bool) -> "Moments":
-        """The moments of values (n, *shape), in float64."""
-        axes = 0 if by_column else None
-        return cls(
-            rows=len(values),
-            low=np.atleast_1d(values.min(axis=axes)),
-            high=np.atleast_1d(values.max(axis=axes)),
-            mean=np.atleast_1d(values.mean(axis=axes, dtype=np.float64)),
-            std=np.atleast_1d(values.std(axis=axes, dtype=np.float64)),
-        )
+    def of(cls, values: np.ndarray, each: bool) -> "Moments":
+        """The moments of values (n, *shape), in float64.
+
+        Args:
+            values: of which NaN is left out.
+            each: by columns or channels, and not once for all.
+        """
+        axes = (0, *range(2, values.ndim)) if each else None
+        known = None if values.dtype.kind != "f" or not np.isnan(values).any() else ~np.isnan(values)
+        low, high = np.fmin, np.fmax
+        if known is None:
+            mean, std = values.mean(axis=axes, dtype=np.float64), values.std(axis=axes, dtype=np.float64)
+            rows = np.full(np.shape(mean), len(values))
+        else:
+            rows = known.sum(axis=axes)
+            with np.errstate(invalid="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of a column that is missing throughout
+                mean = np.nan_to_num(np.nanmean(values, axis=axes, dtype=np.float64))
+                std = np.nan_to_num(np.nanstd(values, axis=axes, dtype=np.float64))
+        bounds = (bound.reduce(values, axis=axes) for bound in (low, high))
+        return cls(*(np.atleast_1d(part) for part in (rows, *bounds, mean, std)))
 
     def join(self, other: "Moments") -> "Moments":
         """The moments of these rows and others together (Chan, Golub and LeVeque 1979)."""
         rows = self.rows + other.rows
-        share, gap = other.rows / rows, other.mean - self.mean
+        share, gap = other.rows / np.maximum(rows, 1), other.mean - self.mean
         variance = (1 - share) * self.std**2 + share * other.std**2 + share * (1 - share) * gap**2
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        low, high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
         return Moments(rows, low, high, self.mean + share * gap, np.sqrt(variance))
 
+    def __getitem__(self, places: Sequence[int]) -> "Moments":
+        """Those of some columns."""
+        parts = (self.rows, self.low, self.high, self.mean, self.std)
+        return Moments(*(part[list(places)] for part in parts))
 
-def fit_scaling(how: str, stored: Support, train: np.ndarray | Moments, source: Source) -> Scaling:
-    """The scaling `how` for data of the support `stored`, fitted on the training rows (n, *shape), or their moments."""
+    @property
+    def constant(self) -> np.ndarray:
+        """Which columns or channels do not vary but by rounding.
+
+        The mean of equal numbers may be rounded away from them, so the extremes are compared; what differs by rounding
+        alone would be scaled up to noise, beside which any other value is enormous.
+        """
+        low, high = self.low.astype(np.float64), self.high.astype(np.float64)  # whose difference cannot overflow
+        size = np.maximum(np.abs(low), np.abs(high))
+        return (high - low <= rounding_of(self.low.dtype) * size) | (self.std == 0)
+
+
+def fit_scaling(how: str, stored: Support, fit: Moments | None, roles: Roles) -> Scaling:
+    """The scaling `how` for data of the support `stored`, by the moments of the training rows."""
     if how == "unit" and isinstance(stored, Levels):
         return Scaling((0.0,), (float(stored.count - 1),), Unit())
     if how != "standard":
         return Scaling(None, None, stored)
-    fit = train if isinstance(train, Moments) else Moments.of(train, source.columns is not None)
-    # The mean of equal numbers may be rounded away from them, so the extremes are compared; what differs by
-    # rounding alone would be scaled up to noise, beside which any other value is enormous.
-    low, high = fit.low.astype(np.float64), fit.high.astype(np.float64)  # whose difference cannot overflow
-    size, rounding = np.maximum(np.abs(low), np.abs(high)), _rounding(source.values.dtype)
-    constant = (high - low <= rounding * size) | (fit.std == 0)
-    if constant.any():
-        raise _constant(source, constant, fit.rows)
+    assert fit is not None
+    if fit.constant.any():
+        raise _constant(roles, fit)
     return Scaling(tuple(fit.mean.tolist()), tuple(fit.std.tolist()), Real())
 
 
-def _rounding(kind: np.dtype) -> float:
+def fit_fields(fields: tuple[Field, ...], fit: Moments, facts: Sequence[Facts]) -> tuple[Field, ...]:
+    """The fields with the location and scale of their numbers, by the moments of the training rows.
+
+    Args:
+        fields: in the order of the columns.
+        fit: of the training rows.
+        facts: of all rows, by which a column is scaled that is constant in the training rows.
+    """
+    fitted = []
+    for place, (one, known) in enumerate(zip(fields, facts, strict=True)):
+        mean, std = float(fit.mean[place]), float(fit.std[place])
+        if one.kind == "real":
+            spread = std if not fit.constant[place] else known.high - known.low
+            fitted.append(replace(one, loc=mean, scale=spread or 1.0))
+        else:
+            fitted.append(replace(one, scale=mean if mean > 0 else known.high) if one.kind == "positive" else one)
+    return tuple(fitted)
+
+
+def rounding_of(kind: np.dtype) -> float:
     """By how much of their size numbers may differ that were meant to be equal.
 
     Some units in the last place of single precision; of double, what is far below single precision, in which networks
@@ -147,24 +200,25 @@ def _rounding(kind: np.dtype) -> float:
     return 0.0 if kind.kind != "f" else 1e-6 if kind.itemsize <= 4 else 1e-9
 
 
-def _constant(source: Source, constant: np.ndarray, rows: int) -> DataError:
+def _constant(roles: Roles, fit: Moments) -> DataError:
+    name, rows, columns = roles.table.name, int(fit.rows.max()), roles.names
     if rows == 1:
+        return DataError(f"{name} has one training row, and standardising needs at least two that differ: add rows.")
+    if columns is None:
+        what = "pixel" if roles.table.kind == "image" else "value"
+        where = "" if len(fit.constant) == 1 else f" of channel {int(fit.constant.argmax())}"
         return DataError(
-            f"{source.name} has one training row, and standardising needs at least two that differ: add rows."
-        )
-    if source.columns is None:
-        return DataError(
-            f"{source.name}: every pixel of the {rows} training rows has the same value, which cannot be "
+            f"{name}: every {what}{where} of the {rows} training rows has the same value, which cannot be "
             "standardised: use DataSpec.scale=none."
         )
-    columns = [source.columns[place] for place in np.flatnonzero(constant)]
-    if len(columns) == len(source.columns):
+    constant = [columns[place] for place in np.flatnonzero(fit.constant)]
+    if len(constant) == len(columns):
         return DataError(
-            f"{source.name}: every column is constant in the {rows} training rows, so nothing can be standardised, "
+            f"{name}: every column is constant in the {rows} training rows, so nothing can be standardised, "
             "nor is there anything to learn: give rows that differ."
         )
-    which = f"the column {columns[0]!r} is" if len(columns) == 1 else f"{len(columns)} columns are"
+    which = f"the column {constant[0]!r} is" if len(constant) == 1 else f"{len(constant)} columns are"
     return DataError(
-        f"{source.name}: {which} constant in the {rows} training rows and cannot be standardised: leave out what "
-        f"is constant with {drop_setting(columns)}."
+        f"{name}: {which} constant in the {rows} training rows and cannot be standardised: leave out what "
+        f"is constant with {drop_setting(constant)}."
     )

@@ -1,16 +1,17 @@
-"""One pass over data on disk: cells are checked, support and fingerprint found, and some rows kept in memory."""
+"""One pass over a table: cells are checked, support, kinds and fingerprint found, and some rows kept in memory."""
 
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
-from vaekit.data.checks import check_cells, stored_support
+from vaekit.data.checks import check_cells, check_context, stored_support
+from vaekit.data.fields import Facts, most_values
+from vaekit.data.roles import Roles
 from vaekit.data.scaling import Moments
 from vaekit.data.schema import Binary, Levels, Real, Support
-from vaekit.data.source import Fingerprint
 from vaekit.data.spec import DataSpec
-from vaekit.data.stores import Store
+from vaekit.data.table import Fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,57 +19,84 @@ class Scan:
     """What the pass found.
 
     Attributes:
-        stored: the support of all values.
+        fingerprint: SHA-256, in hexadecimal, over dtype, shape and bytes of values, labels and factors.
+        rows: the rows that are kept, in memory, with all columns of the table.
+        missing: whether a cell that is modelled is missing.
+        support: of all values that are modelled, as one; None where columns are looked at one by one.
+        facts: of each column that is modelled; None for arrays, and where a support is declared.
+        context: the facts of each column of the context.
         moments: of the training rows, where they are wanted.
-        fingerprint: as `Source.fingerprint` gives it for the same data in memory.
-        rows: the rows that are kept, in memory.
     """
 
-    stored: Support
-    moments: Moments | None
     fingerprint: str
     rows: np.ndarray
+    missing: bool
+    support: Support | None
+    facts: list[Facts] | None
+    context: list[Facts]
+    moments: Moments | None
 
 
-def scan_store(store: Store, spec: DataSpec, keep: np.ndarray, out: np.ndarray, moments: bool) -> Scan:
-    """Read a store once, a chunk at a time.
+def scan(
+    roles: Roles, spec: DataSpec, keep: np.ndarray, out: np.ndarray, moments: bool = False, by_column: bool = False
+) -> Scan:
+    """Read a table once, a chunk at a time.
 
     Args:
-        store: the data.
-        spec: the support that is declared.
+        roles: the table, and which of its columns are modelled.
+        spec: the support that is declared, and what becomes of missing cells.
         keep: (n,) rows to keep in memory, by number, in the order in which they are returned.
         out: (m,) rows in rising order that training leaves out.
         moments: whether to compute those of the training rows.
+        by_column: whether to look at every column by itself, and not for one support of all.
 
     Raises:
-        DataError: a cell is not finite or breaks the support that `spec` declares; it names the first.
+        DataError: a cell is missing or infinite that may not be, or breaks the support that `spec` declares; it names
+            the first.
     """
-    digest = Fingerprint(0)
-    digest.begin(store.dtype, (len(store), *store.shape))
+    table = roles.table
+    digest = Fingerprint(table.test_rows)
+    digest.begin(table.dtype, (len(table), *table.shape))
+    places = range(len(table.columns or ())) if roles.x is None else roles.x
+    columns = [] if table.columns is None else [table.columns[place] for place in places]
+    facts = [Facts() for _ in columns] if by_column else None
+    of_context = [Facts() for _ in roles.context]
     supports: list[Support] = []
     found: Moments | None = None
-    kept = np.empty((len(keep), *store.shape), store.dtype)
+    missing = False
+    kept = np.empty((len(keep), *table.shape), table.dtype)
     by_row = np.argsort(keep, kind="stable")
     rising = keep[by_row]
-    for chunk in range(len(store.starts) - 1):
-        start, stop = int(store.starts[chunk]), int(store.starts[chunk + 1])
-        values = store.read(chunk)
-        part = store.part(values, start)
-        check_cells(part)
-        supports = [_join([*supports, stored_support(part, spec)])]
+    for chunk in range(table.chunks):
+        start, stop = int(table.starts[chunk]), int(table.starts[chunk + 1])
+        values = table.chunk(chunk)
         digest.add(values)
         first, last = np.searchsorted(rising, (start, stop))
         kept[by_row[first:last]] = values[rising[first:last] - start]
+        x = roles.modelled(values)
+        missing = check_cells(roles, x, start, spec.missing != "refuse") or missing
+        if facts is None:
+            supports = [_join([*supports, stored_support(roles, x, start, spec)])]
+        else:
+            for column, known, place in zip(columns, facts, range(len(columns)), strict=True):
+                known.add(x[:, place], most_values(column))
+        check_context(roles, values, start, spec.missing != "refuse")
+        for known, place in zip(of_context, roles.context, strict=True):
+            known.add(values[:, place], most_values((table.columns or ())[place]))
         if moments:
             first, last = np.searchsorted(out, (start, stop))
-            train = np.delete(values, out[first:last] - start, axis=0)
+            train = np.delete(x, out[first:last] - start, axis=0)
             if len(train):
-                here = Moments.of(train, store.columns is not None)
+                here = Moments.of(train, table.kind != "image")
                 found = here if found is None else found.join(here)
-    if store.labels is not None:
-        digest.begin(store.labels.dtype, store.labels.shape)
-        digest.add(store.labels)
-    return Scan(supports[0], found, digest.value(), kept)
+    for array in (table.labels, table.factors):
+        if array is not None:
+            digest.begin(array.dtype, array.shape)
+            digest.add(array)
+    for column in columns:
+        if column.categories is not None and column.dtype != "bool":
+            digest.texts((column.name, *column.categories))
+    return Scan(digest.value(), kept, missing, supports[0] if supports else None, facts, of_context, found)
 
 
 def _join(supports: list[Support]) -> Support:

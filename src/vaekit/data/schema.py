@@ -4,8 +4,10 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+import pydantic
+from pydantic import TypeAdapter, ValidationError
 
+from vaekit.data.layout import Axes
 from vaekit.errors import ModelFileError
 from vaekit.spec import spec
 
@@ -24,7 +26,7 @@ class Binary:
 class Levels:
     """Every value is one of the integers 0 to count - 1."""
 
-    count: Annotated[int, Field(ge=2)]
+    count: Annotated[int, pydantic.Field(ge=2)]
     kind: Literal["levels"] = "levels"
 
     def __str__(self) -> str:
@@ -61,7 +63,78 @@ class Count:
         return "counts"
 
 
-Support = Annotated[Binary | Levels | Unit | Real | Count, Field(discriminator="kind")]
+@spec
+class Mixed:
+    """Columns of different kinds, each a `Field` of the schema."""
+
+    kind: Literal["mixed"] = "mixed"
+
+    def __str__(self) -> str:
+        return "columns of several kinds"
+
+
+Support = Annotated[Binary | Levels | Unit | Real | Count | Mixed, pydantic.Field(discriminator="kind")]
+
+FieldKind = Literal["real", "positive", "count", "binary", "categorical", "ordinal"]
+
+
+@spec
+class Field:
+    """A column that is modelled.
+
+    Attributes:
+        name: of the column.
+        kind: of its values, which decides its likelihood. The x of a real or positive one is (stored - loc) / scale, of
+            a count the count itself, of the others the number of the category.
+        categories: what the numbers of a binary, categorical or ordinal column stand for, as text; none where a binary
+            one holds 0 and 1 itself.
+        loc, scale: of a real or positive one.
+        dtype: of the cells as they are stored, as pandas calls it.
+        decimals: how many digits after the point its numbers have; None where there are many.
+    """
+
+    name: str
+    kind: FieldKind
+    categories: tuple[str, ...] = ()
+    loc: float = 0.0
+    scale: float = 1.0
+    dtype: str = "float64"
+    decimals: int | None = None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether x is a number, and not that of a category."""
+        return self.kind in ("real", "positive", "count")
+
+
+@spec
+class Constant:
+    """A column that has one value in every row: not modelled, and put back into what a model makes.
+
+    Attributes:
+        name: of the column.
+        value: as it is stored, a number or a text.
+        dtype: as pandas calls it.
+    """
+
+    name: str
+    value: float | str
+    dtype: str = "float64"
+
+
+@spec
+class Dialect:
+    """How a CSV file is written, so that another one can be written alike.
+
+    Attributes:
+        delimiter: between cells, with the space that follows it.
+        decimal: what stands before the decimals of a number.
+        header: whether the first row names the columns.
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
+    header: bool = True
 
 
 @spec
@@ -70,18 +143,21 @@ class Context:
 
     Attributes:
         kind: "label", one number for each class, of which one is 1; or "columns".
-        names: of its numbers: the classes, or the columns.
+        names: of its numbers: the classes, or the columns; for each category of a column "column=category".
         loc, scale: of each number.
+        fields: the columns, where some are categories or miss cells; none where each is one number.
     """
 
     kind: Literal["label", "columns"]
     names: tuple[str, ...]
     loc: tuple[float, ...]
     scale: tuple[float, ...]
+    fields: tuple[Field, ...] = ()
 
     def scaled(self, stored: np.ndarray) -> np.ndarray:
-        """Scaled context (n, width) of stored numbers (n, width), as a model takes it."""
-        return ((stored - np.asarray(self.loc)) / np.asarray(self.scale)).astype(np.float32)
+        """Scaled context (n, width) of stored numbers (n, width), as a model takes it; of a missing one, 0."""
+        scaled = ((stored - np.asarray(self.loc)) / np.asarray(self.scale)).astype(np.float32)
+        return np.where(np.isnan(scaled), np.float32(0), scaled)
 
     def examples(self, n: int) -> np.ndarray:
         """Context (n, width) of n rows: every class, one after the other, or the mean of the training rows."""
@@ -104,13 +180,17 @@ def log_scale(scale: tuple[float, ...] | None, shape: tuple[int, ...]) -> float:
     return math.fsum(map(math.log, scale)) * (math.prod(shape) / len(scale))
 
 
+_AXES = {"table": 1, "sequence": 2, "image": 3, "volume": 4}
+
+
 @spec
 class Schema:
     """The facts about a data set that outlive it: saved with every run, as JSON.
 
     Attributes:
         name: of the source, or the name of its file.
-        shape: of one row; images are always (channels, height, width).
+        shape: of one row, with the channels first: (columns,) of a table, (channels, height, width) of an image,
+            (channels, steps) of a sequence, (channels, depth, height, width) of a volume.
         support: of x as the model sees it, after scaling and binarising.
         stored: of the values before that.
         loc, scale: x = (stored - loc) / scale, one number or one per column; None where there is no scaling.
@@ -121,10 +201,18 @@ class Schema:
         protocol: how the training, validation and test rows were made, in one line.
         factor_names, factor_sizes: of the factors that the data was made from, where they are known: their names, and
             how many values each takes.
+        fields: of a table, what each column is, in the order of `columns`; None where its columns were declared to be
+            of one kind.
+        constants: columns of one value, which are not modelled.
+        order: names of all columns that a row of the source has and vaekit can make, in their order.
+        missing: whether cells were missing in the training rows; a mask then says which.
+        axes: of the source's array, where it is one.
+        dialect: of the source, where it is a CSV file.
+        notices: what was left out or taken for something, and why.
     """
 
     name: str
-    kind: Literal["image", "table"]
+    kind: Literal["image", "table", "sequence", "volume"]
     shape: tuple[int, ...]
     support: Support
     stored: Support
@@ -138,6 +226,13 @@ class Schema:
     format_version: Literal[1] = 1
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
+    fields: tuple[Field, ...] | None = None
+    constants: tuple[Constant, ...] = ()
+    order: tuple[str, ...] = ()
+    missing: bool = False
+    axes: Axes | None = None
+    dialect: Dialect | None = None
+    notices: tuple[str, ...] = ()
 
     def to_stored(self, x: np.ndarray) -> np.ndarray:
         """The x of shape (..., *shape), as the model sees it, in the units of the source: stored = x scale + loc.
@@ -146,7 +241,8 @@ class Schema:
         """
         if self.loc is None or self.scale is None:
             return x
-        return x * np.asarray(self.scale) + np.asarray(self.loc)
+        axes = (-1,) if len(self.scale) == 1 else (-1, *[1] * (len(self.shape) - 1))
+        return x * np.reshape(self.scale, axes) + np.reshape(self.loc, axes)
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -177,7 +273,7 @@ class Schema:
 
     def inconsistency(self) -> str:
         """Which facts cannot be together, in a few words; empty where all can."""
-        axes, width = (1 if self.kind == "table" else 3), self.shape[0] if self.shape else 0
+        axes, width = _AXES[self.kind], self.shape[0] if self.shape else 0
         if len(self.shape) != axes or min(self.shape) < 1:
             return f"shape is {self.shape}, of rows of kind {self.kind}"
         if (self.loc is None) != (self.scale is None) or any(
@@ -188,6 +284,12 @@ class Schema:
             return "a scale is 0"
         if self.columns is not None and (self.kind, len(self.columns)) != ("table", width):
             return f"there are {len(self.columns)} names of columns, and {width} columns"
+        if self.fields is not None and tuple(field.name for field in self.fields) != self.columns:
+            return "fields are not those of the columns"
+        if self.fields is None and isinstance(self.support, Mixed):
+            return "the columns are of several kinds, and no fields say which"
+        if any(field.scale == 0 for field in self.fields or ()):
+            return "a scale is 0"
         if self.context and len({len(self.context.names), len(self.context.loc), len(self.context.scale)}) > 1:
             return "context has not as many names as numbers"
         if len(self.fingerprint) > 200:

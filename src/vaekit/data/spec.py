@@ -1,10 +1,13 @@
 """What a user may set about data: the `data.*` and `limit.*` paths of a run."""
 
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vaekit.spec import Several, Square, Text, spec
+from vaekit.data.layout import Layout
+from vaekit.spec import Several, Square, Text, by_kind, spec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
@@ -12,6 +15,17 @@ Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
 NO_LABEL = "none"  # in place of a column's name
+
+
+@spec
+class ColumnSpec:
+    """What a column of a table is.
+
+    Args:
+        kind: of its values; "ignore" leaves the column out.
+    """
+
+    kind: Literal["real", "positive", "count", "binary", "categorical", "ordinal", "ignore"]
 
 
 @spec
@@ -25,15 +39,23 @@ class DataSpec:
             labels, target, class or y, if there is one and its values are classes rather than measurements; "none"
             takes none. The labels of a folder of pictures are its subfolders.
         drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
+        columns: what single columns of a table are, by name, where that is not what they look like.
         context: what the model is conditioned on besides x: "label", or columns of a table, which are then not
             modelled.
-        support: which values can occur in the data as stored; "auto" looks.
+        layout: what an array is: "table", "image", "sequence" or "volume"; "auto" looks.
+        support: which values can occur in the data as stored; "auto" looks, at every column of a table by itself.
         levels: how many levels there are, with support=levels; by default what the data says.
         scale: "unit" divides levels by the highest one, "standard" subtracts the mean of the training rows and divides
             by their standard deviation; "auto" takes what the support and the likelihood call for.
         binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test; "threshold"
             cuts at one half.
-        missing: NaN cells are refused; "mask" is reserved for leaving them out, which this version cannot.
+        missing: what becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood,
+            "refuse" has no data with any; "auto" masks where some are missing.
+        missing_values: what else stands for a missing cell in a table: texts and numbers, such as "-999".
+        delimiter, decimal, encoding: of a CSV file: what stands between its cells, what stands before decimals, and how
+            its text is encoded, where these are not found right.
+        header: whether the first row of a CSV file names its columns; "auto" says no where all of its cells are
+            numbers.
         valid_from: which part of the source gives up its rows for validation. A source without a test set is one pool,
             from which validation and test are both drawn, so the choice makes no difference there.
         valid_fraction: share of that part that becomes the validation rows.
@@ -49,12 +71,19 @@ class DataSpec:
     source: Text | None = None
     label: Text | None = None
     drop: Several[Text] = ()
+    columns: Mapping[Text, Annotated[ColumnSpec, by_kind]] = field(default_factory=dict)
     context: Several[Text] = ()
+    layout: Layout = "auto"
     support: Literal["auto", "binary", "levels", "unit", "real", "count"] = "auto"
     levels: Annotated[int, Field(ge=2)] | None = None
     scale: Literal["auto", "none", "unit", "standard"] = "auto"
     binarise: Literal["none", "dynamic", "threshold"] = "none"
-    missing: Literal["refuse", "mask"] = "refuse"
+    missing: Literal["auto", "refuse", "mask"] = "auto"
+    missing_values: Several[Text] = ("?",)
+    delimiter: Annotated[Text, Field(min_length=1, max_length=1)] | None = None
+    decimal: Literal[".", ","] | None = None
+    encoding: Text | None = None
+    header: Literal["auto", "yes", "no"] = "auto"
     valid_from: Literal["train", "test"] = "train"
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1

@@ -1,227 +1,229 @@
-"""CSV: a table of numbers, with at most one column of labels."""
+"""Table: a data set as it is stored, named fields and rows, read a chunk at a time."""
 
-import csv
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 
-from vaekit.data.bounds import LONGEST_LINE, MOST_COLUMNS, check_labels
-from vaekit.data.raw import (
-    LABEL_NAMES,
-    Raw,
-    are_classes,
-    check_distinct,
-    check_drop,
-    check_left,
-    drop_setting,
-    find_name,
-    listing,
-    nearest,
-)
-from vaekit.data.spec import NO_LABEL
-from vaekit.errors import DataError
+from vaekit.data.layout import Axes
+from vaekit.data.schema import Dialect, Support
+from vaekit.data.spec import Limit
 
-_BLOCK = 1 << 24
-_NO_VALUE = frozenset(pa_csv.ConvertOptions().null_values)
+Kind = Literal["table", "image", "sequence", "volume"]
+KINDS: dict[int, Kind] = {1: "table", 2: "sequence", 3: "image", 4: "volume"}  # by the number of axes of a row
+
+_DOUBLE = np.dtype(np.float64)
+_WINDOW = 64_000_000  # bytes of rows that are shuffled with one another
+_CHUNKS_PER_WINDOW = 16
 
 
-def read_csv(path: Path, label: str | None, drop: Sequence[str]) -> Raw:
-    """A table from a CSV file in UTF-8, separated by commas, semicolons or tabs.
+@dataclass(frozen=True)
+class Sizes:
+    """How much is read, shuffled and kept in memory at a time, in bytes.
 
-    The first row is a header unless all of its cells are numbers. An empty cell is NaN.
-
-    Args:
-        path: of the file.
-        label: the column of labels.
-        drop: the columns left out.
-
-    Raises:
-        DataError: rows have different numbers of cells, text stands where numbers belong, and the like.
+    Attributes:
+        chunk: of consecutive rows, which are read at once.
+        window: of chunks, whose rows are shuffled together.
+        cache: the most that chunks may take in memory.
+        whole: the most that data takes which is read whole.
     """
-    delimiter = _delimiter(path)
-    columns, header_lines = _columns(path, delimiter)
-    check_drop(drop, columns, str(path))
-    if label not in (None, NO_LABEL, *columns):
-        raise DataError(
-            f"DataSpec.label names the column {label!r}, which {path} does not have{nearest(label, columns)}; "
-            f"its columns are {listing(columns)}.",
-            field="DataSpec.label",
-            value=label,
-        )
-    table = _parse(path, delimiter, columns, header_lines)
-    if len(table) == 0:
-        raise DataError(f"{path} holds a header but no rows; at least three rows are needed.")
-    _check_text(table.drop_columns(list(drop)), path)
-    label = None if label == NO_LABEL else label or _default_label(table, drop, path)
-    dropped = {label, *drop}
-    kept = [name for name in columns if name not in dropped]
-    check_left(kept, str(path))
-    if text := [name for name in kept if not is_numeric(table.schema.field(name).type)]:
-        refuse_text(table, path, text)
-    values = np.empty((len(table), len(kept)))
-    for place, name in enumerate(kept):
-        values[:, place] = pc.cast(table[name], pa.float64(), safe=False).to_numpy()
-    labels = None if label is None else to_labels(table[label], f"{path}: the label")
-    return Raw(values, labels, columns=tuple(kept))
+
+    chunk: int
+    window: int
+    cache: int
+    whole: float
+
+    @classmethod
+    def of(cls, limit: Limit) -> "Sizes":
+        """The cache takes a quarter of Limit.data_gb; from 0.512 GB on, chunks and windows no longer depend on it."""
+        whole = int(limit.data_gb * 1e9)
+        cache = max(2, whole // 4)
+        window = min(_WINDOW, cache // 2)
+        return cls(max(1, window // _CHUNKS_PER_WINDOW), window, cache, whole)
 
 
-def column_names(path: Path) -> tuple[str, ...]:
-    """The names of the columns of a CSV file, by their numbers where there is no header."""
-    return tuple(_columns(path, _delimiter(path))[0])
+def even_starts(rows: int, row_bytes: int, chunk_bytes: int) -> np.ndarray:
+    """Where chunks of at most `chunk_bytes` start, and the number of rows: a chunk has at least one row."""
+    each = max(1, chunk_bytes // max(1, row_bytes))
+    return np.append(np.arange(0, rows, each), rows)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a file, as `csv.reader` takes them: text in UTF-8, with their ends, each of bounded length."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        number = 0
-        while line := file.readline(LONGEST_LINE + 1):
-            number += 1
-            if len(line) > LONGEST_LINE:
-                raise DataError(
-                    f"{path}: line {number} has more than {LONGEST_LINE:,} characters; a table has a row per line, and "
-                    "a large array is better saved as .npy."
-                )
-            try:
-                line.encode()
-            except UnicodeEncodeError as error:
-                byte = ord(line[error.start]) - 0xDC00
-                raise DataError(
-                    f"{path} is not text in UTF-8: line {number} has the byte {byte:#04x}; save it as UTF-8."
-                ) from None
-            yield line
+@dataclass(frozen=True)
+class Column:
+    """What a file says of one of its columns.
 
-
-def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a file that are not blank, each with the number of the line on which it ends."""
-    reader = csv.reader(_lines(path), delimiter=delimiter)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, row
-    except csv.Error as error:
-        long = f"a cell of more than {csv.field_size_limit():,} characters" if "limit" in str(error) else str(error)
-        raise DataError(
-            f"{path}: the row that ends on line {reader.line_num} or later has {long}: close the quote that is open."
-        ) from None
-
-
-def _delimiter(path: Path) -> str:
-    first = next((line for line in _lines(path) if line.strip()), "")
-    return next((mark for mark in ",;\t" if mark in first), ",")
-
-
-def _columns(path: Path, delimiter: str) -> tuple[list[str], int]:
-    """Names of the columns, and how many lines there are up to the end of the header; 0 without one."""
-    line, first = next(_rows(path, delimiter), (0, []))
-    if not first:
-        raise DataError(f"{path} holds only blank lines; expected a table with a row per line.")
-    if len(first) > MOST_COLUMNS:
-        raise DataError(
-            f"{path} has {len(first):,} columns, and at most {MOST_COLUMNS:,} are read as text: save it as .npy."
-        )
-    # A table without names is often saved with the numbers of its columns for a header.
-    numbered = len(first) > 1 and first == [str(i) for i in range(len(first))]
-    headed = numbered or not all(_is_number(cell) for cell in first)
-    names = [cell.strip() if headed and cell.strip() else f"column {place}" for place, cell in enumerate(first)]
-    check_distinct(names, str(path))
-    return names, line if headed else 0
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse(path: Path, delimiter: str, columns: list[str], header_lines: int) -> pa.Table:
-    try:
-        return pa_csv.read_csv(
-            path,
-            read_options=pa_csv.ReadOptions(block_size=_BLOCK, column_names=columns, skip_rows=header_lines),
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        )
-    except pa.ArrowInvalid as error:
-        raise DataError(_ragged(path, delimiter, len(columns)) or f"{path}: {str(error)[:200]}") from None
-
-
-def _check_text(table: pa.Table, path: Path) -> None:
-    """Raise DataError where a column holds bytes, as one does for Arrow whose text is not UTF-8."""
-    if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        for _ in _lines(path):  # which names the line
-            pass
-
-
-def _ragged(path: Path, delimiter: str, width: int) -> str | None:
-    """What to say about the first row that has too few or too many cells."""
-    for line, row in _rows(path, delimiter):
-        if len(row) != width:
-            text = delimiter.join(row)
-            shown = text if len(text) < 40 else f"{text[:40]}..."
-            return (
-                f"{path}: line {line} has {len(row)} cells ({shown}), the first row has {width}; "
-                "every row needs as many: mend that line."
-            )
-    return None
-
-
-def _default_label(table: pa.Table, drop: Sequence[str], path: Path) -> str | None:
-    name = find_name((name for name in table.column_names if name not in drop), LABEL_NAMES)
-    return name if name is not None and are_classes(to_labels(table[name], f"{path}: the label")) else None
-
-
-def to_labels(column: pa.ChunkedArray, what: str) -> np.ndarray:
-    """A column as labels: numbers (floats where some are missing), or text, in which a missing one is empty.
-
-    Args:
-        column: of numbers or text.
-        what: how the column is called in errors.
-
-    Raises:
-        DataError: its texts are too long to be names of classes.
+    Attributes:
+        name: of the column.
+        dtype: as pandas calls it: int64, float32, bool, string, category, datetime, ...
+        categories: the texts that cells are the numbers of; None where cells are numbers themselves. A column of text
+            that has too many different ones has none, and its cells read as missing.
+        stored: the smallest type of float, or the type of the array, that holds every number.
     """
-    if is_numeric(column.type):
-        return column.to_numpy() if column.null_count == 0 else pc.cast(column, pa.float64()).to_numpy()
-    texts = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    texts = texts.unify_dictionaries().combine_chunks()  # a text that many rows share is kept once
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.chunk(0)
-    names = [*pc.cast(texts.dictionary, pa.string()).to_pylist(), ""]
-    check_labels(what, len(texts), max(map(len, names)))
-    return np.array(names, dtype=str)[pc.fill_null(texts.indices, len(names) - 1).to_numpy()]
+
+    name: str
+    dtype: str
+    categories: tuple[str, ...] | None = None
+    stored: np.dtype = _DOUBLE
+
+    @property
+    def is_number(self) -> bool:
+        """Whether cells are numbers, and not texts or dates."""
+        return self.categories is None and self.dtype not in ("string", "datetime")
 
 
-def is_numeric(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds numbers."""
-    return (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
-    )
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A data set as it is stored; its own test rows, if it has any, come last.
+
+    Data in memory is one chunk. A cell is a number; one of text is the number of its category, and a missing one NaN.
+
+    Attributes:
+        name: of the data set, or of its file.
+        starts: (chunks + 1,) the row at which each chunk starts, and the number of rows.
+        shape, dtype: of one row, and of its values.
+        read: the rows of a chunk by its number, (rows, *shape), or DataError. It may be called from another thread. Of
+            a table of columns, it is called with the numbers of those wanted, too.
+        columns: of a table; None for arrays of another kind.
+        picked: the numbers of `columns` in the file, where not all are taken.
+        labels: (n,) int64 numbers of the classes, or None.
+        classes: names of the labels, by number.
+        factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
+        factor_names, factor_sizes: of each factor, its name and how many values it takes.
+        test_rows: how many of the last rows are the source's own test set; 0 where it has none.
+        stored: the support, where the source declares one.
+        axes: of the array, where the source is one.
+        dialect: of a CSV file.
+        note: how it was read, in words, where that is worth saying; part of the protocol.
+        notices: what was left out or taken for something, and why: for the user.
+        streamable: whether chunks can be read one by one, again and again, without all of them in memory.
+    """
+
+    name: str
+    starts: np.ndarray
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[..., np.ndarray]
+    columns: tuple[Column, ...] | None = None
+    picked: tuple[int, ...] | None = None
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    factors: np.ndarray | None = None
+    factor_names: tuple[str, ...] | None = None
+    factor_sizes: tuple[int, ...] | None = None
+    test_rows: int = 0
+    stored: Support | None = None
+    axes: Axes | None = None
+    dialect: Dialect | None = None
+    note: str = ""
+    notices: tuple[str, ...] = ()
+    streamable: bool = True
+
+    @classmethod
+    def of(cls, name: str, values: np.ndarray, **facts: Any) -> "Table":
+        """Rows (n, *shape) in memory, as one chunk.
+
+        Args:
+            name: of the data set.
+            values: in the types and units of the source.
+            facts: any other attribute.
+        """
+
+        def read(chunk: int, picked: Sequence[int] | None = None) -> np.ndarray:
+            return values if picked is None else np.ascontiguousarray(values[:, list(picked)])
+
+        starts = np.array([0, len(values)])
+        return cls(name, starts, values.shape[1:], values.dtype, read, streamable=False, **facts)
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def chunks(self) -> int:
+        """Their number."""
+        return len(self.starts) - 1
+
+    @property
+    def kind(self) -> Kind:
+        """What a row is."""
+        return KINDS[len(self.shape)]
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of the columns of a table."""
+        return None if self.columns is None else tuple(column.name for column in self.columns)
+
+    @property
+    def train_rows(self) -> int:
+        """How many of the first rows are not the source's own test set."""
+        return len(self) - self.test_rows
+
+    @property
+    def row_bytes(self) -> int:
+        """What the values of one row take in memory."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def chunk_bytes(self, chunk: int) -> int:
+        """What the values of a chunk take in memory."""
+        return int(self.starts[chunk + 1] - self.starts[chunk]) * self.row_bytes
+
+    def chunk(self, number: int) -> np.ndarray:
+        """The rows of a chunk, (rows, *shape); DataError where they cannot be read."""
+        return self.read(number) if self.picked is None else self.read(number, self.picked)
+
+    def whole(self) -> np.ndarray:
+        """All rows, (n, *shape)."""
+        if self.chunks == 1:
+            return self.chunk(0)
+        values = np.empty((len(self), *self.shape), self.dtype)
+        for number in range(self.chunks):
+            values[self.starts[number] : self.starts[number + 1]] = self.chunk(number)
+        return values
+
+    def pick(self, wanted: Sequence[int]) -> "Table":
+        """The same rows, with some of the columns of a table, by number, in the order given."""
+        assert self.columns is not None
+        columns = tuple(self.columns[place] for place in wanted)
+        if columns == self.columns:
+            return self
+        before = range(len(self.columns)) if self.picked is None else self.picked
+        picked = tuple(before[place] for place in wanted)
+        dtype = np.result_type(*(column.stored for column in columns)) if columns else self.dtype
+        return replace(self, columns=columns, picked=picked, shape=(len(columns),), dtype=dtype)
+
+    def column(self, place: int) -> np.ndarray:
+        """The cells of one column of a table, (n,)."""
+        return self.pick([place]).whole()[:, 0]
+
+    def place(self, row: int, cell: tuple[int, ...]) -> str:
+        """Where a cell is, in words: its row, counted from 0, and its column or pixel."""
+        number = f"{row}" if row < self.train_rows else f"{row - self.train_rows} of the test set"
+        if self.columns is not None:
+            return f"row {number} (counted from 0), column {self.columns[cell[0]].name!r}"
+        if self.kind != "image":
+            return f"row {number} (counted from 0), cell {tuple(cell)}"
+        return f"image {number} (counted from 0), pixel (channel {cell[0]}, row {cell[1]}, column {cell[2]})"
 
 
-def refuse_text(table: pa.Table | pa.RecordBatch, path: Path, text: Sequence[str]) -> None:
-    """Raise DataError, which shows a cell of the first of the columns `text` that do not hold numbers."""
-    row, cell = _first_text(table[text[0]])
-    fix = f"or make it the labels with DataSpec.label={text[0]}" if len(text) == 1 else "or turn them into numbers"
-    if _is_number(cell.replace(",", ".")):
-        fix = "or write decimals with a point"
-    raise DataError(
-        f"{path}: the column {text[0]!r} holds {cell[:60]!r} in row {row} (counted from 0), and columns must be "
-        f"numbers: leave out what is text with {drop_setting(text)}, {fix}."
-    )
+class Fingerprint:
+    """SHA-256 over a number of test rows, and arrays that may come in parts: their dtype, shape and bytes."""
 
+    def __init__(self, test_rows: int) -> None:
+        self._digest = hashlib.sha256(f"{test_rows}".encode())
 
-def _first_text(column: pa.ChunkedArray | pa.Array) -> tuple[int, str]:
-    """The first cell of a column that is not a number, nor missing, and its row; else the first cell."""
-    start = 0
-    for part in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        for row, cell in enumerate(part):
-            text = str(cell.as_py())
-            if text not in _NO_VALUE and not _is_number(text):
-                return start + row, text
-        start += len(part)
-    return 0, str(column[0].as_py())
+    def begin(self, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        """Announce the next array."""
+        self._digest.update(f"{dtype.str}{shape}".encode())
+
+    def add(self, part: np.ndarray) -> None:
+        """Take the next rows of the array that was announced."""
+        self._digest.update(np.ascontiguousarray(part).data)
+
+    def texts(self, texts: Sequence[str]) -> None:
+        """Take names that numbers stand for."""
+        self._digest.update("\0".join(texts).encode("utf-8", "surrogatepass"))
+
+    def value(self) -> str:
+        """The digest, in hexadecimal."""
+        return self._digest.hexdigest()

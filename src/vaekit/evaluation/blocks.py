@@ -119,11 +119,12 @@ class Blocks:
         return None if self.context is None else self.context[rows]
 
     def mask_of(self, number: int) -> Tensor | None:
-        """Which cells of the rows of a block are observed; None where all are."""
-        if self.mask is None:
-            return None
+        """Which cells of a block are observed: by the mask given, or that of the data; None where all are."""
         rows = slice(number * BLOCK, min((number + 1) * BLOCK, len(self.data)))
-        return self.mask[rows].to(self.x(number).device)
+        mask = None if self.mask is None else self.mask[rows]
+        if self.mask is None and isinstance(self.data, Rows | StreamedRows):
+            mask = self.data.mask_of(rows)
+        return mask if mask is None or self.weight is None else mask.to(self.weight.device)
 
     def block(self, number: int) -> Block:
         """A block by its number."""

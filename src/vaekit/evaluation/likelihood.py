@@ -217,6 +217,7 @@ def baseline(
     context = None
     if isinstance(train, Rows | StreamedRows):
         noise, some = new_generator(seed, Purpose.BASELINE, device=train.device), train.some(BASELINE_ROWS)
+        train_mask = train.mask_of(some) if train_mask is None else train_mask
         train, context = train.batch(some, noise), train.context_of(some)
     of_context = likelihood.without_latents(train, context, mask=train_mask)
     blocks = Blocks(likelihood, data, seed, None, world, mask)

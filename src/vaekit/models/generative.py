@@ -8,6 +8,7 @@ of the row in memory, which its position decides.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,9 @@ def filled(x: Tensor) -> Tensor:
     return x if missing == 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
 
 
-def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+def in_blocks(
+    compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Tensor, **named: Any
+) -> tuple[Tensor, ...]:
     """What `compute` gives for each row of x (rows, ...): tensors (rows, ...), computed a block at a time.
 
     Args:
@@ -35,6 +38,7 @@ def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Te
             row alone.
         x: (rows, ...).
         others: (rows, ...) each.
+        named: Likewise, by the names of arguments.
 
     Raises:
         ValueError: There are no rows.
@@ -42,10 +46,12 @@ def in_blocks(compute: Callable[..., tuple[Tensor, ...]], x: Tensor, *others: Te
     if len(x) == 0:
         raise ValueError("got no rows: at least one is needed")
     given = (x, *others)
-    found = [
-        [y[: rows.stop - rows.start] for y in compute(*(filled(part[rows]) for part in given))]
-        for rows in blocks_of(len(x))
-    ]
+
+    def of(rows: slice) -> tuple[Tensor, ...]:
+        by_name = {name: filled(part[rows]) for name, part in named.items()}
+        return compute(*(filled(part[rows]) for part in given), **by_name)
+
+    found = [[y[: rows.stop - rows.start] for y in of(rows)] for rows in blocks_of(len(x))]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 

@@ -1,6 +1,7 @@
 """What a part of a model may offer beyond its call, so that no one has to know which part it is."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -102,4 +103,13 @@ class MeasuredHead(Protocol):
 
     def measure(self, x: Tensor, context: Tensor | None = None) -> None:
         """Take it from training rows, (n, *data), and their context."""
+        ...
+
+
+@runtime_checkable
+class OverFields(Protocol):
+    """A likelihood that is of a table's columns one by one."""
+
+    def of_fields(self, fields: Sequence[Any]) -> Any:
+        """The same, with the likelihood of each of these columns."""
         ...

@@ -214,7 +214,8 @@ def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> He
     model, seed = trained.model, trained.settings.seed
     order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
     held = data.test.at(order[:rows].sort().values)
-    x, context = held.batch(slice(None)), held.context_of(slice(None))
+    given = held.inputs(slice(None))
+    x = given["x"]
     fitted = None
     if isinstance(model.likelihood, Conditional):
         fitted = baseline(model.likelihood, data.train, held, seed)
@@ -230,23 +231,19 @@ def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> He
         baseline=fitted,
         kl=kl_per_dimension(model, held),
         originals=shown.numpy(),
-        reconstructions=reconstruct(model, shown, None if context is None else context[few]),
-        codes=_codes(trained, *_take(data.test, mapped)),
+        reconstructions=reconstruct(model, **held.inputs(few)),
+        codes=_codes(trained, data.test, mapped),
         labels=None if labels is None else labels[mapped].numpy(),
     )
 
 
-def _take(rows: Rows, index: Tensor) -> tuple[Tensor, Tensor | None]:
-    index = index.sort().values
-    return rows.batch(index), rows.context_of(index)
-
-
-def _codes(trained: TrainedRun, x: Tensor, context: Tensor | None) -> np.ndarray:
-    def mean(x: Tensor, *context: Tensor) -> tuple[Tensor]:
-        return (trained.model.encode(x, *context).posteriors[0].mean.flatten(1),)
+def _codes(trained: TrainedRun, rows: Rows, index: Tensor) -> np.ndarray:
+    def mean(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor]:
+        code = trained.model.encode(x, context) if mask is None else trained.model.encode(x, context, mask)
+        return (code.posteriors[0].mean.flatten(1),)
 
     with evaluating(trained.model):
-        return in_blocks(mean, x, *(() if context is None else (context,)))[0].numpy()
+        return in_blocks(mean, **rows.inputs(index))[0].numpy()
 
 
 def _from_prior(trained: TrainedRun, n: int, mean: bool) -> np.ndarray:

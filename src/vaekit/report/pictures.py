@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaekit.data import Levels, Schema, Support
 from vaekit.evaluation import evaluating
-from vaekit.models import Model
+from vaekit.models import Code, Model
 from vaekit.models.distributions.codes import centre, centre_in_words
 
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
@@ -83,17 +83,20 @@ def pairs_grid(
     return _paste(rows, [*gaps[:-1], pad], columns, pad, scale)
 
 
-def reconstruction_picture(model: Model, x: Tensor, schema: Schema, context: Tensor | None = None) -> Image.Image:
+def reconstruction_picture(
+    model: Model, schema: Schema, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+) -> Image.Image:
     """Originals over their reconstructions, with a caption; for a table, one against the other by column.
 
     Args:
         model: a VAE, or anything with its `encode` and `decode`.
-        x: (n, *shape), as the model sees it.
         schema: of the data.
+        x: (n, *shape), as the model sees it.
         context: (n, width), if the model takes one.
+        mask: (n, *shape), True where a cell is observed; None where all are.
     """
-    originals, means = x.cpu().numpy(), reconstruct(model, x, context)
-    text = f"the mean of p(x|z) at {reconstructed_at(model, x, context)}"
+    originals, means = x.cpu().numpy(), reconstruct(model, x, context, mask)
+    text = f"the mean of p(x|z) at {reconstructed_at(model, x, context, mask)}"
     if schema.kind == "image":
         both = to_unit(np.concatenate([originals, means]), schema)
         return captioned(pairs_grid(both[: len(x)], both[len(x) :]), f"originals, and below each {text}")
@@ -162,19 +165,24 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
     return histograms_by_column({"samples": schema.to_stored(x)}, column_names(schema))
 
 
-def reconstruct(model: Model, x: Tensor, context: Tensor | None = None) -> np.ndarray:
+def reconstruct(model: Model, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> np.ndarray:
     """The reconstruction of each row of x, given its context: the mean of p(x|z) at the mean of q(z|x).
 
     Of a discrete z, it is at the most probable z.
     """
     with evaluating(model):
-        return model.decode([centre(q) for q in model.encode(x, context).posteriors], context).mean.cpu().numpy()
+        return model.decode([centre(q) for q in _code(model, x, context, mask).posteriors], context).mean.cpu().numpy()
 
 
-def reconstructed_at(model: Model, x: Tensor, context: Tensor | None = None) -> str:
+def reconstructed_at(model: Model, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> str:
     """The z at which `reconstruct` decodes, in words."""
+    first = (None if part is None else part[:1] for part in (context, mask))
     with evaluating(model):
-        return centre_in_words(model.encode(x[:1], None if context is None else context[:1]).posteriors[0])
+        return centre_in_words(_code(model, x[:1], *first).posteriors[0])
+
+
+def _code(model: Model, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Code:
+    return model.encode(x, context) if mask is None else model.encode(x, context, mask)
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import nn
 
 from vaekit.data import Dataset, Schema, prepare
+from vaekit.data.dataset import Each
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
+from vaekit.data.table import Kind
 from vaekit.errors import ConfigError
 from vaekit.models import (
     VAE,
@@ -18,12 +19,20 @@ from vaekit.models import (
     Log1p,
     Rescale,
 )
-from vaekit.models.building import BuildContext, code_space_of
+from vaekit.models.building import BuildContext, FieldEvent, code_space_of
+from vaekit.models.likelihoods.initialisation import without_gaps
+from vaekit.models.networks.columns import ColumnsAsNumbers, WithMask
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.convolutional import with_weights_channels_last
 from vaekit.models.networks.inputs import InputDropout, Log1pOfShares, UnitLength
 from vaekit.models.networks.units import SharedScale, Units
-from vaekit.models.protocols import InitialisedFromEncodings, InitialisedFromInputs, Measured, MeasuredHead
+from vaekit.models.protocols import (
+    InitialisedFromEncodings,
+    InitialisedFromInputs,
+    Measured,
+    MeasuredHead,
+    OverFields,
+)
 from vaekit.objectives import Penalised
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
@@ -58,14 +67,22 @@ def open_data(run: Run) -> tuple[Run, Dataset]:
         raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
     family = run.model.likelihood
     with naming_settings():
-        data = prepare(run.data, run.limit, discrete=_default_is_discrete if family is None else family.integers)
+        discrete = _default_is_discrete if family is None else family.integers
+        data = prepare(run.data, run.limit, discrete=discrete, by_column=_by_column(family))
     if family is None:
         family = default_likelihood(data.schema.support, data.schema.kind)
     check_likelihood(family, data.schema)
     return run.model_copy(update={"model": replace(run.model, likelihood=family)}), data
 
 
-def _default_is_discrete(stored: Support, kind: Literal["image", "table"]) -> bool:
+def _by_column(family: Likelihood | None) -> Each:
+    """Whether each column of a table has a likelihood of its own: as the data shows, unless a family is set."""
+    if family is None:
+        return "auto"
+    return "always" if "mixed" in family.accepts else "never"
+
+
+def _default_is_discrete(stored: Support, kind: Kind) -> bool:
     """Whether the default likelihood of values as they are stored takes them unscaled: so no data is read twice."""
     return stored.kind in default_likelihood(stored, kind).accepts
 
@@ -147,18 +164,26 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
         return
     some = data.train.some(ROWS_TO_INITIALISE_FROM)
     x, context = data.train.batch(some, new_generator(run.seed, Purpose.START_ROWS)), data.train.context_of(some)
+    mask = data.train.mask_of(some)
     if isinstance(posterior.transform, Measured):
-        posterior.transform.measure(x)
+        posterior.transform.measure(without_gaps(x, mask))
     if run.model.bias_start:
-        likelihood.initialise_from(x, context)
+        likelihood.initialise_from(x, context, mask)
     else:
-        likelihood.measure(x, context)
+        likelihood.measure(x, context, mask)
     if isinstance(prior, InitialisedFromInputs):
-        prior.initialise_from_inputs(posterior.see(x), context)
+        prior.initialise_from_inputs(posterior.see(x, mask), context)
     if isinstance(posterior.head, InitialisedFromEncodings):
         with torch.no_grad():
-            raw = posterior.raw(posterior.see(x), context)
+            raw = posterior.raw(posterior.see(x, mask), context)
         posterior.head.initialise_from_encodings(raw, new_generator(run.seed, Purpose.CODEBOOKS))
+
+
+def events_of(schema: Schema) -> tuple[FieldEvent, ...]:
+    """The columns of a table of several kinds, as the parts of a model need to know them; none of other data."""
+    if schema.support.kind != "mixed":
+        return ()
+    return tuple(FieldEvent(field.name, field.kind, len(field.categories)) for field in schema.fields or ())
 
 
 def choose_device(name: str, local: int = 0) -> torch.device:
@@ -202,14 +227,22 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         transform = Log1p()
     if isinstance(support, Real) and schema.loc is None:  # values as they are stored, in any units
         transform = Units(shape, _SHARED_SCALE[schema.kind])
+    fields = events_of(schema)
     if isinstance(spec, ModelSpec):
         transform = _input_of(spec, support, transform)
-    ctx = BuildContext(shape, context, transform=transform)
+    if fields:
+        transform = ColumnsAsNumbers(fields, schema.missing)
+    elif schema.missing:
+        transform = WithMask(shape, transform)
+    ctx = BuildContext(shape, context, transform=transform, fields=fields)
     try:
+        likelihood = spec.likelihood
+        if isinstance(likelihood, OverFields):
+            likelihood = likelihood.of_fields(fields)
         if isinstance(spec, HierarchicalSpec):
-            model = spec.groups.build(spec.posterior, spec.prior, spec.likelihood, ctx)
+            model = spec.groups.build(spec.posterior, spec.prior, likelihood, ctx)
         else:
-            model = _vae(spec, spec.likelihood, ctx)
+            model = _vae(spec, likelihood, ctx)
         check_enumerable_latents(run, code_space_of(model.posterior))
     except ValueError as error:
         raise ConfigError(f"model: {error}") from None
@@ -225,6 +258,10 @@ def _input_of(spec: ModelSpec, support: Support, transform: nn.Module | None) ->
         if not isinstance(support, Count | Binary):
             raise ConfigError(f"model.input_scale is {spec.input_scale}, for counts, and x is {support}: use auto")
         transform = UnitLength() if spec.input_scale == "unit_length" else Log1pOfShares()
+    if spec.input_dropout > 0 and support.kind == "mixed":
+        raise ConfigError(
+            f"model.input_dropout is {spec.input_dropout:g}, for values of one kind, and x is {support}: leave it out"
+        )
     return InputDropout(transform, spec.input_dropout) if spec.input_dropout > 0 else transform
 
 

@@ -107,7 +107,7 @@ def training_codes(model: VAE | HierarchicalVAE, rows: Rows | StreamedRows, n: i
     with evaluating(model):
         for number, index in enumerate(chosen.split(BLOCK)):
             generator = new_generator(seed, Purpose.SAMPLER_CODES, number, device=rows.device)
-            q = model.encode(rows.batch(index, generator)).posteriors[0]
+            q = model.encode(**rows.inputs(index, generator)).posteriors[0]
             check_real(q)
             found += [draw_from(q, (draws,), generator).flatten(0, 1).cpu()]
     return torch.cat(found)

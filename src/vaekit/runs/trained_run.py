@@ -151,8 +151,8 @@ class TrainedRun:
             (n, latent), all groups of latents side by side.
         """
 
-        def means(x: Tensor, *context: Tensor) -> tuple[Tensor]:
-            return posterior_moments(self.model, x, *context)[:1]
+        def means(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor]:
+            return posterior_moments(self.model, x, context, mask)[:1]
 
         return self._over(means, self.rows(data, context))
 
@@ -167,8 +167,9 @@ class TrainedRun:
             (n, *shape).
         """
 
-        def means(x: Tensor, *context: Tensor) -> tuple[Tensor]:
-            return (self.model.decode([centre(q) for q in self.model.encode(x, *context).posteriors], *context).mean,)
+        def means(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor]:
+            code = self.model.encode(x, context, mask) if mask is not None else self.model.encode(x, context)
+            return (self.model.decode([centre(q) for q in code.posteriors], context).mean,)
 
         return self.schema.to_stored(self._over(means, self.rows(data, context)))
 
@@ -204,10 +205,8 @@ class TrainedRun:
         with evaluating(self.model):
             for start in range(0, len(rows), ROWS_AT_A_TIME):
                 index = slice(start, min(start + ROWS_AT_A_TIME, len(rows)))
-                context = rows.context_of(index)
                 noise = new_generator(0, Purpose.ENCODED_ROWS, start, device=self._device)
-                given = (rows.batch(index, noise), *([] if context is None else [context]))
-                found += [in_blocks(compute, *given)[0].cpu()]
+                found += [in_blocks(compute, **rows.inputs(index, noise))[0].cpu()]
         return torch.cat(found).numpy()
 
     def context(self, rows: int) -> Tensor | None:
@@ -248,15 +247,18 @@ def naming_likelihood(model: VAE | HierarchicalVAE, *data: Any) -> Iterator[None
         ) from None
 
 
-def posterior_moments(model: VAE | HierarchicalVAE, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def posterior_moments(
+    model: VAE | HierarchicalVAE, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Means and standard deviations of q(z|x), (batch, latent) each; of a discrete z, its most probable value.
 
     Args:
         model: a VAE.
         x: (batch, *data), as the model takes it.
         context: (batch, width), where the model takes one.
+        mask: (batch, *data), True where a cell of x is observed; None where all are.
     """
-    posteriors = model.encode(x, context).posteriors
+    posteriors = (model.encode(x, context) if mask is None else model.encode(x, context, mask)).posteriors
     return (
         torch.cat([centre(q).flatten(1) for q in posteriors], 1),
         torch.cat([q.stddev.flatten(1) for q in posteriors], 1),
@@ -428,7 +430,7 @@ def check_same_run(world: World, trained: TrainedRun, other: Rows | StreamedRows
     for start in range(0, 0 if other is None else len(other), ROWS_AT_A_TIME):
         assert other is not None
         index = slice(start, min(start + ROWS_AT_A_TIME, len(other)))
-        for part in (other.batch(index), other.context_of(index)):
+        for part in (other.batch(index), other.context_of(index), other.mask_of(index)):
             digest.update(b"" if part is None else part.cpu().numpy().tobytes())
     check_same(world, "data", digest.hexdigest(), DataError)
 

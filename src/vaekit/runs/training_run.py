@@ -106,11 +106,11 @@ class TrainingRun:
         check_same(world, "weights", fingerprint(model), ModelFileError)
         model.cpu().eval()
         with torch.no_grad():
-            row, context = data.train.batch(slice(0, 1)), data.train.context_of(slice(0, 1))
-            draw = model.draw(row, context=context, generator=new_generator(run.seed, Purpose.TRIAL))
+            draw = model.draw(**data.train.inputs(slice(0, 1)), generator=new_generator(run.seed, Purpose.TRIAL))
         for part in (data.train, data.valid):
             for start in range(0, len(part), ROWS_AT_A_TIME):
-                check_values(draw.px, part.batch(slice(start, start + ROWS_AT_A_TIME)))
+                index = slice(start, start + ROWS_AT_A_TIME)
+                check_values(draw.px, part.batch(index), part.mask_of(index))
         size = sum(latent.z[0, 0].numel() for latent in draw.latents)
         check_objective(run, model, data, build_discriminator(run, data.schema, size))
         model.to(choose_device(run.train.device, world.local))

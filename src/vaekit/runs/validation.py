@@ -11,6 +11,7 @@ from vaekit.models import (
     Bernoulli,
     CalibratedGaussian,
     Categorical,
+    Columns,
     ContinuousBernoulli,
     HierarchicalVAE,
     Likelihood,
@@ -50,6 +51,8 @@ def default_likelihood(support: Support, kind: str) -> Likelihood:
         return Bernoulli()
     if isinstance(support, Levels) and support.count <= MOST_LEVELS:
         return Categorical(support.count)
+    if support.kind == "mixed":
+        return Columns()
     if support.kind == "count":
         return NegativeBinomial()
     if support.kind in ("levels", "unit"):
@@ -95,14 +98,13 @@ def check_objective(run: Run, model: VAE | HierarchicalVAE, data: Dataset, discr
         ValueError: The objective does not go with the model.
     """
     some = data.train.some(2)
-    x, context = data.train.batch(some, new_generator(run.seed, Purpose.TRIAL)), data.train.context_of(some)
+    given = data.train.inputs(some, new_generator(run.seed, Purpose.TRIAL))
     objective = run.objective
     model.eval()
     for phase in phases_of(objective):
         draw = model.draw(
-            x,
-            phase.samples,
-            context=context,
+            samples=phase.samples,
+            **given,
             generator=new_generator(run.seed, Purpose.TRIAL),
             enumerate=phase.gradient.enumerate,
         )

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from vaekit.models.conditional import Conditional
+from vaekit.models.distributions.cells import observed_log_prob
 from vaekit.models.distributions.gamma import wide
 from vaekit.randomness import Purpose, new_generator
 from vaekit.training.updater import Rows
@@ -28,10 +29,11 @@ def validation_baseline(model: nn.Module, train: Rows, valid: Rows, seed: int) -
     values = train.batch(slice(0, 1), new_generator(seed, Purpose.TRIAL, device=device)).numel()
     some = train.some(min(FITTED_TO, max(1, MOST_NUMBERS // values)))
     x = train.batch(some, new_generator(seed, Purpose.BASELINE, device=device))
-    of_context = likelihood.without_latents(x, train.context_of(some), quick=True)
+    of_context = likelihood.without_latents(x, train.context_of(some), quick=True, mask=train.mask_of(some))
     total = 0.0
     for start in range(0, len(valid), AT_A_TIME):
         rows = slice(start, min(start + AT_A_TIME, len(valid)))
         x, px = valid.batch(rows), of_context(valid.context_of(rows))
-        total += float(px.log_prob(wide(x) if x.is_floating_point() else x).sum())
+        x = wide(x) if x.is_floating_point() else x
+        total += float(observed_log_prob(px, x, valid.mask_of(rows)).sum())
     return total / len(valid) if math.isfinite(total) else None

@@ -149,14 +149,18 @@ def validate(model: nn.Module, rows: Rows, seed: int, world: World | None = None
     world = world or World()
     device = next(model.parameters()).device
     starts = range(0, len(rows), VALIDATION_BLOCK)
-    sums = torch.zeros(len(starts), 3, dtype=torch.float64)
+    sums, weights = (torch.zeros(len(starts), *shape, dtype=torch.float64) for shape in ((3,), ()))
     for number in range(len(starts))[world.share(len(starts))]:
         index = slice(starts[number], min(starts[number] + VALIDATION_BLOCK, len(rows)))
         x = rows.batch(index)
         generator = new_generator(seed, Purpose.VALIDATE, number, device=device)
-        parts = bound_rows(cast(Model, model), x, rows.context_of(index), generator, samples)
-        sums[number] = torch.stack([part.double().sum() for part in parts]).cpu()
-    distortion, rate, bound = (world.sum(sums.to(device)).sum(0) / len(rows)).tolist()
+        mask, weight = rows.mask_of(index), rows.weight_of(index)
+        parts = bound_rows(cast(Model, model), x, rows.context_of(index), generator, samples, mask)
+        weighed = parts if weight is None else [part * weight for part in parts]
+        sums[number] = torch.stack([part.double().sum() for part in weighed]).cpu()
+        weights[number] = len(x) if weight is None else float(weight.double().sum())
+    total = world.sum(weights.to(device)).sum() if weights.sum() != len(rows) or world.size > 1 else len(rows)
+    distortion, rate, bound = (world.sum(sums.to(device)).sum(0) / total).tolist()
     several = {"valid_bound": bound} if samples > 1 else {}
     return {"valid_elbo": -distortion - rate, "valid_distortion": distortion, "valid_rate": rate, **several}
 

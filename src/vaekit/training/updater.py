@@ -55,6 +55,14 @@ class Rows(Protocol):
         """The context of the rows with these numbers; None where there is none."""
         ...
 
+    def mask_of(self, index: Tensor | slice) -> Tensor | None:
+        """Which cells of the rows with these numbers are observed; None where all are."""
+        ...
+
+    def weight_of(self, index: Tensor | slice) -> Tensor | None:
+        """How much the rows with these numbers count; None where all count alike."""
+        ...
+
 
 class TrainingNotFinite(Exception):
     """A number that training needs is not finite; the message says which, and where."""
@@ -191,14 +199,17 @@ class Updater:
     def _inputs(self, index: Tensor, piece: Piece, objective: Bound, steps: int) -> StepInputs:
         """All that the step takes for a piece of a batch."""
         places, step = piece.places, self.state.at.step
+        chosen = index[places]
         noise, generator = self.noise(objective.samples)(places, len(index), step), None
         if noise.objective is not None or any(part is None for part in noise.latents):
             own = (places.start, self.world.rank)
             generator = new_generator(self.seed, Purpose.STEP, step, *own, device=self.device)
         return StepInputs(
-            x=self.rows.batch(index[places], noise=self._binarising(places, len(index), step)),
+            x=self.rows.batch(chosen, noise=self._binarising(places, len(index), step)),
             objective=objective,
-            context=self.rows.context_of(index[places]),
+            context=self.rows.context_of(chosen),
+            mask=self.rows.mask_of(chosen),
+            weight=self.rows.weight_of(chosen),
             noise=replace(noise, hiding=self._hiding(places, len(index), step)),
             generator=generator,
             step=step,

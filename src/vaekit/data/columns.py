@@ -1,71 +1,15 @@
-"""What readers of files return, and how it becomes rows: layout of the values, labels as numbers."""
+"""Names of columns, and labels as numbers of classes."""
 
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from vaekit.data.table import Column
 from vaekit.errors import DataError
 
 LABEL_NAMES = ("label", "labels", "target", "class", "y")
-_CHANNELS = (1, 3, 4)
-
-
-@dataclass(frozen=True, eq=False)
-class Raw:
-    """Arrays as a file holds them.
-
-    Attributes:
-        values: (n, ...) numbers.
-        test_values: the same for a test set, where the file has one.
-        labels, test_labels: (n,) numbers or text, or None.
-        columns: names, where the file gives them.
-    """
-
-    values: np.ndarray
-    labels: np.ndarray | None = None
-    test_values: np.ndarray | None = None
-    test_labels: np.ndarray | None = None
-    columns: tuple[str, ...] | None = None
-
-
-def to_rows(values: np.ndarray, what: str) -> np.ndarray:
-    """Values as a table (n, d) or as images (n, channels, height, width), contiguous, in native byte order.
-
-    Args:
-        values: as a file has them.
-        what: how the values are called in errors.
-
-    Raises:
-        DataError: the shape or the type of the cells is another, or there are no cells.
-    """
-    if values.dtype.hasobject or values.dtype.kind not in "biuf":
-        raise DataError(
-            f"{what} has cells of type {values.dtype}; numbers are needed: convert with .astype(numpy.float32)."
-        )
-    if values.ndim < 2:
-        raise DataError(
-            f"{what} has shape {values.shape}; rows of data are needed: "
-            "x.reshape(-1, 1) makes a table of one column, x.reshape(1, -1) a single row."
-        )
-    if values.size == 0:
-        raise DataError(f"{what} has shape {values.shape}, so it holds nothing; rows and columns are needed.")
-    if values.dtype.kind == "b":
-        values = values.astype(np.uint8)
-    if values.dtype.itemsize > 8:
-        values = values.astype(np.float64)
-    if values.ndim == 3:
-        values = values[:, None]
-    elif values.ndim == 4 and values.shape[1] not in _CHANNELS and values.shape[3] in _CHANNELS:
-        values = np.moveaxis(values, 3, 1)
-    elif values.ndim > 4 or (values.ndim == 4 and values.shape[1] not in _CHANNELS):
-        raise DataError(
-            f"{what} has shape {values.shape}; a table is (rows, columns), images are (rows, height, width), "
-            "(rows, channels, height, width) or (rows, height, width, channels) with 1, 3 or 4 channels."
-        )
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
 
 
 def are_classes(values: np.ndarray) -> bool:
@@ -126,18 +70,9 @@ def _short(name: str) -> str:
     return name if len(name) <= 80 else f"{name[:77]}..."
 
 
-def name_columns(width: int, drop: Sequence[str], what: str) -> tuple[list[int], tuple[str, ...]]:
-    """Which of `width` columns without names are kept, and their names: their numbers, before any is dropped.
-
-    Raises:
-        DataError: one that is to be dropped is not there, or none is left.
-    """
-    columns = unnamed(range(width))
-    check_drop(drop, columns, what)
-    dropped = set(drop)
-    kept = [place for place, name in enumerate(columns) if name not in dropped]
-    check_left(kept, what)
-    return kept, tuple(columns[place] for place in kept)
+def numbered(width: int, stored: np.dtype) -> tuple[Column, ...]:
+    """So many columns without names, of an array of this type: they are called by their numbers."""
+    return tuple(Column(name, stored.name, stored=stored) for name in unnamed(range(width)))
 
 
 def unnamed(columns: Sequence[object]) -> tuple[str, ...]:

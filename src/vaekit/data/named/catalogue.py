@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from vaekit.data.idx import read_idx
-from vaekit.data.raw import nearest
+from vaekit.data.columns import nearest
+from vaekit.data.formats.idx import read_idx
+from vaekit.data.named.sprites import sprites
 from vaekit.data.schema import Levels
-from vaekit.data.source import Source
-from vaekit.data.sprites import sprites
+from vaekit.data.table import Table
 from vaekit.errors import DataError
 
 
@@ -22,7 +22,7 @@ class Named:
     """A data set that has a name: one line about it, how to load it, and where its files are published."""
 
     about: str
-    load: Callable[[], Source]
+    load: Callable[[], Table]
     url: str | None = None
 
 
@@ -44,11 +44,11 @@ def where(name: str) -> str:
     return f"found in {' and '.join(dict.fromkeys(str(path.parent) for path in found))}"
 
 
-def _digits() -> Source:
+def _digits() -> Table:
     from sklearn.datasets import load_digits  # slow to import, and needed for this set only
 
     pixels, digits = load_digits(return_X_y=True)
-    return Source(
+    return Table.of(
         name="digits",
         values=pixels.astype(np.uint8).reshape(-1, 1, 8, 8),
         labels=digits.astype(np.int64),
@@ -57,7 +57,7 @@ def _digits() -> Source:
     )
 
 
-def _like_mnist(name: str, classes: tuple[str, ...]) -> Source:
+def _like_mnist(name: str, classes: tuple[str, ...]) -> Table:
     paths = [_found(name, file) or _fetched(name, file) for file in _SHA256[name]]
     images, labels, test_images, test_labels = arrays = [read_idx(path) for path in paths]
     rows = (len(images), len(labels), len(test_images), len(test_labels))
@@ -71,7 +71,7 @@ def _like_mnist(name: str, classes: tuple[str, ...]) -> Source:
     all_labels = np.concatenate([labels, test_labels]).astype(np.int64)
     if all_labels.size == 0 or all_labels.max() >= len(classes):
         raise DataError(f"{paths[1]} does not hold labels of {name}: they must be 0 to {len(classes) - 1}.")
-    return Source(
+    return Table.of(
         name=name,
         values=np.concatenate([images, test_images])[:, None],
         labels=all_labels,
@@ -91,7 +91,7 @@ def _found(name: str, file: str) -> Path | None:
 
 
 def _fetched(name: str, file: str) -> Path:
-    from vaekit.data.download import fetch  # requests takes a while to import
+    from vaekit.data.named.download import fetch  # requests takes a while to import
 
     return fetch(f"{NAMED[name].url}{file}", _SHA256[name][file], _cache(name))
 

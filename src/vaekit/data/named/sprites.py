@@ -7,7 +7,7 @@ cover a quarter turn: over a whole one, a square looks the same four times, and 
 import numpy as np
 
 from vaekit.data.schema import Binary
-from vaekit.data.source import Source
+from vaekit.data.table import Table
 
 SIDE = 32  # pixels
 SHAPES = ("square", "ellipse", "heart")
@@ -19,7 +19,7 @@ RADIUS = 7.8
 PLACES = np.linspace(7.9, SIDE - 7.9, 12)  # of the centre, along each axis
 
 
-def sprites() -> Source:
+def sprites() -> Table:
     """All 17,280 sprites, (17280, 1, 32, 32) of 0 and 1, in the order of their factors, the last of which runs fastest.
 
     A pixel is 1 where its centre lies within the shape. The factors are shape, scale, angle, x and y.
@@ -36,7 +36,7 @@ def sprites() -> Source:
             u = (cos.reshape(shape) * x + sin.reshape(shape) * y) / scale
             v = (cos.reshape(shape) * y - sin.reshape(shape) * x) / scale
             pictures += [inside(u, v).astype(np.uint8)]
-    return Source(
+    return Table.of(
         name="sprites",
         values=np.concatenate([part.reshape(-1, 1, SIDE, SIDE) for part in pictures]),
         labels=np.ascontiguousarray(factors[:, 0]),

@@ -1,65 +1,63 @@
-"""Rows on disk, with the interface of `Rows`: shuffled in windows, read ahead, turned into x a batch at a time."""
+"""Rows that are read in chunks, as `Rows`: shuffled in windows, read ahead, turned into x a batch at a time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.chunk_cache import ChunkCache
-from vaekit.data.rows import Rows, drawn_rows
-from vaekit.data.stores import Sizes, Store
+from vaekit.data.preprocessing import Part
+from vaekit.data.rows import Inputs, Rows, drawn_rows, inputs_of
+from vaekit.data.streaming.chunk_cache import ChunkCache
+from vaekit.data.table import Sizes, Table
 
 _PLACES = 64  # of the file, that rows which stand for all are taken from
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedRows:
-    """The rows of a store but for some that are left out, in the order of the file.
+    """The rows of a table but for some that are left out, in the order of the file.
 
     Attributes:
         out: (m,) the rows that are left out, by number, in rising order.
-        make: turns values as they are stored, (n, *shape), into rows in memory.
-        store: the data on disk.
+        make: turns rows as they are stored into rows in memory.
+        table: the data on disk.
+        shape: of one row, as the model sees it.
         sizes: how many bytes a window has.
         cache: the chunks in memory.
         labels: (n,) int64, or None.
-        classes: how many there are, where the model is conditioned on the label; else 0.
         n: how many rows these are.
         device: where batches go.
         log_scale, protocol: see `Rows`.
     """
 
-    store: Store
+    table: Table
     out: np.ndarray
-    make: Callable[[np.ndarray], Rows]
+    make: Callable[[Part], Rows]
+    shape: torch.Size
     sizes: Sizes
     cache: ChunkCache
     labels: Tensor | None
     n: int
     device: torch.device
-    classes: int = 0
     log_scale: float = 0.0
     protocol: str = ""
+    last: "_Last" = field(init=False, default_factory=lambda: _Last())
 
     @classmethod
-    def of(cls, store: Store, out: np.ndarray, make: Callable[[np.ndarray], Rows], sizes: Sizes) -> "StreamedRows":
-        """All rows of a store that are not in `out`."""
-        labels = None if store.labels is None else torch.from_numpy(np.delete(store.labels, out))
-        cache = ChunkCache(store, sizes.cache)
-        log_scale = make(np.empty((0, *store.shape), store.dtype)).log_scale
-        n, device = len(store) - len(out), torch.device("cpu")
-        return cls(store, out, make, sizes, cache, labels, n, device, log_scale=log_scale)
+    def of(cls, table: Table, out: np.ndarray, make: Callable[[Part], Rows], sizes: Sizes) -> "StreamedRows":
+        """All rows of a table that are not in `out`."""
+        labels = None if table.labels is None else torch.from_numpy(np.delete(table.labels, out))
+        cache = ChunkCache(table, sizes.cache)
+        none = np.arange(0) if table.labels is None else table.labels[:0]
+        empty = make(Part(np.empty((0, *table.shape), table.dtype), none))
+        n, device = len(table) - len(out), torch.device("cpu")
+        return cls(table, out, make, empty.shape, sizes, cache, labels, n, device, log_scale=empty.log_scale)
 
     def __len__(self) -> int:
         return self.n
-
-    @property
-    def shape(self) -> torch.Size:
-        """Shape of one row."""
-        return torch.Size(self.store.shape)
 
     def order(self, generator: torch.Generator) -> Tensor:
         """The rows by number in a random order, (n,) int64 on the CPU: one epoch, which is then read ahead.
@@ -73,7 +71,7 @@ class StreamedRows:
         for chunk in torch.randperm(len(bounds) - 1, generator=generator).tolist():
             if bounds[chunk] == bounds[chunk + 1]:
                 continue
-            size = self.store.chunk_bytes(chunk)
+            size = self.table.chunk_bytes(chunk)
             if not windows or size > left:
                 windows.append([])
                 left = self.sizes.window
@@ -88,7 +86,7 @@ class StreamedRows:
 
     def noise(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         """What dynamic binarisation draws for n rows, (n, *shape); None for other data."""
-        return self._rows(np.empty((0, *self.store.shape), self.store.dtype)).noise(n, generator)
+        return self._rows(slice(0, 0)).noise(n, generator)
 
     def batch(
         self, index: Tensor | slice, generator: torch.Generator | None = None, noise: Tensor | None = None
@@ -98,23 +96,23 @@ class StreamedRows:
         Raises:
             DataError: the file can no longer be read.
         """
-        if isinstance(index, slice):
-            wanted = np.arange(*index.indices(self.n))
-        else:
-            wanted = index.cpu().numpy()
-            wanted = np.where(wanted < 0, wanted + self.n, wanted)
-            if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.n):
-                raise IndexError(f"rows are numbered from 0 to {self.n - 1}")
-        values = self._gather(self._in_store(wanted), ahead=not isinstance(index, slice))
-        return self._rows(values).batch(slice(None), generator, noise)
+        return self._rows(index).batch(slice(None), generator, noise)
 
     def context_of(self, index: Tensor | slice) -> Tensor | None:
         """The context of the rows in `index`: see `Rows.context_of`."""
-        if not self.classes or self.labels is None:
-            return None
-        # a label of another data set may be none of the classes: then all are zero
-        classes = torch.arange(self.classes, device=self.labels.device)
-        return (self.labels[index][..., None] == classes).float()
+        return self._rows(index).context_of(slice(None))
+
+    def mask_of(self, index: Tensor | slice) -> Tensor | None:
+        """Which cells of the rows in `index` are observed: see `Rows.mask_of`."""
+        return self._rows(index).mask
+
+    def weight_of(self, index: Tensor | slice) -> Tensor | None:
+        """How much the rows in `index` count: see `Rows.weight_of`."""
+        return self._rows(index).weight
+
+    def inputs(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Inputs:
+        """What a model is called with for the rows in `index`: `x`, and `context` and `mask` where there are any."""
+        return inputs_of(self.batch(index, generator), self.context_of(index), self.mask_of(index))
 
     def at(self, index: Tensor, generator: torch.Generator | None = None) -> Rows:
         """The rows in `index` in memory: see `Rows.at`."""
@@ -138,16 +136,31 @@ class StreamedRows:
         n = min(n, self.n)
         return replace(self, labels=None if self.labels is None else self.labels[:n], n=n)
 
-    def _rows(self, values: np.ndarray) -> Rows:
-        return self.make(values).to(self.device)
+    def _rows(self, index: Tensor | slice) -> Rows:
+        """The rows in `index`, made once for the batch, the context and the mask that are wanted in turn."""
+        if self.last.index is index and not isinstance(index, slice):
+            assert self.last.rows is not None
+            return self.last.rows
+        if isinstance(index, slice):
+            wanted = np.arange(*index.indices(self.n))
+        else:
+            wanted = index.cpu().numpy()
+            wanted = np.where(wanted < 0, wanted + self.n, wanted)
+            if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.n):
+                raise IndexError(f"rows are numbered from 0 to {self.n - 1}")
+        values = self._gather(self._in_table(wanted), ahead=not isinstance(index, slice))
+        labels = None if self.labels is None else self.labels.cpu().numpy()[wanted]
+        rows = self.make(Part(values, labels)).to(self.device)
+        self.last.index, self.last.rows = index, rows
+        return rows
 
     def _bounds(self) -> np.ndarray:
         """(chunks + 1,) the number of the first of these rows in each chunk, and how many there are."""
-        starts = self.store.starts
+        starts = self.table.starts
         return np.minimum(starts - np.searchsorted(self.out, starts), self.n)
 
-    def _in_store(self, rows: np.ndarray) -> np.ndarray:
-        """The numbers in the store of rows by their numbers here, which skip those left out."""
+    def _in_table(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers in the table of rows by their numbers here, which skip those left out."""
         return rows + np.searchsorted(self._before, rows, side="right")
 
     @cached_property
@@ -156,8 +169,8 @@ class StreamedRows:
         return self.out - np.arange(len(self.out))
 
     def _gather(self, rows: np.ndarray, ahead: bool) -> np.ndarray:
-        starts = self.store.starts
-        values = np.empty((len(rows), *self.store.shape), self.store.dtype)
+        starts = self.table.starts
+        values = np.empty((len(rows), *self.table.shape), self.table.dtype)
         by_row = np.argsort(rows)
         rising = rows[by_row]
         chunks = np.searchsorted(starts, rising, side="right") - 1
@@ -172,3 +185,10 @@ class StreamedRows:
         back = np.empty_like(by_row)
         back[by_row] = np.arange(len(rows))
         return values.take(back, axis=0)
+
+
+class _Last:
+    """The rows that were made last, and for which index."""
+
+    index: Tensor | slice | None = None
+    rows: Rows | None = None

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,44 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.bounds import check_shape, refuse_bomb, size_of
+from vaekit.data.bounds import check_shape, check_whole, refuse_bomb, size_of
+from vaekit.data.columns import encode_labels
+from vaekit.data.formats.npy import table_of
+from vaekit.data.layout import how_to_read
+from vaekit.data.spec import NO_LABEL, DataSpec
+from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
+    """The array of an IDX file, and the labels in the file that MNIST's naming puts beside it; read at once.
+
+    Raises:
+        DataError: a file is damaged, there is not one label for each row, or they are too large to be read whole.
+    """
+    check_whole(path, idx_bytes(path), sizes.whole)
+    values = read_idx(path)
+    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    if beside == path or not os.path.lexists(beside) or spec.label == NO_LABEL:
+        if spec.label not in (None, NO_LABEL):
+            raise DataError(
+                f"DataSpec.label={spec.label} names labels, and {path} holds only one array: leave it out.",
+                field="DataSpec.label",
+                value=spec.label,
+            )
+        labels, classes = None, None
+    else:
+        labels, classes = read_idx(beside), None
+        if labels.shape != values.shape[:1]:
+            raise DataError(
+                f"{path}: the labels have shape {labels.shape}, and there are {len(values)} rows; one label per row is "
+                "needed."
+            )
+        labels, classes = encode_labels(labels, f"{path}: the label")
+    reading = how_to_read(values, spec.layout, f"{path}: the data")
+    return table_of(path.name, reading.rows(values), reading, labels=labels, classes=classes)
 
 
 def is_idx(head: bytes) -> bool:

@@ -1,58 +1,74 @@
-"""NumPy's own files. Sizes in a header are checked against the file before anything is allocated; no pickles."""
+"""NumPy's .npz: values, their labels and their test set, found by the names of the arrays."""
 
-import lzma
-import math
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from vaekit.data.bounds import check_shape, refuse_bomb, size_of
-from vaekit.data.raw import LABEL_NAMES, Raw, are_classes, find_name, listing, nearest
-from vaekit.data.spec import NO_LABEL
+from vaekit.data.bounds import check_whole, refuse_bomb, size_of
+from vaekit.data.columns import LABEL_NAMES, are_classes, encode_labels, find_name, listing, nearest
+from vaekit.data.formats.damage import DAMAGED
+from vaekit.data.formats.npy import read_array, table_of
+from vaekit.data.layout import how_to_read
+from vaekit.data.spec import NO_LABEL, DataSpec
+from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
 
-# What zipfile and its decompressors raise over a damaged, encrypted or oddly packed archive.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    struct.error,
-)
 VALUE_NAMES = ("X", "x", "data", "images", "X_train", "x_train")
 
 
-def read_npy(path: Path) -> Raw:
-    """The one array of a .npy file; raises DataError where it is damaged, or holds objects."""
-    size = size_of(path)
-    with path.open("rb") as file:
-        return Raw(_read_array(file, size, f"{path}"))
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The arrays of an archive that are data."""
+
+    values: np.ndarray
+    labels: np.ndarray | None = None
+    test_values: np.ndarray | None = None
+    test_labels: np.ndarray | None = None
 
 
-def read_npz(path: Path, label: str | None) -> Raw:
+def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """The values of a .npz file, its labels and its test set, found by their names.
 
     Values are called X, x, data, images or X_train, or are the only array that is not labels; `_test` marks the test
-    set.
-
-    Args:
-        path: of the file.
-        label: the array that holds the labels; by default the one that is called so.
+    set. All is read at once.
 
     Raises:
-        DataError: the file is damaged or ambiguous.
+        DataError: the file is damaged or ambiguous, or too large to be read whole.
     """
+    check_whole(path, npz_bytes(path), sizes.whole)
     with _open_archive(path) as archive:
-        return _choose(archive, path, label)
+        found = _choose(archive, path, spec.label)
+    reading = how_to_read(found.values, spec.layout, f"{path}: the data")
+    values, test_rows = reading.rows(found.values), 0
+    if found.test_values is not None:
+        test = how_to_read(found.test_values, spec.layout, f"{path}: the test set").rows(found.test_values)
+        if test.shape[1:] != values.shape[1:]:
+            raise DataError(
+                f"{path}: a row of the test set has shape {test.shape[1:]}, one of the training set "
+                f"{values.shape[1:]}; they must be the same."
+            )
+        values, test_rows = np.concatenate([values, test]), len(test)
+    labels, classes = (None, None) if spec.label == NO_LABEL else _labels(found, path, spec)
+    return table_of(path.name, values, reading, labels=labels, classes=classes, test_rows=test_rows)
+
+
+def _labels(found: _Found, path: Path, spec: DataSpec) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    if found.labels is None:
+        return None, None
+    pairs = [(found.values, found.labels, "labels"), (found.test_values, found.test_labels, "labels of the test set")]
+    pairs = [(values, labels, what) for values, labels, what in pairs if values is not None]
+    for values, labels, what in pairs:
+        if labels is None or labels.shape != values.shape[:1]:
+            how = "are missing" if labels is None else f"have shape {labels.shape}"
+            raise DataError(
+                f"{path}: the {what} {how}, and there are {len(values)} rows; one label per row is needed "
+                "(X and y, X_test and y_test)."
+            )
+    return encode_labels(np.concatenate([part for _, part, _ in pairs if part is not None]), f"{path}: the label")
 
 
 def npz_bytes(path: Path) -> int:
@@ -77,7 +93,7 @@ def read_named(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 def _read_member(archive: zipfile.ZipFile, path: Path, name: str, member: zipfile.ZipInfo) -> np.ndarray:
     size = _unpacked_bytes(path, member)
     with archive.open(member) as file:
-        return _read_array(file, size, f"{path}: the array {name!r}")
+        return read_array(file, size, f"{path}: the array {name!r}")
 
 
 def _unpacked_bytes(path: Path, member: zipfile.ZipInfo) -> int:
@@ -97,7 +113,7 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         ) from None
 
 
-def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
+def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> _Found:
     members = _members(archive, path)
 
     def read(name: str) -> np.ndarray:
@@ -124,12 +140,12 @@ def _choose(archive: zipfile.ZipFile, path: Path, label: str | None) -> Raw:
     test_in = f"{values_in.removesuffix('_train')}_test"
     values, test_values = read(values_in), read(test_in) if test_in in members else None
     if labels_in is None or label == NO_LABEL:
-        return Raw(values, test_values=test_values)
+        return _Found(values, test_values=test_values)
     labels = _flat(read(labels_in))
     if label is None and not are_classes(labels):
-        return Raw(values, test_values=test_values)
+        return _Found(values, test_values=test_values)
     test_in = f"{labels_in.removesuffix('_train')}_test"
-    return Raw(values, labels, test_values, _flat(read(test_in)) if test_in in members else None)
+    return _Found(values, labels, test_values, _flat(read(test_in)) if test_in in members else None)
 
 
 def _flat(labels: np.ndarray) -> np.ndarray:
@@ -148,55 +164,3 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
             )
         members[name] = member
     return members
-
-
-@runtime_checkable
-class _File(Protocol):
-    """What a plain file and a member of an archive have in common."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-    def seek(self, offset: int, /) -> int: ...
-    def tell(self) -> int: ...
-
-
-def _read_array(file: _File, size: int, what: str) -> np.ndarray:
-    """The array in `file`, which is `size` bytes long."""
-    read_header(file, size, what)
-    file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape of the array in a .npy file, whether it is in Fortran order, and dtype.
-
-    Args:
-        file: which is left where the values begin.
-        size: bytes of the file.
-        what: how the array is called in errors.
-
-    Raises:
-        DataError: the header is damaged, or does not fit the file.
-    """
-    try:
-        version = np.lib.format.read_magic(file)
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = header[version](file)
-    # The header is a Python literal out of an unknown file: what a broken one raises cannot be listed.
-    except Exception as error:
-        raise DataError(
-            f"{what} has a header that cannot be read ({type(error).__name__}); expected what numpy.save writes."
-        ) from None
-    if dtype.hasobject:
-        raise DataError(
-            f"{what} holds Python objects, which can run code when they are read, so they are not; "
-            "convert with .astype(numpy.float32) before saving."
-        )
-    check_shape(what, shape, dtype.itemsize)
-    claimed = math.prod(shape) * dtype.itemsize
-    there = size - file.tell()
-    if claimed != there:
-        raise DataError(
-            f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {there} are there: "
-            "it is truncated, or its header is wrong; save it anew."
-        )
-    return shape, fortran, dtype

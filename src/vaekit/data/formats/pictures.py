@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from vaekit.data.pictures import BadPicture, look, pixels
-from vaekit.data.raw import encode_labels
-from vaekit.data.readers import SUFFIXES
+from vaekit.data.columns import encode_labels
+from vaekit.data.formats.picture import BadPicture, look, pixels
+from vaekit.data.open import PICTURE_ENDINGS
 from vaekit.data.spec import NO_LABEL, DataSpec
-from vaekit.data.stores import Sizes, Store, even_starts
-from vaekit.errors import ConfigError, DataError
+from vaekit.data.table import Sizes, Table, even_starts
+from vaekit.errors import DataError
 
 _LITTER = ("thumbs.db", "desktop.ini")
 
 
-def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
+def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """The pictures of a folder in the order of their names, subfolder by subfolder; a chunk is a block of files.
 
     Each is uint8 (channels, height, width), grey if all are grey, else in colour. With DataSpec.bad_files=skip,
@@ -25,14 +25,7 @@ def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
     Raises:
         DataError: a file is no picture, has more than 50 million pixels, or another size than the first and
             DataSpec.image_size is not set, or folders are empty or nested.
-        ConfigError: DataSpec.drop is set.
     """
-    if spec.drop:
-        raise ConfigError(
-            f"DataSpec.drop={list(spec.drop)} is for tables, and {path} holds images: leave it out.",
-            field="DataSpec.drop",
-            value=spec.drop,
-        )
     if spec.label not in (None, NO_LABEL):
         raise DataError(
             f"DataSpec.label={spec.label} names a column, and the labels of {path} are its subfolders: leave it out.",
@@ -63,14 +56,14 @@ def picture_store(path: Path, spec: DataSpec, sizes: Sizes) -> Store:
     shape = (1 if grey else 3, *size)
     starts = even_starts(len(kept), int(np.prod(shape)), sizes.chunk)
     labels, classes = None, None
-    if folders:
+    if folders and spec.label != NO_LABEL:
         labels, classes = encode_labels(np.array([file.parent.name for file in kept]), f"{path}: the label")
     note = ""
     if bad:
         names = ", ".join(file.name for file in bad[:5]) + (", ..." if len(bad) > 5 else "")
         note = f"{len(bad)} of {len(files)} files skipped as not whole pictures ({names})"
     read = partial(_read, kept, starts, grey, size)
-    return Store(path.name, starts, shape, np.dtype(np.uint8), read, labels, classes=classes, note=note)
+    return Table(path.name, starts, shape, np.dtype(np.uint8), read, labels=labels, classes=classes, note=note)
 
 
 def _list(path: Path) -> tuple[list[Path], list[Path]]:
@@ -102,8 +95,8 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _look(file: Path, decode: bool) -> tuple[tuple[int, int], bool]:
-    if file.suffix.lower() not in SUFFIXES:
-        raise BadPicture(f"is not called a picture ({', '.join(SUFFIXES)})")
+    if file.suffix.lower() not in PICTURE_ENDINGS:
+        raise BadPicture(f"is not called a picture ({', '.join(PICTURE_ENDINGS)})")
     size, grey = look(file)
     if decode:
         pixels(file, grey, size)

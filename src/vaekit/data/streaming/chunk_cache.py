@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaekit.data.stores import Store
+from vaekit.data.table import Table
 from vaekit.errors import DataError
 
 
 class ChunkCache:
-    """Keeps chunks of a store in memory, at most `most` bytes of them (one chunk is always allowed).
+    """Keeps chunks of a table in memory, at most `most` bytes of them (one chunk is always allowed).
 
     The thread starts when a window of the plan is entered, reads what is missing of that window and of the next,
     and ends; it also ends, after the chunk that it is reading, when the cache is deleted.
     """
 
-    def __init__(self, store: Store, most: int) -> None:
-        self._state = _State(store, most)
+    def __init__(self, table: Table, most: int) -> None:
+        self._state = _State(table, most)
         weakref.finalize(self, self._state.close)
 
     @property
@@ -43,8 +43,8 @@ class ChunkCache:
 class _State:
     """What the cache shares with its thread, which must not keep the cache itself alive."""
 
-    def __init__(self, store: Store, most: int) -> None:
-        self.store, self.most = store, most
+    def __init__(self, table: Table, most: int) -> None:
+        self.table, self.most = table, most
         self.changed = threading.Condition()
         self.rows: dict[int, np.ndarray] = {}  # by chunk, the one that was used last at the end
         self.errors: dict[int, DataError | MemoryError] = {}
@@ -87,7 +87,7 @@ class _State:
             if chunk in self.rows:
                 rows = self.rows[chunk] = self.rows.pop(chunk)
                 return rows
-            size = self.store.chunk_bytes(chunk)
+            size = self.table.chunk_bytes(chunk)
             if not self._free(size, self.kept):
                 while not self._free(size, frozenset()) and self.reading:
                     self.changed.wait()
@@ -101,7 +101,7 @@ class _State:
                 chunk = self.ahead.popleft()
                 if chunk in self.rows or chunk in self.reading or chunk in self.errors:
                     continue
-                size = self.store.chunk_bytes(chunk)
+                size = self.table.chunk_bytes(chunk)
                 if not self._free(size, self.kept):
                     break
                 self._reserve(chunk, size)
@@ -133,7 +133,7 @@ class _State:
         return self.used + size <= self.most
 
     def _drop(self, chunk: int) -> None:
-        self.used -= self.store.chunk_bytes(chunk)
+        self.used -= self.table.chunk_bytes(chunk)
         del self.rows[chunk]
 
     def _reserve(self, chunk: int, size: int) -> None:
@@ -144,19 +144,19 @@ class _State:
     def _read(self, chunk: int) -> np.ndarray:
         rows = None
         try:
-            rows = self.store.read(chunk)
+            rows = self.table.chunk(chunk)
             return rows
         except (DataError, MemoryError):
             raise
         # In the thread nobody would see it: whatever it is becomes an error of the data.
         except Exception as error:
-            what = f"{self.store.name} can no longer be read ({type(error).__name__}: {error})."
+            what = f"{self.table.name} can no longer be read ({type(error).__name__}: {error})."
             raise DataError(what) from None
         finally:
             with self.changed:
                 self.reading.discard(chunk)
                 if rows is None or self.closed:
-                    self.used -= self.store.chunk_bytes(chunk)
+                    self.used -= self.table.chunk_bytes(chunk)
                 else:
                     self.rows[chunk] = rows
                 self.changed.notify_all()

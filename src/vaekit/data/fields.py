@@ -1,0 +1,236 @@
+"""What the columns of a table are: their kinds, and those that are left out of the model."""
+
+import math
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vaekit.data.columns import listing
+from vaekit.data.schema import Constant, Field, FieldKind
+from vaekit.data.spec import ColumnSpec, DataSpec
+from vaekit.data.table import Column
+from vaekit.errors import DataError
+
+MOST_CATEGORIES = 10_000
+MOST_ORDINAL = 20  # different whole numbers that are taken for steps of a scale
+_MOST_SAID = 5  # columns in an error
+_ROWS_OF_EACH = 10  # that a scale has on average
+_SKEWED = 2.0
+_DECIMALS = 6
+_TOLERANCE = 1e-9
+_IDENTIFIER = re.compile(
+    r"(?i)^(id|.*[_ ]id|index|row|row[_ ]?(number|id)|uuid|guid|uid|unnamed: \d+|__index_level_\d+__)$"
+)
+
+
+@dataclass
+class Facts:
+    """What all rows of a column show, found a chunk at a time.
+
+    Attributes:
+        rows, missing: how many there are, and how many cells are missing.
+        whole: whether every number is an integer.
+        low, high: of the numbers.
+        counts: of each number, where all are whole and there are few, or of each category.
+        runs: whether the numbers count the rows.
+    """
+
+    rows: int = 0
+    missing: int = 0
+    whole: bool = True
+    low: float = math.inf
+    high: float = -math.inf
+    counts: dict[float, int] | None = field(default_factory=dict)
+    runs: bool = True
+
+    def add(self, cells: np.ndarray, most: int) -> None:
+        """Take the next cells, (n,), of a column that may have so many different values."""
+        known = cells[~np.isnan(cells)] if cells.dtype.kind == "f" else cells
+        start, self.rows = self.rows, self.rows + len(cells)
+        self.missing += len(cells) - len(known)
+        if len(known) == 0:
+            self.runs = False
+            return
+        first = self.low if start else float(cells[0])
+        self.runs = (
+            self.runs and len(known) == len(cells) and bool((cells == first + np.arange(start, self.rows)).all())
+        )
+        self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+        self.whole = self.whole and bool((known == np.floor(known)).all())
+        if self.counts is None or not self.whole:
+            self.counts = None
+            return
+        for value, count in zip(*(part.tolist() for part in np.unique(known, return_counts=True)), strict=True):
+            self.counts[value] = self.counts.get(value, 0) + count
+        if len(self.counts) > most:
+            self.counts = None
+
+
+def most_values(column: Column) -> int:
+    """How many different values of a column are counted."""
+    return len(column.categories) if column.categories is not None else 64
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the columns are.
+
+    Attributes:
+        fields: those to be modelled, in their order.
+        constants: those of one value.
+        ignored: the names of the others, each with why it is left out.
+    """
+
+    fields: tuple[Field, ...]
+    constants: tuple[Constant, ...]
+    ignored: dict[str, str]
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The names of all that are not modelled."""
+        return frozenset({*self.ignored, *(constant.name for constant in self.constants)})
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to say of the columns that are left out."""
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.ignored.items():
+            by_reason.setdefault(why, []).append(name)
+        said = [f"left out: {listing([repr(name) for name in names])} ({why})" for why, names in by_reason.items()]
+        if self.constants:
+            names = [repr(constant.name) for constant in self.constants]
+            said += [f"not modelled, and put back into samples: {listing(names)} (constant)"]
+        return tuple(said)
+
+
+def find_fields(columns: list[Column], facts: list[Facts], some: np.ndarray, spec: DataSpec, name: str) -> Found:
+    """The kinds of columns, by what all rows show and, for their shape, some rows.
+
+    Args:
+        columns: as the file has them.
+        facts: of each.
+        some: (n, columns) training rows, or a sample of rows.
+        spec: whose `columns` declare kinds.
+        name: of the table, for errors.
+
+    Raises:
+        DataError: a declared kind does not fit the column, or none is left.
+    """
+    fields, constants, ignored = [], [], {}
+    for place, (column, known) in enumerate(zip(columns, facts, strict=True)):
+        declared = spec.columns.get(column.name)
+        if (why := _why_ignored(column, known)) and (declared is None or known.missing == known.rows):
+            ignored[column.name] = why
+        elif known.low == known.high and declared is None:
+            value = known.low if column.categories is None else column.categories[int(known.low)]
+            constants.append(Constant(column.name, value, _dtype(column, known)))
+        else:
+            cells = some[:, place]
+            fields.append(_field(column, known, cells[~np.isnan(cells)], declared, name))
+    if not fields:
+        why = [f"{column!r} is left out ({reason})" for column, reason in list(ignored.items())[:_MOST_SAID]]
+        why += ["all others are constant" if ignored else "all are constant"] if constants else []
+        raise DataError(
+            f"{name}: no column is left to model: {'; '.join(why)}: give columns that vary, or declare kinds with "
+            "DataSpec.columns."
+        )
+    return Found(tuple(fields), tuple(constants), ignored)
+
+
+def _why_ignored(column: Column, known: Facts) -> str:
+    """Why a column is left out unless it is declared; empty where it is modelled."""
+    if known.missing == known.rows and column.is_number:
+        return "empty"
+    if column.dtype in ("datetime", "object"):
+        return "dates" if column.dtype == "datetime" else "neither numbers nor text"
+    if not column.is_number:
+        if column.categories is None:
+            return "free text"
+        used = len(known.counts or ())
+        if used > 2 and used >= known.rows - known.missing:
+            return "identifier: every row has another text"
+        if used > MOST_CATEGORIES or (used > 100 and used > (known.rows - known.missing) / 2):
+            return "free text"
+        return ""
+    distinct = known.whole and known.high - known.low + 1 >= known.rows and known.counts is None
+    if known.rows > 2 and known.runs and known.low in (0, 1):
+        return "identifier: it counts the rows"
+    return "identifier, by its name" if _IDENTIFIER.match(column.name) and distinct else ""
+
+
+def _field(column: Column, known: Facts, cells: np.ndarray, declared: ColumnSpec | None, name: str) -> Field:
+    kind = _kind(column, known, cells) if declared is None else declared.kind
+    if declared is not None:
+        _check_kind(column, known, declared.kind, name)
+    assert kind != "ignore"
+    dtype = _dtype(column, known)
+    if kind in ("binary", "categorical", "ordinal"):
+        return Field(column.name, kind, _categories(column, known, kind), dtype=dtype)
+    decimals = 0 if known.whole else _decimals(cells)
+    return Field(column.name, kind, dtype=dtype, decimals=decimals)
+
+
+def _kind(column: Column, known: Facts, cells: np.ndarray) -> FieldKind:
+    values = len(known.counts) if known.counts is not None else math.inf
+    if column.categories is not None or values == 2:
+        return "binary" if values <= 2 else "categorical"
+    if known.whole and values <= MOST_ORDINAL and known.rows >= _ROWS_OF_EACH * values:
+        return "ordinal"
+    if known.whole:
+        return "count" if known.low >= 0 else "real"
+    return "positive" if known.low > 0 and _is_skewed(cells) else "real"
+
+
+def _is_skewed(cells: np.ndarray) -> bool:
+    """Whether the logarithms of positive numbers are nearer to symmetric than the numbers, which are far from it."""
+    return len(cells) >= 20 and _skew(cells) > _SKEWED and abs(_skew(np.log(cells))) < _skew(cells) / 2
+
+
+def _skew(cells: np.ndarray) -> float:
+    centred = cells.astype(np.float64) - cells.mean(dtype=np.float64)
+    spread = np.sqrt((centred**2).mean())
+    return float((centred**3).mean() / spread**3) if spread > 0 else 0.0
+
+
+def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
+    """Raise DataError where cells of a column cannot be of the kind that is declared."""
+    values = len(known.counts) if known.counts is not None else math.inf
+    wrong = ""
+    if not column.is_number and kind in ("real", "positive", "count"):
+        wrong = "it holds text: use categorical, ordinal or ignore"
+    elif kind == "positive" and known.low <= 0:
+        wrong = f"its lowest number is {known.low:g}: use real"
+    elif kind == "count" and (not known.whole or known.low < 0):
+        wrong = f"its numbers are {'negative' if known.whole else 'not all whole'}: use real"
+    elif kind == "binary" and values > 2:
+        wrong = "it has more than two values: use categorical"
+    elif kind in ("categorical", "ordinal") and values > MOST_CATEGORIES:
+        wrong = f"it has more than {MOST_CATEGORIES:,} values, or numbers that are not whole: use real, count or ignore"
+    if wrong:
+        raise DataError(
+            f"{name}: the column {column.name!r} cannot be {kind}, as DataSpec.columns says: {wrong}.",
+            field="DataSpec.columns",
+            value=column.name,
+        )
+
+
+def _categories(column: Column, known: Facts, kind: str) -> tuple[str, ...]:
+    """The names of the categories that occur, in the order of their numbers; of whole numbers, their values."""
+    used = sorted(known.counts or {})
+    if column.categories is not None:
+        return tuple(column.categories[int(number)] for number in used)
+    return () if kind == "binary" and set(used) <= {0, 1} else tuple(str(int(value)) for value in used)
+
+
+def _dtype(column: Column, known: Facts) -> str:
+    """What the cells are, as pandas calls it: a column of integers with missing cells is one of floats there."""
+    return "float64" if known.missing and column.dtype.startswith(("int", "uint")) else column.dtype
+
+
+def _decimals(cells: np.ndarray) -> int | None:
+    """How many digits after the point all numbers have; None where there are more than a few."""
+    for digits in range(1, _DECIMALS + 1):
+        if np.all(np.abs(np.round(cells, digits) - cells) <= _TOLERANCE * np.maximum(1, np.abs(cells))):
+            return digits
+    return None

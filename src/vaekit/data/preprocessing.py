@@ -1,0 +1,193 @@
+"""From stored values to the rows of a split: numbers scaled, categories numbered, missing cells marked, binarised."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from vaekit.data.context import Conditioning
+from vaekit.data.roles import Roles
+from vaekit.data.rows import Rows
+from vaekit.data.scaling import Scaling
+from vaekit.data.schema import Binary, Field, Levels, Support, log_scale
+from vaekit.data.spec import DataSpec
+
+# The test set is drawn once, from NumPy's legacy generator with the seed of VampPrior's code (jmtomczak/vae_vampprior,
+# utils/load_data.py), and with the same probabilities. That code draws its validation set, the last 10,000 training
+# images, first and from the same generator, so its draws are others: a fifth of MNIST's grey pixels differ.
+TEST_SEED = 777
+_VALID_SEED = TEST_SEED + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of a table, as they are stored.
+
+    Attributes:
+        values: (n, *shape), with all columns of the table.
+        labels, factors: of these rows, or None.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray | None = None
+    factors: np.ndarray | None = None
+
+    def __getitem__(self, index: np.ndarray | slice) -> "Part":
+        return Part(*(None if part is None else part[index] for part in (self.values, self.labels, self.factors)))  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessor:
+    """Turns stored rows into what a model takes.
+
+    Attributes:
+        roles: which columns are modelled.
+        spec: says whether rows are binarised.
+        stored: the support of the values.
+        scaling: for those not binarised.
+        fields: of a table of several kinds.
+        missing: whether cells may be missing.
+        conditioning: how the context is made; None without one.
+    """
+
+    roles: Roles
+    spec: DataSpec
+    stored: Support
+    scaling: Scaling
+    fields: tuple[Field, ...] | None = None
+    missing: bool = False
+    conditioning: Conditioning | None = None
+
+    def train(self, part: Part) -> Rows:
+        """Training rows: with dynamic binarisation they keep their grey values."""
+        if self.spec.binarise != "dynamic":
+            return self._fixed(part)
+        grey, mask = self._filled(part)
+        grey = _integers(grey, self.stored) if isinstance(self.stored, Levels) else grey.astype(np.float32)
+        return replace(self._rows(part, grey, mask), scale=float(_top(self.stored)), dynamic=True)
+
+    def valid(self, part: Part) -> Rows:
+        """Validation rows: with dynamic binarisation they are drawn once."""
+        return self._fixed(part) if self.spec.binarise != "dynamic" else self._drawn(part, _VALID_SEED)
+
+    def test(self, part: Part, chosen: np.ndarray | None = None) -> Rows:
+        """Test rows: with dynamic binarisation they are drawn once.
+
+        Args:
+            part: the source's own test set whole, where it has one, so that its rows never depend on how it is divided.
+            chosen: those of these rows that are wanted; all by default.
+        """
+        if self.spec.binarise == "dynamic":
+            rows = self._drawn(part, TEST_SEED)
+            return rows if chosen is None else rows.at(torch.from_numpy(chosen))
+        return self._fixed(part if chosen is None else part[chosen])
+
+    def protocol(self, split: str) -> str:
+        """How the rows were made, in words; split: how they were chosen."""
+        if self.spec.binarise == "dynamic":
+            return (
+                f"dynamic binarisation in training; validation and test binarised once, RandomState({_VALID_SEED}) "
+                f"and RandomState({TEST_SEED}); {split}"
+            )
+        return f"binarised by a threshold at one half; {split}" if self.spec.binarise == "threshold" else split
+
+    def _fixed(self, part: Part) -> Rows:
+        """Binarised by a threshold, or scaled.
+
+        Integers that one scale serves are kept, and scaled a batch at a time; all else is scaled now.
+        """
+        values, mask = self._filled(part)
+        stored, scaling = self.stored, self.scaling
+        if self.spec.binarise == "threshold":
+            return self._rows(part, (values / _top(stored) >= 0.5).astype(np.uint8), mask)
+        if not isinstance(stored, Binary | Levels) or len(scaling.scale or (1.0,)) != 1:
+            x = scaling.apply(values, self.roles)
+            return self._rows(part, x if mask is None else np.where(mask, x, np.float32(0)), mask)
+        kept = self._rows(part, _integers(values, stored), mask)
+        if scaling.loc is None or scaling.scale is None:
+            return replace(kept, discrete=isinstance(stored, Levels))
+        return replace(kept, loc=scaling.loc[0], scale=scaling.scale[0])
+
+    def _filled(self, part: Part) -> tuple[np.ndarray, np.ndarray | None]:
+        """What is modelled, with zeros in place of missing cells, and the mask of the others."""
+        values = self.roles.modelled(part.values)
+        if self.fields is not None:
+            values = self._coded(values)
+        if not self.missing and (self.fields is None or not np.isnan(values).any()):
+            return values, None
+        mask = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+        return np.where(mask, values, np.zeros((), values.dtype)), mask
+
+    def _coded(self, values: np.ndarray) -> np.ndarray:
+        """Rows of a table with categories by the numbers that they have for the model; one that it has not is NaN."""
+        coded = values.astype(np.float64)
+        for place, numbers in self._numbers.items():
+            cells = coded[:, place]
+            at = np.minimum(np.searchsorted(numbers, cells), len(numbers) - 1)
+            coded[:, place] = np.where(numbers[at] == cells, self._codes[place][at], np.nan)
+        return coded
+
+    @cached_property
+    def _numbers(self) -> dict[int, np.ndarray]:
+        """By place, the stored numbers of categories, in rising order."""
+        return {place: np.sort(numbers) for place, numbers in self._stored_numbers.items()}
+
+    @cached_property
+    def _codes(self) -> dict[int, np.ndarray]:
+        """By place, which category has each of `_numbers`."""
+        return {place: np.argsort(numbers) for place, numbers in self._stored_numbers.items()}
+
+    @cached_property
+    def _stored_numbers(self) -> dict[int, np.ndarray]:
+        """By place, the number in the file of each category of a field; of one that the file has not, infinity."""
+        columns = self.roles.table.columns or ()
+        places = range(len(columns)) if self.roles.x is None else self.roles.x
+        found = {}
+        for place, (field, at) in enumerate(zip(self.fields or (), places, strict=True)):
+            if not field.categories:
+                continue
+            known = columns[at].categories
+            if known is None:
+                found[place] = np.array([float(name) for name in field.categories])
+            else:
+                numbers = {name: float(number) for number, name in enumerate(known)}
+                found[place] = np.array([numbers.get(name, np.inf) for name in field.categories])
+        return found
+
+    def _drawn(self, part: Part, seed: int) -> Rows:
+        grey, mask = self._filled(part)
+        drawn = np.random.RandomState(seed).binomial(1, grey / _top(self.stored)).astype(np.uint8)
+        return self._rows(part, drawn, mask)
+
+    def _rows(self, part: Part, x: np.ndarray, mask: np.ndarray | None) -> Rows:
+        labels, factors = (None if one is None else torch.from_numpy(one) for one in (part.labels, part.factors))
+        context = (
+            None if self.conditioning is None else torch.from_numpy(self.conditioning.of(part.values, part.labels))
+        )
+        return Rows(
+            torch.from_numpy(np.ascontiguousarray(x)),
+            labels,
+            context,
+            factors=factors,
+            log_scale=self._log_scale(x.shape[1:], mask),
+            mask=None if mask is None else torch.from_numpy(mask),
+        )
+
+    def _log_scale(self, shape: tuple[int, ...], mask: np.ndarray | None) -> float:
+        """What a log-density of x is above that of the row as it is stored, of observed cells, on average."""
+        scale = self.scaling.scale
+        if mask is None or scale is None or len(mask) == 0:
+            return log_scale(scale, shape)
+        of_cells = np.broadcast_to(np.log(scale).reshape(-1, *[1] * (len(shape) - 1)), shape)
+        return float((mask * of_cells).reshape(len(mask), -1).sum(1).mean())
+
+
+def _integers(values: np.ndarray, stored: Support) -> np.ndarray:
+    """Levels or binary values in the smallest type that torch gathers well."""
+    return values.astype(np.uint8 if _top(stored) <= 255 else np.int64, copy=False)
+
+
+def _top(stored: Support) -> int:
+    """The value that stands for one: the highest level, or 1."""
+    return stored.count - 1 if isinstance(stored, Levels) else 1

@@ -1,0 +1,193 @@
+"""Which columns of a table are modelled, which are context, and which is the label."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vaekit.data.bounds import check_labels
+from vaekit.data.columns import (
+    LABEL_NAMES,
+    are_classes,
+    check_drop,
+    check_left,
+    drop_setting,
+    encode_labels,
+    find_name,
+    listing,
+    nearest,
+)
+from vaekit.data.spec import NO_LABEL, DataSpec
+from vaekit.data.table import Table
+from vaekit.errors import ConfigError, DataError
+
+LABEL = "label"
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """A table whose columns have been told apart.
+
+    Attributes:
+        table: with the label among its labels, and no longer a column; dropped columns are gone.
+        x: the columns that are modelled, by number; None for all, and for arrays.
+        context: those that are context, by number.
+    """
+
+    table: Table
+    x: tuple[int, ...] | None = None
+    context: tuple[int, ...] = ()
+
+    def modelled(self, values: np.ndarray) -> np.ndarray:
+        """The cells that are modelled, of rows of the table."""
+        return values if self.x is None else np.ascontiguousarray(values[:, self.x])
+
+    def without(self, names: frozenset[str]) -> "Roles":
+        """The same, with some columns of the table in no role."""
+        columns = self.table.columns
+        if columns is None or not names:
+            return self
+        x = range(len(columns)) if self.x is None else self.x
+        return replace(self, x=tuple(place for place in x if columns[place].name not in names))
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of the columns that are modelled; None of arrays."""
+        names = self.table.names
+        return names if names is None or self.x is None else tuple(names[place] for place in self.x)
+
+
+def assign_roles(table: Table, spec: DataSpec) -> Roles:
+    """Tell the columns of a table apart, as `spec` says.
+
+    Raises:
+        ConfigError: a setting for tables is given for arrays, or what is named for context cannot be.
+        DataError: a column that is named is not there, or none is left to model.
+    """
+    if table.columns is None:
+        for setting, value in {"drop": list(spec.drop), "columns": dict(spec.columns)}.items():
+            if value:
+                raise ConfigError(
+                    f"DataSpec.{setting}={value} is for tables, and {table.name} holds {table.kind}s: leave it out.",
+                    field=f"DataSpec.{setting}",
+                    value=value,
+                )
+        return Roles(table, context=_context(table, spec))
+    table = _with_label(table, spec)
+    columns = table.columns
+    assert columns is not None
+    names = [column.name for column in columns]
+    check_drop(spec.drop, names, table.name)
+    for name in spec.columns:
+        if name not in names:
+            raise DataError(
+                f"DataSpec.columns names {name!r}, which {table.name} does not have{nearest(name, names)}; its columns "
+                f"are {listing(names)}.",
+                field="DataSpec.columns",
+                value=name,
+            )
+    dropped = {*spec.drop, *(name for name, column in spec.columns.items() if column.kind == "ignore")}
+    table = table.pick([place for place, name in enumerate(names) if name not in dropped])
+    check_left(table.columns or (), table.name)
+    context = _context(table, spec)
+    x = None if not context else tuple(place for place in range(len(table.columns or ())) if place not in context)
+    return Roles(table, x, context)
+
+
+def _with_label(table: Table, spec: DataSpec) -> Table:
+    """The table with a column of labels, where there is one, among its labels."""
+    if table.labels is not None or spec.label == NO_LABEL:
+        return table
+    columns = table.columns or ()
+    names = [column.name for column in columns]
+    if spec.label is not None and spec.label not in names:
+        raise DataError(
+            f"DataSpec.label names the column {spec.label!r}, which {table.name} does not have"
+            f"{nearest(spec.label, names)}; its columns are {listing(names)}.",
+            field="DataSpec.label",
+            value=spec.label,
+        )
+    elsewhere = {*spec.drop, *spec.columns, *(spec.context if spec.context != (LABEL,) else ())}
+    kept = (name for name in names if name not in elsewhere)
+    label = spec.label or find_name(kept, LABEL_NAMES)
+    if label is None:
+        return table
+    place = names.index(label)
+    cells, categories = table.column(place), columns[place].categories
+    if spec.label is None and (np.isnan(cells).any() or not are_classes(cells)):
+        return table
+    what = f"{table.name}: the label"
+    if categories is not None:
+        check_labels(what, len(cells), max(map(len, categories), default=0))
+        cells = np.array([*categories, ""], dtype=str)[np.where(np.isnan(cells), len(categories), cells).astype(int)]
+    elif columns[place].dtype == "string":
+        raise DataError(
+            f"{what} has too many different texts, which are no names of classes: leave it out of the data."
+        )
+    labels, classes = encode_labels(cells, what)
+    table = table.pick([other for other in range(len(columns)) if other != place])
+    notice = () if spec.label else (f"the column {label!r} is taken for the label: DataSpec.label=none models it",)
+    return replace(table, labels=labels, classes=classes, notices=(*table.notices, *notice))
+
+
+def _context(table: Table, spec: DataSpec) -> tuple[int, ...]:
+    """The columns that are context, by number; none where it is the label, or nothing."""
+    wanted, columns = spec.context, table.names
+    if not wanted:
+        return ()
+
+    def refused(why: str) -> ConfigError:
+        return ConfigError(f"DataSpec.context{why}", field="DataSpec.context", value=list(wanted))
+
+    if wanted == (LABEL,) and (table.labels is not None or LABEL not in (columns or ())):
+        if table.labels is None:
+            raise refused(f"=label, but {table.name} has no labels: set DataSpec.label, or leave it out")
+        return ()
+    if columns is None:
+        raise refused(f"={list(wanted)} names columns, and {table.name} is no table: use label")
+    twice = next((name for place, name in enumerate(wanted) if name in wanted[:place]), None)
+    if twice is not None:
+        raise refused(f" names {twice!r} twice: name it once")
+    for name in wanted:
+        if name == LABEL and name not in columns:
+            raise refused(f" is {list(wanted)}: it should be label alone, or columns")
+        if name not in columns:
+            raise refused(f" names {name!r}, which {table.name} does not have{nearest(name, columns)}")
+    if len(wanted) == len(columns):
+        raise refused(" names every column: leave some for x")
+    return tuple(columns.index(name) for name in wanted)
+
+
+def refuse_text(roles: Roles) -> None:
+    """Raise DataError where columns that are to be modelled as numbers of one kind hold something else."""
+    columns = roles.table.columns or ()
+    places = range(len(columns)) if roles.x is None else roles.x
+    text = [place for place in places if not columns[place].is_number and columns[place].dtype != "bool"]
+    if text:
+        names = [columns[place].name for place in text]
+        fix = f"make it the labels with DataSpec.label={names[0]}, " if len(names) == 1 else ""
+        raise DataError(
+            f"{roles.table.name}: the column {names[0]!r} holds {_what_is_in(roles.table, text[0])}, and columns of "
+            f"one kind must be numbers: leave out what is text with {drop_setting(names)}, {fix}or give every column a "
+            "likelihood of its own with likelihood=columns."
+        )
+
+
+def _what_is_in(table: Table, place: int) -> str:
+    """The first cell of a column that is no number, and its row; what it is in general where that is not known."""
+    column = (table.columns or ())[place]
+    if column.categories is None:
+        return "dates" if column.dtype == "datetime" else "text"
+    cells = table.column(place)
+    words = np.array([not _is_number(name) for name in column.categories])
+    known = np.where(np.isnan(cells), 0, cells).astype(np.int64)
+    found = ~np.isnan(cells) & (words[known] if words.any() else True)
+    row = int(found.argmax())
+    return f"{column.categories[known[row]][:60]!r} in row {row} (counted from 0)"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
