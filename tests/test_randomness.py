@@ -19,7 +19,7 @@ import torch
 
 import vaekit
 from vaekit import randomness
-from vaekit.cli import suites
+from vaekit.cli import request, suites
 from vaekit.cli.main import main
 from vaekit.evaluation import Annealing, disentanglement, features
 from vaekit.objectives import bound_check, gradient_check
@@ -162,7 +162,7 @@ def quick(monkeypatch) -> None:
     """Few chains, a flow of few steps, features that are hardly trained."""
     monkeypatch.setattr(suites, "ANNEALING", Annealing(chains=2, temperatures=2))
     monkeypatch.setattr(suites, "ANNEALED_ROWS", 5)
-    monkeypatch.setitem(suites.SAMPLERS, "flow", FromFlow(hidden=(8,), steps=5))
+    monkeypatch.setitem(request.SAMPLERS, "flow", FromFlow(hidden=(8,), steps=5))
     monkeypatch.setattr(features, "STEPS", 10)
     monkeypatch.setattr(features, "EPOCHS", 1)
     for name in ("VOTES", "TESTS"):

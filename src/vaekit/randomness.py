@@ -60,6 +60,7 @@ class Purpose(Enum):
     GENERATE = (6,)  # new rows
     SAMPLER_CODES = (30, 0)  # z that a sampler is fitted to: block of rows
     SAMPLER_FLOW = (30, 1)  # first weights of a sampler's flow
+    SAMPLER_MIXTURE = (30, 2)  # where the components of a sampler's mixture start
     SAMPLER_ORDER = (34,)  # the order of the codes that it is fitted to
 
 

@@ -119,6 +119,7 @@ def test_a_picture_has_its_source_below_it(cli, trained, tmp_path):
         ("--temperature nan", 2, ["temperature is nan"]),
         ("--temperature warm", 2, ["warm"]),
         ("--from nowhere", 2, ["nowhere", "aggregated"]),
+        ("--from mixtur", 2, ["did you mean 'mixture'"]),
         ("--from aggregated", 3, ["the data of", "gone.npy"]),
         ("--from mixture", 3, ["the data of", "gone.npy"]),
         ("--from flow", 3, ["the data of", "gone.npy"]),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -21,24 +21,27 @@ from vaekit.errors import ConfigError, VaekitError
 from vaekit.free_memory import free_bytes, in_gb
 from vaekit.processes import World
 from vaekit.runs import TrainedRun, open_rows, open_run, reopen
-from vaekit.samplers import FromAggregated, FromFlow, FromMixture, FromPrior, Sampler
+from vaekit.samplers import Sampler
+from vaekit.setting_errors import members_of, nearest
 
 MOST_SAMPLES = 1_000_000  # K
 BYTES_PER_SAMPLE = 4 * 8 * 100  # ln w of a block of rows in double precision, and what is computed from them
 
-SAMPLERS: dict[str, Sampler] = {  # the sources of z that rows are drawn from, by name
-    sampler.kind: sampler for sampler in (FromPrior(), FromAggregated(), FromMixture(), FromFlow())
-}
+SAMPLERS = {member.kind: member() for member in members_of(get_args(Sampler)[0])}  # our own, with their defaults
+
+
+def samplers() -> dict[str, Any]:
+    """The sources of z that rows are drawn from, with their defaults, by name; those from outside vaekit come last."""
+    return SAMPLERS | {kind: part() for kind in registry.kinds("samplers") if (part := registry.find("samplers", kind))}
 
 
 def sampler_named(name: str) -> Any:
-    """The sampler of a name, with its defaults: one of `SAMPLERS`, or one from outside vaekit."""
-    if name in SAMPLERS:
-        return SAMPLERS[name]
-    if part := registry.find("samplers", name):
-        return part()
-    known = ", ".join([*SAMPLERS, *registry.kinds("samplers")])
-    raise ConfigError(f"--from is '{name}': it should be one of {known}", field="from", value=name)
+    """The sampler of a name, with its defaults."""
+    known = samplers()
+    if name not in known:
+        near = nearest(name, known)
+        raise ConfigError(f"--from is '{name}'{near}: it should be one of {', '.join(known)}", field="from", value=name)
+    return known[name]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from vaekit.cli.console import (
     progress,
 )
 from vaekit.cli.options import check_one_process
-from vaekit.cli.request import SAMPLERS, EvaluationRequest
+from vaekit.cli.request import EvaluationRequest
+from vaekit.cli.request import samplers as sources_of_z
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError, NotApplicable
 from vaekit.evaluation import (
@@ -167,7 +168,7 @@ def samples(request: EvaluationRequest) -> SuiteResult:
     if not request.on_training_rows and len(request.train) >= n:
         noise = new_generator(seed, Purpose.COMPARED_ROWS, device=device)
         sources["training_rows"] = lambda: request.train.batch(request.train.some(n), noise)
-    for name, sampler in SAMPLERS.items():
+    for name, sampler in sources_of_z().items():
         sources[name] = lambda sampler=sampler: sampling(trained, sampler).model.generate(
             n, generator=new_generator(seed, Purpose.GENERATE, device=device), context=context
         )

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from vaekit.errors import ConfigError
 from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.mixtures import mixture
+from vaekit.randomness import Purpose, sklearn_seed
 from vaekit.spec import spec
 
 
@@ -71,7 +72,8 @@ class FromMixture:
 
         if len(codes) < self.components:
             raise ConfigError(f"{len(codes)} codes are too few for {self.components} components: use fewer components")
-        em = GaussianMixture(self.components, max_iter=200, reg_covar=1e-6, random_state=seed % 2**32)
+        random_state = sklearn_seed(seed, Purpose.SAMPLER_MIXTURE)
+        em = GaussianMixture(self.components, max_iter=200, reg_covar=1e-6, random_state=random_state)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture that is nearly the best will do
             em.fit(codes.double().cpu().numpy())
