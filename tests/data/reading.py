@@ -46,6 +46,14 @@ def load(path: Path, **settings) -> Table:
     return assign_roles(open_table(spec, Limit()), spec).table
 
 
+def attempted(path: Path) -> Table | str:
+    """A table, or what is said in its place."""
+    try:
+        return load(path)
+    except DataError as error:
+        return str(error)
+
+
 def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> str:
     with pytest.raises(error) as caught:
         prepare(DataSpec(source=str(path), **settings), Limit(), by_column="never")

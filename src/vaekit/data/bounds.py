@@ -11,6 +11,7 @@ from vaekit.errors import DataError
 _MOST_DIMENSIONS = 32
 LONGEST_LINE = 1 << 24  # characters of a line of text
 MOST_COLUMNS = 100_000  # of text
+MOST_SPARSE_COLUMNS = 1_000_000
 MOST_TEXTS = 100_000  # different ones in a column
 MOST_TEXT_BYTES = 100_000_000  # of these
 

@@ -265,7 +265,8 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         plain = replace(plain, image_size=None, bad_files="refuse")
     if schema.dialect is None:
         plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
-    return _like(open_table(_label_if_there(plain), limit), plain, schema, limit)
+    items = schema.columns if spec.rows is not None else None
+    return _like(open_table(_label_if_there(plain), limit, items), plain, schema, limit)
 
 
 def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) -> Rows:
@@ -374,13 +375,14 @@ def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
         except ConfigError as error:
             raise DataError(str(error), field=error.field, value=error.value) from None
     theirs = other.names or ()
+    places = {name: place for place, name in enumerate(theirs)}
     wanted = (*schema.columns, *context)
-    if lacking := [name for name in wanted if name not in theirs]:
+    if lacking := [name for name in wanted if name not in places]:
         raise DataError(
             f"{other.name} lacks the columns {listing(lacking)}, which the model was trained on; it has "
             f"{listing(theirs)}."
         )
-    table = other.pick([theirs.index(name) for name in wanted])
+    table = other.pick([places[name] for name in wanted])
     width = len(schema.columns)
     return Roles(table, tuple(range(width)) if context else None, tuple(range(width, len(wanted))))
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from vaekit.data.columns import check_distinct, encode_labels, numbered
 from vaekit.data.layout import Axes, Reading, how_to_read
+from vaekit.data.schema import Binary, Count, Real, Support
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Column, Table, even_starts
 from vaekit.errors import DataError
@@ -137,7 +138,15 @@ def sparse_table(name: str, rows: Any, names: Sequence[str] | None = None, **fac
         part = part if picked is None else part[:, list(picked)]
         return part.toarray().astype(stored, copy=False)
 
+    facts = {"stored": _support(rows.data), **facts}
     return Table(name, starts, (width,), stored, read, columns, **facts)
+
+
+def _support(numbers: np.ndarray) -> Support:
+    """What the numbers of a sparse matrix are, besides its zeros: few matrices of so many columns are of many kinds."""
+    if (numbers == 1).all():
+        return Binary()
+    return Count() if (numbers >= 0).all() and (numbers == np.floor(numbers)).all() else Real()
 
 
 def _chunks(chunks: Iterable[Any]) -> np.ndarray:

@@ -5,7 +5,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from vaekit.data.bounds import size_of
 from vaekit.data.columns import nearest
 from vaekit.data.formats.damage import DAMAGED
+from vaekit.data.interactions import by_user
 from vaekit.data.named import NAMED
 from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.table import Sizes, Table
@@ -41,24 +42,35 @@ class Format:
         return opener(path, spec, sizes)
 
 
+_INTERACTIONS = ("rows", "items", "values")
+
 NPY = Format("a NumPy array (.npy)", "npy", (".npy",))
 NPZ = Format("a NumPy archive (.npz)", "npz", (".npz",))
+SPARSE = Format("a sparse matrix of scipy (.npz)", "sparse", (".npz",))
 CSV = Format(
-    "a CSV file (.csv)", "csv", (".csv", ".tsv"), ("missing_values", "delimiter", "decimal", "encoding", "header")
+    "a CSV file (.csv)",
+    "csv",
+    (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
+    ("missing_values", "delimiter", "decimal", "encoding", "header", *_INTERACTIONS),
 )
-PARQUET = Format("a Parquet file (.parquet)", "parquet", (".parquet",))
+PARQUET = Format("a Parquet file (.parquet)", "parquet", (".parquet",), _INTERACTIONS)
+FEATHER = Format("a Feather or Arrow file (.feather, .arrow)", "feather", (".feather", ".arrow", ".ipc"), _INTERACTIONS)
+JSONL = Format("a file of JSON lines (.jsonl)", "jsonl", (".jsonl", ".ndjson"), _INTERACTIONS)
+H5AD = Format("an AnnData file (.h5ad)", "h5ad", (".h5ad",))
 IDX = Format("an IDX file (-ubyte or -ubyte.gz)", "idx", (".gz", ".idx"))
-PARTS = Format("a folder of Parquet files", "parquet")
+PARTS = Format("a folder of Parquet files", "parquet", settings=_INTERACTIONS)
 PICTURES = Format("a folder of pictures", "pictures", settings=("image_size", "bad_files"))
-FORMATS = (NPY, NPZ, CSV, PARQUET, IDX, PARTS, PICTURES)
+FORMATS = (NPY, NPZ, SPARSE, CSV, PARQUET, FEATHER, JSONL, H5AD, IDX, PARTS, PICTURES)
 
+_SPARSE_MEMBERS = {"format.npy", "shape.npy", "data.npy"}  # of an archive that scipy writes
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_BY_ENDING = {ending: known for known in FORMATS for ending in known.endings}
+_BY_ENDING = {ending: known for known in reversed(FORMATS) for ending in known.endings}
 _SIGNATURES: dict[bytes, Format | str] = {
     b"\x93NUMPY": NPY,
     b"PAR1": PARQUET,
-    b"ARROW1": "an Arrow file",
-    b"\x89HDF": "an HDF5 file",
+    b"ARROW1": FEATHER,
+    b"\xff\xff\xff\xff": FEATHER,
+    b"\x89HDF": H5AD,
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"GIF8": "a GIF picture",
@@ -73,8 +85,13 @@ _SIGNATURES: dict[bytes, Format | str] = {
 }
 
 
-def open_table(spec: DataSpec, limit: Limit) -> Table:
+def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None) -> Table:
     """The data set that `spec.source` names, before any of its values are read where its format allows that.
+
+    Args:
+        spec: settings.
+        limit: settings.
+        items: of a table of interactions, the items that are columns; by default those that occur in it.
 
     Raises:
         ConfigError: no source, or a setting that is not for it, is given.
@@ -104,12 +121,14 @@ def open_table(spec: DataSpec, limit: Limit) -> Table:
         found = format_of(path)
         _check_settings(spec, path.name, found)
         table = found.open(path, spec, sizes)
+        if (spec.rows, spec.items, spec.values) != (None, None, None):
+            table = by_user(table, spec, items)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
     if spec.stream == "always" and not table.streamable:
         raise ConfigError(
-            f"DataSpec.stream=always is for .npy, Parquet and folders of pictures, and {path} is none: convert it, or "
-            "leave the setting out.",
+            f"DataSpec.stream=always is for data that is read in parts (.npy, Parquet, folders of pictures), and "
+            f"{path} is none: convert it, or leave the setting out.",
             field="DataSpec.stream",
             value=spec.stream,
         )
@@ -157,12 +176,16 @@ def format_of(path: Path) -> Format:
     if path.is_dir():
         return _format_of_folder(path)
     size = size_of(path)
-    named = IDX if path.name.endswith("-ubyte") else _BY_ENDING.get(path.suffix.lower())
+    endings = ("".join(path.suffixes[-2:]).lower(), path.suffix.lower())
+    named = (
+        IDX if path.name.endswith("-ubyte") else next((_BY_ENDING[one] for one in endings if one in _BY_ENDING), None)
+    )
     if size == 0:
         raise DataError(f"{path} is empty (0 bytes); expected {named.name if named else _readable()}.")
     found = _format_of_content(path)
     what = found if isinstance(found, str) else found.name
-    if named is not None and found is not named:
+    same = not isinstance(found, str) and any(ending in found.endings for ending in endings)
+    if named is not None and found is not named and not same:
         fix = f"give a file of a type that is read: {_readable()}" if isinstance(found, str) else "rename it"
         raise DataError(f"{path} is not {named.name} but {what}: {fix}.")
     if isinstance(found, str):
@@ -197,15 +220,27 @@ def _format_of_content(path: Path) -> Format | str:
 
     if is_idx(head):
         return IDX
-    if any(byte < 9 or 13 < byte < 27 for byte in head):
+    from vaekit.data.formats.jsonl import is_json_lines
+
+    if is_json_lines(head):
+        return JSONL
+    if _is_binary(head):
         return f"a file of unknown type (it begins with the bytes {head[:8].hex(' ')})"
     return CSV
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether bytes hold control characters that text has not; of text in UTF-16, the mark says that it is text."""
+    return head[:2] not in (b"\xff\xfe", b"\xfe\xff") and any(byte < 9 or 13 < byte < 27 for byte in head)
 
 
 def _format_of_zip(path: Path) -> Format | str:
     try:
         with zipfile.ZipFile(path) as archive:
-            return NPZ if any(name.endswith(".npy") for name in archive.namelist()) else "a zip archive"
+            names = archive.namelist()
+            if set(names) >= _SPARSE_MEMBERS:
+                return SPARSE
+            return NPZ if any(name.endswith(".npy") for name in names) else "a zip archive"
     except DAMAGED:
         return NPZ  # whose reader says what is wrong with it
 
@@ -215,9 +250,12 @@ def _format_of_gzip(path: Path) -> Format | str:
 
     try:
         with gzip.open(path) as file:
-            return IDX if is_idx(file.read(4)) else "a gzip file of something else"
+            head = file.read(1 << 16)
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        return IDX  # whose reader says what is wrong with it
+        return CSV if path.suffixes[-2:-1] in ([".csv"], [".tsv"]) else IDX  # whose reader says what is wrong with it
+    if is_idx(head):
+        return IDX
+    return "a gzip file of something else" if not head or _is_binary(head) else CSV
 
 
 def _readable() -> str:

@@ -52,6 +52,8 @@ class DataSpec:
         missing: what becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood,
             "refuse" has no data with any; "auto" masks where some are missing.
         missing_values: what else stands for a missing cell in a table: texts and numbers, such as "-999".
+        rows, items, values: the columns of a table of interactions, one in each row, that name the user, the item and,
+            if there is one, the rating: it becomes a row for each user and a column for each item.
         delimiter, decimal, encoding: of a CSV file: what stands between its cells, what stands before decimals, and how
             its text is encoded, where these are not found right.
         header: whether the first row of a CSV file names its columns; "auto" says no where all of its cells are
@@ -80,6 +82,9 @@ class DataSpec:
     binarise: Literal["none", "dynamic", "threshold"] = "none"
     missing: Literal["auto", "refuse", "mask"] = "auto"
     missing_values: Several[Text] = ("?",)
+    rows: Text | None = None
+    items: Text | None = None
+    values: Text | None = None
     delimiter: Annotated[Text, Field(min_length=1, max_length=1)] | None = None
     decimal: Literal[".", ","] | None = None
     encoding: Text | None = None

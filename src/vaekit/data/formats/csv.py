@@ -2,6 +2,9 @@
 """CSV: a table of text, whose numbers, texts and missing cells are told apart here."""
 
 import csv
+import gzip
+import io
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from vaekit.data.bounds import LONGEST_LINE, MOST_COLUMNS, check_whole, size_of
+from vaekit.data.bounds import LONGEST_LINE, MOST_COLUMNS, check_whole, refuse_bomb, size_of
 from vaekit.data.columns import check_distinct
 from vaekit.data.formats.arrow import is_text, table_of_arrow
 from vaekit.data.schema import Dialect
@@ -46,7 +49,7 @@ class _Layout:
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
-    """A table from a CSV file, read at once.
+    """A table from a CSV file, which may be gzipped, read at once.
 
     The text is UTF-8, or UTF-16 with a mark at its beginning, unless `spec.encoding` says otherwise; cells are
     separated by commas, semicolons, tabs or bars. The first row is a header unless all of its cells are numbers. An
@@ -55,8 +58,9 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     Raises:
         DataError: rows have different numbers of cells, the text is in another encoding, and the like.
     """
+    text = _text_bytes(path, sizes.whole)
     found = _look(path, spec)
-    check_whole(path, _bytes(path, found.delimiter), sizes.whole)
+    check_whole(path, _bytes(path, found.delimiter, text), sizes.whole)
     arrow = _parse(path, found, spec)
     if len(arrow) == 0:
         raise DataError(f"{path} holds a header but no rows; at least three rows are needed.")
@@ -77,12 +81,40 @@ def column_names(path: Path) -> tuple[str, ...]:
     return _look(path, DataSpec()).names
 
 
-def _bytes(path: Path, delimiter: str) -> int:
-    """Eight bytes for each cell, of which there are as many to a byte as at the beginning of the file."""
+def _text_bytes(path: Path, most: float) -> int:
+    """How long the text is; DataError where it is gzipped, and damaged or longer than `most`."""
+    size = size_of(path)
+    if not _is_gzipped(path):
+        return size
+    text = 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(_BLOCK):
+                text += len(block)
+                refuse_bomb(path, size, text)
+                check_whole(path, text, most)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path} is truncated or damaged ({error}); expected a whole gzip file: copy it anew."
+        ) from None
+    return text
+
+
+def _is_gzipped(path: Path) -> bool:
     with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _opened(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path) if _is_gzipped(path) else path.open("rb")
+
+
+def _bytes(path: Path, delimiter: str, text: int) -> int:
+    """Eight bytes for each cell, of which there are as many to a byte as at the beginning of the text."""
+    with _opened(path) as file:
         head = file.read(_SAMPLE)
     cells = sum(head.count(mark) for mark in (delimiter.encode(), b"\n"))
-    return round(8 * cells / max(1, len(head)) * size_of(path))
+    return round(8 * cells / max(1, len(head)) * text)
 
 
 def _look(path: Path, spec: DataSpec) -> _Layout:
@@ -105,7 +137,7 @@ def _look(path: Path, spec: DataSpec) -> _Layout:
 
 
 def _encoding(path: Path) -> str:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         head = file.read(4)
     return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
@@ -113,9 +145,8 @@ def _encoding(path: Path) -> str:
 def _lines(path: Path, encoding: str) -> Iterator[str]:
     """The lines of a file, as `csv.reader` takes them: text with its ends, each of bounded length."""
     try:
-        with path.open(
-            encoding=encoding, errors="surrogateescape" if "utf-8" in encoding else "strict", newline=""
-        ) as f:
+        errors = "surrogateescape" if "utf-8" in encoding else "strict"
+        with _opened(path) as file, io.TextIOWrapper(file, encoding, errors, newline="") as f:
             number = 0
             while line := f.readline(LONGEST_LINE + 1):
                 number += 1
@@ -190,7 +221,7 @@ def _is_number(cell: str) -> bool:
 def _parse(path: Path, found: _Layout, spec: DataSpec) -> pa.Table:
     try:
         return pa_csv.read_csv(
-            path,
+            pa.input_stream(path, compression="gzip" if _is_gzipped(path) else None),
             read_options=pa_csv.ReadOptions(
                 block_size=_BLOCK,
                 column_names=list(found.names),
