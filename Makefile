@@ -15,7 +15,7 @@ endif
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audio,cells]'
 	touch $@
 
 $(PEERS_STAMP): benchmarks/speed/peers.txt constraints.txt

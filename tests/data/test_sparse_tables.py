@@ -221,7 +221,7 @@ def test_a_matrix_of_zeros_that_unpacks_to_terabytes_is_refused_at_once(tmp_path
 
 @pytest.mark.parametrize("seed", range(12))
 def test_damaged_bytes_are_read_or_one_line(tmp_path, monkeypatch, seed):
-    monkeypatch.setattr(h5ad, "_SECONDS", 3)  # over some of these, HDF5 does not come to its end
+    monkeypatch.setattr(h5ad, "SECONDS", 3)  # over some of these, HDF5 does not come to its end
     content = bytearray(write_h5ad(tmp_path / "a.h5ad").read_bytes())
     rng = np.random.default_rng(seed)
     for place in rng.integers(0, len(content), 40):

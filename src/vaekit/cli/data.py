@@ -30,7 +30,8 @@ def data(data: str | None = None, /, *settings: Words, json: Json = False) -> No
         return print_json({name: {"about": about, "where": location} for name, about, location in rows})
     print_listing(("data", "what it is", "where"), rows)
     return Console(highlight=False).print(
-        "\nA path works as well: .npy, .npz, .csv, Parquet, IDX, a folder of pictures or of Parquet files. "
+        "\nA path works as well: .npy, .npz (also scipy's sparse ones), .csv, .tsv, .csv.gz, Parquet, Feather, "
+        "JSON lines, .h5ad, IDX, a folder of pictures or of Parquet files. "
         "`vaekit data NAME` describes one."
     )
 

@@ -23,7 +23,7 @@ class Interactions:
     Attributes:
         users, items: names of the rows and the columns of the matrix.
         matrix: (users, items), a sparse matrix in compressed rows: 1 for each interaction, or its value.
-        unknown: how many interactions were left out, since their user or item is not among those asked for.
+        unknown: how many interactions were left out, since their user or item is not among those wanted.
         repeated: how many came more than once.
     """
 

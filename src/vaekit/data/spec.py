@@ -33,9 +33,9 @@ class DataSpec:
     """Where data comes from, what it is, and how it is scaled, binarised and split.
 
     Args:
-        source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, Parquet or IDX file, or of a folder
-            of Parquet files or of pictures.
-        label: the column (CSV, Parquet) or array (npz) that holds the labels. By default one that is called label,
+        source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, .tsv, Parquet, Feather, JSON lines,
+            .h5ad or IDX file, or of a folder of Parquet files or of pictures.
+        label: the column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one that is called label,
             labels, target, class or y, if there is one and its values are classes rather than measurements; "none"
             takes none. The labels of a folder of pictures are its subfolders.
         drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.

@@ -21,7 +21,7 @@ from vaekit.errors import ConfigError, DataError
 
 _LABEL_NAMES = (*LABEL_NAMES, "cell_type", "celltype", "cell type")
 _TEXTS_AT_ONCE = 512
-_SECONDS, _BYTES_PER_SECOND = 10, 10_000_000  # that a file may take to be looked at
+SECONDS, _BYTES_PER_SECOND = 10, 10_000_000  # that a file may take to be looked at
 # HDF5 hangs or crashes on some damaged files, in the attributes and texts: a process of its own reads these first.
 _PROBE = f"""
 import sys
@@ -107,7 +107,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _unreadable(path: Path) -> str:
     """Why HDF5 cannot read a file; empty where it can."""
-    limit = _SECONDS + size_of(path) / _BYTES_PER_SECOND
+    limit = SECONDS + size_of(path) / _BYTES_PER_SECOND
     try:
         done = subprocess.run([sys.executable, "-P", "-c", _PROBE, str(path)], capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
