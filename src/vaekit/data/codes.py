@@ -120,7 +120,7 @@ def _of_archive(path: Path, limit: Limit, with_labels: bool) -> Codes:
 
 
 def _of_table(path: Path, size: int, limit: Limit, with_labels: bool) -> Codes:
-    table = open_table(DataSpec(source=str(path.absolute()), label=NO_LABEL, missing_values=()), limit)
+    table = open_table(DataSpec(source=str(path.absolute()), label=NO_LABEL), limit)
     names = table.names
     if names is None or names == unnamed(names):
         return Codes(table, path, None)
