@@ -53,6 +53,15 @@ def find_name(names: Iterable[str], wanted: Sequence[str]) -> str | None:
     return next((by_folded[name.casefold()] for name in wanted if name.casefold() in by_folded), None)
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number as Python writes it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A parenthesis that names the likeliest of `names`, or nothing."""
     names = list(names)[:1000]  # a comparison takes long, and longer for long names

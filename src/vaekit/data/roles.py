@@ -13,6 +13,7 @@ from vaekit.data.columns import (
     drop_setting,
     encode_labels,
     find_name,
+    is_number,
     listing,
     nearest,
 )
@@ -178,16 +179,8 @@ def _what_is_in(table: Table, place: int) -> str:
     if column.categories is None:
         return "dates" if column.dtype == "datetime" else "text"
     cells = table.column(place)
-    words = np.array([not _is_number(name) for name in column.categories])
+    words = np.array([not is_number(name) for name in column.categories])
     known = np.where(np.isnan(cells), 0, cells).astype(np.int64)
     found = ~np.isnan(cells) & (words[known] if words.any() else True)
     row = int(found.argmax())
     return f"{column.categories[known[row]][:60]!r} in row {row} (counted from 0)"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from vaekit.data.bounds import LONGEST_LINE, MOST_COLUMNS, check_whole, refuse_bomb, size_of
-from vaekit.data.columns import check_distinct
+from vaekit.data.columns import check_distinct, is_number
 from vaekit.data.formats.arrow import is_text, table_of_arrow
 from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
@@ -129,7 +129,7 @@ def _look(path: Path, spec: DataSpec) -> _Layout:
         )
     # A table without names is often saved with the numbers of its columns for a header.
     numbered = len(first) > 1 and first == [str(i) for i in range(len(first))]
-    headed = numbered or not all(_is_number(cell) for cell in first)
+    headed = numbered or not all(is_number(cell) for cell in first)
     headed = headed if spec.header == "auto" else spec.header == "yes"
     names = [cell.strip() if headed and cell.strip() else f"column {place}" for place, cell in enumerate(first)]
     check_distinct(names, str(path))
@@ -210,14 +210,6 @@ def _delimiter(path: Path, encoding: str) -> str:
     return next((mark for mark in ",;\t|" if mark in first), ",")
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
 def _parse(path: Path, found: _Layout, spec: DataSpec) -> pa.Table:
     try:
         return pa_csv.read_csv(
@@ -292,7 +284,7 @@ def _without(cells: pa.ChunkedArray, missing: Sequence[float]) -> pa.ChunkedArra
 
 
 def _numbers(texts: Sequence[str]) -> list[float]:
-    return [float(text) for text in texts if _is_number(text)]
+    return [float(text) for text in texts if is_number(text)]
 
 
 def _first(cells: pa.ChunkedArray) -> str:
