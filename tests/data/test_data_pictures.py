@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from reading import load, refused
 
-from vaekit.data import DataSpec, Levels, Limit, StreamedRows, prepare
+from vaekit.data import Binary, DataSpec, Levels, Limit, StreamedRows, prepare
 from vaekit.data.open import open_table
 from vaekit.errors import ConfigError
 
@@ -94,7 +94,10 @@ def test_modes(tmp_path):
     palette.save(folder / "c.png")
     alpha = np.stack([GREY[3], np.where(GREY[3] > 128, 255, 0).astype(np.uint8)], -1)
     Image.fromarray(alpha).save(folder / "d.png")
-    values = load(folder).whole()[:, 0]
+    sixteen = load(folder).whole()[:, 0]  # the most bits that one of them has
+    assert sixteen.dtype == np.uint16
+    values = sixteen // 257
+    np.testing.assert_array_equal(values * 257, sixteen)
     np.testing.assert_array_equal(values[0], GREY[0])
     np.testing.assert_array_equal(values[1], (GREY[1] > 99) * 255)
     np.testing.assert_array_equal(values[2], GREY[2])
@@ -133,6 +136,58 @@ def test_sizes_must_agree_or_be_given(folder):
     shrunk = load(folder, image_size=(3, 3)).whole()
     assert shrunk.shape == (13, 1, 3, 3)
     assert abs(float(shrunk[:12].mean()) - GREY.mean()) < 8
+
+
+@pytest.mark.parametrize(
+    ("fit", "words", "corner"), [("crop", "cut", 200), ("pad", "the rest black", 0), ("stretch", "stretched", 0)]
+)
+def test_how_another_size_is_made(folder, fit, words, corner):
+    wide = np.zeros((6, 30), np.uint8)
+    wide[:, 10:20] = 200
+    save(folder / "99.png", wide)
+    data = prepare(DataSpec(source=str(folder), image_size=(6, 5), image_fit=fit), Limit())
+    assert "1 of 13 pictures" in data.schema.protocol
+    assert words in data.schema.protocol
+    assert load(folder, image_size=(6, 5), image_fit=fit).whole()[12, 0, 0, 0] == corner
+
+
+def test_grey_or_colour_by_setting(folder):
+    colour = load(folder, image_mode="colour")
+    np.testing.assert_array_equal(colour.whole(), np.broadcast_to(GREY[:, None], (12, 3, 6, 5)))
+    assert colour.note == "pictures read in colour"
+    save(folder / "99.png", COLOUR[0])
+    grey = load(folder, image_mode="grey")
+    assert grey.shape == (1, 6, 5)
+    np.testing.assert_array_equal(grey.whole()[:12, 0], GREY)
+    np.testing.assert_array_equal(grey.whole()[12, 0], np.asarray(Image.fromarray(COLOUR[0]).convert("L")))
+
+
+def test_sixteen_bits_keep_their_levels(tmp_path):
+    levels = np.random.default_rng(3).integers(0, 1 << 16, (8, 6, 5), dtype=np.uint16)
+    for k, array in enumerate(levels):
+        save(tmp_path / "set" / f"{k}.png", array)
+    np.testing.assert_array_equal(load(tmp_path / "set").whole()[:, 0], levels)
+    assert prepare(DataSpec(source=str(tmp_path / "set")), Limit()).schema.stored == Levels(1 << 16)
+
+
+def test_masks_are_binary(tmp_path):
+    masks = GREY > 128
+    for k, mask in enumerate(masks):
+        Image.fromarray(mask).save(save(tmp_path / "bits" / f"{k:02}.png", GREY[k]))
+        save(tmp_path / "bytes" / f"{k:02}.png", mask.astype(np.uint8) * 255)
+    np.testing.assert_array_equal(load(tmp_path / "bits").whole()[:, 0], masks)
+    assert prepare(DataSpec(source=str(tmp_path / "bits")), Limit()).schema.stored == Binary()
+    assert load(tmp_path / "bytes").whole().max() == 255
+    declared = prepare(DataSpec(source=str(tmp_path / "bytes"), support="binary"), Limit())
+    assert declared.schema.stored == Binary()
+    np.testing.assert_array_equal(load(tmp_path / "bytes", support="binary").whole()[:, 0], masks)
+    save(tmp_path / "bytes" / "99.png", GREY[0])
+    refused(tmp_path / "bytes", "99.png is not black and white", support="binary")
+
+
+def test_floats_and_integers_are_not_mixed(folder):
+    Image.fromarray(GREY[0].astype(np.float32)).save(folder / "99.tif")
+    refused(folder, "floating point")
 
 
 def refused_source(source: str, **settings) -> str:
@@ -186,8 +241,8 @@ def test_a_bomb_is_refused_before_it_is_decoded(folder, height, width):
     bomb(folder / "99.png", height, width)
     assert (folder / "99.png").stat().st_size < 60_000
     started = time.perf_counter()
-    for setting in ({}, {"image_size": (6, 5)}):
-        refused(folder, "99.png", "more than 50 million pixels", **setting)
+    refused(folder, "99.png", "more than 50 million pixels")
+    refused(folder, "99.png", "more than 50 million pixels", image_size=(6, 5))
     skipped = prepare(DataSpec(source=str(folder), bad_files="skip"), Limit())
     assert "1 of 13 files skipped" in skipped.schema.protocol
     assert time.perf_counter() - started < 2

@@ -262,7 +262,7 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         return _like(table_of_rows(source, plain), plain, schema, limit)
     plain = replace(plain, source=source)
     if not os.path.isdir(os.path.expanduser(source)):
-        plain = replace(plain, image_size=None, bad_files="refuse")
+        plain = replace(plain, image_size=None, image_fit="crop", image_mode="auto", bad_files="refuse")
     if schema.dialect is None:
         plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
     items = schema.columns if spec.rows is not None else None

@@ -59,11 +59,10 @@ JSONL = Format("a file of JSON lines (.jsonl)", "jsonl", (".jsonl", ".ndjson"), 
 H5AD = Format("an AnnData file (.h5ad)", "h5ad", (".h5ad",))
 IDX = Format("an IDX file (-ubyte or -ubyte.gz)", "idx", (".gz", ".idx"))
 PARTS = Format("a folder of Parquet files", "parquet", settings=_INTERACTIONS)
-PICTURES = Format("a folder of pictures", "pictures", settings=("image_size", "bad_files"))
+PICTURES = Format("a folder of pictures", "pictures", settings=("image_size", "image_fit", "image_mode", "bad_files"))
 FORMATS = (NPY, NPZ, SPARSE, CSV, PARQUET, FEATHER, JSONL, H5AD, IDX, PARTS, PICTURES)
 
 _SPARSE_MEMBERS = {"format.npy", "shape.npy", "data.npy"}  # of an archive that scipy writes
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _BY_ENDING = {ending: known for known in reversed(FORMATS) for ending in known.endings}
 _SIGNATURES: dict[bytes, Format | str] = {
     b"\x93NUMPY": NPY,
@@ -194,14 +193,16 @@ def format_of(path: Path) -> Format:
 
 
 def _format_of_folder(path: Path) -> Format:
+    from vaekit.data.framing import SUFFIXES
+
     files = [file for file in path.iterdir() if not file.name.startswith(".")]
     if any(file.suffix.lower() == ".parquet" for file in files):
         return PARTS
     inner = (part for folder in files if folder.is_dir() for part in folder.iterdir())
-    if any(file.suffix.lower() in PICTURE_ENDINGS for file in (*files, *inner)):
+    if any(file.suffix.lower() in SUFFIXES for file in (*files, *inner)):
         return PICTURES
     raise DataError(
-        f"{path} is a folder without .parquet files or pictures ({', '.join(PICTURE_ENDINGS)}), in it or in its "
+        f"{path} is a folder without .parquet files or pictures ({', '.join(SUFFIXES)}), in it or in its "
         "subfolders: give one that holds some, or a file."
     )
 

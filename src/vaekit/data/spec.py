@@ -35,9 +35,9 @@ class DataSpec:
     Args:
         source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, .tsv, Parquet, Feather, JSON lines,
             .h5ad or IDX file, or of a folder of Parquet files or of pictures.
-        label: the column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one that is called label,
-            labels, target, class or y, if there is one and its values are classes rather than measurements; "none"
-            takes none. The labels of a folder of pictures are its subfolders.
+        label: the column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one
+            that is called label, labels, target, class or y, if there is one and its values are classes rather than
+            measurements; "none" takes none. The labels of a folder of pictures are its subfolders.
         drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
         columns: what single columns of a table are, by name, where that is not what they look like.
         context: what the model is conditioned on besides x: "label", or columns of a table, which are then not
@@ -63,8 +63,10 @@ class DataSpec:
         valid_fraction: share of that part that becomes the validation rows.
         test_fraction: share that becomes the test rows, for a source that brings no test set.
         seed: seed of the split.
-        image_size: height and width that a folder's pictures are cut (from their centres) and resized to; without it
-            they must all have one size.
+        image_size: height and width that a folder's pictures get; without it they must all have one size.
+        image_fit: how a picture of another size gets it: "crop" cuts the largest part of that aspect from the centre
+            and resizes it, "pad" resizes the whole and leaves the rest black, "stretch" changes the aspect.
+        image_mode: whether pictures are read as "grey" levels or in "colour"; "auto" says grey where all of them are.
         bad_files: whether a folder with a file that is not a whole picture is refused, or read without that file.
         stream: whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
             Limit.data_gb says ("auto").
@@ -94,6 +96,8 @@ class DataSpec:
     test_fraction: Fraction = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
     image_size: Square[Pixels] | None = None
+    image_fit: Literal["crop", "pad", "stretch"] = "crop"
+    image_mode: Literal["auto", "grey", "colour"] = "auto"
     bad_files: Literal["refuse", "skip"] = "refuse"
     stream: Literal["auto", "always", "never"] = "auto"
 
