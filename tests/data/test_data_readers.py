@@ -152,3 +152,11 @@ def test_csv_types_may_change_along_the_file(tmp_path):
 
 def test_a_name_that_says_nothing_is_no_matter(tmp_path):
     assert load(write(tmp_path, "table", CSV)).names == ("a", "b")
+
+
+def test_a_target_of_very_many_numbers_is_no_label(tmp_path):
+    rows = "".join(f"{i * 0.37:.2f},{i % 150}\n" for i in range(400))
+    found = load(write(tmp_path, "t.csv", "x,target\n" + rows))
+    assert (found.labels, found.names) == (None, ("x", "target"))
+    few = "".join(f"{i * 0.37:.2f},{i % 7}\n" for i in range(400))
+    assert load(write(tmp_path, "f.csv", "x,target\n" + few)).classes == tuple("0123456")

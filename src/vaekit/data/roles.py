@@ -22,6 +22,7 @@ from vaekit.data.table import Table
 from vaekit.errors import ConfigError, DataError
 
 LABEL = "label"
+_MOST_CLASSES = 100  # among numbers of a column that nothing but its name says to be labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +117,8 @@ def _with_label(table: Table, spec: DataSpec) -> Table:
     cells, categories = table.column(place), columns[place].categories
     if spec.label is None and (np.isnan(cells).any() or not are_classes(cells)):
         return table
+    if spec.label is None and categories is None and len(np.unique(cells)) > _MOST_CLASSES:
+        return table  # numbers of so many values are measurements
     what = f"{table.name}: the label"
     if categories is not None:
         check_labels(what, len(cells), max(map(len, categories), default=0))
