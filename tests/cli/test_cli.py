@@ -262,7 +262,7 @@ def test_no_bar_is_drawn_where_stderr_is_no_screen_whatever_the_environment_asks
 
 def test_the_next_step_after_data_keeps_the_settings_just_given(cli, tmp_path):
     path = tmp_path / "a table.csv"
-    path.write_text("a,b,c\n" + "".join(f"{i},{i * i / 7},{i % 3}\n" for i in range(40)))
+    path.write_text("a,b,c\n" + "".join(f"{i / 7},{i * i / 7},{i % 3}\n" for i in range(40)))
     code, out, _ = cli(f"data '{path}' data.drop=[b] --label c")
     assert code == 0
     assert f"Next: vaekit train '{path}' 'data.drop=[b]' --label c" in out

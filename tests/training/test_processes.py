@@ -180,7 +180,7 @@ def test_codes_do_not_depend_on_the_number_of_processes(trained, tmp_path):
 
 def test_bad_data_is_one_error_and_the_last_line_of_torchrun(tmp_path):
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n3,x\n4,5\n")
-    code, out, err = vaekit(2, "train", tmp_path / "bad.csv", "--run-dir", tmp_path / "run")
+    code, out, err = vaekit(2, "train", tmp_path / "bad.csv", "data.support=real", "--run-dir", tmp_path / "run")
     lines = [line for line in err.splitlines() if "the column 'b' holds 'x'" in line]
     assert (code, out) == (1, "")  # the code is torchrun's; each process left with 3
     assert lines[0].startswith("vaekit: ")
