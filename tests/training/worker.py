@@ -42,6 +42,12 @@ class Double:
         context = self.rows.context_of(index)
         return None if context is None else context.double()
 
+    def mask_of(self, index):
+        return self.rows.mask_of(index)
+
+    def weight_of(self, index):
+        return self.rows.weight_of(index)
+
 
 def train(training: TrainingRun, settings: dict) -> dict:
     """Train in double precision; a process may be made to die or to request a stop at a step."""
