@@ -21,7 +21,7 @@ def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torc
     if label is None:
         if context is None:
             return None
-        ahead = rows.start % len(context.names)
+        ahead = rows.start % max(1, len(context.given))
         return torch.from_numpy(context.examples(ahead + len(rows))[ahead:])
     if context is None or context.kind != "label":
         raise ConfigError(
@@ -29,11 +29,11 @@ def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torc
             field="label",
             value=label,
         )
-    if label not in context.names:
+    if label not in context.given:
         raise ConfigError(
-            f"--label is {label}: it should be one of {', '.join(context.names)}", field="label", value=label
+            f"--label is {label}: it should be one of {', '.join(context.given)}", field="label", value=label
         )
-    return torch.eye(len(context.names))[context.names.index(label)].expand(len(rows), -1)
+    return torch.eye(len(context.names))[context.given.index(label)].expand(len(rows), -1)
 
 
 def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:
@@ -51,19 +51,19 @@ def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tu
         context_of_rows(trained, label, range(1))
         return None, "" if label is None else f", label {label}"
     if context.kind != "label":
-        return None, f", at the mean of {', '.join(context.names)}"
+        return None, f", at {context.centre}"
     if codes.labels is None:
         raise ConfigError(
             f"this model is conditioned on each row's label, and {codes.path} has none: give --label, or codes that "
-            f"`vaekit encode` wrote with them; labels are {', '.join(context.names)}"
+            f"`vaekit encode` wrote with them; labels are {', '.join(context.given)}"
         )
-    known = {str(number): number for number in range(len(context.names))}
+    known = {str(number): number for number in range(len(context.given))}
     if not np.isin(codes.labels, list(known)).all():
-        known = {name: number for number, name in enumerate(context.names)}
+        known = {name: number for number, name in enumerate(context.given)}
     unknown = next((text for text in codes.labels.tolist() if text not in known), None)
     if unknown is not None:
         raise DataError(
             f"{codes.path} has the label {unknown[:60]!r}: it should be the number of a class, from 0 to "
-            f"{len(context.names) - 1}, or its name ({', '.join(context.names)})"
+            f"{len(context.given) - 1}, or its name ({', '.join(context.given)})"
         )
     return np.array([known[text] for text in codes.labels.tolist()]), ", each z with its own label"

@@ -1,14 +1,15 @@
-"""Context: what a model is conditioned on besides x, the label of a row or some columns of a table."""
+"""Context: what a model is conditioned on besides x: the label of a row or columns of a table, and a row's size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vaekit.data.columns import listing
 from vaekit.data.fields import Facts
+from vaekit.data.per_row import sizes_of
 from vaekit.data.roles import LABEL, Roles
-from vaekit.data.schema import Context, Field
+from vaekit.data.schema import SIZE, Context, Field
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column
 from vaekit.errors import DataError
@@ -33,17 +34,61 @@ class Conditioning:
             values: (n, columns) as they are stored.
             labels: (n,) numbers of their classes.
         """
+        given = self._given(values, labels)
+        if self.context.size is None:
+            return given if self.context.kind == "label" else self.context.scaled(given)
+        return self.context.scaled(np.column_stack([given, np.log(sizes_of(self.roles, values))]))
+
+    def _given(self, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """The numbers of the context that are no sizes, before they are scaled."""
         if self.context.kind == "label":
             assert labels is not None
-            return one_hot(labels, len(self.context.names))
+            return one_hot(labels, len(self.context.given))
+        if not self.roles.context:
+            return np.empty((len(values), 0))
         columns = self.roles.table.columns or ()
         chosen = [columns[place] for place in self.roles.context]
-        stored = values[:, list(self.roles.context)].astype(np.float64)
-        return self.context.scaled(_numbers(stored, chosen, self.context.fields))
+        return _numbers(values[:, list(self.roles.context)].astype(np.float64), chosen, self.context.fields)
 
 
-def fit_context(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray) -> Conditioning | None:
+def fit_context(
+    roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray, sizes: np.ndarray | None = None
+) -> Conditioning | None:
     """How the context is made: numbers are standardised by training rows, labels and categories are one-hot.
+
+    Args:
+        roles: which columns are context.
+        spec: whether the label is, and what columns are declared to be.
+        facts: of each column of the context, over all rows.
+        train: (n, columns) training rows as they are stored, or some of them.
+        sizes: (n,) of all training rows, where they have sizes.
+
+    Raises:
+        DataError: a column is neither numbers nor categories.
+    """
+    found = _fit_given(roles, spec, facts, train)
+    if sizes is None:
+        return found
+    given = Context("columns", (), (), ()) if found is None else found.context
+    if SIZE in given.names:
+        raise DataError(f"the context has a number that is called {SIZE}, as the size factor is: rename the column")
+    # Sorted, so that the order in which rows train changes no bit.
+    log_size = np.sort(np.log(sizes))
+    scale = float(log_size.std()) if log_size[0] < log_size[-1] else 1.0
+    return Conditioning(
+        roles,
+        replace(
+            given,
+            names=(*given.names, SIZE),
+            loc=(*given.loc, float(np.median(log_size))),
+            scale=(*given.scale, scale),
+            size=spec.size_factor,
+        ),
+    )
+
+
+def _fit_given(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray) -> Conditioning | None:
+    """The same without sizes.
 
     Args:
         roles: which columns are context.
@@ -83,12 +128,14 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
     Raises:
         DataError: a name is no column of the context, or a value is none that it can have.
     """
+    size = [_log_size(given.get(SIZE))] if context.size is not None else []
     if context.kind == "label":
-        if set(given) != {LABEL} or given[LABEL] not in context.names:
-            raise DataError(f"the context is the label: give label=VALUE, one of {listing(context.names)}")
-        return one_hot(np.array([context.names.index(given[LABEL])]), len(context.names)).astype(np.float32)
-    fields = context.fields or tuple(Field(name, "real") for name in context.names)
-    known = [field.name for field in fields]
+        if set(given) - ({SIZE} if size else set()) != {LABEL} or given[LABEL] not in context.given:
+            raise DataError(f"the context is the label: give label=VALUE, one of {listing(context.given)}")
+        label = one_hot(np.array([context.given.index(given[LABEL])]), len(context.given))
+        return context.scaled(np.array([[*label[0], *size]], np.float64))
+    fields = context.fields or tuple(Field(name, "real") for name in context.given)
+    known = [*(field.name for field in fields), *([SIZE] if size else [])]
     if unknown := [name for name in given if name not in known]:
         raise DataError(f"{unknown[0]!r} is no column of the context: these are {listing(known)}")
     parts: list[float] = []
@@ -105,7 +152,18 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
                 raise DataError(f"{field.name}={value} is no number: give one, as {field.name}=1.5") from None
         if context.fields:
             parts.append(float(value is None))
-    return context.scaled(np.array([parts]))
+    return context.scaled(np.array([[*parts, *size]]))
+
+
+def _log_size(given: str | None) -> float:
+    """ln of a size that is given as text; NaN of none."""
+    try:
+        size = np.nan if given is None else float(given)
+    except ValueError:
+        size = 0.0
+    if size <= 0 or size == np.inf:
+        raise DataError(f"{SIZE}={given} is no size: give a number above 0, as {SIZE}=1000")
+    return float(np.log(size))
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -15,14 +15,15 @@ from vaekit.data.context import Conditioning, fit_context, one_hot
 from vaekit.data.fields import find_fields
 from vaekit.data.in_memory import table_of_rows
 from vaekit.data.open import open_table
+from vaekit.data.per_row import all_sizes, all_weights, fit_weight
 from vaekit.data.preprocessing import TEST_SEED, Part, Preprocessor
-from vaekit.data.roles import LABEL, Roles, assign_roles, refuse_text
+from vaekit.data.roles import LABEL, Roles, assign_roles, refuse_text, size_column
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Moments, Scaling, choose_scale, fit_fields, fit_scaling
 from vaekit.data.scan import Scan, scan
-from vaekit.data.schema import Binary, Constant, Count, Field, Levels, Mixed, Real, Schema, Support
+from vaekit.data.schema import SIZE, Binary, Constant, Context, Count, Field, Levels, Mixed, Real, Schema, Support
 from vaekit.data.spec import NO_LABEL, DataSpec, Limit
-from vaekit.data.split import check_size, is_streamed, split_rows
+from vaekit.data.split import Split, check_size, is_streamed, split_rows
 from vaekit.data.streaming import StreamedRows
 from vaekit.data.table import Kind, Sizes, Table
 from vaekit.errors import ConfigError, DataError
@@ -48,6 +49,7 @@ def prepare(
     *,
     discrete: bool | Callable[[Support, Kind], bool] = True,
     by_column: Each = "auto",
+    sized: bool = False,
     data: Any = None,
 ) -> Dataset:
     """Open, split, fit and transform a data set, as `spec` says; the same call gives the same rows.
@@ -60,6 +62,7 @@ def prepare(
             depends on the data, a function of the stored support and the kind.
         by_column: whether the columns of a table have a likelihood each: "never" where the likelihood is one of all,
             and "auto" where they are of several kinds.
+        sized: whether the likelihood's rates are shares of a size, which is then the total where nothing else is set.
         data: rows in memory in place of `spec.source`: an array, a tensor, a data frame, a sparse matrix, a torch
             `Dataset`, or an iterable of chunks of rows.
 
@@ -68,6 +71,8 @@ def prepare(
         DataError: the data is at fault.
     """
     check_levels(spec)
+    if spec.size_factor == "auto":
+        spec = replace(spec, size_factor="total" if sized else "none")
     table = open_table(spec, limit) if data is None else table_of_rows(data, spec)
     roles = assign_roles(table, spec)
     each = _by_column(roles, spec, by_column)
@@ -83,7 +88,7 @@ def prepare(
         None if roles.table.factors is None else roles.table.factors[wanted],
     )
     of_train = stored if split.train is None else stored[parts.train]
-    roles, preprocessor, schema = _fit(roles, spec, limit, found, of_train, discrete, by_column, split.protocol)
+    roles, preprocessor, schema = _fit(roles, spec, limit, found, of_train, discrete, by_column, split)
     rows: Rows | StreamedRows = preprocessor.train(of_train)
     if split.train is None:
         rows = StreamedRows.of(roles.table, split.out, preprocessor.train, Sizes.of(limit))
@@ -136,7 +141,7 @@ def _fit(
     train: Part,
     discrete: bool | Callable[[Support, Kind], bool],
     by_column: Each,
-    split: str,
+    split: Split,
 ) -> tuple[Roles, Preprocessor, Schema]:
     """Fit the schema on training rows, and what makes rows by it.
 
@@ -148,7 +153,7 @@ def _fit(
         train: training rows in memory, or, where these are streamed, those that validate and test.
         discrete: see `prepare`.
         by_column: see `prepare`.
-        split: how the rows were divided, in words.
+        split: how the rows were divided.
     """
     table = roles.table
     constants: tuple[Constant, ...] = ()
@@ -185,10 +190,23 @@ def _fit(
                 roles = roles.without(frozenset(one.name for one in constants))
                 moments = moments[[names.index(name) for name in roles.names or ()]] if constants else moments
             scaling = fit_scaling(how, stored, moments, roles)
-    conditioning = fit_context(roles, spec, found.context, train.values)
+    if roles.total and not isinstance(stored, Count):
+        raise ConfigError(
+            f"DataSpec.size_factor is the total of a row of counts, and the values of {table.name} are {stored}: "
+            "declare them with DataSpec.support=count, or use DataSpec.size_factor=none.",
+            field="DataSpec.size_factor",
+            value="total",
+        )
+
+    def of_training(every: np.ndarray) -> np.ndarray:
+        return np.delete(every, split.out)[: limit.train] if split.train is None else every[split.train]
+
+    sizes = of_training(all_sizes(roles)) if roles.sized else None
+    conditioning = fit_context(roles, spec, found.context, train.values, sizes)
+    weight = fit_weight(spec.weight, of_training(all_weights(roles))) if spec.weight is not None else None
     of_mixed = fields if isinstance(stored, Mixed) else None
-    preprocessor = Preprocessor(roles, spec, stored, scaling, of_mixed, found.missing, conditioning)
-    protocol = preprocessor.protocol(split)
+    preprocessor = Preprocessor(roles, spec, stored, scaling, of_mixed, found.missing, conditioning, weight)
+    protocol = preprocessor.protocol(split.protocol)
     schema = Schema(
         name=table.name,
         kind=table.kind,
@@ -208,6 +226,7 @@ def _fit(
         constants=constants,
         order=order,
         missing=found.missing,
+        weight=weight,
         axes=table.axes,
         dialect=table.dialect,
         notices=notices,
@@ -284,34 +303,67 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
         DataError: they are of another shape or break the support.
     """
     plain = replace(spec, context=(), source=None, drop=(), columns={})
+    wanted, schema = schema.context, replace(schema, context=None, weight=None)
     table = table_of_rows(values, plain, schema.axes)
     if spec.binarise != "none":
         array = table.whole()
         if np.isin(array, (0, 1)).all():
             plain, schema = replace(plain, binarise="none"), replace(schema, stored=Binary(), loc=None, scale=None)
-    rows = _like(table, plain, replace(schema, context=None), Limit())
+    rows = _like(table, plain, schema, Limit())
     assert isinstance(rows, Rows)
-    return replace(rows, context=context_like(context, schema, len(rows)))
+    sizes = None if wanted is None or wanted.size is None else _sizes_like(table, rows, wanted, context)
+    return replace(rows, context=context_like(context, replace(schema, context=wanted), len(rows), sizes))
 
 
-def context_like(context: Any, schema: Schema, rows: int) -> torch.Tensor | None:
-    """A context (rows, width) as the model takes it, from one as it is stored; see `rows_like`."""
+def _sizes_like(table: Table, rows: Rows, wanted: Context, context: Any) -> np.ndarray | None:
+    """The sizes of rows in memory: the total, or a column of theirs; None where the context says them."""
+    if wanted.size == "total":
+        return rows.values.flatten(1).sum(1, dtype=torch.float64).clamp_min(1).numpy()
+    if wanted.size in (table.names or ()):
+        return table.column((table.names or ()).index(wanted.size)).astype(np.float64)
+    if wanted.kind == "label" or np.ndim(context) != 2 or np.shape(context)[1] != len(wanted.names):
+        raise DataError(
+            f"the size of each row is the column {wanted.size!r}, and the rows given have none of that name: give it "
+            "in a data frame, or as the last column of context="
+        )
+    return None
+
+
+def context_like(context: Any, schema: Schema, rows: int, sizes: np.ndarray | None = None) -> torch.Tensor | None:
+    """A context (rows, width) as the model takes it, from one as it is stored; see `rows_like`.
+
+    Args:
+        context: (rows,) labels, or (rows, width) columns, of which the last may be the sizes where the model has some.
+        schema: says what the model takes.
+        rows: how many.
+        sizes: (rows,) where they are known otherwise. Where nothing says them, they are the median of training rows.
+    """
     wanted = schema.context
     if wanted is None and context is None:
         return None
+    if wanted is not None and wanted.size is not None and context is None and not wanted.given:
+        context = np.empty((rows, 0))
     given = None if context is None else np.asarray(context)
-    shape = (rows,) if wanted is None or wanted.kind == "label" else (rows, len(wanted.names))
+    if wanted is not None and given is not None and given.shape == (rows, len(wanted.given) + 1) and wanted.size:
+        given, sizes = given[:, :-1], given[:, -1] if sizes is None else sizes
+    shape = (rows,) if wanted is None or wanted.kind == "label" else (rows, len(wanted.given))
     if wanted is None or given is None or given.shape != shape:
         raise DataError(
             f"the context given has shape {None if given is None else given.shape}, and the model takes "
-            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(wanted.names)}")
+            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(wanted.given)}")
         )
-    if wanted.kind == "columns":
+    if wanted.kind == "label":
+        numbers = {name: number for number, name in enumerate(wanted.given)}
+        labels = given if given.dtype.kind in "iu" else np.array([numbers.get(str(name), -1) for name in given])
+        given = one_hot(labels, len(numbers))
+        if wanted.size is None:
+            return torch.from_numpy(given)
+    if wanted.size is None:
         return torch.from_numpy(wanted.scaled(given))
-    if given.dtype.kind in "iu":
-        return torch.from_numpy(one_hot(given, len(wanted.names)))
-    numbers = {name: number for number, name in enumerate(wanted.names)}
-    return torch.from_numpy(one_hot(np.array([numbers.get(str(name), -1) for name in given]), len(numbers)))
+    sizes = np.full(rows, np.nan) if sizes is None else np.asarray(sizes, np.float64)
+    if (bad := ~np.isnan(sizes) & ~((sizes > 0) & (sizes < np.inf))).any():
+        raise DataError(f"{SIZE} of row {int(bad.argmax())} is {sizes[bad][0]:g}: sizes are finite and above 0")
+    return torch.from_numpy(wanted.scaled(np.column_stack([given, np.log(sizes)])))
 
 
 def _label_if_there(spec: DataSpec) -> DataSpec:
@@ -321,6 +373,12 @@ def _label_if_there(spec: DataSpec) -> DataSpec:
 
 def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
     """The rows of a table that is open, as a model trained on `schema` sees them."""
+    weighted = schema.weight is not None and schema.weight.name in (other.names or ())
+    spec = replace(
+        spec,
+        size_factor=(schema.context.size if schema.context is not None else None) or "none",
+        weight=schema.weight.name if schema.weight is not None and weighted else None,
+    )
     roles = _roles_like(other, spec, schema)
     shape = roles.table.shape if roles.names is None else (len(roles.names),)
     if shape != schema.shape:
@@ -346,7 +404,9 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
     conditioning = None if schema.context is None else Conditioning(roles, schema.context)
     scaling = Scaling(schema.loc, schema.scale, schema.support)
     stored = schema.stored if mixed else found.support or schema.stored
-    preprocessor = Preprocessor(roles, spec, stored, scaling, fields, found.missing or schema.missing, conditioning)
+    preprocessor = Preprocessor(
+        roles, spec, stored, scaling, fields, found.missing or schema.missing, conditioning, schema.weight
+    )
     if streamed:
         rows: Rows | StreamedRows = StreamedRows.of(other, np.arange(0), preprocessor.test, Sizes.of(limit))
     else:
@@ -376,15 +436,23 @@ def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
             raise DataError(str(error), field=error.field, value=error.value) from None
     theirs = other.names or ()
     places = {name: place for place, name in enumerate(theirs)}
-    wanted = (*schema.columns, *context)
+    beside = [name for name in (size_column(spec), spec.weight) if name is not None]
+    wanted = (*schema.columns, *context, *beside)
     if lacking := [name for name in wanted if name not in places]:
         raise DataError(
             f"{other.name} lacks the columns {listing(lacking)}, which the model was trained on; it has "
             f"{listing(theirs)}."
         )
     table = other.pick([places[name] for name in wanted])
-    width = len(schema.columns)
-    return Roles(table, tuple(range(width)) if context else None, tuple(range(width, len(wanted))))
+    width, known = len(schema.columns), len(schema.columns) + len(context)
+    return Roles(
+        table,
+        tuple(range(width)) if len(wanted) > width else None,
+        tuple(range(width, known)),
+        None if size_column(spec) is None else known,
+        spec.size_factor == "total",
+        None if spec.weight is None else len(wanted) - 1,
+    )
 
 
 def _protocol_of_other(other: Table, spec: DataSpec, schema: Schema, rows: int) -> str:

@@ -10,7 +10,7 @@ from vaekit.data.context import Conditioning
 from vaekit.data.roles import Roles
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
-from vaekit.data.schema import Binary, Field, Levels, Support, log_scale
+from vaekit.data.schema import Binary, Field, Levels, Support, Weight, log_scale
 from vaekit.data.spec import DataSpec
 
 # The test set is drawn once, from NumPy's legacy generator with the seed of VampPrior's code (jmtomczak/vae_vampprior,
@@ -49,6 +49,7 @@ class Preprocessor:
         fields: of a table of several kinds.
         missing: whether cells may be missing.
         conditioning: how the context is made; None without one.
+        weight: how much rows count; None where all count alike.
     """
 
     roles: Roles
@@ -58,6 +59,7 @@ class Preprocessor:
     fields: tuple[Field, ...] | None = None
     missing: bool = False
     conditioning: Conditioning | None = None
+    weight: Weight | None = None
 
     def train(self, part: Part) -> Rows:
         """Training rows: with dynamic binarisation they keep their grey values."""
@@ -90,6 +92,7 @@ class Preprocessor:
                 f"dynamic binarisation in training; validation and test binarised once, RandomState({_VALID_SEED}) "
                 f"and RandomState({TEST_SEED}); {split}"
             )
+        split = split if self.weight is None else f"{split}; rows weighted by the column {self.weight.name!r}"
         return f"binarised by a threshold at one half; {split}" if self.spec.binarise == "threshold" else split
 
     def _fixed(self, part: Part) -> Rows:
@@ -172,7 +175,15 @@ class Preprocessor:
             factors=factors,
             log_scale=self._log_scale(x.shape[1:], mask),
             mask=None if mask is None else torch.from_numpy(mask),
+            weight=self._weights(part),
         )
+
+    def _weights(self, part: Part) -> torch.Tensor | None:
+        """How much the rows count, (n,)."""
+        if self.weight is None or self.roles.weight is None:
+            return None
+        stored = part.values[:, self.roles.weight].astype(np.float64)
+        return torch.from_numpy((stored / self.weight.mean).astype(np.float32))
 
     def _log_scale(self, shape: tuple[int, ...], mask: np.ndarray | None) -> float:
         """What a log-density of x is above that of the row as it is stored, of observed cells, on average."""

@@ -33,11 +33,22 @@ class Roles:
         table: with the label among its labels, and no longer a column; dropped columns are gone.
         x: the columns that are modelled, by number; None for all, and for arrays.
         context: those that are context, by number.
+        size: the one that is the size of each row, by number; None where there is none, or it is the total.
+        total: whether the size of a row is the total of what is modelled.
+        weight: the one that says how much each row counts, by number.
     """
 
     table: Table
     x: tuple[int, ...] | None = None
     context: tuple[int, ...] = ()
+    size: int | None = None
+    total: bool = False
+    weight: int | None = None
+
+    @property
+    def sized(self) -> bool:
+        """Whether rows have sizes."""
+        return self.total or self.size is not None
 
     def modelled(self, values: np.ndarray) -> np.ndarray:
         """The cells that are modelled, of rows of the table."""
@@ -73,7 +84,15 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
                     field=f"DataSpec.{setting}",
                     value=value,
                 )
-        return Roles(table, context=_context(table, spec))
+        for setting, name in (("size_factor", size_column(spec)), ("weight", spec.weight)):
+            if name is not None:
+                raise ConfigError(
+                    f"DataSpec.{setting}={name} is a column of a table, and {table.name} holds {table.kind}s: leave it "
+                    "out.",
+                    field=f"DataSpec.{setting}",
+                    value=name,
+                )
+        return Roles(table, context=_context(table, spec), total=spec.size_factor == "total")
     table = _with_label(table, spec)
     columns = table.columns
     assert columns is not None
@@ -91,8 +110,39 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
     table = table.pick([place for place, name in enumerate(names) if name not in dropped])
     check_left(table.columns or (), table.name)
     context = _context(table, spec)
-    x = None if not context else tuple(place for place in range(len(table.columns or ())) if place not in context)
-    return Roles(table, x, context)
+    size, weight = (
+        None if name is None else _number(table, setting, name)
+        for setting, name in (("size_factor", size_column(spec)), ("weight", spec.weight))
+    )
+    taken = {*context, *(place for place in (size, weight) if place is not None)}
+    if len(taken) < len(context) + (size is not None) + (weight is not None):
+        raise ConfigError(
+            "one column has two of the roles that DataSpec.context, DataSpec.size_factor and DataSpec.weight name: "
+            "name it once"
+        )
+    x = tuple(place for place in range(len(table.columns or ())) if place not in taken) if taken else None
+    if x == ():
+        raise DataError(f"{table.name}: every column is context, size or weight: leave some for x")
+    return Roles(table, x, context, size, spec.size_factor == "total", weight)
+
+
+def size_column(spec: DataSpec) -> str | None:
+    """The column that `spec.size_factor` names, if it names one."""
+    return None if spec.size_factor in ("auto", "none", "total") else spec.size_factor
+
+
+def _number(table: Table, setting: str, name: str) -> int:
+    """The place of a column that a setting names, and that has to hold numbers."""
+    columns = table.columns or ()
+    names = [column.name for column in columns]
+    why = ""
+    if name not in names:
+        why = f"which {table.name} does not have{nearest(name, names)}; its columns are {listing(names)}"
+    elif not columns[names.index(name)].is_number:
+        why = "which holds no numbers: name a column that does"
+    if why:
+        raise DataError(f"DataSpec.{setting} names {name!r}, {why}.", field=f"DataSpec.{setting}", value=name)
+    return names.index(name)
 
 
 def _with_label(table: Table, spec: DataSpec) -> Table:
@@ -109,6 +159,7 @@ def _with_label(table: Table, spec: DataSpec) -> Table:
             value=spec.label,
         )
     elsewhere = {*spec.drop, *spec.columns, *(spec.context if spec.context != (LABEL,) else ())}
+    elsewhere |= {size_column(spec), spec.weight}
     kept = (name for name in names if name not in elsewhere)
     label = spec.label or find_name(kept, LABEL_NAMES)
     if label is None:

@@ -138,6 +138,22 @@ class Dialect:
 
 
 @spec
+class Weight:
+    """How much each row counts: a column, divided by its mean over the training rows.
+
+    Attributes:
+        name: of the column.
+        mean: over the training rows.
+    """
+
+    name: str
+    mean: float
+
+
+SIZE = "size_factor"  # the name, among those of the context, of the number that says the size of a row
+
+
+@spec
 class Context:
     """How the context of a row (its label, or columns of a table) is made: context = (stored - loc) / scale.
 
@@ -146,6 +162,8 @@ class Context:
         names: of its numbers: the classes, or the columns; for each category of a column "column=category".
         loc, scale: of each number.
         fields: the columns, where some are categories or miss cells; none where each is one number.
+        size: what the last number is the standardised logarithm of, 0 at its median: the "total" of each row, or a
+            column; None where there is no size factor.
     """
 
     kind: Literal["label", "columns"]
@@ -153,6 +171,18 @@ class Context:
     loc: tuple[float, ...]
     scale: tuple[float, ...]
     fields: tuple[Field, ...] = ()
+    size: str | None = None
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of its numbers, but for the size factor."""
+        return self.names if self.size is None else self.names[:-1]
+
+    @property
+    def centre(self) -> str:
+        """What a context of zeros is, of one that is not the label, in words."""
+        parts = [f"the mean of {', '.join(self.given)}"] if self.given and self.kind != "label" else []
+        return " and ".join([*parts, f"the median of {SIZE}"] if self.size is not None else parts)
 
     def scaled(self, stored: np.ndarray) -> np.ndarray:
         """Scaled context (n, width) of stored numbers (n, width), as a model takes it; of a missing one, 0."""
@@ -160,11 +190,10 @@ class Context:
         return np.where(np.isnan(scaled), np.float32(0), scaled)
 
     def examples(self, n: int) -> np.ndarray:
-        """Context (n, width) of n rows: every class, one after the other, or the mean of the training rows."""
-        width = len(self.names)
-        context = np.zeros((n, width), np.float32)
+        """Context (n, width) of n rows: every class, in turn, or the mean of training rows; and the median size."""
+        context = np.zeros((n, len(self.names)), np.float32)
         if self.kind == "label":
-            context[np.arange(n), np.arange(n) % width] = 1
+            context[np.arange(n), np.arange(n) % len(self.given)] = 1
         return context
 
 
@@ -206,6 +235,7 @@ class Schema:
         constants: columns of one value, which are not modelled.
         order: names of all columns that a row of the source has and vaekit can make, in their order.
         missing: whether cells were missing in the training rows; a mask then says which.
+        weight: of the rows; None where all count alike.
         axes: of the source's array, where it is one.
         dialect: of the source, where it is a CSV file.
         notices: what was left out or taken for something, and why.
@@ -230,6 +260,7 @@ class Schema:
     constants: tuple[Constant, ...] = ()
     order: tuple[str, ...] = ()
     missing: bool = False
+    weight: Weight | None = None
     axes: Axes | None = None
     dialect: Dialect | None = None
     notices: tuple[str, ...] = ()
@@ -292,6 +323,10 @@ class Schema:
             return "a scale is 0"
         if self.context and len({len(self.context.names), len(self.context.loc), len(self.context.scale)}) > 1:
             return "context has not as many names as numbers"
+        if self.context and self.context.size is not None and self.context.names[-1:] != (SIZE,):
+            return "context has a size factor, and its last number is another"
+        if self.weight is not None and not 0 < self.weight.mean < math.inf:
+            return "the mean of the weights is not above 0"
         if len(self.fingerprint) > 200:
             return "fingerprint is no SHA-256"
         return ""

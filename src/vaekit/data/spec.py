@@ -42,6 +42,11 @@ class DataSpec:
         columns: what single columns of a table are, by name, where that is not what they look like.
         context: what the model is conditioned on besides x: "label", or columns of a table, which are then not
             modelled.
+        size_factor: the size of each row of counts, which multiplies its rates and is one more number of the context:
+            "total" is the sum of the row's counts, or it is a column, which is then not modelled; "none" has none, and
+            "auto" takes the total where the likelihood's rates are shares of a size.
+        weight: a column that holds how much each row counts in training and evaluation, which is then not modelled. It
+            is divided by its mean over the training rows.
         layout: what an array is: "table", "image", "sequence" or "volume"; "auto" looks.
         support: which values can occur in the data as stored; "auto" looks, at every column of a table by itself.
         levels: how many levels there are, with support=levels; by default what the data says.
@@ -77,6 +82,8 @@ class DataSpec:
     drop: Several[Text] = ()
     columns: Mapping[Text, Annotated[ColumnSpec, by_kind]] = field(default_factory=dict)
     context: Several[Text] = ()
+    size_factor: Text = "auto"
+    weight: Text | None = None
     layout: Layout = "auto"
     support: Literal["auto", "binary", "levels", "unit", "real", "count"] = "auto"
     levels: Annotated[int, Field(ge=2)] | None = None

@@ -126,6 +126,13 @@ class Blocks:
             mask = self.data.mask_of(rows)
         return mask if mask is None or self.weight is None else mask.to(self.weight.device)
 
+    def row_weights(self) -> Tensor | None:
+        """How much each row counts, (rows,), as the rows of a data set know it; None where all count alike."""
+        if not isinstance(self.data, Rows | StreamedRows) or self.data.weight_of(slice(0, 1)) is None:
+            return None
+        rows = (slice(start, min(start + BLOCK, len(self.data))) for start in range(0, len(self.data), BLOCK))
+        return torch.cat([part for one in rows if (part := self.data.weight_of(one)) is not None])
+
     def block(self, number: int) -> Block:
         """A block by its number."""
         x = self.x(number)

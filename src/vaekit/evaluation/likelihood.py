@@ -83,7 +83,8 @@ def evaluate(
             `elbo`, `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
         mask: (rows, *data), True where a cell of x is observed. Everything is then of the observed cells: bounds are on
             ln p of them, and D is their mean number.
-        weight: of each row, (rows,), not below 0: estimates are weighted means, but for the number of active units.
+        weight: of each row, (rows,), not below 0: estimates are weighted means, but for the number of active units. By
+            default those that the rows of a data set bring.
 
     Returns:
         Estimates by name, in nats for each row unless their unit says otherwise.
@@ -91,6 +92,7 @@ def evaluate(
     blocks = Blocks(model, data, seed, context, world, mask)
     if len(blocks) == 0 or samples < 1:
         raise ValueError(f"got {len(blocks)} rows and samples={samples}: at least one of each is needed")
+    weight = blocks.row_weights() if weight is None else weight
     if weight is not None and (weight.shape != (len(blocks),) or not bool((weight >= 0).all() and weight.any())):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)} for {len(blocks)} rows, or is below 0, or 0 everywhere: give each "
@@ -151,8 +153,10 @@ def kl_per_dimension(
     Returns:
         An estimate for each dimension; None without a closed form that factorises over dimensions.
     """
-    kl, _ = _latent_rows(model, Blocks(model, data, 0, context, world, mask))
-    return None if kl is None else tuple(mean_of(column, NATS) for column in kl.T)
+    blocks = Blocks(model, data, 0, context, world, mask)
+    kl, _ = _latent_rows(model, blocks)
+    weight = blocks.row_weights()
+    return None if kl is None else tuple(mean_of(column, NATS, weight=weight) for column in kl.T)
 
 
 def kl_per_group(
@@ -186,9 +190,10 @@ def kl_per_group(
         draw = model.draw(block.x, context=block.context, generator=block.generator, **block.masked)
         return tuple(rate_of(latent) for latent in draw.latents)
 
+    weight = blocks.row_weights()
     deterministic = [latent.is_deterministic for latent in draw_of_first(model, blocks).latents]
     return tuple(
-        Estimate(None, 0.0, len(rows), NATS, NO_DENSITY) if without_density else mean_of(rows, NATS)
+        Estimate(None, 0.0, len(rows), NATS, NO_DENSITY) if without_density else mean_of(rows, NATS, weight=weight)
         for without_density, rows in zip(deterministic, blocks.map(rates_of), strict=True)
     )
 
@@ -228,7 +233,7 @@ def baseline(
 
     (log_px,) = blocks.map(log_px_of)
     px = of_context(blocks.context_of(0))
-    found = {"baseline": mean_of(log_px, NATS, score_warning(px))}
+    found = {"baseline": mean_of(log_px, NATS, score_warning(px), blocks.row_weights())}
     return in_stored_units(found, log_scale_of(data, px))["baseline"]
 
 

@@ -73,6 +73,7 @@ class LikelihoodRow(Row):
     levels: int | None
     ties_cells: bool
     ties_colours: bool
+    needs_size: bool
 
     @property
     def in_words(self) -> str:
@@ -144,6 +145,7 @@ def likelihood_row(family: LikelihoodFamily) -> LikelihoodRow:
         family.levels_of_x,
         family.ties_cells((2,)),
         family.ties_cells(COLOURED),
+        family.needs_size,
     )
 
 

@@ -70,9 +70,11 @@ class LikelihoodFamily(Family):
         takes_units: Whether its head can be given the units of the data; see `LocationScale`.
         is_score: Whether its log_prob is a score to train by, and no log-likelihood.
         gives_logits: Whether its raw numbers are the logits of the levels of each value.
+        needs_size: Whether its rates are shares of the size of a row, which the context then has to hold.
     """
 
     accepts: tuple[str, ...]
+    needs_size = False
     integers = False
     takes_units = False
     is_score = False

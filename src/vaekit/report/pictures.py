@@ -138,11 +138,7 @@ def context_in_words(schema: Schema) -> str:
     """What `example_context` is, to go after other words; empty for a model without context."""
     if schema.context is None:
         return ""
-    return (
-        ", every label in turn"
-        if schema.context.kind == "label"
-        else f", at the mean of {', '.join(schema.context.names)}"
-    )
+    return ", every label in turn" if schema.context.kind == "label" else f", at {schema.context.centre}"
 
 
 def most_pictured(schema: Schema) -> int:

@@ -33,6 +33,7 @@ from vaekit.models.protocols import (
     MeasuredHead,
     OverFields,
 )
+from vaekit.models.size_factor import SizeFactor
 from vaekit.objectives import Penalised
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
@@ -68,7 +69,8 @@ def open_data(run: Run) -> tuple[Run, Dataset]:
     family = run.model.likelihood
     with naming_settings():
         discrete = _default_is_discrete if family is None else family.integers
-        data = prepare(run.data, run.limit, discrete=discrete, by_column=_by_column(family))
+        sized = family is not None and family.needs_size
+        data = prepare(run.data, run.limit, discrete=discrete, by_column=_by_column(family), sized=sized)
     if family is None:
         family = default_likelihood(data.schema.support, data.schema.kind)
     check_likelihood(family, data.schema)
@@ -186,6 +188,14 @@ def events_of(schema: Schema) -> tuple[FieldEvent, ...]:
     return tuple(FieldEvent(field.name, field.kind, len(field.categories)) for field in schema.fields or ())
 
 
+def size_factor_of(schema: Schema) -> SizeFactor | None:
+    """Where the context holds the sizes of rows; None where it holds none."""
+    context = schema.context
+    if context is None or context.size is None:
+        return None
+    return SizeFactor(len(context.names) - 1, context.loc[-1], context.scale[-1])
+
+
 def choose_device(name: str, local: int = 0) -> torch.device:
     """The device that `train.device` names; `auto` takes a GPU if there is one.
 
@@ -234,7 +244,7 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         transform = ColumnsAsNumbers(fields, schema.missing)
     elif schema.missing:
         transform = WithMask(shape, transform)
-    ctx = BuildContext(shape, context, transform=transform, fields=fields)
+    ctx = BuildContext(shape, context, transform=transform, fields=fields, size_factor=size_factor_of(schema))
     try:
         likelihood = spec.likelihood
         if isinstance(likelihood, OverFields):

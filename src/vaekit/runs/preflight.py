@@ -36,6 +36,8 @@ def _far(data: Dataset, train: Tensor, valid: Tensor) -> Finding | None:
     low, median, high = torch.quantile(train, torch.tensor([0.25, 0.5, 0.75], dtype=train.dtype), dim=0)
     spread = torch.where(high > low, high - low, train.std(0, correction=0))
     both = torch.cat([train, valid])
+    if data.schema.support.kind == "count":  # in a column of hardly more than zeros, a 1 is not far
+        spread = spread.clamp_min(1)
     reach = (both - median).abs().amax(0) / spread.clamp_min(1e-300)
     reach = torch.where(spread > 0, reach, torch.where((both != median).any(0), torch.inf, 0.0))
     far = (reach > FAR).nonzero().flatten().tolist()

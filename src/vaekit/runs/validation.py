@@ -73,6 +73,11 @@ def check_likelihood(family: Likelihood, schema: Schema) -> None:
     support = schema.support
     given = likelihood_row(family)
     if likelihood_fits(given, support.kind, support.count if isinstance(support, Levels) else 2):
+        if given.needs_size and (schema.context is None or schema.context.size is None):
+            raise ConfigError(
+                f"model.likelihood is {given.in_words} whose rates are shares of a row's size (rates: softmax), and "
+                "data.size_factor is none: use data.size_factor=total or a column, or model.likelihood.rates=free"
+            )
         return
     right = likelihood_row(default_likelihood(support if schema.loc is None else schema.stored, schema.kind))
     levels = "" if right.levels is None else f", levels: {right.levels}"

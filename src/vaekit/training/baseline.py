@@ -30,10 +30,12 @@ def validation_baseline(model: nn.Module, train: Rows, valid: Rows, seed: int) -
     some = train.some(min(FITTED_TO, max(1, MOST_NUMBERS // values)))
     x = train.batch(some, new_generator(seed, Purpose.BASELINE, device=device))
     of_context = likelihood.without_latents(x, train.context_of(some), quick=True, mask=train.mask_of(some))
-    total = 0.0
+    total, weights = 0.0, 0.0
     for start in range(0, len(valid), AT_A_TIME):
         rows = slice(start, min(start + AT_A_TIME, len(valid)))
         x, px = valid.batch(rows), of_context(valid.context_of(rows))
         x = wide(x) if x.is_floating_point() else x
-        total += float(observed_log_prob(px, x, valid.mask_of(rows)).sum())
-    return total / len(valid) if math.isfinite(total) else None
+        log_px, weight = observed_log_prob(px, x, valid.mask_of(rows)), valid.weight_of(rows)
+        total += float((log_px if weight is None else weight * log_px).sum())
+        weights += len(x) if weight is None else float(weight.double().sum())
+    return total / weights if math.isfinite(total) else None

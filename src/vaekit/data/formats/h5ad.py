@@ -14,6 +14,7 @@ from vaekit.data.bounds import MOST_TEXT_BYTES, check_whole, refuse_bomb, size_o
 from vaekit.data.columns import LABEL_NAMES, encode_labels, find_name, listing, nearest
 from vaekit.data.formats.sparse import check_sizes, compressed_rows
 from vaekit.data.in_memory import sparse_table
+from vaekit.data.roles import size_column
 from vaekit.data.schema import Count, Real
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Column, Sizes, Table
@@ -38,7 +39,7 @@ with h5py.File(sys.argv[1], "r") as file:
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
-    """The cells of a .h5ad file: a column for each gene, and for each column of `obs` that is to be context.
+    """The cells of a .h5ad file: a column for each gene, and for each column of `obs` that `spec` names.
 
     The numbers are those of the layer called counts, where there is one; else X, or raw.X where X holds no counts and
     that does. Labels are the column of `obs` that `spec.label` names; by default one that is called as labels mostly
@@ -67,7 +68,10 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
             if categories is not None:
                 cells = np.array([*categories, ""], str)[np.where(np.isnan(cells), len(categories), cells).astype(int)]
             labels, classes = encode_labels(cells, f"{path}: the label")
-        extra = [name for name in spec.context if name in known and name not in genes and name != label]
+        wanted = dict.fromkeys(
+            (*spec.context, *(name for name in (size_column(spec), spec.weight) if name is not None))
+        )
+        extra = [name for name in wanted if name in known and name not in genes and name != label]
         context = {name: _cells(source, known[name], name, matrix.shape[0]) for name in extra}
     counts = bool((matrix.data >= 0).all() and (matrix.data == np.floor(matrix.data)).all())
     table = sparse_table(

@@ -67,6 +67,11 @@ class Counts(LikelihoodHead):
         """
 
     @property
+    def needs_size(self) -> bool:
+        """Whether its rates are shares of a size."""
+        return self.rates == "softmax"
+
+    @property
     def numbers(self) -> int:
         """Raw numbers of each value."""
         return 1 + (self.dispersed == "cell") + self.more
