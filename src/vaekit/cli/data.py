@@ -31,7 +31,7 @@ def data(data: str | None = None, /, *settings: Words, json: Json = False) -> No
     print_listing(("data", "what it is", "where"), rows)
     return Console(highlight=False).print(
         "\nA path works as well: .npy, .npz (also scipy's sparse ones), .csv, .tsv, .csv.gz, Parquet, Feather, "
-        "JSON lines, .h5ad, IDX, a folder of pictures or of Parquet files. "
+        "JSON lines, .h5ad, IDX, a folder of pictures, of recordings or of Parquet files. "
         "`vaekit data NAME` describes one."
     )
 

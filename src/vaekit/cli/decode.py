@@ -35,7 +35,7 @@ def decode(
     Args:
         latents: z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ..., in any
             order).
-        out: File to write: .png, .npy, .npz or .csv.
+        out: File to write: .png, .npy, .npz, .csv, or .wav of a model of recordings.
         label: The label to condition on, for a model trained with data.context=label; by default the label that the
             file has for each z.
     """
@@ -50,12 +50,12 @@ def _decode(
 
     from vaekit.cli.context import context_of_codes, context_of_rows
     from vaekit.cli.request import open_on_device
-    from vaekit.cli.writing import ARRAYS, AT_A_TIME, check_apart, check_out, check_pictured, write_x
+    from vaekit.cli.writing import ARRAYS, AT_A_TIME, WAV, check_apart, check_out, check_pictured, write_x
     from vaekit.data import read_codes
     from vaekit.models.generative import in_blocks
 
     check_one_process("decode")
-    check_out(out, (".png", *ARRAYS), force)
+    check_out(out, (".png", *ARRAYS, WAV), force)
     trained, device = open_on_device(folder, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, latents)
     shapes = trained.latent_shapes

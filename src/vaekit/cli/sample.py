@@ -40,8 +40,8 @@ def sample(
 
     Args:
         n: How many.
-        out: File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data); - is a table
-            on stdout.
+        out: File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data), .wav (of a
+            model of recordings, one after another); - is a table on stdout.
         label: The label to condition on, for a model trained with data.context=label; by default every label in turn.
         source: Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the
             codes of the training rows when first used, and kept in the run folder; or a sampler of an installed
@@ -76,7 +76,7 @@ def _sample(
 
     from vaekit.cli.context import context_of_rows
     from vaekit.cli.request import open_on_device, sampler_named
-    from vaekit.cli.writing import ARRAYS, AT_A_TIME, check_apart, check_out, check_pictured, write_x
+    from vaekit.cli.writing import ARRAYS, AT_A_TIME, WAV, check_apart, check_out, check_pictured, write_x
     from vaekit.randomness import Purpose, new_generator
     from vaekit.report.pictures import context_in_words
     from vaekit.runs import sampling
@@ -85,7 +85,7 @@ def _sample(
     check_at_least(1, number=n)
     check_at_least(0, seed=seed)
     sampler = sampler_named(source)
-    check_out(out, (".png", *ARRAYS), force)
+    check_out(out, (".png", *ARRAYS, WAV), force)
     trained, device = open_on_device(folder, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
     check_pictured(out, n, trained.schema)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vaekit.data import Schema, names
+from vaekit.data.sound import wav_bytes
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.files import is_within, written
 from vaekit.free_memory import in_gb
@@ -25,8 +26,11 @@ from vaekit.runs import TrainedRun
 
 ARRAYS = (".npy", ".npz", ".csv")
 PARQUET = ".parquet"
+WAV = ".wav"
 AT_A_TIME = 4 * BLOCK  # rows read and given to the model
 CHARACTERS = 2  # that a number takes in a CSV file, at least
+_MOST_SOUNDS = 1000
+_SILENCE = 0.2  # seconds after each
 Columns = Mapping[str, np.ndarray]
 
 
@@ -34,7 +38,7 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
     """Write rows of x by the ending of `out`: a captioned picture, or values in the units of the data.
 
     Args:
-        out: .png, .npy, .npz or .csv.
+        out: .png, .npy, .npz, .csv or, of recordings, .wav.
         trained: the run, whose schema leads back to the units of the data.
         blocks: (n, *shape) each, as the model sees them.
         rows: of all blocks together.
@@ -45,6 +49,8 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
     if out.suffix.lower() == ".png":
         picture = rows_picture(np.concatenate(list(blocks)), schema)
         write_picture(out, captioned(picture, caption) if caption else picture)
+    elif out.suffix.lower() == WAV:
+        _write_sound(out, schema, blocks)
     else:
         write_rows(out, ({"x": schema.to_stored(x)} for x in blocks), rows, schema.columns)
 
@@ -55,7 +61,11 @@ def bad_out(out: Path, why: str) -> ConfigError:
 
 
 def check_pictured(out: Path, n: int, schema: Schema) -> None:
-    """Refuse a picture of more rows than can be looked at."""
+    """Refuse a picture of more rows than can be looked at, and sound where rows are none or too many."""
+    if out.suffix.lower() == WAV and schema.sound is None:
+        raise bad_out(out, f", a sound, and the rows of {schema.name} are no recordings: give .npy, or another ending")
+    if out.suffix.lower() == WAV and n > _MOST_SOUNDS:
+        raise bad_out(out, f", a sound of {n:,} rows, and at most {_MOST_SOUNDS:,} are joined: give --number")
     if out.suffix.lower() == ".png" and n > (most := most_pictured(schema)):
         raise bad_out(
             out,
@@ -113,6 +123,16 @@ def write_rows(out: Path, blocks: Iterable[Columns], rows: int, titles: tuple[st
     """
     with outgoing(out) as file:
         _WRITERS[out.suffix.lower()](file, _if_there_is_room(out, blocks, rows), rows, titles)
+
+
+def _write_sound(out: Path, schema: Schema, blocks: Iterable[np.ndarray]) -> None:
+    """Write rows of recordings as one, with a silence after each."""
+    assert schema.sound is not None
+    rate = schema.sound.features.rate
+    silence = np.zeros(round(_SILENCE * rate), np.float32)
+    sounds = [sound for x in blocks for sound in schema.sound.of_rows(schema.to_stored(x))]
+    with outgoing(out) as file:
+        file.write(wav_bytes(np.concatenate([part for sound in sounds for part in (sound, silence)]), rate))
 
 
 def write_picture(out: Path, picture: Image.Image) -> None:

@@ -22,6 +22,7 @@ from vaekit.data.rows import Rows
 from vaekit.data.scaling import Moments, Scaling, choose_scale, fit_fields, fit_scaling
 from vaekit.data.scan import Scan, scan
 from vaekit.data.schema import SIZE, Binary, Constant, Context, Count, Field, Levels, Mixed, Real, Schema, Support
+from vaekit.data.sound import Sound
 from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.split import Split, check_size, is_streamed, split_rows
 from vaekit.data.streaming import StreamedRows
@@ -229,6 +230,7 @@ def _fit(
         weight=weight,
         axes=table.axes,
         dialect=table.dialect,
+        sound=table.sound,
         notices=notices,
     )
     return roles, preprocessor, schema
@@ -281,11 +283,26 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         return _like(table_of_rows(source, plain), plain, schema, limit)
     plain = replace(plain, source=source)
     if not os.path.isdir(os.path.expanduser(source)):
-        plain = replace(plain, image_size=None, image_fit="crop", image_mode="auto", bad_files="refuse")
+        plain = replace(plain, image_size=None, image_fit="crop", image_mode="auto", bad_files="refuse", name_fields=())
+    if schema.sound is not None:
+        plain = replace(plain, **_like_sound(source, schema.sound, schema.kind))
     if schema.dialect is None:
         plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
     items = schema.columns if spec.rows is not None else None
     return _like(open_table(_label_if_there(plain), limit, items), plain, schema, limit)
+
+
+def _like_sound(source: str, sound: Sound, kind: Kind) -> dict[str, Any]:
+    """The settings by which other recordings have the same features; those of no format where it is a file."""
+    if not os.path.isdir(os.path.expanduser(source)):
+        return {"sound_rate": None, "sound_seconds": None, "sound_bands": DataSpec().sound_bands}
+    rate = sound.features.rate
+    return {
+        "sound_rate": rate,
+        "sound_seconds": sound.length / rate,
+        "sound_bands": sound.features.bands,
+        "layout": kind,
+    }
 
 
 def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) -> Rows:

@@ -60,7 +60,12 @@ H5AD = Format("an AnnData file (.h5ad)", "h5ad", (".h5ad",))
 IDX = Format("an IDX file (-ubyte or -ubyte.gz)", "idx", (".gz", ".idx"))
 PARTS = Format("a folder of Parquet files", "parquet", settings=_INTERACTIONS)
 PICTURES = Format("a folder of pictures", "pictures", settings=("image_size", "image_fit", "image_mode", "bad_files"))
-FORMATS = (NPY, NPZ, SPARSE, CSV, PARQUET, FEATHER, JSONL, H5AD, IDX, PARTS, PICTURES)
+SOUNDS = Format(
+    "a folder of recordings",
+    "sounds",
+    settings=("sound_rate", "sound_seconds", "sound_bands", "name_fields", "bad_files"),
+)
+FORMATS = (NPY, NPZ, SPARSE, CSV, PARQUET, FEATHER, JSONL, H5AD, IDX, PARTS, PICTURES, SOUNDS)
 
 _SPARSE_MEMBERS = {"format.npy", "shape.npy", "data.npy"}  # of an archive that scipy writes
 _BY_ENDING = {ending: known for known in reversed(FORMATS) for ending in known.endings}
@@ -194,16 +199,20 @@ def format_of(path: Path) -> Format:
 
 def _format_of_folder(path: Path) -> Format:
     from vaekit.data.framing import SUFFIXES
+    from vaekit.data.sound import SUFFIXES as OF_SOUND
 
     files = [file for file in path.iterdir() if not file.name.startswith(".")]
     if any(file.suffix.lower() == ".parquet" for file in files):
         return PARTS
     inner = (part for folder in files if folder.is_dir() for part in folder.iterdir())
-    if any(file.suffix.lower() in SUFFIXES for file in (*files, *inner)):
+    endings = {file.suffix.lower() for file in (*files, *inner)}
+    if not endings.isdisjoint(SUFFIXES):
         return PICTURES
+    if not endings.isdisjoint(OF_SOUND):
+        return SOUNDS
     raise DataError(
-        f"{path} is a folder without .parquet files or pictures ({', '.join(SUFFIXES)}), in it or in its "
-        "subfolders: give one that holds some, or a file."
+        f"{path} is a folder without .parquet files, pictures ({', '.join(SUFFIXES)}) or recordings "
+        f"({', '.join(OF_SOUND)}), in it or in its subfolders: give one that holds some, or a file."
     )
 
 

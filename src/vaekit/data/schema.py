@@ -8,6 +8,7 @@ import pydantic
 from pydantic import TypeAdapter, ValidationError
 
 from vaekit.data.layout import Axes
+from vaekit.data.sound import Sound
 from vaekit.errors import ModelFileError
 from vaekit.spec import spec
 
@@ -238,6 +239,7 @@ class Schema:
         weight: of the rows; None where all count alike.
         axes: of the source's array, where it is one.
         dialect: of the source, where it is a CSV file.
+        sound: how recordings became rows, where the source is some.
         notices: what was left out or taken for something, and why.
     """
 
@@ -263,6 +265,7 @@ class Schema:
     weight: Weight | None = None
     axes: Axes | None = None
     dialect: Dialect | None = None
+    sound: Sound | None = None
     notices: tuple[str, ...] = ()
 
     def to_stored(self, x: np.ndarray) -> np.ndarray:
@@ -327,6 +330,8 @@ class Schema:
             return "context has a size factor, and its last number is another"
         if self.weight is not None and not 0 < self.weight.mean < math.inf:
             return "the mean of the weights is not above 0"
+        if self.sound and self.shape[-2:] != (self.sound.features.bands, self.sound.features.frames(self.sound.length)):
+            return f"shape is {self.shape}, and the features of the sound have another"
         if len(self.fingerprint) > 200:
             return "fingerprint is no SHA-256"
         return ""

@@ -16,7 +16,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.signal import resample_poly
 from torch import Tensor
 
 from vaekit.data.bounds import why_not
@@ -96,6 +95,8 @@ def resampled(x: np.ndarray, rate: int, to: int) -> np.ndarray:
     """Sound x (..., samples) of `rate` samples a second as one of `to`, by scipy's polyphase filter."""
     if rate == to:
         return x
+    from scipy.signal import resample_poly
+
     common = math.gcd(rate, to)
     return resample_poly(x, to // common, rate // common, axis=-1).astype(np.float32)
 
@@ -211,6 +212,31 @@ class LogMel:
         if self.window % 2 == 0:
             twice[-1] = 1
         return twice / (self.window * torch.hann_window(self.window, dtype=torch.float64).square().sum())
+
+
+@spec
+class Sound:
+    """How recordings became rows, and can be had back.
+
+    Attributes:
+        features: of a row.
+        length: samples of the sound that it has the features of.
+    """
+
+    features: LogMel
+    length: Annotated[int, Field(ge=1)]
+
+    @property
+    def words(self) -> str:
+        """What was done, for the protocol."""
+        made, rate = self.features, self.features.rate
+        size = f"{made.bands} bands by {made.frames(self.length)} frames"
+        return f"log-mel features of {self.length / rate:.3g} s at {rate} Hz, {size}"
+
+    def of_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Sound (n, length) of rows of features, (n, ..., bands, frames)."""
+        features = torch.from_numpy(np.asarray(rows, np.float32)).reshape(len(rows), *rows.shape[-2:])
+        return np.stack([self.features.sound(one, self.length).numpy() for one in features])
 
 
 def mel(frequency: Tensor) -> Tensor:

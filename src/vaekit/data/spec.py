@@ -34,7 +34,7 @@ class DataSpec:
 
     Args:
         source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, .tsv, Parquet, Feather, JSON lines,
-            .h5ad or IDX file, or of a folder of Parquet files or of pictures.
+            .h5ad or IDX file, or of a folder of Parquet files, of pictures or of recordings (wav, flac, ogg, mp3).
         label: the column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one
             that is called label, labels, target, class or y, if there is one and its values are classes rather than
             measurements; "none" takes none. The labels of a folder of pictures are its subfolders.
@@ -72,6 +72,12 @@ class DataSpec:
         image_fit: how a picture of another size gets it: "crop" cuts the largest part of that aspect from the centre
             and resizes it, "pad" resizes the whole and leaves the rest black, "stretch" changes the aspect.
         image_mode: whether pictures are read as "grey" levels or in "colour"; "auto" says grey where all of them are.
+        sound_rate: samples a second that a folder's recordings get; by default those of most of them.
+        sound_seconds: how much of each is taken from its beginning, silence after its end, rounded up to a multiple of
+            8 frames; by default so much that 95 of 100 are not cut, and at most 10.
+        sound_bands: bands of the log-mel features, which are what is modelled.
+        name_fields: what the parts of the recordings' names are that _ divides, such as [digit, speaker, take] of
+            3_george_12.wav; `label` is one of them.
         bad_files: whether a folder with a file that is not a whole picture is refused, or read without that file.
         stream: whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
             Limit.data_gb says ("auto").
@@ -105,6 +111,10 @@ class DataSpec:
     image_size: Square[Pixels] | None = None
     image_fit: Literal["crop", "pad", "stretch"] = "crop"
     image_mode: Literal["auto", "grey", "colour"] = "auto"
+    sound_rate: Annotated[int, Field(ge=1000, le=768_000)] | None = None
+    sound_seconds: Annotated[float, Field(gt=0, le=600)] | None = None
+    sound_bands: Annotated[int, Field(ge=8, le=512)] = 64
+    name_fields: Several[Text] = ()
     bad_files: Literal["refuse", "skip"] = "refuse"
     stream: Literal["auto", "always", "never"] = "auto"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vaekit.data.layout import Axes
 from vaekit.data.schema import Dialect, Support
+from vaekit.data.sound import Sound
 from vaekit.data.spec import Limit
 
 Kind = Literal["table", "image", "sequence", "volume"]
@@ -95,6 +96,7 @@ class Table:
         stored: the support, where the source declares one.
         axes: of the array, where the source is one.
         dialect: of a CSV file.
+        sound: how recordings became rows, where the source is some.
         note: how it was read, in words, where that is worth saying; part of the protocol.
         notices: what was left out or taken for something, and why: for the user.
         streamable: whether chunks can be read one by one, again and again, without all of them in memory.
@@ -116,6 +118,7 @@ class Table:
     stored: Support | None = None
     axes: Axes | None = None
     dialect: Dialect | None = None
+    sound: Sound | None = None
     note: str = ""
     notices: tuple[str, ...] = ()
     streamable: bool = True

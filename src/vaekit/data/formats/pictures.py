@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from vaekit.data.columns import encode_labels
+from vaekit.data.formats.folder import files_of, refused, skipped
 from vaekit.data.framing import SUFFIXES, BadPicture, Facts, Frame, frame_of, is_mask, look, pixels
 from vaekit.data.schema import Levels
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table, even_starts
 from vaekit.errors import DataError
-
-_LITTER = ("thumbs.db", "desktop.ini")
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
@@ -33,7 +32,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
             field="DataSpec.label",
             value=spec.label,
         )
-    files, folders = _list(path)
+    files, folders = files_of(path, "picture")
     seen: list[tuple[Path, Facts]] = []
     bad: list[Path] = []
     for file in files:
@@ -41,7 +40,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
             seen.append((file, _look(file, spec.bad_files == "skip")))
         except BadPicture as error:
             if spec.bad_files == "refuse":
-                raise _refused(file, error) from None
+                raise refused(file, error, "picture") from None
             bad.append(file)
     if not seen:
         raise DataError(f"{path}: none of its {len(files)} files is a whole picture; some are needed.")
@@ -61,8 +60,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         labels, classes = encode_labels(np.array([file.parent.name for file in kept]), f"{path}: the label")
     notes = []
     if bad:
-        names = ", ".join(file.name for file in bad[:5]) + (", ..." if len(bad) > 5 else "")
-        notes.append(f"{len(bad)} of {len(files)} files skipped as not whole pictures ({names})")
+        notes.append(skipped(bad, files, "picture"))
     if resized := sum(facts.size != size for _, facts in seen):
         notes.append(f"{resized} of {len(kept)} pictures {frame.words}")
     if spec.image_mode != "auto":
@@ -102,34 +100,6 @@ def _frame(seen: list[tuple[Path, Facts]], size: tuple[int, int], spec: DataSpec
     return replace(frame, depth=1)
 
 
-def _list(path: Path) -> tuple[list[Path], list[Path]]:
-    """The files in their order, and the subfolders."""
-    here = _entries(path)
-    folders = [entry for entry in here if entry.is_dir()]
-    if not folders:
-        return here, []
-    if len(folders) < len(here):
-        odd = next(entry for entry in here if not entry.is_dir())
-        raise DataError(
-            f"{path} holds both subfolders, which are classes, and files, such as {odd.name!r}, which have no class: "
-            "move the files into subfolders, or elsewhere."
-        )
-    files = []
-    for folder in folders:
-        inside = _entries(folder)
-        deeper = next((entry for entry in inside if entry.is_dir()), None)
-        if deeper is not None:
-            raise DataError(f"{folder} holds the folder {deeper.name!r}; classes hold files only: move it elsewhere.")
-        if not inside:
-            raise DataError(f"{folder} is a class without a picture: remove it, or put some in.")
-        files += inside
-    return files, folders
-
-
-def _entries(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.name[0] != "." and entry.name.lower() not in _LITTER)
-
-
 def _look(file: Path, decode: bool) -> Facts:
     if file.suffix.lower() not in SUFFIXES:
         raise BadPicture(f"is not called a picture ({', '.join(SUFFIXES)})")
@@ -146,12 +116,5 @@ def _read(files: list[Path], starts: np.ndarray, frame: Frame, k: int) -> np.nda
         try:
             values[row] = pixels(file, frame)
         except BadPicture as error:
-            raise _refused(file, error) from None
+            raise refused(file, error, "picture") from None
     return values
-
-
-def _refused(file: Path, error: BadPicture) -> DataError:
-    return DataError(
-        f"{file} {error}: mend or remove it, or leave out every file that is no whole picture with "
-        "DataSpec.bad_files=skip."
-    )
