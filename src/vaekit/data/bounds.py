@@ -73,7 +73,7 @@ def check_shape(what: str, shape: tuple[int, ...], itemsize: int) -> None:
         raise DataError(f"{what}: its header says shape {shape}, which no array has; save it anew.")
 
 
-def check_whole(path: Path, size: float, most: float) -> None:
+def check_whole(path: Path | str, size: float, most: float) -> None:
     """Raise DataError where a file that is read whole takes more than so many bytes of memory."""
     if size > most:
         raise DataError(

@@ -57,6 +57,7 @@ PARQUET = Format("a Parquet file (.parquet)", "parquet", (".parquet",), _INTERAC
 FEATHER = Format("a Feather or Arrow file (.feather, .arrow)", "feather", (".feather", ".arrow", ".ipc"), _INTERACTIONS)
 JSONL = Format("a file of JSON lines (.jsonl)", "jsonl", (".jsonl", ".ndjson"), _INTERACTIONS)
 H5AD = Format("an AnnData file (.h5ad)", "h5ad", (".h5ad",))
+HUB = Format("a table of the hub", "hub", settings=_INTERACTIONS)  # which has a name, and no path
 IDX = Format("an IDX file (-ubyte or -ubyte.gz)", "idx", (".gz", ".idx"))
 PARTS = Format("a folder of Parquet files", "parquet", settings=_INTERACTIONS)
 PICTURES = Format("a folder of pictures", "pictures", settings=("image_size", "image_fit", "image_mode", "bad_files"))
@@ -110,6 +111,12 @@ def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None)
         )
     if spec.source in NAMED:
         return _open_named(spec.source, spec)
+    if spec.source.startswith("hf:"):
+        from vaekit.data.formats.hub import open_hub
+
+        _check_settings(spec, spec.source, HUB)
+        table = open_hub(spec, Sizes.of(limit))
+        return table if (spec.rows, spec.items, spec.values) == (None, None, None) else by_user(table, spec, items)
     place = os.path.expanduser(spec.source)
     if os.path.normpath(place) == "-":
         raise DataError("DATA is -, and this reads its data more than once: write the table to a file, and name that")

@@ -34,7 +34,8 @@ class DataSpec:
 
     Args:
         source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, .tsv, Parquet, Feather, JSON lines,
-            .h5ad or IDX file, or of a folder of Parquet files, of pictures or of recordings (wav, flac, ogg, mp3).
+            .h5ad or IDX file, or of a folder of Parquet files, of pictures or of recordings (wav, flac, ogg, mp3);
+            or hf:owner/name[@revision][:split], a table of the Hugging Face hub.
         label: the column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one
             that is called label, labels, target, class or y, if there is one and its values are classes rather than
             measurements; "none" takes none. The labels of a folder of pictures are its subfolders.
