@@ -57,13 +57,13 @@ def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tu
             f"this model is conditioned on each row's label, and {codes.path} has none: give --label, or codes that "
             f"`vaekit encode` wrote with them; labels are {', '.join(context.given)}"
         )
-    known = {str(number): number for number in range(len(context.given))}
+    known = {name: number for number, name in enumerate(context.given)}
     if not np.isin(codes.labels, list(known)).all():
-        known = {name: number for number, name in enumerate(context.given)}
+        known = {str(number): number for number in range(len(context.given))}
     unknown = next((text for text in codes.labels.tolist() if text not in known), None)
     if unknown is not None:
         raise DataError(
-            f"{codes.path} has the label {unknown[:60]!r}: it should be the number of a class, from 0 to "
-            f"{len(context.given) - 1}, or its name ({', '.join(context.given)})"
+            f"{codes.path} has the label {unknown[:60]!r}: it should be the name of a class "
+            f"({', '.join(context.given)}), or its number, from 0 to {len(context.given) - 1}"
         )
     return np.array([known[text] for text in codes.labels.tolist()]), ", each z with its own label"

@@ -35,7 +35,8 @@ def decode(
     Args:
         latents: z as .npy (rows, latent), .npz (its array `mean` or `z`), .csv or .parquet (columns z0, z1, ..., in any
             order).
-        out: File to write: .png, .npy, .npz, .csv, or .wav of a model of recordings.
+        out: File to write: .png, .npy, .npz, .csv, .parquet, .feather, or .wav of a
+            model of recordings.
         label: The label to condition on, for a model trained with data.context=label; by default the label that the
             file has for each z.
     """

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 NAMES = {  # what goes into a file by its ending, and the names that it has there
     ".npy": {"mean": "mean"},
     ".npz": {"mean": "mean", "scale": "scale", "label": "label"},
-    ".csv": {"mean": "z", "label": "label"},
+    ".csv": {"row": "row", "mean": "z", "label": "label"},
     ".parquet": {"row": "row", "mean": "z", "scale": "scale", "label": "label"},
+    ".feather": {"row": "row", "mean": "z", "scale": "scale", "label": "label"},
 }
 
 
@@ -39,8 +40,9 @@ def encode(
         torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
 
     Args:
-        out: File to write: .npz (mean, scale, label), .csv (columns z0, z1, ..., label), .npy (the means alone) or
-            .parquet (row, z0, ..., scale0, ..., label; several processes write a folder of parts).
+        out: File to write: .npz (mean, scale, label), .csv (columns row, z0, z1, ..., label), .npy (the means
+            alone), .parquet or .feather (row, z0, ..., scale0, ..., label; several processes write a folder of Parquet
+            parts). Rows are counted from 0, and labels are text.
     """
     with piped(data, out, json) as (data, out):
         _encode(run, data, out, weights, json, force)
@@ -87,7 +89,8 @@ def codes_of(
 
     Yields:
         `row` (n,), the numbers of the rows; `mean` and `scale` (n, latents) of q(z|x), the most probable value of a
-        discrete z in place of its mean; `label` (n,) where the rows have labels.
+        discrete z in place of its mean; `label` (n,), as text, where the rows have labels: empty of a
+        class that the run does not know.
     """
     import numpy as np
 
@@ -95,12 +98,14 @@ def codes_of(
     from vaekit.models.generative import in_blocks
     from vaekit.runs import posterior_moments
 
+    classes = None if trained.schema.classes is None else np.array([*trained.schema.classes, ""])
     for start in range(share.start, share.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, share.stop))
         mean, scale = in_blocks(partial(posterior_moments, trained.model), **rows.inputs(index))
         columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
-            columns["label"] = rows.labels[index].cpu().numpy()
+            labels = rows.labels[index].cpu().numpy()
+            columns["label"] = labels.astype("<U20") if classes is None else classes[np.minimum(labels, len(classes) - 1)]
         yield columns
         advance(index.stop - index.start)
 

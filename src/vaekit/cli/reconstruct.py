@@ -43,7 +43,7 @@ def reconstruct(
         vaekit reconstruct runs/digits-1 other.npy --out reconstructions.npy
 
     Args:
-        out: File to write: .png (originals over reconstructions), .npy, .npz or .csv.
+        out: File to write: .png (originals over reconstructions), .npy, .npz, .csv, .parquet or .feather.
         n: How many rows; by default 16 for a picture, and all for a file of numbers.
     """
     with piped(data, out, json) as (data, out):

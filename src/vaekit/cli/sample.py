@@ -40,8 +40,8 @@ def sample(
 
     Args:
         n: How many.
-        out: File to write: .png (a grid of images), .npy, .npz or .csv (values in the units of the data), .wav (of a
-            model of recordings, one after another); - is a table on stdout.
+        out: File to write: .png (a grid of images), .npy, .npz, .csv, .parquet or .feather (as the data is stored), .wav
+            (of a model of recordings, one after another); - is a table on stdout.
         label: The label to condition on, for a model trained with data.context=label; by default every label in turn.
         source: Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the
             codes of the training rows when first used, and kept in the run folder; or a sampler of an installed

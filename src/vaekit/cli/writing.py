@@ -24,8 +24,8 @@ from vaekit.report import captioned, rows_picture
 from vaekit.report.pictures import most_pictured
 from vaekit.runs import TrainedRun
 
-ARRAYS = (".npy", ".npz", ".csv")
-PARQUET = ".parquet"
+CSV, PARQUET, FEATHER = ".csv", ".parquet", ".feather"
+ARRAYS = (".npy", ".npz", CSV, PARQUET, FEATHER)
 WAV = ".wav"
 AT_A_TIME = 4 * BLOCK  # rows read and given to the model
 CHARACTERS = 2  # that a number takes in a CSV file, at least
@@ -35,24 +35,27 @@ Columns = Mapping[str, np.ndarray]
 
 
 def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: int, caption: str = "") -> None:
-    """Write rows of x by the ending of `out`: a captioned picture, or values in the units of the data.
+    """Write rows of x by the ending of `out`: a captioned picture, a table as the source has it, or an array.
 
     Args:
-        out: .png, .npy, .npz, .csv or, of recordings, .wav.
-        trained: the run, whose schema leads back to the units of the data.
+        out: .png, .npy, .npz, .csv, .parquet, .feather or, of recordings, .wav.
+        trained: the run, whose schema leads back to the form that the data is stored in.
         blocks: (n, *shape) each, as the model sees them.
         rows: of all blocks together.
-        titles: names of the columns of an array named z.
         caption: of a picture.
     """
+    from vaekit.cli.tables import write_tables
+
     schema = trained.schema
     if out.suffix.lower() == ".png":
         picture = rows_picture(np.concatenate(list(blocks)), schema)
         write_picture(out, captioned(picture, caption) if caption else picture)
     elif out.suffix.lower() == WAV:
         _write_sound(out, schema, blocks)
+    elif schema.kind == "table" and out.suffix.lower() in (CSV, PARQUET, FEATHER):
+        write_tables(out, map(schema.to_table, blocks), rows, schema.dialect)
     else:
-        write_rows(out, ({"x": schema.to_stored(x)} for x in blocks), rows, schema.columns)
+        write_rows(out, ({"x": schema.to_array(x)} for x in blocks), rows)
 
 
 def bad_out(out: Path, why: str) -> ConfigError:
@@ -108,12 +111,12 @@ def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None
         raise bad_out(out, f", among the files that {run_folder} consists of: give another name")
 
 
-def write_rows(out: Path, blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None = None) -> None:
+def write_rows(out: Path, blocks: Iterable[Columns], rows: int) -> None:
     """Write blocks of rows by the ending of `out`, one after another, so that memory holds one at a time.
 
     Args:
-        out: .npy takes the first array of each block, .npz all by name, .csv and .parquet all side by side, an array
-            (rows, size) named z as the columns z0, z1, ..., or `titles` if given.
+        out: .npy takes the first array of each block, .npz all by name, .csv, .parquet and .feather all side by side,
+            an array (rows, size) named z as the columns z0, z1, ...
         blocks: arrays (n, ...) by name, the same in every block.
         rows: of all blocks together.
 
@@ -122,7 +125,7 @@ def write_rows(out: Path, blocks: Iterable[Columns], rows: int, titles: tuple[st
         VaekitError: it cannot be written; the old file is as it was.
     """
     with outgoing(out) as file:
-        _WRITERS[out.suffix.lower()](file, _if_there_is_room(out, blocks, rows), rows, titles)
+        _WRITERS[out.suffix.lower()](file, _if_there_is_room(out, blocks, rows), rows)
 
 
 def _write_sound(out: Path, schema: Schema, blocks: Iterable[np.ndarray]) -> None:
@@ -157,24 +160,31 @@ def _if_there_is_room(out: Path, blocks: Iterable[Columns], rows: int) -> Iterat
     for block in blocks:
         if not checked:
             each = sum(_row_bytes(values, out.suffix.lower()) for values in block.values())
-            free = shutil.disk_usage(out.parent).free
-            if rows * each > free:
-                raise bad_out(
-                    out,
-                    f": {rows:,} rows take at least {in_gb(rows * each)}, and {in_gb(free)} are free "
-                    f"there: at most {free // each:,} rows fit",
-                )
+            room_for(out, rows, each)
             checked = True
         yield block
+
+
+def room_for(out: Path, rows: int, each: int) -> None:
+    """Refuse rows that the disk does not hold; `each` is what one takes, in bytes, at least."""
+    free = shutil.disk_usage(out.parent).free
+    if rows * each > free:
+        raise bad_out(
+            out,
+            f": {rows:,} rows take at least {in_gb(rows * each)}, and {in_gb(free)} are free "
+            f"there: at most {free // each:,} rows fit",
+        )
 
 
 def _row_bytes(values: np.ndarray, ending: str) -> int:
     """What a row takes on disk, at least."""
     numbers = math.prod(values.shape[1:])
-    return numbers * CHARACTERS if ending == ".csv" else 1 if ending == PARQUET else numbers * values.itemsize
+    if ending in (PARQUET, FEATHER):
+        return 1
+    return numbers * (CHARACTERS if ending == CSV else values.itemsize)
 
 
-def _write_npy(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+def _write_npy(file: IO[bytes], blocks: Iterable[Columns], rows: int) -> None:
     for number, block in enumerate(blocks):
         values = next(iter(block.values()))
         if number == 0:
@@ -182,7 +192,7 @@ def _write_npy(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tu
         file.write(np.ascontiguousarray(values).data)
 
 
-def _write_npz(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+def _write_npz(file: IO[bytes], blocks: Iterable[Columns], rows: int) -> None:
     """An archive takes one array after another, so each waits, without a name, until it is complete."""
     waiting: dict[str, IO[bytes]] = {}
     with ExitStack() as stack:
@@ -208,45 +218,54 @@ def _write_header(file: IO[bytes], values: np.ndarray, rows: int) -> None:
     np.lib.format.write_array_header_1_0(file, about)
 
 
-def _write_csv(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+def _write_csv(file: IO[bytes], blocks: Iterable[Columns], rows: int) -> None:
     from pyarrow import csv
 
-    _write_tables(file, blocks, titles, csv.CSVWriter, lambda writer, table: writer.write(table))
+    _write_tables(file, blocks, csv.CSVWriter, lambda writer, table: writer.write(table))
 
 
-def _write_parquet(file: IO[bytes], blocks: Iterable[Columns], rows: int, titles: tuple[str, ...] | None) -> None:
+def _write_parquet(file: IO[bytes], blocks: Iterable[Columns], rows: int) -> None:
     from pyarrow import parquet
 
-    _write_tables(file, blocks, titles, parquet.ParquetWriter, lambda writer, table: writer.write_table(table))
+    _write_tables(file, blocks, parquet.ParquetWriter, lambda writer, table: writer.write_table(table))
+
+
+def _write_feather(file: IO[bytes], blocks: Iterable[Columns], rows: int) -> None:
+    from pyarrow import ipc
+
+    _write_tables(file, blocks, ipc.new_file, lambda writer, table: writer.write_table(table))
 
 
 def _write_tables(
     file: IO[bytes],
     blocks: Iterable[Columns],
-    titles: tuple[str, ...] | None,
     start: Callable[..., Any],
     add: Callable[[Any, Any], object],
 ) -> None:
     writer = None
     for block in blocks:
-        table = _table(block, titles)
+        table = _table(block)
         writer = writer or start(file, table.schema)
         add(writer, table)
     if writer is not None:
         writer.close()
 
 
-def _table(columns: Columns, titles: tuple[str, ...] | None) -> Any:
+def _table(columns: Columns) -> Any:
     import pyarrow
 
     plain: dict[str, np.ndarray] = {}
     for name, values in columns.items():
         flat = values.reshape(len(values), -1)
         called = [name] if values.ndim == 1 else [f"{name}{i}" for i in range(flat.shape[1])]
-        if titles is not None and values.ndim > 1 and len(titles) == flat.shape[1]:
-            called = list(titles)
         plain |= dict(zip(called, flat.T, strict=True))
     return pyarrow.table({name: np.ascontiguousarray(values) for name, values in plain.items()})
 
 
-_WRITERS = {".npy": _write_npy, ".npz": _write_npz, ".csv": _write_csv, PARQUET: _write_parquet}
+_WRITERS = {
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+    CSV: _write_csv,
+    PARQUET: _write_parquet,
+    FEATHER: _write_feather,
+}

@@ -1,13 +1,13 @@
 """Schema: the shape, support, scaling, columns, classes and origin of a data set, saved with each model."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 from pydantic import TypeAdapter, ValidationError
 
-from vaekit.data.layout import Axes
+from vaekit.data.layout import Axes, stored_order
 from vaekit.data.sound import Sound
 from vaekit.errors import ModelFileError
 from vaekit.spec import spec
@@ -277,6 +277,44 @@ class Schema:
             return x
         axes = (-1,) if len(self.scale) == 1 else (-1, *[1] * (len(self.shape) - 1))
         return x * np.reshape(self.scale, axes) + np.reshape(self.loc, axes)
+
+    def to_array(self, x: np.ndarray) -> np.ndarray:
+        """Rows x (n, *shape), as the model sees them, as the array that the source has: (n, ...) in its units.
+
+        Channels are where the source has them. Of a table whose columns are numbers, constant columns are put back; of
+        one of several kinds, categories are their numbers.
+        """
+        stored = self.to_stored(x)
+        if self.axes is not None:
+            stored = stored_order(stored, self.axes)
+        values = {one.name: one.value for one in self.constants if not isinstance(one.value, str)}
+        if not values or self.columns is None or isinstance(self.support, Mixed):
+            return stored
+        found = dict(zip(self.columns, stored.T, strict=True))
+        found |= {name: np.full(len(stored), value, stored.dtype) for name, value in values.items()}
+        return np.stack([found[name] for name in self.order if name in found], 1)
+
+    def to_table(self, x: np.ndarray) -> Any:
+        """Rows x (n, columns) of a table, as the model sees them, as the table that the source has, in Arrow.
+
+        Columns have their names, order and types: categories are texts, integers are rounded, floats have as many
+        decimals as those of the source, and constant columns are put back. `.to_pandas()` makes a data frame of it.
+        """
+        import pyarrow as pa
+
+        from vaekit.data.restoring import constant, restored
+
+        stored = self.to_stored(x.astype(np.float64))
+        names = self.columns or tuple(f"column {place}" for place in range(stored.shape[1]))
+        if self.fields is None:
+            found = dict(zip(names, map(pa.array, np.ascontiguousarray(stored.astype(x.dtype).T)), strict=True))
+        else:
+            found = {
+                field.name: restored(cells, field.dtype, field.categories, field.decimals)
+                for field, cells in zip(self.fields, stored.T, strict=True)
+            }
+        found |= {one.name: constant(one.value, one.dtype, len(x)) for one in self.constants}
+        return pa.table({name: found[name] for name in self.order or names if name in found})
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vaekit.data import Dataset, Rows, Schema, StreamedRows, array_of, context_like, read_like, rows_like
+from vaekit.data import Dataset, Mixed, Rows, Schema, StreamedRows, array_of, context_like, read_like, rows_like
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
 from vaekit.models import VAE, Conditional, HierarchicalVAE
@@ -156,25 +156,27 @@ class TrainedRun:
 
         return self._over(means, self.rows(data, context))
 
-    def reconstruct(self, data: Any = None, *, context: Any = None) -> np.ndarray:
-        """The mean of p(x|z) at the code of each row (see `encode`), in the units of the data as it is stored.
+    def reconstruct(self, data: Any = None, *, context: Any = None) -> Any:
+        """The mean of p(x|z) at the code of each row (see `encode`), as the data is stored.
+
+        Of a category it is the most probable one. Cells that were missing are filled.
 
         Args:
             data: see `rows`; by default the run's own test rows.
             context: see `rows`.
 
         Returns:
-            (n, *shape).
+            As `sample`.
         """
 
         def means(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor]:
             code = self.model.encode(x, context, mask) if mask is not None else self.model.encode(x, context)
             return (self.model.decode([centre(q) for q in code.posteriors], context).mean,)
 
-        return self.schema.to_stored(self._over(means, self.rows(data, context)))
+        return self._as_stored(self._over(means, self.rows(data, context)))
 
-    def sample(self, n: int, *, context: Any = None, seed: int = 0, mean: bool = False) -> np.ndarray:
-        """New rows from the model, in the units of the data as it is stored: z from the prior, then x from p(x|z).
+    def sample(self, n: int, *, context: Any = None, seed: int = 0, mean: bool = False) -> Any:
+        """New rows from the model, as the data is stored: z from the prior, then x from p(x|z).
 
         Args:
             n: number of rows.
@@ -184,7 +186,8 @@ class TrainedRun:
             mean: give the mean of p(x|z) in place of a sample of it.
 
         Returns:
-            (n, *shape).
+            An array (n, ...) with the axes and in the units of the data; of a table whose columns are of several kinds,
+            a `pyarrow.Table` with their names and types, of which `.to_pandas()` makes a data frame.
         """
         if context is not None:
             given = context_like(context, self.schema, n)
@@ -194,7 +197,11 @@ class TrainedRun:
         generator = new_generator(seed, Purpose.GENERATE, device=self._device)
         with evaluating(self.model):
             x = self.model.generate(n, generator=generator, mean=mean, context=given)
-        return self.schema.to_stored(x.cpu().numpy())
+        return self._as_stored(x.cpu().numpy())
+
+    def _as_stored(self, x: np.ndarray) -> Any:
+        mixed = isinstance(self.schema.support, Mixed)
+        return self.schema.to_table(x) if mixed else self.schema.to_array(x)
 
     @property
     def _device(self) -> torch.device:
