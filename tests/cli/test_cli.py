@@ -161,7 +161,7 @@ def test_a_table_goes_all_the_way(cli, cli_json, tmp_path):
     assert cli(f"sample {run} -n 5 --out {tmp_path / 's.csv'}")[0] == 0
     assert (tmp_path / "s.csv").read_text().startswith("width,height,depth\n")
     assert cli(f"encode {run} --out {tmp_path / 'z.csv'}")[0] == 0
-    assert (tmp_path / "z.csv").read_text().startswith('"z0","z1","label"\n')
+    assert (tmp_path / "z.csv").read_text().startswith('"row","z0","z1","label"\n')
     assert cli(f"report {run} --samples 2")[0] == 0
     for verb in ("sample", "reconstruct"):
         code, _, err = cli(f"{verb} {run} --force --out {tmp_path / 'picture.png'}")

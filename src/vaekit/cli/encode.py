@@ -105,7 +105,9 @@ def codes_of(
         columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         if rows.labels is not None:
             labels = rows.labels[index].cpu().numpy()
-            columns["label"] = labels.astype("<U20") if classes is None else classes[np.minimum(labels, len(classes) - 1)]
+            columns["label"] = (
+                labels.astype("<U20") if classes is None else classes[np.minimum(labels, len(classes) - 1)]
+            )
         yield columns
         advance(index.stop - index.start)
 

@@ -42,6 +42,7 @@ class HeldOut:
         baseline: ln p(x) of the best model without z; None where there is none.
         kl: of each latent dimension, in nats; None without a closed form.
         originals: (n, *shape), a few test rows.
+        mask: of these, True where a cell is observed; None where all are.
         reconstructions: (n, *shape), the mean of p(x|z) at the mean of q(z|x).
         codes: (m, latent), means of q(z|x).
         labels: (m,) of the codes, where the rows have labels.
@@ -54,6 +55,7 @@ class HeldOut:
     baseline: Estimate | None
     kl: tuple[Estimate, ...] | None
     originals: np.ndarray
+    mask: np.ndarray | None
     reconstructions: np.ndarray
     codes: np.ndarray
     labels: np.ndarray | None
@@ -231,6 +233,7 @@ def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> He
         baseline=fitted,
         kl=kl_per_dimension(model, held),
         originals=shown.numpy(),
+        mask=given["mask"][few].numpy() if "mask" in given else None,
         reconstructions=reconstruct(model, **held.inputs(few)),
         codes=_codes(trained, data.test, mapped),
         labels=None if labels is None else labels[mapped].numpy(),

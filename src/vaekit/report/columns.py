@@ -1,6 +1,7 @@
-"""Pictures of tables: one panel for each column, in the units of the source."""
+"""Pictures of tables: one panel for each column, in the units of the source; categories by their names."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,16 +10,30 @@ from matplotlib.figure import Figure
 from vaekit.report.figures import COLOURS, QUIET, STROKES, WIDTH, add_legend, new_figure, pictured, short
 
 MOST_COLUMNS = 12
+MOST_MARGINALS = 60  # in a report
+_MOST_CATEGORIES = 7  # of a panel
+Categories = Sequence[tuple[str, ...]]  # of each column; none of one of numbers
 _ACROSS = 3
 _BINS = 30
 
 
 @pictured
-def pairs_by_column(originals: np.ndarray, reconstructions: np.ndarray, names: Sequence[str]) -> Figure:
-    """Each value against its reconstruction, (rows, columns) each; on the diagonal nothing is lost."""
-    figure, panels = _panels(names)
+def pairs_by_column(
+    originals: np.ndarray, reconstructions: np.ndarray, names: Sequence[str], categories: Categories = ()
+) -> Figure:
+    """Each value against its reconstruction, (rows, columns) each; on the diagonal nothing is lost.
+
+    Of a column of categories, the share of the rows of each category that keep it. NaN is a missing cell.
+    """
+    figure, panels = _panels(names, across=2 if any(categories) else _ACROSS)
     for i, axes in enumerate(panels):
-        x, y = originals[:, i], reconstructions[:, i]
+        known = ~np.isnan(originals[:, i])
+        x, y = originals[known, i], reconstructions[known, i]
+        if len(x) == 0:
+            continue
+        if categories and categories[i]:
+            _kept(axes, x, y, categories[i])
+            continue
         low, high = min(x.min(), y.min()), max(x.max(), y.max())
         margin = 0.05 * (high - low) or 0.5
         ends = (low - margin, high + margin)
@@ -34,16 +49,29 @@ def pairs_by_column(originals: np.ndarray, reconstructions: np.ndarray, names: S
 
 
 @pictured
-def histograms_by_column(tables: Mapping[str, np.ndarray], names: Sequence[str]) -> Figure:
-    """The distribution of each column in each table (rows, columns), as shares of its rows; the first one is filled."""
-    figure, panels = _panels(names)
-    handles: list[object] = []
+def histograms_by_column(
+    tables: Mapping[str, np.ndarray], names: Sequence[str], categories: Categories = (), most: int = MOST_COLUMNS
+) -> Figure:
+    """The distribution of each column in each table (rows, columns), as shares of its rows; the first one is filled.
+
+    Args:
+        tables: by name; NaN is a missing cell, and a share is one of the others.
+        names: of the columns.
+        categories: of each column, for one of numbers none.
+        most: columns that are shown.
+    """
+    figure, panels = _panels(names, most, across=2 if any(categories) else _ACROSS)
+    handles: list[Any] = []
     for i, axes in enumerate(panels):
-        edges = bin_edges([table[:, i] for table in tables.values()])
+        cells = [table[~np.isnan(table[:, i]), i] for table in tables.values()]
+        if categories and categories[i]:
+            handles = _bars(axes, cells, categories[i])
+            continue
+        edges = bin_edges(cells)
         handles = []
-        for number, table in enumerate(tables.values()):
-            counts, _ = np.histogram(table[:, i], edges)
-            shares, colour = counts / len(table), COLOURS[number]
+        for number, known in enumerate(cells):
+            counts, _ = np.histogram(known, edges)
+            shares, colour = counts / max(1, len(known)), COLOURS[number]
             filled = number == 0
             handles += [
                 axes.stairs(shares, edges, fill=filled, color=colour, alpha=0.4 if filled else 1, linewidth=1.6)
@@ -55,11 +83,49 @@ def histograms_by_column(tables: Mapping[str, np.ndarray], names: Sequence[str])
     return figure
 
 
-def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    shown = names[:MOST_COLUMNS]
-    rows = -(-len(shown) // _ACROSS)
+def _bars(axes: Axes, cells: Sequence[np.ndarray], categories: tuple[str, ...]) -> list[Any]:
+    """Shares of categories in each table, the most frequent ones of the first from the top, and all others together."""
+    counts = [np.bincount(known.astype(int), minlength=len(categories)) for known in cells]
+    shares = [count / max(1, count.sum()) for count in counts]
+    order = shares[0].argsort(kind="stable")[::-1]
+    shown, others = order[:_MOST_CATEGORIES], order[_MOST_CATEGORIES:]
+    if len(others) == 1:
+        shown, others = order, others[:0]
+    labels = [short(categories[code], 14) for code in shown] + ([f"{len(others)} others"] if len(others) else [])
+    places, thick = np.arange(len(labels)), 0.8 / len(cells)
+    handles = []
+    for number, share in enumerate(shares):
+        values = [*share[shown], *([share[others].sum()] if len(others) else [])]
+        handles += [axes.barh(places + number * thick, values, thick, color=COLOURS[number], alpha=0.4 + 0.6 * number)]
+    _name_bars(axes, places + thick * (len(cells) - 1) / 2, labels)
+    return handles
+
+
+def _kept(axes: Axes, x: np.ndarray, y: np.ndarray, categories: tuple[str, ...]) -> None:
+    """The share of rows of each of the most frequent categories that are reconstructed as such."""
+    counts = np.bincount(x.astype(int), minlength=len(categories))
+    shown = counts.argsort(kind="stable")[::-1][:_MOST_CATEGORIES]
+    shown = shown[counts[shown] > 0]
+    axes.barh(
+        np.arange(len(shown)), [(y[x == code] == code).mean() for code in shown], 0.8, color=COLOURS[0], alpha=0.6
+    )
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share kept", fontsize=8)
+    _name_bars(axes, np.arange(len(shown)), [short(categories[code], 14) for code in shown])
+
+
+def _name_bars(axes: Axes, places: np.ndarray, labels: Sequence[str]) -> None:
+    axes.set_yticks(places, labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.locator_params(axis="x", nbins=3)
+
+
+def _panels(names: Sequence[str], most: int = MOST_COLUMNS, across: int = _ACROSS) -> tuple[Figure, list[Axes]]:
+    shown = names[:most]
+    rows = -(-len(shown) // across)
     figure = new_figure(WIDTH, 0.7 + 1.75 * rows)
-    grid = figure.subplots(rows, min(_ACROSS, len(shown)), squeeze=False).ravel()
+    grid = figure.subplots(rows, min(across, len(shown)), squeeze=False).ravel()
     for axes, name in zip(grid, shown, strict=False):
         axes.set_title(short(name, 20), fontsize=9.5)
         axes.tick_params(labelsize=8)
@@ -71,8 +137,10 @@ def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
 def bin_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Bins for values of one column: one for each integer where there are few, else equal ones over nearly all."""
     values = np.concatenate(columns)
+    if len(values) == 0:
+        return np.array([0.0, 1.0])
     integers = np.unique(columns[0])
-    if len(integers) <= _BINS and (integers == np.round(integers)).all() and np.ptp(values) < 2 * _BINS:
+    if 0 < len(integers) <= _BINS and (integers == np.round(integers)).all() and np.ptp(values) < 2 * _BINS:
         return np.arange(np.floor(values.min()), np.ceil(values.max()) + 2) - 0.5
     values.sort()
     beyond = len(values) // 500  # on either side, which would stretch the axis

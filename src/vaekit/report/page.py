@@ -19,7 +19,13 @@ from vaekit.report.collect import RunFacts, collect
 from vaekit.report.components import Picture, Section
 from vaekit.report.estimators import calls_for_estimators, estimators_section
 from vaekit.report.numbers import estimates_table, headline, why_not_comparable
-from vaekit.report.sections import curves_section, latent_section, reconstructions_section, samples_section
+from vaekit.report.sections import (
+    columns_section,
+    curves_section,
+    latent_section,
+    reconstructions_section,
+    samples_section,
+)
 from vaekit.report.settings import circumstances, describe, differences
 from vaekit.runs import open_run
 from vaekit.training import RunFolder
@@ -125,6 +131,7 @@ def _sections(facts: list[RunFacts], extra: Sequence[Section]) -> Iterable[Secti
         yield estimators_section()
     yield reconstructions_section(facts)
     yield samples_section(facts)
+    yield columns_section(facts)
     yield latent_section(facts)
     numbers = estimates_table(facts)
     yield Section("Estimates", tables=(numbers,) if numbers else ())

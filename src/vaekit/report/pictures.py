@@ -102,7 +102,10 @@ def reconstruction_picture(
         return captioned(pairs_grid(both[: len(x)], both[len(x) :]), f"originals, and below each {text}")
     from vaekit.report.columns import pairs_by_column  # brings matplotlib, which images do not need
 
-    picture = pairs_by_column(schema.to_stored(originals), schema.to_stored(means), column_names(schema))
+    shown = observed(schema.to_stored(originals), None if mask is None else mask.cpu().numpy())
+    picture = pairs_by_column(
+        flat(shown), flat(schema.to_stored(means)), column_names(schema), column_categories(schema)
+    )
     return captioned(picture, f"each value against its reconstruction, {text}")
 
 
@@ -158,7 +161,7 @@ def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
         return image_grid(to_unit(x, schema))
     from vaekit.report.columns import histograms_by_column
 
-    return histograms_by_column({"samples": schema.to_stored(x)}, column_names(schema))
+    return histograms_by_column({"samples": flat(schema.to_stored(x))}, column_names(schema), column_categories(schema))
 
 
 def reconstruct(model: Model, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> np.ndarray:
@@ -199,6 +202,21 @@ def captioned(picture: Image.Image, text: str) -> Image.Image:
 def column_names(schema: Schema) -> tuple[str, ...]:
     """The names of a table's columns."""
     return schema.columns or tuple(f"column {i}" for i in range(math.prod(schema.shape)))
+
+
+def column_categories(schema: Schema) -> tuple[tuple[str, ...], ...]:
+    """The names of the categories of each column, none of one of numbers; nothing where no column is known."""
+    return tuple(field.categories or (("0", "1") if field.kind == "binary" else ()) for field in schema.fields or ())
+
+
+def observed(stored: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Rows with NaN in place of cells that are missing."""
+    return stored if mask is None else np.where(mask, stored, np.nan)
+
+
+def flat(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, ...) as a table of numbers."""
+    return rows.reshape(len(rows), -1)
 
 
 def _displayed(schema: Schema) -> Support | None:

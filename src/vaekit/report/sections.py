@@ -4,16 +4,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vaekit.evaluation.columns import Difference, compare_columns
 from vaekit.evaluation.results import NATS, NOT_A_LIKELIHOOD, SCORE, label_of, measure_of
 from vaekit.report.collect import HeldOut, RunFacts, manifold_axis
-from vaekit.report.columns import MOST_COLUMNS, histograms_by_column, pairs_by_column
-from vaekit.report.components import MINUS, Picture, Section, typeset
+from vaekit.report.columns import MOST_COLUMNS, MOST_MARGINALS, histograms_by_column, pairs_by_column
+from vaekit.report.components import MINUS, NOTHING, Cell, Picture, Section, Table, cells, typeset
 from vaekit.report.curves import Line, curves, typical_range
 from vaekit.report.figures import DENSITY
 from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
-from vaekit.report.pictures import brightness, column_names, image_grid, pairs_grid, to_unit
+from vaekit.report.pictures import (
+    brightness,
+    column_categories,
+    column_names,
+    flat,
+    image_grid,
+    observed,
+    pairs_grid,
+    to_unit,
+)
 
 Facts = Sequence[RunFacts]
+_MOST_PAIRS = 10
 
 
 def curves_section(facts: Facts) -> Section:
@@ -173,7 +184,10 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
     return Picture(
         name,
         pairs_by_column(
-            f.schema.to_stored(held.originals), f.schema.to_stored(held.reconstructions), column_names(f.schema)
+            _tested(f, held),
+            flat(f.schema.to_stored(held.reconstructions)),
+            column_names(f.schema),
+            column_categories(f.schema),
         ),
         alt,
         caption,
@@ -182,19 +196,69 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
 
 
 def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
-    tables = {"samples": f.schema.to_stored(f.prior_draws)}
+    tables = {"samples": flat(f.schema.to_stored(f.prior_draws))}
     if f.held_out is not None:
-        tables = {"test rows": f.schema.to_stored(f.held_out.originals), **tables}
-    image = histograms_by_column(tables, column_names(f.schema))
-    caption = f"{_tag(f, facts)}{len(f.prior_draws):,} draws of p(x|z), z from the prior, by column{_left_out(f)}"
+        tables = {"test rows": _tested(f, f.held_out), **tables}
+    most = MOST_MARGINALS if f.schema.kind == "table" else MOST_COLUMNS
+    image = histograms_by_column(tables, column_names(f.schema), column_categories(f.schema), most)
+    caption = f"{_tag(f, facts)}{len(f.prior_draws):,} draws of p(x|z), z from the prior, by column{_left_out(f, most)}"
     return Picture(
         _name("samples", f, facts), image, f"Histograms of each column: {' and '.join(tables)}.", caption, DENSITY
     )
 
 
-def _left_out(f: RunFacts) -> str:
+def _left_out(f: RunFacts, most: int = MOST_COLUMNS) -> str:
     columns = len(column_names(f.schema))
-    return f"; the first {MOST_COLUMNS} of {columns} columns" if columns > MOST_COLUMNS else ""
+    return f"; the first {most} of {columns} columns" if columns > most else ""
+
+
+def _tested(f: RunFacts, held: HeldOut) -> np.ndarray:
+    """Test rows as they are stored, (n, columns); NaN is a missing cell."""
+    return flat(observed(f.schema.to_stored(held.originals), held.mask))
+
+
+def columns_section(facts: Facts) -> Section:
+    """How far the columns of samples, and pairs of columns, are from those of test rows."""
+    tables = [
+        table
+        for f in facts
+        if f.schema.kind == "table" and f.held_out is not None and len(f.held_out.originals) > 1
+        for table in _column_tables(f, f.held_out, facts)
+    ]
+    text = (
+        "Distances between the columns of samples and of test rows, over the cells that are there, from 0 (alike) to 1 "
+        "± one standard error. By chance is what two tables of as many rows from one distribution have on average."
+    )
+    return Section("Columns and pairs", (text,) if tables else (), (), tuple(tables))
+
+
+def _column_tables(f: RunFacts, held: HeldOut, facts: Facts) -> list[Table]:
+    first = slice(0, MOST_MARGINALS)
+    names, known = column_names(f.schema)[first], column_categories(f.schema)[first]
+    data, samples = _tested(f, held)[:, first], flat(f.schema.to_stored(f.prior_draws))[:, first]
+    found = compare_columns(data, samples, names, [bool(one) for one in known] or [False] * len(names))
+    worst = sorted(found.pairs, key=lambda one: one.chance - one.value)[:_MOST_PAIRS]
+    tables = []
+    for what, mean, shown in (
+        ("column", found.single_mean, found.single),
+        ("pair of columns", found.pairs_mean, worst),
+    ):
+        if mean is None:
+            continue
+        rows = [_distance_row("mean over all", mean), *(_distance_row(" and ".join(one.columns), one) for one in shown)]
+        fewer = (
+            f"; the {len(worst)} that are furthest from chance"
+            if shown is worst and len(found.pairs) > len(worst)
+            else ""
+        )
+        caption = f"{_tag(f, facts)}each {what}: {len(data):,} test rows and {len(samples):,} samples{fewer}"
+        tables += [Table(("", "distance", "by chance", "measure"), tuple(rows), caption)]
+    return tables
+
+
+def _distance_row(name: str, found: Difference) -> tuple[Cell, ...]:
+    measure = NOTHING if found.measure == "mean" else found.measure
+    return cells(name, f"{found.value:.3f} ± {found.error:.3f}", f"{found.chance:.3f}", measure)
 
 
 def _kl(f: RunFacts, held: HeldOut, facts: Facts) -> list[Picture]:
