@@ -140,7 +140,7 @@ class _Coded:
         sizes = [self.sizes[place] for place in of]
         found = []
         for rows in (first, second):
-            codes = self.codes[np.ix_(rows, of)]
+            codes = self.codes[rows][:, list(of)]
             found.append(np.ravel_multi_index(tuple(codes[(codes >= 0).all(1)].T), sizes))
         cells = np.unique(np.concatenate(found), return_inverse=True)[1]  # those that occur, which are few
         parts = np.split(cells, [len(found[0])])
@@ -155,7 +155,7 @@ class _Coded:
         return float(np.abs(below[0] - below[1]).max())
 
     def _correlation(self, of: tuple[int, ...], first: np.ndarray, second: np.ndarray) -> float:
-        return abs(_correlation(self.ranks[np.ix_(first, of)]) - _correlation(self.ranks[np.ix_(second, of)])) / 2
+        return abs(_correlation(self.ranks[first][:, list(of)]) - _correlation(self.ranks[second][:, list(of)])) / 2
 
 
 def _correlation(pairs: np.ndarray) -> float:
