@@ -121,7 +121,7 @@ def noise_of_rows(
         rows: those wanted, by number within the batch.
         batch: rows of the whole batch.
         seed: of the run.
-        key: purpose and step, and whatever else tells draws apart; blocks of rows are told apart here.
+        key: purpose and step, and whatever else distinguishes draws; blocks of rows are distinguished here.
         device: of the generators.
         dim: the dimension of the noise that has the rows.
     """

@@ -27,7 +27,7 @@ _MOST_CLASSES = 100  # among numbers of a column that nothing but its name says 
 
 @dataclass(frozen=True, eq=False)
 class Roles:
-    """A table whose columns have been told apart.
+    """A table whose columns have been assigned to roles.
 
     Attributes:
         table: with the label among its labels, and no longer a column; dropped columns are gone.

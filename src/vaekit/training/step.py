@@ -1,5 +1,6 @@
 """One training step's computation: from rows to the sums that are minimised and reported."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, cast, runtime_checkable
@@ -33,8 +34,8 @@ class Hiding(Protocol):
         """The shape of the noise of one row, from rows x (n, *data)."""
         ...
 
-    def hide_by(self, noise: Tensor | None) -> None:
-        """Hide by noise (batch, *shape), uniform on [0, 1), in the passes that follow; None hides nothing."""
+    def hiding(self, noise: Tensor | None) -> AbstractContextManager[None]:
+        """Within, hide by noise (batch, *shape), uniform on [0, 1); None hides nothing."""
         ...
 
 
@@ -105,22 +106,19 @@ class Step(nn.Module):
         objective, gradient = inputs.objective, inputs.objective.gradient
         for part in self.annealing:
             part.anneal(inputs.step, inputs.steps)
-        if self.hiding is not None:
-            self.hiding.hide_by(inputs.noise.hiding)
-        draw: Draw = cast(Model, self.model).draw(
-            inputs.x,
-            objective.samples,
-            context=inputs.context,
-            mask=inputs.mask,
-            noise=inputs.noise.latents,
-            generator=inputs.generator,
-            reparametrised=gradient.reparametrised,
-            score=gradient.score,
-            enumerate=gradient.enumerate,
-            check=False,
-        )
-        if self.hiding is not None:
-            self.hiding.hide_by(None)
+        with nullcontext() if self.hiding is None else self.hiding.hiding(inputs.noise.hiding):
+            draw: Draw = cast(Model, self.model).draw(
+                inputs.x,
+                objective.samples,
+                context=inputs.context,
+                mask=inputs.mask,
+                noise=inputs.noise.latents,
+                generator=inputs.generator,
+                reparametrised=gradient.reparametrised,
+                score=gradient.score,
+                enumerate=gradient.enumerate,
+                check=False,
+            )
         terms = objective(draw, self._context(inputs))
 
         def total(values: Tensor) -> Tensor:

@@ -34,12 +34,19 @@ def test_dropout_hides_what_has_noise_below_its_rate_and_keeps_the_mean() -> Non
     x = torch.ones(2, 3)
     assert dropout(x).equal(Log1p()(x))
     noise = torch.tensor([[0.1, 0.25, 0.9], [0.3, 0.2, 0.24]])
-    dropout.hide_by(noise)
     kept = torch.tensor(2.0).log() / 0.75
-    torch.testing.assert_close(dropout(x), torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]) * kept)
-    dropout.hide_by(torch.rand(100_000, 3, generator=new_generator(1)))
-    mean = dropout(torch.ones(100_000, 3)).mean()
+    with dropout.hiding(noise):
+        torch.testing.assert_close(dropout(x), torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]) * kept)
+    with dropout.hiding(torch.rand(100_000, 3, generator=new_generator(1))):
+        mean = dropout(torch.ones(100_000, 3)).mean()
     assert abs(float(mean) - float(torch.tensor(2.0).log())) < 5 * 0.4 / 300_000**0.5
+
+
+def test_nothing_stays_hidden_after_an_interruption() -> None:
+    dropout = InputDropout(None, 0.5)
+    with pytest.raises(KeyboardInterrupt), dropout.hiding(torch.zeros(2, 3)):
+        raise KeyboardInterrupt
+    assert dropout(torch.ones(2, 3)).equal(torch.ones(2, 3))
 
 
 def test_a_step_hides_inputs_from_the_encoder_alone_and_nothing_after_it() -> None:

@@ -1,5 +1,5 @@
 # pyright: reportAttributeAccessIssue=false
-"""CSV: a table of text, whose numbers, texts and missing cells are told apart here."""
+"""CSV: a table of text, whose numbers, texts and missing cells are distinguished here."""
 
 import csv
 import gzip

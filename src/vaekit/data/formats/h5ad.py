@@ -263,7 +263,7 @@ def _genes(
             number += 1
         unique.append(f"{name}-{number}" if number else name)
         taken.add(unique[-1])
-    return tuple(unique), (*notices, "genes of one name are told apart by numbers: NAME, NAME-1, ...")
+    return tuple(unique), (*notices, "genes of one name are distinguished by numbers: NAME, NAME-1, ...")
 
 
 def _columns(source: _Source, file: Any) -> dict[str, Any]:

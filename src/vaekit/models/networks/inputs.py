@@ -1,5 +1,8 @@
 """What an encoder sees of a row: its counts as shares, its direction, with numbers hidden at random in training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -61,10 +64,15 @@ class InputDropout(nn.Module):
         """Of one row, from rows x (n, *data)."""
         return tuple(self.transform(x).shape[1:])
 
-    def hide_by(self, noise: Tensor | None) -> None:
-        """Hide what has noise below the rate, in the passes that follow.
+    @contextmanager
+    def hiding(self, noise: Tensor | None) -> Iterator[None]:
+        """Within, hide what has noise below the rate.
 
         Args:
             noise: Uniform on [0, 1), (batch, *shape); None hides nothing.
         """
         self.noise = noise
+        try:
+            yield
+        finally:
+            self.noise = None
