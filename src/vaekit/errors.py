@@ -55,7 +55,7 @@ class ConfigError(VaekitError):
 
 
 class SpecError(ConfigError, ValueError):
-    """A spec was given a setting that it does not take."""
+    """A spec or a function was given a setting that it does not take, or that does not go with data or model."""
 
 
 class DataError(VaekitError, ValueError):

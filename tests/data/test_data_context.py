@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vaekit.data import Dataset, DataSpec, Limit, Rows, Schema, StreamedRows, prepare, read_like
-from vaekit.errors import ConfigError, DataError, VaekitError
+from vaekit.errors import DataError, SpecError, VaekitError
 
 USUAL, SMALL = Limit(), Limit(data_gb=4e-6)
 N = 60
@@ -112,9 +112,9 @@ def test_examples_of_labels_are_every_class_in_turn(people):
 @pytest.mark.parametrize(
     ("context", "error", "parts"),
     [
-        (("aged",), ConfigError, ["DataSpec.context names 'aged'", "did you mean age"]),
-        (("age", "age"), ConfigError, ["DataSpec.context names 'age' twice"]),
-        (("age", "height", "weight", "old"), ConfigError, ["every column", "leave some for x"]),
+        (("aged",), SpecError, ["DataSpec.context names 'aged'", "did you mean age"]),
+        (("age", "age"), SpecError, ["DataSpec.context names 'age' twice"]),
+        (("age", "height", "weight", "old"), SpecError, ["every column", "leave some for x"]),
     ],
 )
 def test_what_cannot_be_a_context_of_a_table(people, context, error, parts):
@@ -124,10 +124,10 @@ def test_what_cannot_be_a_context_of_a_table(people, context, error, parts):
 
 
 def test_what_has_no_labels_and_what_is_no_table(tmp_path):
-    with pytest.raises(ConfigError, match=r"DataSpec.context=label, but plain.csv has no labels: set DataSpec.label"):
+    with pytest.raises(SpecError, match=r"DataSpec.context=label, but plain.csv has no labels: set DataSpec.label"):
         of(write(tmp_path / "plain.csv", table()), "label")
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8))
-    with pytest.raises(ConfigError, match=r"names columns, and images.npy is no table: use label"):
+    with pytest.raises(SpecError, match=r"names columns, and images.npy is no table: use label"):
         of(str(tmp_path / "images.npy"), "age")
     for bad in (np.nan, np.inf):
         columns = table()

@@ -11,7 +11,7 @@ import pytest
 
 from vaekit.data import DataSpec, Limit, prepare
 from vaekit.data.open import open_table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import ConfigError, DataError, SpecError
 
 ARROW = pa.table({"size": np.arange(20.0), "label": [0, 1] * 10})
 
@@ -62,7 +62,7 @@ def test_what_is_not_there_is_one_line(hub, source, said):
 
 
 def test_a_name_that_is_none(hub):
-    with pytest.raises(ConfigError, match="is no name on the hub"):
+    with pytest.raises(SpecError, match="is no name on the hub"):
         opened("hf:")
 
 

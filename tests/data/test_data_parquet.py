@@ -9,7 +9,7 @@ import pytest
 from reading import load, refused
 
 from vaekit.data import DataSpec, Limit, StreamedRows, prepare
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 KINDS = np.array(["cat", "dog"])[np.arange(60) % 2]
@@ -82,7 +82,7 @@ def test_what_is_no_table_of_numbers(tmp_path):
     refused(write(tmp_path / "n.parquet", table(b=[None, *X[1:, 1]])), "nan in row 0", "column 'b'", missing="refuse")
     refused(write(tmp_path / "e.parquet", table(slice(0, 0))), "no rows")
     refused(write(tmp_path / "l.parquet", pa.table({"label": KINDS})), "no column of data is left")
-    refused(path, "DataSpec.image_size=[8, 8]", error=ConfigError, image_size=(8, 8))
+    refused(path, "DataSpec.image_size=[8, 8]", error=SpecError, image_size=(8, 8))
 
 
 def test_damage_is_one_error_wherever_it_is(tmp_path):

@@ -12,7 +12,7 @@ from reading import load, refused
 
 from vaekit.data import Binary, DataSpec, Levels, Limit, StreamedRows, prepare
 from vaekit.data.open import open_table
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 
 GREY = np.random.default_rng(0).integers(0, 256, (12, 6, 5), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (12, 6, 5, 3), dtype=np.uint8)
@@ -191,7 +191,7 @@ def test_floats_and_integers_are_not_mixed(folder):
 
 
 def refused_source(source: str, **settings) -> str:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(SpecError) as caught:
         open_table(DataSpec(source=source, **settings), Limit())
     return str(caught.value)
 
@@ -199,7 +199,7 @@ def refused_source(source: str, **settings) -> str:
 def test_settings_for_pictures_and_for_tables(folder):
     assert "DataSpec.image_size=[6, 5] is for a folder of pictures" in refused_source("digits", image_size=(6, 5))
     assert "DataSpec.bad_files=skip is for a folder of pictures" in refused_source("digits", bad_files="skip")
-    refused(folder, "DataSpec.drop", "tables", error=ConfigError, drop=("a",))
+    refused(folder, "DataSpec.drop", "tables", error=SpecError, drop=("a",))
     refused(folder, "DataSpec.label=a", "subfolders", label="a")
 
 

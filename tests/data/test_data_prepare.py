@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from preparing import GREY, TABLE, refused
 
 from vaekit.data import Binary, Count, DataSpec, Levels, Limit, Real, Rows, Schema, Unit, prepare
-from vaekit.errors import ConfigError, DataError, ModelFileError
+from vaekit.errors import DataError, ModelFileError, SpecError
 from vaekit.runs import TrainingRun, make_run
 
 NUMBERED = np.arange(60.0)[:, None] * [1.0, -2.0] + 7
@@ -93,7 +93,7 @@ def test_too_few_rows(make, rows):
 
 
 def test_fractions_that_leave_nothing(make):
-    with refused(ConfigError, "DataSpec.valid_fraction=0.6", "DataSpec.test_fraction=0.5", "60 of", "lower"):
+    with refused(SpecError, "DataSpec.valid_fraction=0.6", "DataSpec.test_fraction=0.5", "60 of", "lower"):
         make(NUMBERED, valid_fraction=0.6, test_fraction=0.5)
 
 
@@ -101,7 +101,7 @@ def test_fractions_that_leave_nothing(make):
 
 
 def test_no_source():
-    with refused(ConfigError, "DataSpec.source", "digits, sprites, mnist"):
+    with refused(SpecError, "DataSpec.source", "digits, sprites, mnist"):
         prepare(DataSpec(), Limit())
 
 
@@ -213,9 +213,9 @@ def test_idx_sets(name, first):
 
 
 def test_errors_name_fields_in_python_and_settings_in_a_run():
-    with pytest.raises(ConfigError, match=r"DataSpec\.drop=") as found:
+    with pytest.raises(SpecError, match=r"DataSpec\.drop=") as found:
         prepare(DataSpec(source="digits", drop=("a",)), Limit())
     assert (found.value.field, found.value.value) == ("DataSpec.drop", ["a"])
-    with pytest.raises(ConfigError, match=r"^data\.drop=") as found:
+    with pytest.raises(SpecError, match=r"^data\.drop=") as found:
         TrainingRun.start(make_run({"data": {"source": "digits", "drop": ["a"]}}))
     assert (found.value.field, found.value.value) == ("data.drop", ["a"])

@@ -16,7 +16,7 @@ from vaekit.data.dataset import read_like
 from vaekit.data.open import open_table
 from vaekit.data.sound import LogMel, resampled, write_wav
 from vaekit.data.sound import load as load_sound
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, SpecError
 
 RATE = 8000
 RNG = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_rows_are_the_features_of_each_file(folder):
         np.testing.assert_array_equal(row[0], expected)
     assert load(folder, layout="sequence").shape == (64, 40)
     np.testing.assert_array_equal(load(folder, layout="sequence").whole(), table.whole()[:, 0])
-    refused(folder, "DataSpec.layout=volume", error=ConfigError, layout="volume")
+    refused(folder, "DataSpec.layout=volume", error=SpecError, layout="volume")
 
 
 def test_rate_length_and_bands_by_setting(folder):
@@ -135,9 +135,9 @@ def test_without_soundfile_one_line_says_what_brings_it(folder, monkeypatch):
 
 
 def test_settings_for_recordings(tmp_path, folder):
-    with pytest.raises(ConfigError, match=r"DataSpec\.image_size=.* is for a folder of pictures"):
+    with pytest.raises(SpecError, match=r"DataSpec\.image_size=.* is for a folder of pictures"):
         load(folder, image_size=(6, 5))
-    with pytest.raises(ConfigError, match=r"DataSpec\.sound_rate=8000 is for a folder of recordings"):
+    with pytest.raises(SpecError, match=r"DataSpec\.sound_rate=8000 is for a folder of recordings"):
         open_table(DataSpec(source="digits", sound_rate=8000), Limit())
 
 

@@ -13,7 +13,7 @@ from streams import SMALL, N, epoch, npy
 
 from vaekit.data import Dataset, DataSpec, Levels, Limit, Rows, StreamedRows, prepare, read_like
 from vaekit.data.scaling import Moments
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # batches here are small
 
@@ -176,10 +176,10 @@ def test_what_is_streamed_and_what_is_refused(tmp_path):
         spec = DataSpec(source=str(tmp_path / name))
         with pytest.raises(DataError, match=r"more than Limit\.data_gb=2e-05.*\.npy or Parquet"):
             prepare(spec, Limit(data_gb=2e-5))
-        with pytest.raises(ConfigError, match=r"DataSpec\.stream=always is for"):
+        with pytest.raises(SpecError, match=r"DataSpec\.stream=always is for"):
             prepare(replace(spec, stream="always"), Limit())
         assert isinstance(prepare(replace(spec, stream="never"), Limit(data_gb=2e-5)).train, Rows)
-    with pytest.raises(ConfigError, match="digits"):
+    with pytest.raises(SpecError, match="digits"):
         prepare(DataSpec(source="digits", stream="always"), Limit())
 
 

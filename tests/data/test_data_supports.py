@@ -6,7 +6,7 @@ import torch
 from preparing import GREY, TABLE, refused
 
 from vaekit.data import Binary, Count, Levels, Limit, Real, Unit
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 # Supports and scaling.
 
@@ -103,7 +103,7 @@ def test_standardised_by_the_training_rows(make):
     ],
 )
 def test_settings_that_contradict_the_data(make, array, settings, parts):
-    with refused(ConfigError, *parts):
+    with refused(SpecError, *parts):
         make(array, **settings)
 
 

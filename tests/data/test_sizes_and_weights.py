@@ -12,7 +12,7 @@ from tests.data.streams import SMALL
 from vaekit.data import DataSpec, Limit, Schema, prepare
 from vaekit.data.context import given_context
 from vaekit.data.dataset import context_like, read_like, rows_like
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 GENES, N = 6, 400
 RNG = np.random.default_rng(0)
@@ -165,11 +165,11 @@ def test_a_size_goes_beside_a_label(tmp_path):
             ["all of the training rows have weight 0"],
         ),
         ({}, {"weight": None}, DataError, ["DataSpec.size_factor names 'depth'", "does not have"]),
-        ({"w": SIZES}, {"size_factor": "w"}, ConfigError, ["one column has two of the roles"]),
+        ({"w": SIZES}, {"size_factor": "w"}, SpecError, ["one column has two of the roles"]),
         (
             {},
             {"size_factor": "total", "weight": None, "support": "real"},
-            ConfigError,
+            SpecError,
             ["values of counts.csv are real", "support=count"],
         ),
     ],

@@ -14,7 +14,7 @@ from vaekit.data.formats import h5ad
 from vaekit.data.interactions import interactions_of
 from vaekit.data.open import open_table
 from vaekit.data.table import Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import ConfigError, DataError, SpecError
 
 COUNTS = np.random.default_rng(0).poisson(0.4, (40, 9)).astype(np.float32)
 NAMES = [f"gene {i}" for i in range(9)]
@@ -276,7 +276,7 @@ def test_another_file_has_the_same_items_by_the_same_numbers(tmp_path):
 )
 def test_interactions_that_are_none_are_one_line(tmp_path, settings, text, said):
     path = write(tmp_path, "a.csv", text)
-    with pytest.raises((DataError, ConfigError)) as caught:
+    with pytest.raises((DataError, SpecError)) as caught:
         opened(path, **settings)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -284,5 +284,5 @@ def test_interactions_that_are_none_are_one_line(tmp_path, settings, text, said)
 
 def test_interactions_are_for_tables(tmp_path):
     path = write(tmp_path, "a.npz", npz(**GOOD))
-    with pytest.raises(ConfigError, match=r"DataSpec\.rows=uid is for a CSV file"):
+    with pytest.raises(SpecError, match=r"DataSpec\.rows=uid is for a CSV file"):
         opened(path, rows="uid", items="iid")

@@ -10,7 +10,7 @@ from torch import nn
 
 from unions import name, over_real
 from vaekit import Conditional, Gaussian
-from vaekit.errors import ConfigError, VaekitError
+from vaekit.errors import SpecError, VaekitError
 from vaekit.models import FlowPosterior, Prior
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
@@ -64,9 +64,9 @@ def test_a_fitted_flow_is_a_function_of_codes_and_seed():
 
 
 def test_what_cannot_be_fitted_is_refused():
-    with pytest.raises(ConfigError, match="3 codes are too few for 10 components"):
+    with pytest.raises(SpecError, match="3 codes are too few for 10 components"):
         FromMixture().fit(torch.randn(3, 2))
-    with pytest.raises(ConfigError, match="there is 1"):
+    with pytest.raises(SpecError, match="there is 1"):
         FromFlow().fit(torch.randn(30, 1))
     weight = nn.Linear(1, 1)
     with pytest.raises(VaekitError, match="is nan at step 0"):
@@ -138,12 +138,12 @@ def test_the_aggregated_posterior_visits_every_row_alike():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
 def test_a_temperature_is_above_zero(temperature):
-    with pytest.raises(ConfigError, match="above 0"):
+    with pytest.raises(SpecError, match="above 0"):
         tempered(independent(td.Normal(torch.zeros(2), torch.ones(2)), 1), temperature)
 
 
 def test_a_family_without_gaussian_noise_has_no_temperature():
-    with pytest.raises(ConfigError, match="of Uniform"):
+    with pytest.raises(SpecError, match="of Uniform"):
         tempered(independent(td.Uniform(torch.zeros(2), torch.ones(2)), 1), 0.5)
 
 
@@ -157,5 +157,5 @@ def test_densities_are_fitted_to_real_vectors_only():
         independent(td.Beta(torch.ones(4, 2), torch.ones(4, 2)), 1),
         independent(td.Normal(torch.zeros(4, 2, 2), torch.ones(4, 2, 2)), 2),
     ):
-        with pytest.raises(ConfigError, match=r"lies in .*fitted to vectors of real numbers"):
+        with pytest.raises(SpecError, match=r"lies in .*fitted to vectors of real numbers"):
             check_real(q)

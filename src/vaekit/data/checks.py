@@ -9,7 +9,7 @@ from vaekit.data.roles import Roles
 from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Support, Unit
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 _PART = 1 << 24  # bytes
 _LARGEST = float(np.finfo(np.float32).max)
@@ -97,9 +97,9 @@ def stored_support(roles: Roles, x: np.ndarray, start: int, spec: DataSpec) -> S
 
 
 def check_levels(spec: DataSpec) -> None:
-    """Raise ConfigError where a number of levels is set and levels are not declared."""
+    """Raise SpecError where a number of levels is set and levels are not declared."""
     if spec.levels is not None and spec.support != "levels":
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.levels={spec.levels} needs DataSpec.support=levels, and it is {spec.support}: "
             "set both or neither.",
             field="DataSpec.levels",

@@ -27,7 +27,7 @@ from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.split import Split, check_size, is_streamed, split_rows
 from vaekit.data.streaming import StreamedRows
 from vaekit.data.table import Kind, Sizes, Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 _MOST_COUNTS = 64  # columns of a table of counts that are each modelled by itself
 
@@ -68,7 +68,8 @@ def prepare(
             `Dataset`, or an iterable of chunks of rows.
 
     Raises:
-        ConfigError: settings contradict each other or the data.
+        SpecError: settings contradict each other or the data.
+        ConfigError: the format needs a package that is not installed.
         DataError: the data is at fault.
     """
     check_levels(spec)
@@ -192,7 +193,7 @@ def _fit(
                 moments = moments[[names.index(name) for name in roles.names or ()]] if constants else moments
             scaling = fit_scaling(how, stored, moments, roles)
     if roles.total and not isinstance(stored, Count):
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.size_factor is the total of a row of counts, and the values of {table.name} are {stored}: "
             "declare them with DataSpec.support=count, or use DataSpec.size_factor=none.",
             field="DataSpec.size_factor",
@@ -449,7 +450,7 @@ def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
     if spec.context == (LABEL,) or spec.label is None:
         try:
             other = assign_roles(other, replace(spec, context=())).table
-        except ConfigError as error:
+        except SpecError as error:
             raise DataError(str(error), field=error.field, value=error.value) from None
     theirs = other.names or ()
     places = {name: place for place, name in enumerate(theirs)}

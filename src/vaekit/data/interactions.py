@@ -11,7 +11,7 @@ from vaekit.data.columns import listing, nearest
 from vaekit.data.in_memory import sparse_table
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 _LARGEST = 1 << 53  # whole number up to which double precision holds every one
 
@@ -49,13 +49,13 @@ def interactions_of(
         items: as users.
 
     Raises:
-        ConfigError: one of the columns for users and items is named, and the other is not.
+        SpecError: one of the columns for users and items is named, and the other is not.
         DataError: a column is not there, or a cell is missing or no name.
     """
     from scipy import sparse
 
     if spec.rows is None or spec.items is None:
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.rows={spec.rows} and DataSpec.items={spec.items}: name both, the columns of users and of items.",
             field="DataSpec.rows" if spec.rows is None else "DataSpec.items",
             value=None,

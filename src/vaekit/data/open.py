@@ -17,7 +17,7 @@ from vaekit.data.interactions import by_user
 from vaekit.data.named import NAMED
 from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.table import Sizes, Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None)
         items: of a table of interactions, the items that are columns; by default those that occur in it.
 
     Raises:
-        ConfigError: no source, or a setting that is not for it, is given.
+        SpecError: no source, or a setting that is not for it, is given.
         DataError: the data cannot be found or read, or is larger than Limit.data_gb and of a format that cannot be
             read in chunks.
     """
     if not spec.source:
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.source is not set; it is the name of a data set ({', '.join(NAMED)}) or the path of a file.",
             field="DataSpec.source",
             value=spec.source,
@@ -137,7 +137,7 @@ def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from None
     if spec.stream == "always" and not table.streamable:
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.stream=always is for data that is read in parts (.npy, Parquet, folders of pictures), and "
             f"{path} is none: convert it, or leave the setting out.",
             field="DataSpec.stream",
@@ -150,14 +150,14 @@ def _open_named(name: str, spec: DataSpec) -> Table:
     _check_settings(spec, name, None)
     for setting, value in {"label": spec.label, "drop": list(spec.drop)}.items():
         if value and value != NO_LABEL:
-            raise ConfigError(
+            raise SpecError(
                 f"DataSpec.{setting}={value} is for files; {name} comes with its labels and no columns: "
                 f"leave DataSpec.{setting} out.",
                 field=f"DataSpec.{setting}",
                 value=value,
             )
     if spec.stream == "always":
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.stream=always is for files, and {name} is small: leave it out.",
             field="DataSpec.stream",
             value=spec.stream,
@@ -167,7 +167,7 @@ def _open_named(name: str, spec: DataSpec) -> Table:
 
 
 def _check_settings(spec: DataSpec, name: str, found: Format | None) -> None:
-    """Raise ConfigError where a setting for one format is given for data of another."""
+    """Raise SpecError where a setting for one format is given for data of another."""
     default = DataSpec()
     for setting in {setting: known for known in FORMATS for setting in known.settings}:
         value = getattr(spec, setting)
@@ -175,7 +175,7 @@ def _check_settings(spec: DataSpec, name: str, found: Format | None) -> None:
             continue
         wanted = " and ".join(known.name.split(" ", 1)[1] for known in FORMATS if setting in known.settings)
         shown = list(value) if isinstance(value, tuple) else value
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.{setting}={shown} is for a {wanted}, and {name} is none: leave DataSpec.{setting} out.",
             field=f"DataSpec.{setting}",
             value=value,

@@ -19,7 +19,7 @@ from vaekit.data.columns import (
 )
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 LABEL = "label"
 _MOST_CLASSES = 100  # among numbers of a column that nothing but its name says to be labels
@@ -73,20 +73,20 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
     """Tell the columns of a table apart, as `spec` says.
 
     Raises:
-        ConfigError: a setting for tables is given for arrays, or what is named for context cannot be.
+        SpecError: a setting for tables is given for arrays, or what is named for context cannot be.
         DataError: a column that is named is not there, or none is left to model.
     """
     if table.columns is None:
         for setting, value in {"drop": list(spec.drop), "columns": dict(spec.columns)}.items():
             if value:
-                raise ConfigError(
+                raise SpecError(
                     f"DataSpec.{setting}={value} is for tables, and {table.name} holds {table.kind}s: leave it out.",
                     field=f"DataSpec.{setting}",
                     value=value,
                 )
         for setting, name in (("size_factor", size_column(spec)), ("weight", spec.weight)):
             if name is not None:
-                raise ConfigError(
+                raise SpecError(
                     f"DataSpec.{setting}={name} is a column of a table, and {table.name} holds {table.kind}s: leave it "
                     "out.",
                     field=f"DataSpec.{setting}",
@@ -116,7 +116,7 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
     )
     taken = {*context, *(place for place in (size, weight) if place is not None)}
     if len(taken) < len(context) + (size is not None) + (weight is not None):
-        raise ConfigError(
+        raise SpecError(
             "one column has two of the roles that DataSpec.context, DataSpec.size_factor and DataSpec.weight name: "
             "name it once"
         )
@@ -190,8 +190,8 @@ def _context(table: Table, spec: DataSpec) -> tuple[int, ...]:
     if not wanted:
         return ()
 
-    def refused(why: str) -> ConfigError:
-        return ConfigError(f"DataSpec.context{why}", field="DataSpec.context", value=list(wanted))
+    def refused(why: str) -> SpecError:
+        return SpecError(f"DataSpec.context{why}", field="DataSpec.context", value=list(wanted))
 
     if wanted == (LABEL,) and (table.labels is not None or LABEL not in (columns or ())):
         if table.labels is None:

@@ -13,7 +13,7 @@ from vaekit.data.fields import Facts
 from vaekit.data.roles import Roles
 from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Support, Unit
 from vaekit.data.spec import DataSpec
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,18 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
     """The scale that `spec` names, or that the stored support and the kind of likelihood call for.
 
     Raises:
-        ConfigError: the scale makes no sense for the support.
+        SpecError: the scale makes no sense for the support.
     """
     if spec.binarise != "none":
         if not isinstance(stored, Levels | Unit):
-            raise ConfigError(
+            raise SpecError(
                 f"DataSpec.binarise={spec.binarise} needs grey values (levels, or the unit interval), and the data is "
                 f"{stored}: leave it out, or declare DataSpec.support.",
                 field="DataSpec.binarise",
                 value=spec.binarise,
             )
         if spec.scale == "standard":
-            raise ConfigError(
+            raise SpecError(
                 "DataSpec.scale=standard cannot be combined with DataSpec.binarise, after which values are 0 or 1: "
                 "leave one of them out.",
                 field="DataSpec.scale",
@@ -73,14 +73,14 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
             )
         return "none"
     if spec.scale == "unit" and not isinstance(stored, Levels | Unit | Binary):
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.scale=unit divides levels by the highest one, and the data is {stored}, which has none: "
             "use DataSpec.scale=standard or none.",
             field="DataSpec.scale",
             value=spec.scale,
         )
     if spec.scale == "standard" and isinstance(stored, Binary):
-        raise ConfigError(
+        raise SpecError(
             "DataSpec.scale=standard makes no sense for binary data: use DataSpec.scale=none, or declare "
             "DataSpec.support=real.",
             field="DataSpec.scale",

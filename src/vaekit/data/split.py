@@ -7,7 +7,7 @@ import numpy as np
 from vaekit.data.bounds import check_chunks, check_streamed
 from vaekit.data.spec import DataSpec, Limit
 from vaekit.data.table import Sizes, Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 from vaekit.randomness import split_generator
 
 _TRAIN_PART, _TEST_PART = 0, 1
@@ -58,7 +58,7 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
 
     Raises:
         DataError: a split would be empty or a limit is more than the rows that there are.
-        ConfigError: the fractions leave no rows for training.
+        SpecError: the fractions leave no rows for training.
     """
     pool = _permuted(0, table.train_rows, spec.seed, _TRAIN_PART)
     tests = _permuted(table.train_rows, table.test_rows, spec.seed, _TEST_PART)
@@ -118,7 +118,7 @@ def _limited(rows: np.ndarray, limit: int | None, name: str, fix: str) -> np.nda
     return rows[:limit]
 
 
-def _empty(name: str, rows: int, tests: int, spec: DataSpec) -> ConfigError | DataError:
+def _empty(name: str, rows: int, tests: int, spec: DataSpec) -> SpecError | DataError:
     divided, parts = rows, 3
     if tests > 0:
         divided, parts = (rows if spec.valid_from == "train" else tests), 2
@@ -128,4 +128,4 @@ def _empty(name: str, rows: int, tests: int, spec: DataSpec) -> ConfigError | Da
     fractions = f"DataSpec.valid_fraction={spec.valid_fraction:g}"
     if tests == 0:
         fractions += f" and DataSpec.test_fraction={spec.test_fraction:g}"
-    return ConfigError(f"{fractions} leave no rows of the {divided} of {name} over: lower them.")
+    return SpecError(f"{fractions} leave no rows of the {divided} of {name} over: lower them.")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.errors import ConfigError, VaekitError
+from vaekit.errors import SpecError, VaekitError
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import Quantised
@@ -115,14 +115,14 @@ def check_real(q: Distribution) -> None:
     """Refuse to fit a density of vectors to codes that are none.
 
     Raises:
-        ConfigError: z is discrete, bounded, on a surface, or has more than one dimension.
+        SpecError: z is discrete, bounded, on a surface, or has more than one dimension.
     """
     support = support_of(q)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if len(q.event_shape) != 1 or support is not constraints.real or isinstance(q, Quantised):
         where = "is one of a few code vectors" if isinstance(q, Quantised) else f"lies in {in_words(support)}"
-        raise ConfigError(
+        raise SpecError(
             f"z of this model has the shape {tuple(q.event_shape)} and {where}, and a mixture or a flow is fitted "
             "to vectors of real numbers: draw from the prior or from the aggregated posterior"
         )

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch import distributions as td
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.transformed import Transformed, zuko
 from vaekit.models.networks.flow import FlowNetwork, Kind, Transforms, Widths
@@ -61,7 +61,7 @@ class FromFlow:
         try:
             return StandardisedFlow(FlowNetwork(self.flow, size, self.transforms, self.hidden), size)
         except ValueError as error:
-            raise ConfigError(str(error)) from None
+            raise SpecError(str(error)) from None
 
     def fit(self, codes: Tensor, seed: int = 0) -> StandardisedFlow:
         """The flow of a high likelihood for codes (n, size), on the CPU."""

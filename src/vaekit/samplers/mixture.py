@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.randomness import Purpose, sklearn_seed
@@ -65,13 +65,13 @@ class FromMixture:
         """The mixture of the highest likelihood that EM finds for codes (n, size), on the CPU.
 
         Raises:
-            ConfigError: there are fewer codes than components.
+            SpecError: there are fewer codes than components.
         """
         from sklearn.exceptions import ConvergenceWarning  # slow to import
         from sklearn.mixture import GaussianMixture
 
         if len(codes) < self.components:
-            raise ConfigError(f"{len(codes)} codes are too few for {self.components} components: use fewer components")
+            raise SpecError(f"{len(codes)} codes are too few for {self.components} components: use fewer components")
         random_state = sklearn_seed(seed, Purpose.SAMPLER_MIXTURE)
         em = GaussianMixture(self.components, max_iter=200, reg_covar=1e-6, random_state=random_state)
         with warnings.catch_warnings():

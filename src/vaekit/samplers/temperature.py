@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.transformed import Transformed, zuko
 from vaekit.models.hierarchical.model import LatentBlock
@@ -51,7 +51,7 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
     Below 1 draws are more typical and less various; 1 leaves p as it is. (This is not p^(1/T^2), but for a Gaussian.)
 
     Raises:
-        ConfigError: the temperature is not above 0, or p is of another family.
+        SpecError: the temperature is not above 0, or p is of another family.
 
     Example:
         >>> standard = independent(td.Normal(torch.zeros(3), torch.ones(3)), 1)
@@ -75,10 +75,10 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
         return Transformed(zuko().transforms.ComposedTransform(p.to_noise, scaled), p.base)
     if isinstance(p, AggregatedPosterior):
         return AggregatedPosterior(lambda x: tempered(p.posterior(x), temperature), p.take, p.rows)
-    raise ConfigError(f"a temperature is not defined for z of {type(p).__name__}, only for Gaussian noise: use 1")
+    raise SpecError(f"a temperature is not defined for z of {type(p).__name__}, only for Gaussian noise: use 1")
 
 
 def check_temperature(temperature: float) -> None:
-    """Refuse one that is not above 0 and finite, as ConfigError."""
+    """Refuse one that is not above 0 and finite, as SpecError."""
     if not 0 < temperature < float("inf"):
-        raise ConfigError(f"the temperature is {temperature}: it should be above 0 and finite; 1 changes nothing")
+        raise SpecError(f"the temperature is {temperature}: it should be above 0 and finite; 1 changes nothing")

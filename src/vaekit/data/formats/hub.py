@@ -11,7 +11,7 @@ from vaekit.data.columns import listing
 from vaekit.data.formats.arrow import table_of_arrow
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Sizes, Table
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import ConfigError, DataError, SpecError
 
 _NAME = re.compile(r"hf:(?P<name>[^@:]+)(@(?P<revision>[^:]+))?(:(?P<split>[^:]+))?")
 
@@ -22,13 +22,14 @@ def open_hub(spec: DataSpec, sizes: Sizes) -> Table:
     The package `datasets` downloads it, or takes it from its cache; HF_HUB_OFFLINE=1 keeps it to that.
 
     Raises:
-        ConfigError: that package is not installed, or the name is none.
+        ConfigError: that package is not installed.
+        SpecError: the name is none.
         DataError: there is no such data set, revision or split, or it takes more memory than `sizes.whole`.
     """
     source = spec.source or ""
     parts = _NAME.fullmatch(source)
     if parts is None:
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.source={source[:200]} is no name on the hub: give hf:owner/name, with @revision and :split "
             "after it if need be.",
             field="DataSpec.source",

@@ -14,7 +14,7 @@ from vaekit.data.schema import Real
 from vaekit.data.sound import SUFFIXES, BadSound, LogMel, Sound, load, look, read
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table, even_starts
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import DataError, SpecError
 
 _WINDOW = 0.064  # seconds of a frame, about
 _FRAMES = 8  # of which their number is a multiple, so that convolutions can halve it
@@ -30,10 +30,11 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
 
     Raises:
         DataError: a file is no recording, or its name has not the parts that DataSpec.name_fields says.
-        ConfigError: settings do not go together, or soundfile is needed and not installed.
+        SpecError: settings do not go together.
+        ConfigError: soundfile is needed, and not installed.
     """
     if spec.layout not in ("auto", "image", "sequence"):
-        raise ConfigError(
+        raise SpecError(
             f"DataSpec.layout={spec.layout}, and {path} holds recordings, which are images or sequences.",
             field="DataSpec.layout",
             value=spec.layout,
