@@ -1,9 +1,12 @@
 """The context of rows that a model with data.context generates or decodes: a label, or the mean of covariates."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from vaekit.data import Codes
+from vaekit.data.context import given_context
 from vaekit.errors import ConfigError, DataError
 from vaekit.runs import TrainedRun
 
@@ -34,6 +37,33 @@ def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torc
             f"--label is {label}: it should be one of {', '.join(context.given)}", field="label", value=label
         )
     return torch.eye(len(context.names))[context.given.index(label)].expand(len(rows), -1)
+
+
+def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) -> torch.Tensor | None:
+    """The context (1, width) of values as column=value; None where none are given.
+
+    Raises:
+        ConfigError: they are no such values, or the model takes none of them.
+    """
+    if not given:
+        return None
+    context = trained.schema.context
+    if label is not None:
+        raise ConfigError("--label and --given both say what to condition on: give one of them", field="given")
+    if context is None:
+        raise ConfigError(
+            f"--given is {given[0]}, and {trained.folder.path} was trained without data.context: train it with the "
+            "columns to condition on",
+            field="given",
+            value=given[0],
+        )
+    if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
+        raise ConfigError(f"--given is {wrong[0]}: give column=value", field="given", value=wrong[0])
+    values = {name: value for name, _, value in (text.partition("=") for text in given)}
+    try:
+        return torch.from_numpy(given_context(context, values))
+    except DataError as error:
+        raise ConfigError(f"--given: {error}", field="given") from None
 
 
 def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:

@@ -21,6 +21,7 @@ def sample(
     n: Annotated[WholeNumber, Parameter(name=["-n", "--number"])] = 64,
     out: Out,
     label: str | None = None,
+    given: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     source: Annotated[str, Parameter(name="--from")] = "prior",
     temperature: float = 1.0,
     mean: Annotated[bool, FLAG] = False,
@@ -40,9 +41,11 @@ def sample(
 
     Args:
         n: How many.
-        out: File to write: .png (a grid of images), .npy, .npz, .csv, .parquet or .feather (as the data is stored), .wav
-            (of a model of recordings, one after another); - is a table on stdout.
+        out: File to write: .png (a grid of images), .npy, .npz, .csv, .parquet or .feather (as the data is
+            stored), .wav (of a model of recordings, one after another); - is a table on stdout.
         label: The label to condition on, for a model trained with data.context=label; by default every label in turn.
+        given: Values of the columns to condition on, as sex=Female age=40, for a model trained with data.context;
+            those not given are missing, and by default all have their mean.
         source: Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the
             codes of the training rows when first used, and kept in the run folder; or a sampler of an installed
             package.
@@ -55,7 +58,7 @@ def sample(
             flow.
     """
     with piped(None, out, json) as (_, out):
-        _sample(run, n, out, label, source, temperature, mean, seed, weights, json, force, data)
+        _sample(run, n, out, label, given, source, temperature, mean, seed, weights, json, force, data)
 
 
 def _sample(
@@ -63,6 +66,7 @@ def _sample(
     n: int,
     out: Path,
     label: str | None,
+    given: tuple[str, ...],
     source: str,
     temperature: float,
     mean: bool,
@@ -74,7 +78,7 @@ def _sample(
 ) -> None:
     import torch
 
-    from vaekit.cli.context import context_of_rows
+    from vaekit.cli.context import context_given, context_of_rows
     from vaekit.cli.request import open_on_device, sampler_named
     from vaekit.cli.writing import ARRAYS, AT_A_TIME, WAV, check_apart, check_out, check_pictured, write_x
     from vaekit.randomness import Purpose, new_generator
@@ -94,12 +98,16 @@ def _sample(
     what = (
         f"{'means' if mean else 'draws'} of p(x|z), z from {sampled.source}, temperature {temperature:g}, seed {seed}"
     )
-    what += context_in_words(trained.schema) if label is None else f", label {label}"
+    fixed = context_given(trained, given, label)
+    if fixed is not None:
+        what += f", given {', '.join(given)}"
+    else:
+        what += context_in_words(trained.schema) if label is None else f", label {label}"
 
     def blocks(advance: Callable[[int], object]) -> "Iterator[np.ndarray]":
         for start in range(0, n, AT_A_TIME):
             rows = range(start, min(start + AT_A_TIME, n))
-            context = context_of_rows(trained, label, rows)
+            context = context_of_rows(trained, label, rows) if fixed is None else fixed.expand(len(rows), -1)
             context = None if context is None else context.to(device)
             yield sampled.model.generate(len(rows), generator=generator, mean=mean, context=context).cpu().numpy()
             advance(len(rows))
@@ -115,6 +123,7 @@ def _sample(
             "what": what,
             "from": source,
             "label": label,
+            "given": list(given),
             "temperature": temperature,
             "mean": mean,
             "seed": seed,
