@@ -171,7 +171,7 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
         f"seed {run.seed}[/]",
     ):
         console.print(line, soft_wrap=True)
-    for text in run.provenance:
+    for text in (*schema.notices, *run.provenance):
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if training.log_scale:
         console.print(f"  {units_in_words(training.log_scale)}", style="dim", soft_wrap=True)
