@@ -21,7 +21,7 @@ def people(tmp_path_factory):
 def test_rows_are_of_what_is_given(cli, cli_json, people, tmp_path):
     run = tmp_path / "run"
     settings = (
-        "data.context=[sex,age] train.epochs=30 model.latent=2 model.encoder.widths=[16] model.decoder.widths=[16]"
+        "data.context=[sex,age] train.epochs=15 model.latent=2 model.encoder.widths=[16] model.decoder.widths=[16]"
     )
     assert cli(f"train {people} {settings} --run-dir {run}")[0] == 0
     heights = {}
