@@ -254,7 +254,7 @@ def nan() -> torch.Tensor:
     ("call", "error", "why"),
     [
         (lambda: fit(own()), TypeError, "needs data"),
-        (lambda: fit(make_run({}), rows()), TypeError, "from the run"),
+        (lambda: fit(make_run({"data": {"source": "digits"}}), rows()), TypeError, "leave one of them out"),
         (lambda: fit(own().double(), rows()), TypeError, "float64"),
         (lambda: fit(own(), nan()), DataError, "NaN"),
         (lambda: fit(own(), rows()[:1]), DataError, "at least one row"),

@@ -31,7 +31,8 @@ def encode_labels(values: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str,
     if not are_classes(values):
         raise DataError(
             f"{what} holds {values.dtype} of shape {values.shape}, not classes; labels are one integer or text "
-            "per row: leave DataSpec.label out."
+            "per row: leave DataSpec.label out.",
+            field="DataSpec.label",
         )
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
@@ -40,7 +41,8 @@ def encode_labels(values: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str,
     if missing.any():
         raise DataError(
             f"{what} is missing in {missing.sum()} rows, first in row {missing.argmax()} (counted from 0); "
-            "labels must be complete or absent: fill them in, or leave the labels out."
+            "labels must be complete or absent: fill them in, or leave the labels out with DataSpec.label=none.",
+            field="DataSpec.label",
         )
     classes, codes = np.unique(values, return_inverse=True)
     names = [int(name) for name in classes] if classes.dtype.kind == "f" else classes.tolist()
@@ -120,4 +122,4 @@ def check_left(columns: Sequence[object], what: str) -> None:
 def drop_setting(columns: Sequence[str]) -> str:
     """The setting that leaves these columns out, as it would be typed."""
     quoted = [json.dumps(name, ensure_ascii=False) for name in columns]
-    return f"DataSpec.drop=[{listing(quoted, 50)}]"
+    return f"DataSpec.drop=[{listing(quoted)}]"

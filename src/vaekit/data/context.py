@@ -50,6 +50,17 @@ class Conditioning:
         chosen = [columns[place] for place in self.roles.context]
         return _numbers(values[:, list(self.roles.context)].astype(np.float64), chosen, self.context.fields)
 
+    def unseen(self, values: np.ndarray) -> dict[str, int]:
+        """How many cells of rows, (n, columns), have categories that the model does not know, by column."""
+        found = {}
+        for field, place in zip(self.context.fields, self.roles.context, strict=False):
+            column = (self.roles.table.columns or ())[place]
+            if field.categories:
+                known = _numbers(values[:, [place]].astype(np.float64), [column], [field])
+                if count := int((known.sum(1) == 0).sum()):
+                    found[field.name] = count
+        return found
+
 
 def fit_context(
     roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray, sizes: np.ndarray | None = None
@@ -171,6 +182,16 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (labels[:, None] == np.arange(classes)).astype(np.uint8)
 
 
+def number_of(category: str) -> float:
+    """What stands for a category where cells are numbers; infinity, which no cell is, where none can."""
+    if category in ("False", "True"):
+        return float(category == "True")
+    try:
+        return float(category)
+    except ValueError:
+        return np.inf
+
+
 def _field(column: Column, known: Facts, spec: DataSpec, name: str) -> Field:
     declared = spec.columns.get(column.name)
     if column.is_number and (declared is None or declared.kind in ("real", "positive", "count")):
@@ -210,6 +231,6 @@ def _numbers(stored: np.ndarray, columns: Sequence[Column], fields: Sequence[Fie
             texts = {name: number for number, name in enumerate(column.categories)}
             parts += [cells == texts.get(name, -1) for name in field.categories]
         else:
-            parts += [cells == float(name) for name in field.categories]
+            parts += [cells == number_of(name) for name in field.categories]
         parts.append(np.isnan(cells))
     return np.stack(parts, 1).astype(np.float64)

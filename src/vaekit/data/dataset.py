@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vaekit.data.checks import check_kinds, check_levels
-from vaekit.data.columns import listing, unnamed
+from vaekit.data.columns import LABEL_NAMES, find_name, listing, unnamed
 from vaekit.data.context import Conditioning, fit_context, one_hot
 from vaekit.data.fields import find_fields
 from vaekit.data.in_memory import table_of_rows
@@ -90,6 +90,8 @@ def prepare(
         None if roles.table.factors is None else roles.table.factors[wanted],
     )
     of_train = stored if split.train is None else stored[parts.train]
+    if found.missing and found.facts is None and np.isnan(roles.modelled(of_train.values)).all():
+        raise DataError(f"{table.name}: every cell of the training rows is missing (NaN): give rows with some numbers.")
     roles, preprocessor, schema = _fit(roles, spec, limit, found, of_train, discrete, by_column, split)
     rows: Rows | StreamedRows = preprocessor.train(of_train)
     if split.train is None:
@@ -290,7 +292,13 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     if schema.dialect is None:
         plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
     items = schema.columns if spec.rows is not None else None
-    return _like(open_table(_label_if_there(plain), limit, items), plain, schema, limit)
+    try:
+        other = open_table(plain, limit, items)
+    except DataError as error:
+        if error.field != "DataSpec.label" or plain.context == (LABEL,):
+            raise
+        other = open_table(replace(plain, label=None), limit, items)
+    return _like(other, plain, schema, limit)
 
 
 def _like_sound(source: str, sound: Sound, kind: Kind) -> dict[str, Any]:
@@ -315,14 +323,20 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
         spec: of the run's own data.
         schema: of the run's own data.
         context: (n,) labels, by name or number, or (n, width) columns as they are stored, where the model takes a
-            context.
+            context; a data frame may bring it among its columns.
 
     Raises:
         DataError: they are of another shape or break the support.
     """
-    plain = replace(spec, context=(), source=None, drop=(), columns={})
-    wanted, schema = schema.context, replace(schema, context=None, weight=None)
+    plain = replace(spec, source=None, drop=(), columns={})
     table = table_of_rows(values, plain, schema.axes)
+    there = {*(table.names or ()), *([LABEL] if spec.label in (table.names or ()) else [])}
+    if spec.context and context is None and there.issuperset(spec.context):
+        rows = _like(table, plain, replace(schema, weight=None), Limit())
+        assert isinstance(rows, Rows)
+        return rows
+    plain = replace(plain, context=())
+    wanted, schema = schema.context, replace(schema, context=None, weight=None)
     if spec.binarise != "none":
         array = table.whole()
         if np.isin(array, (0, 1)).all():
@@ -384,11 +398,6 @@ def context_like(context: Any, schema: Schema, rows: int, sizes: np.ndarray | No
     return torch.from_numpy(wanted.scaled(np.column_stack([given, np.log(sizes)])))
 
 
-def _label_if_there(spec: DataSpec) -> DataSpec:
-    """A label is wanted where the other data has one; what the model does not use is not required."""
-    return spec if spec.label in (None, NO_LABEL) or spec.context == (LABEL,) else replace(spec, label=None)
-
-
 def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:
     """The rows of a table that is open, as a model trained on `schema` sees them."""
     weighted = schema.weight is not None and schema.weight.name in (other.names or ())
@@ -399,6 +408,7 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
     )
     roles = _roles_like(other, spec, schema)
     shape = roles.table.shape if roles.names is None else (len(roles.names),)
+    refuse_text(roles, {field.name for field in schema.fields or () if field.categories})
     if shape != schema.shape:
         raise DataError(
             f"{other.name}: rows of shape {shape}, and the model was trained on {schema.name} with rows of shape "
@@ -432,6 +442,16 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
             raise DataError(f"{other.name}: every cell of the rows given is missing (NaN): give rows with some numbers")
         if fields is not None:
             check_kinds(roles, roles.modelled(found.rows), fields)
+        unseen = preprocessor.unseen(found.rows)
+        if conditioning is not None:
+            unseen |= conditioning.unseen(found.rows)
+        if unseen:
+            said = [f"{count} in {name!r}" for name, count in unseen.items()]
+            warnings.warn(
+                f"{other.name}: cells have categories that the model was not trained with, and count as missing: "
+                f"{listing(said)}",
+                stacklevel=5,
+            )
         parts = (None if one is None else one[whole] for one in (other.labels, other.factors))
         rows = preprocessor.test(Part(found.rows, *parts))
     return replace(rows, protocol=_protocol_of_other(other, spec, schema, len(rows)))
@@ -445,13 +465,10 @@ def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
     by_number = theirs == unnamed(theirs) or schema.columns == unnamed(schema.columns)
     context = () if schema.context is None or schema.context.kind == "label" else spec.context
     if by_number and not context:
-        roles = assign_roles(other, replace(spec, context=spec.context if spec.context == (LABEL,) else ()))
-        return roles
-    if spec.context == (LABEL,) or spec.label is None:
-        try:
-            other = assign_roles(other, replace(spec, context=())).table
-        except SpecError as error:
-            raise DataError(str(error), field=error.field, value=error.value) from None
+        by_label = spec.context == (LABEL,)
+        label = spec.label if by_label or other.labels is not None or spec.label in theirs else NO_LABEL
+        return assign_roles(other, replace(spec, context=spec.context if by_label else (), label=label))
+    other = _labelled(other, spec, (*schema.columns, *context))
     theirs = other.names or ()
     places = {name: place for place, name in enumerate(theirs)}
     beside = [name for name in (size_column(spec), spec.weight) if name is not None]
@@ -471,6 +488,23 @@ def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
         spec.size_factor == "total",
         None if spec.weight is None else len(wanted) - 1,
     )
+
+
+def _labelled(other: Table, spec: DataSpec, used: tuple[str, ...]) -> Table:
+    """The table with its labels, which it needs where they are the context; `used` are columns that are no label."""
+    names = other.names or ()
+    label = spec.label
+    if label is None:
+        label = find_name((name for name in names if name not in used), LABEL_NAMES)
+    if label not in names and spec.context != (LABEL,):
+        label = NO_LABEL
+    try:
+        return assign_roles(other, replace(spec, context=(), label=label)).table
+    except DataError as error:
+        if spec.context == (LABEL,):
+            raise
+        warnings.warn(f"labels are left out: {error}", stacklevel=6)
+        return assign_roles(other, replace(spec, context=(), label=NO_LABEL)).table
 
 
 def _protocol_of_other(other: Table, spec: DataSpec, schema: Schema, rows: int) -> str:

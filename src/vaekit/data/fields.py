@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vaekit.data.columns import listing
+from vaekit.data.columns import listing, unnamed
 from vaekit.data.schema import Constant, Field, FieldKind
 from vaekit.data.spec import ColumnSpec, DataSpec
 from vaekit.data.table import Column
@@ -20,8 +20,11 @@ _SKEWED = 2.0
 _DECIMALS = 6
 _TOLERANCE = 1e-9
 _IDENTIFIER = re.compile(
-    r"(?i)^(id|.*[_ ]id|index|row|row[_ ]?(number|id)|uuid|guid|uid|unnamed: \d+|__index_level_\d+__)$"
+    r"(?i)^(id|.*[_ ]id|(?-i:.*[a-z]I[dD])|index|level_0|row|row[_ ]?(number|id)|uuid|guid|uid|user|item|unnamed: \d+)$"
 )
+_TIME = re.compile(r"(?i)(^|.*[_ ])(time|timestamp|date|datetime|unix|epoch|ts|at)([_ ].*)?$|.*(timestamp|datetime)$")
+# From 1980 to 2100, in seconds, milliseconds, microseconds and nanoseconds since 1970.
+_EPOCHS = tuple((3.1e8 * unit, 4.1e9 * unit) for unit in (1.0, 1e3, 1e6, 1e9))
 
 
 @dataclass
@@ -118,9 +121,12 @@ def find_fields(columns: list[Column], facts: list[Facts], some: np.ndarray, spe
         DataError: a declared kind does not fit the column, or none is left.
     """
     fields, constants, ignored = [], [], {}
+    headed = {column.name for column in columns} != set(unnamed(columns))
     for place, (column, known) in enumerate(zip(columns, facts, strict=True)):
         declared = spec.columns.get(column.name)
-        if (why := _why_ignored(column, known)) and (declared is None or known.missing == known.rows):
+        if (why := _why_ignored(column, known, headed and column.name == "column 0")) and (
+            declared is None or known.missing == known.rows
+        ):
             ignored[column.name] = why
         elif known.low == known.high and declared is None:
             value = known.low if column.categories is None else column.categories[int(known.low)]
@@ -138,12 +144,15 @@ def find_fields(columns: list[Column], facts: list[Facts], some: np.ndarray, spe
     return Found(tuple(fields), tuple(constants), ignored)
 
 
-def _why_ignored(column: Column, known: Facts) -> str:
-    """Why a column is left out unless it is declared; empty where it is modelled."""
+def _why_ignored(column: Column, known: Facts, nameless: bool) -> str:
+    """Why a column is left out unless it is declared; empty where it is modelled.
+
+    nameless: whether it is the first of a table, and the only one without a name, as the index of a data frame is.
+    """
+    if column.dtype == "datetime" or column.holds_objects:
+        return "dates" if column.dtype == "datetime" else "neither numbers nor text"
     if known.missing == known.rows and column.is_number:
         return "empty"
-    if column.dtype in ("datetime", "object"):
-        return "dates" if column.dtype == "datetime" else "neither numbers nor text"
     if not column.is_number:
         if column.categories is None:
             return "free text"
@@ -153,10 +162,17 @@ def _why_ignored(column: Column, known: Facts) -> str:
         if used > MOST_CATEGORIES or (used > 100 and used > (known.rows - known.missing) / 2):
             return "free text"
         return ""
-    distinct = known.whole and known.high - known.low + 1 >= known.rows and known.counts is None
     if known.rows > 2 and known.runs and known.low in (0, 1):
         return "identifier: it counts the rows"
-    return "identifier, by its name" if _IDENTIFIER.match(column.name) and distinct else ""
+    values = math.inf if known.counts is None else len(known.counts)
+    many = known.whole and (values > MOST_ORDINAL or values == known.rows > 2)
+    if many and nameless:
+        return "identifier: it has no name, as the index of a data frame"
+    if many and _IDENTIFIER.match(column.name):
+        return "identifier, by its name"
+    if many and _TIME.match(column.name) and any(low <= known.low <= known.high <= high for low, high in _EPOCHS):
+        return "timestamps"
+    return ""
 
 
 def _field(column: Column, known: Facts, cells: np.ndarray, declared: ColumnSpec | None, name: str) -> Field:

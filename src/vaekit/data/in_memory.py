@@ -1,6 +1,7 @@
 """Data that a program has in memory already: arrays, tensors, data frames, sparse matrices and torch data sets."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
     Args:
         data: (n, *shape) as an array, a tensor, a data frame of pandas or polars, a table of Arrow, or a sparse matrix
             of scipy, whose rows are made dense a chunk at a time; a torch `Dataset`, whose items are rows x or pairs
-            (x, label); or an iterable of chunks of rows, which is read once.
+            (x, label); or an iterator of chunks of rows, each any of these, which is read once.
         spec: its layout and label.
         axes: of an array, where they are known.
 
@@ -35,15 +36,19 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
     """
     if isinstance(data, DataLoader):
         raise TypeError("data is a DataLoader, whose rows come in batches: give the Dataset behind it, loader.dataset")
-    if (hasattr(data, "columns") and not isinstance(data, TorchDataset)) or hasattr(data, "__arrow_c_stream__"):
+    if isinstance(data, str | Path):
+        raise DataError(f"the rows given are a text or a path, {str(data)!r}: a file is named by DataSpec.source")
+    if hasattr(data, "to_frame"):
+        raise DataError(f"the rows given are a {type(data).__name__}, which is one column: give data.to_frame()")
+    if isinstance(data, Iterator):
+        data = _joined(list(data))
+    if _is_frame(data):
         return _of_frame(data)
     if hasattr(data, "tocsr"):
         return _of_sparse(data)
     labels = None
     if isinstance(data, TorchDataset):
         data, labels = _items(data)
-    elif isinstance(data, Iterator):
-        data = _chunks(data)
     values = _array(data)
     if values.dtype.kind not in "biuf" or values.ndim < 2 or len(values) == 0:
         raise DataError(
@@ -90,29 +95,47 @@ def read_rows(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]
 
 
 def _array(data: Any) -> np.ndarray:
-    return data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else np.asarray(data)
+    if isinstance(data, torch.Tensor):
+        data = data.detach().cpu().to_dense()
+        return (data.float() if data.dtype == torch.bfloat16 else data).numpy()
+    if isinstance(data, np.ma.MaskedArray):
+        return data.astype(np.float64).filled(np.nan)
+    try:
+        return np.asarray(data)
+    except ValueError:  # rows of several shapes
+        raise DataError(
+            f"the {type(data).__name__} given is no array of rows: they should all have one shape; chunks of rows are "
+            "given by an iterator, iter(chunks)"
+        ) from None
 
 
 def _of_frame(frame: Any) -> Table:
     """A data frame of pandas or polars, or a table of Arrow."""
-    import pyarrow as pa
-
     from vaekit.data.formats.arrow import table_of_arrow
+
+    arrow = _arrow(frame)
+    if arrow.num_rows == 0 or arrow.num_columns == 0:
+        raise DataError(f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both")
+    return table_of_arrow(NAME, arrow)
+
+
+def _arrow(frame: Any) -> Any:
+    """A data frame as a table of Arrow."""
+    import pyarrow as pa
 
     try:
         if hasattr(frame, "iloc"):
             frame = frame.rename(columns=str)
             check_distinct(list(frame.columns), NAME)
-            arrow = pa.Table.from_pandas(frame, preserve_index=False)
+            return pa.Table.from_pandas(frame, preserve_index=False)
         else:
             as_arrow = isinstance(frame, pa.Table) or hasattr(frame, "__arrow_c_stream__")
             given = frame if as_arrow else dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
-            arrow: pa.Table = frame if isinstance(frame, pa.Table) else pa.table(given)
-    except (pa.ArrowException, TypeError) as error:
+            return frame if isinstance(frame, pa.Table) else pa.table(given)
+    except DataError:
+        raise
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(f"the data frame cannot be read: {str(error).splitlines()[0][:200]}") from None
-    if arrow.num_rows == 0 or arrow.num_columns == 0:
-        raise DataError(f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both")
-    return table_of_arrow(NAME, arrow)
 
 
 def _of_sparse(matrix: Any) -> Table:
@@ -149,11 +172,32 @@ def _support(numbers: np.ndarray) -> Support:
     return Count() if (numbers >= 0).all() and (numbers == np.floor(numbers)).all() else Real()
 
 
-def _chunks(chunks: Iterable[Any]) -> np.ndarray:
-    """Chunks of rows, one after another."""
+def _is_frame(data: Any) -> bool:
+    of_torch = isinstance(data, TorchDataset)
+    return (hasattr(data, "columns") and not of_torch) or hasattr(data, "__arrow_c_stream__")
+
+
+def _joined(chunks: list[Any]) -> Any:
+    """Chunks of rows, one after another: frames as a table of Arrow, sparse matrices as one, all else as an array."""
+    if not chunks:
+        raise DataError("the iterator of chunks given has none: give at least one array (n, ...)")
+    if all(map(_is_frame, chunks)):
+        import pyarrow as pa
+
+        try:
+            return pa.concat_tables([_arrow(chunk) for chunk in chunks], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(f"the chunks given are no one table: {str(error).splitlines()[0][:200]}") from None
+    if all(hasattr(chunk, "tocsr") for chunk in chunks):
+        from scipy.sparse import vstack
+
+        widths = sorted({chunk.shape[1] for chunk in chunks})
+        if len(widths) != 1:
+            raise DataError(f"the chunks given have {widths[0]} and {widths[1]} columns: they should all have as many")
+        return vstack(chunks, format="csr")
     parts = [_array(chunk) for chunk in chunks]
-    if not parts:
-        raise DataError("the iterable of chunks given has none: give at least one array (n, ...)")
+    if any(part.ndim == 0 for part in parts):
+        raise DataError("the iterator given yields single values, and not chunks of rows: give arrays (n, ...)")
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) != 1:
         raise DataError(f"the chunks given have rows of the shapes {shapes[:3]}: they should all have one")

@@ -241,9 +241,42 @@ def _format_of_content(path: Path) -> Format | str:
 
     if is_json_lines(head):
         return JSONL
+    if what := _no_table(head) or _NO_TABLES.get(path.suffix.lower()):
+        return what
     if _is_binary(head):
         return f"a file of unknown type (it begins with the bytes {head[:8].hex(' ')})"
     return CSV
+
+
+# Of text that is no table: what it begins with, in lower case, and what it is.
+_TEXTS = {
+    b"@relation": "an ARFF file",
+    b"@problemname": "a .ts file of time series",
+    b"<?xml": "an XML file",
+    b"<!doctype": "an HTML page",
+    b"<html": "an HTML page",
+    b"{": "a JSON file",
+    b"[": "a JSON file",
+    b"%!ps": "a PostScript file",
+    b"{\\rtf": "an RTF document",
+}
+_NO_TABLES = {
+    ".smi": "a file of SMILES",
+    ".smiles": "a file of SMILES",
+    ".svm": "a LIBSVM file",
+    ".libsvm": "a LIBSVM file",
+    ".svmlight": "a LIBSVM file",
+}
+
+
+def _no_table(head: bytes) -> str | None:
+    """What text that is no table is; None of what may be one."""
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    lines = (line.strip().lower() for line in text.splitlines())
+    first = next(
+        (line for line in lines if line and (not line.startswith((b"%", b"#")) or line.startswith(b"%!"))), b""
+    )
+    return next((what for begin, what in _TEXTS.items() if first.startswith(begin)), None)
 
 
 def _is_binary(head: bytes) -> bool:

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from vaekit.data.context import Conditioning
+from vaekit.data.context import Conditioning, number_of
 from vaekit.data.roles import Roles
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
@@ -122,6 +122,13 @@ class Preprocessor:
         mask = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
         return np.where(mask, values, np.zeros((), values.dtype)), mask
 
+    def unseen(self, values: np.ndarray) -> dict[str, int]:
+        """How many cells of rows, (n, columns), have categories that the model does not know, by column."""
+        stored = self.roles.modelled(values)
+        lost = np.isnan(self._coded(stored)) & ~np.isnan(stored) if self.fields else np.zeros((0, 0), bool)
+        counts = zip((field.name for field in self.fields or ()), lost.sum(0).tolist(), strict=False)
+        return {name: count for name, count in counts if count}
+
     def _coded(self, values: np.ndarray) -> np.ndarray:
         """Rows of a table with categories by the numbers that they have for the model; one that it has not is NaN."""
         coded = values.astype(np.float64)
@@ -152,7 +159,7 @@ class Preprocessor:
                 continue
             known = columns[at].categories
             if known is None:
-                found[place] = np.array([float(name) for name in field.categories])
+                found[place] = np.array([number_of(name) for name in field.categories])
             else:
                 numbers = {name: float(number) for number, name in enumerate(known)}
                 found[place] = np.array([numbers.get(name, np.inf) for name in field.categories])

@@ -1,5 +1,7 @@
 """Which columns of a table are modelled, which are context, and which is the label."""
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +25,7 @@ from vaekit.errors import DataError, SpecError
 
 LABEL = "label"
 _MOST_CLASSES = 100  # among numbers of a column that nothing but its name says to be labels
+_HIDDEN = re.compile(r"^__index_level_\d+__$")  # as pandas writes an index to Parquet
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,11 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
                 field="DataSpec.columns",
                 value=name,
             )
-    dropped = {*spec.drop, *(name for name, column in spec.columns.items() if column.kind == "ignore")}
+    hidden = [name for name in names if _HIDDEN.match(name) and name not in {*spec.columns, *spec.context, *spec.drop}]
+    if hidden:
+        said = f"left out: {listing([repr(name) for name in hidden])} (the index of a data frame)"
+        table = replace(table, notices=(*table.notices, said))
+    dropped = {*spec.drop, *hidden, *(name for name, column in spec.columns.items() if column.kind == "ignore")}
     table = table.pick([place for place, name in enumerate(names) if name not in dropped])
     check_left(table.columns or (), table.name)
     context = _context(table, spec)
@@ -166,10 +173,13 @@ def _with_label(table: Table, spec: DataSpec) -> Table:
         return table
     place = names.index(label)
     cells, categories = table.column(place), columns[place].categories
-    if spec.label is None and (np.isnan(cells).any() or not are_classes(cells)):
+    if spec.label is None and not are_classes(cells):
         return table
     if spec.label is None and categories is None and len(np.unique(cells)) > _MOST_CLASSES:
         return table  # numbers of so many values are measurements
+    if spec.label is None and (holes := int(np.isnan(cells).sum())):
+        notice = f"the column {label!r} is modelled, and not taken for the label, which {holes} rows lack"
+        return replace(table, notices=(*table.notices, notice))
     what = f"{table.name}: the label"
     if categories is not None:
         check_labels(what, len(cells), max(map(len, categories), default=0))
@@ -212,11 +222,22 @@ def _context(table: Table, spec: DataSpec) -> tuple[int, ...]:
     return tuple(columns.index(name) for name in wanted)
 
 
-def refuse_text(roles: Roles) -> None:
-    """Raise DataError where columns that are to be modelled as numbers of one kind hold something else."""
+def refuse_text(roles: Roles, categorical: Collection[str] | None = None) -> None:
+    """Raise DataError where columns that are to be modelled as numbers hold something else.
+
+    categorical: for a model that is trained, the names of the columns that may.
+    """
     columns = roles.table.columns or ()
     places = range(len(columns)) if roles.x is None else roles.x
     text = [place for place in places if not columns[place].is_number and columns[place].dtype != "bool"]
+    if categorical is not None:
+        text = [place for place in text if columns[place].name not in categorical]
+        if text:
+            raise DataError(
+                f"{roles.table.name}: the column {columns[text[0]].name!r} holds {_what_is_in(roles.table, text[0])}, "
+                "and the model was trained on numbers there: correct it, or leave it empty."
+            )
+        return
     if text:
         names = [columns[place].name for place in text]
         fix = f"make it the labels with DataSpec.label={names[0]}, " if len(names) == 1 else ""
@@ -231,7 +252,7 @@ def _what_is_in(table: Table, place: int) -> str:
     """The first cell of a column that is no number, and its row; what it is in general where that is not known."""
     column = (table.columns or ())[place]
     if column.categories is None:
-        return "dates" if column.dtype == "datetime" else "text"
+        return {"datetime": "dates", "string": "text"}.get(column.dtype, "neither numbers nor text")
     cells = table.column(place)
     words = np.array([not is_number(name) for name in column.categories])
     known = np.where(np.isnan(cells), 0, cells).astype(np.int64)

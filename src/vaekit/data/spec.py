@@ -67,7 +67,8 @@ class DataSpec:
         valid_from: which part of the source gives up its rows for validation. A source without a test set is one pool,
             from which validation and test are both drawn, so the choice makes no difference there.
         valid_fraction: share of that part that becomes the validation rows.
-        test_fraction: share that becomes the test rows, for a source that brings no test set.
+        test_fraction: share that becomes the test rows, for a source that brings no test set; 0 keeps none back, and
+            an evaluation then needs other data.
         seed: seed of the split.
         image_size: height and width that a folder's pictures get; without it they must all have one size.
         image_fit: how a picture of another size gets it: "crop" cuts the largest part of that aspect from the centre
@@ -107,7 +108,7 @@ class DataSpec:
     header: Literal["auto", "yes", "no"] = "auto"
     valid_from: Literal["train", "test"] = "train"
     valid_fraction: Fraction = 0.1
-    test_fraction: Fraction = 0.1
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
     image_size: Square[Pixels] | None = None
     image_fit: Literal["crop", "pad", "stretch"] = "crop"
@@ -125,7 +126,8 @@ class Limit:
     """Upper bounds on what a run takes.
 
     Args:
-        train, valid: rows kept of the training and validation splits; the test rows are never limited.
+        train, valid: rows kept of the training and validation splits, all where there are fewer; the test rows are
+            never limited.
         memory_gb: memory that a run may plan for, in gigabytes.
         data_gb: data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
             Parquet, or a folder of pictures. Streaming keeps at most a quarter of it in memory. Below 0.512, the

@@ -57,17 +57,15 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
     Limit.data_gb, these are drawn and read into memory, unless DataSpec.stream=always.
 
     Raises:
-        DataError: a split would be empty or a limit is more than the rows that there are.
+        DataError: a split would be empty.
         SpecError: the fractions leave no rows for training.
     """
     pool = _permuted(0, table.train_rows, spec.seed, _TRAIN_PART)
     tests = _permuted(table.train_rows, table.test_rows, spec.seed, _TEST_PART)
     streamed = is_streamed(table, spec, limit)
     most = max(1, min(_MOST_IN_MEMORY, _MOST_BYTES // table.row_bytes)) if streamed else len(table)
-    kept = [f"{n} {name}" for n, name in ((limit.train, "training"), (limit.valid, "validation")) if n]
-    limited = f"; limited to {' and '.join(kept)} rows" if kept else ""
     if table.test_rows == 0:
-        tests, rest = _cut(pool, _share(spec.test_fraction, len(pool)))
+        tests, rest = _cut(pool, _share(spec.test_fraction, len(pool)) if spec.test_fraction else 0)
         valid, train = _cut(rest, _share(spec.valid_fraction, len(pool)))
         few = f" (streamed: at most {most} each)" if streamed else ""
         protocol = (
@@ -80,19 +78,22 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
         whole = len(tests)
         (valid, tests), train = _cut(tests, _share(spec.valid_fraction, whole)), pool
         protocol = f"validation is {len(valid)} of the source's {whole} test rows, test the other {len(tests)}"
-    if min(len(train), len(valid), len(tests)) == 0:
+    wanted = (train, valid) if table.test_rows == 0 and spec.test_fraction == 0 else (train, valid, tests)
+    if min(map(len, wanted)) == 0:
         raise _empty(table.name, table.train_rows, table.test_rows, spec)
     (tests, more_tests), (valid, more_valid) = _cut(tests, most), _cut(valid, most)
     train = np.concatenate([train, more_valid, more_tests])
-    protocol += limited
-    chosen: np.ndarray | None = _limited(train, limit.train, "train", "lower it")
+    limits = ((limit.train, len(train), "training"), (limit.valid, len(valid), "validation"))
+    kept = [f"{most} {name}" for most, there, name in limits if most is not None and most < there]
+    protocol += f"; limited to {' and '.join(kept)} rows" if kept else ""
+    chosen: np.ndarray | None = train[: limit.train]
     if streamed:
         fits = limit.train is not None and limit.train * table.row_bytes <= limit.data_gb * 1e9
         if not fits or spec.stream == "always":
             protocol += "; the training rows are the first of the file" if limit.train is not None else ""
             chosen = None
     out = np.sort(np.concatenate([tests, valid]))
-    valid = _limited(valid, limit.valid, "valid", "lower it, or raise DataSpec.valid_fraction")
+    valid = valid[: limit.valid]
     return Split(chosen, valid, np.sort(tests), out, f"{protocol}; drawn without replacement, split seed {spec.seed}")
 
 
@@ -106,16 +107,6 @@ def _share(fraction: float, rows: int) -> int:
 
 def _cut(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return rows[:count], rows[count:]
-
-
-def _limited(rows: np.ndarray, limit: int | None, name: str, fix: str) -> np.ndarray:
-    if limit is not None and limit > len(rows):
-        raise DataError(
-            f"Limit.{name}={limit} is more than the {len(rows)} rows that there are: {fix}.",
-            field=f"Limit.{name}",
-            value=limit,
-        )
-    return rows[:limit]
 
 
 def _empty(name: str, rows: int, tests: int, spec: DataSpec) -> SpecError | DataError:

@@ -71,7 +71,12 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether cells are numbers, and not texts or dates."""
-        return self.categories is None and self.dtype not in ("string", "datetime")
+        return self.categories is None and self.dtype not in ("string", "datetime") and not self.holds_objects
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether cells are lists, bytes and the like."""
+        return self.dtype == "object"
 
 
 @dataclass(frozen=True, eq=False)

@@ -214,8 +214,9 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> HeldOut:
     model, seed = trained.model, trained.settings.seed
-    order = torch.randperm(len(data.test), generator=new_generator(0, Purpose.ORDER))
-    held = data.test.at(order[:rows].sort().values)
+    test = data.test if len(data.test) else data.valid
+    order = torch.randperm(len(test), generator=new_generator(0, Purpose.ORDER))
+    held = test.at(order[:rows].sort().values)
     given = held.inputs(slice(None))
     x = given["x"]
     fitted = None
@@ -224,10 +225,10 @@ def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> He
     few = slice(0, PAIRS if trained.schema.kind == "image" else TABLE_ROWS)
     shown = x[few]
     mapped = order[:MAP_ROWS].sort().values
-    labels = data.test.labels
+    labels = test.labels
     return HeldOut(
         rows=len(x),
-        of=len(data.test),
+        of=len(test),
         training_rows=len(data.train),
         estimates=evaluate(model, held, samples, seed=seed),
         baseline=fitted,
@@ -235,7 +236,7 @@ def _held_out(trained: TrainedRun, data: Dataset, samples: int, rows: int) -> He
         originals=shown.numpy(),
         mask=given["mask"][few].numpy() if "mask" in given else None,
         reconstructions=reconstruct(model, **held.inputs(few)),
-        codes=_codes(trained, data.test, mapped),
+        codes=_codes(trained, test, mapped),
         labels=None if labels is None else labels[mapped].numpy(),
     )
 

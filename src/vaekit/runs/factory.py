@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,11 +52,12 @@ _SHARED_SCALE: dict[str, SharedScale] = {
 }
 
 
-def open_data(run: Run) -> tuple[Run, Dataset]:
+def open_data(run: Run, data: Any = None) -> tuple[Run, Dataset]:
     """Open the data of a run, and choose its likelihood by the data's support where it was left open.
 
     Args:
         run: Its settings.
+        data: Rows in memory, as `vaekit.data.prepare` takes them, in place of the data that the settings name.
 
     Returns:
         The run with a likelihood, and its data.
@@ -64,17 +66,18 @@ def open_data(run: Run) -> tuple[Run, Dataset]:
         ConfigError: There is no data, or the likelihood does not fit it.
         DataError: The data cannot be read.
     """
-    if run.data.source is None:
+    if run.data.source is None and data is None:
         raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
     family = run.model.likelihood
     with naming_settings():
         discrete = _default_is_discrete if family is None else family.integers
         sized = family is not None and family.needs_size
-        data = prepare(run.data, run.limit, discrete=discrete, by_column=_by_column(family), sized=sized)
+        by_column = _by_column(family)
+        found = prepare(run.data, run.limit, discrete=discrete, by_column=by_column, sized=sized, data=data)
     if family is None:
-        family = default_likelihood(data.schema.support, data.schema.kind)
-    check_likelihood(family, data.schema)
-    return run.model_copy(update={"model": replace(run.model, likelihood=family)}), data
+        family = default_likelihood(found.schema.support, found.schema.kind)
+    check_likelihood(family, found.schema)
+    return run.model_copy(update={"model": replace(run.model, likelihood=family)}), found
 
 
 def _by_column(family: Likelihood | None) -> Each:

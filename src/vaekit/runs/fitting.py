@@ -20,7 +20,7 @@ from vaekit.training import Train
 
 
 @overload
-def fit(model: Run, *, progress: bool = True) -> TrainedRun: ...
+def fit(model: Run, data: Any = None, *, progress: bool = True) -> TrainedRun: ...
 
 
 @overload
@@ -51,6 +51,7 @@ def fit(
     """Train a model, or all that a run describes, to the end, and return the trained run.
 
     `fit(run)` opens the run's data, builds its model, trains it, and writes its folder if `run.run_dir` is set.
+    `fit(run, data)` trains on rows in memory, which are read, split and scaled as a file of them would be.
     `fit(model, data)` trains modules of your own, in place and from the weights that they have; nothing is written, and
     the rows reach the model as they are given: whole numbers as int64 where the likelihood is over such, else float32.
 
@@ -61,7 +62,7 @@ def fit(
     Args:
         model: a `Run`, which has all settings; or a `VAE` or `HierarchicalVAE` of any modules, in float32.
         data: rows (n, *shape) in an array, a tensor or a data frame, or a torch `Dataset`, whose items are rows x or
-            pairs (x, label). It is read into memory.
+            pairs (x, label); for a run, also a sparse matrix or an iterator of chunks. It is read into memory.
         objective: what is maximised.
         train: how to train.
         valid: rows for validation, of the same kind; or the share of `data` that validates, as 0.2, drawn with `seed`.
@@ -93,9 +94,13 @@ def fit(
     if torch.is_inference_mode_enabled():
         raise RuntimeError("fit computes gradients, which torch.inference_mode() forbids: call it outside of that")
     if isinstance(model, Run):
-        if data is not None:
-            raise TypeError("fit(run) takes its data and all else from the run: to give data, give a model, too")
-        return _trained(TrainingRun.start(model), progress)
+        if data is not None and model.data.source is not None:
+            raise TypeError(
+                f"fit(run, data) is given rows, and the run names {model.data.source!r}: leave one of them out"
+            )
+        if context is not None:
+            raise TypeError("fit(run) takes its context from the run: set data.context to a column, or to label")
+        return _trained(TrainingRun.start(model, data=data), progress)
     if data is None:
         raise TypeError("fit(model, data) needs data: an array, a tensor, a data frame or a torch Dataset")
     _check_arguments(objective, train, seed)

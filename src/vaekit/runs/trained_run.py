@@ -114,7 +114,7 @@ class TrainedRun:
             DataError: they are not such rows.
         """
         if data is None:
-            return self.data().test
+            return _some(self.data().test)
         if isinstance(data, str | Path):
             return open_rows(self, str(data))
         if isinstance(data, Rows | StreamedRows):
@@ -392,6 +392,8 @@ def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = N
     """The data of a run, which must be what it was: see `reopen`."""
     if moved is not None:
         run = run.model_copy(update={"data": replace(run.data, source=moved)})
+    if run.data.source is None:
+        raise DataError(f"{folder.path} was trained on rows in memory: give them, or a file of them with --data")
     try:
         _, data = open_data(run)
     except DataError as error:
@@ -442,10 +444,17 @@ def check_same_run(world: World, trained: TrainedRun, other: Rows | StreamedRows
     check_same(world, "data", digest.hexdigest(), DataError)
 
 
+def _some(rows: Rows) -> Rows:
+    """Test rows, of which there must be some."""
+    if len(rows) == 0:
+        raise DataError("no rows were kept back for testing (data.test_fraction=0): give other data")
+    return rows
+
+
 def open_rows(trained: TrainedRun, source: str | None = None) -> Rows | StreamedRows:
     """The run's test rows, or all rows of another source, scaled as the run's data was."""
     run = trained.settings
     if source is None:
-        return reopen(trained).test
+        return _some(reopen(trained).test)
     with naming_settings():
         return read_like(source, run.data, trained.schema, run.limit)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -52,14 +52,15 @@ class TrainingRun:
     notice: str = ""
 
     @classmethod
-    def start(cls, run: Run, above: Path | None = None) -> "TrainingRun":
+    def start(cls, run: Run, above: Path | None = None, data: Any = None) -> "TrainingRun":
         """Open the data, build the model, make the folder. Everything that can be refused is refused here.
 
         above: where `run.run_dir` is not set, the folder in which the next free one of NAME-1, NAME-2, ... is taken.
+        data: rows in memory in place of `run.data.source`; such a run cannot be resumed.
         """
         world = World.join()
         device = choose_device(run.train.device, world.local)
-        run, data = open_data(run)
+        run, data = open_data(run, data)
         check_same_at_all(world, run, data.schema)
         check_apart_from_data(run, above)
         check_memory(run, data.schema)

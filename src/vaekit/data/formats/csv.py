@@ -4,6 +4,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ from vaekit.errors import DataError
 _BLOCK = 1 << 24
 _SAMPLE = 1 << 20
 _MISSING = tuple(pa_csv.ConvertOptions().null_values)
-_DELIMITERS = ("\t", ";", "|", ",")
+_DELIMITERS = ("\t", ";", "|", ",", " ")
 _LINES = 50  # that are looked at for the delimiter
-_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
+_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d*)?$"
+_POINTED = r"^[+-]?(\d{1,3}(\.\d{3})+|\d{1,3}|\d+,\d+|\d{1,3}(\.\d{3})+,\d+)$"
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
 
 
@@ -129,7 +131,8 @@ def _look(path: Path, spec: DataSpec) -> _Layout:
         )
     # A table without names is often saved with the numbers of its columns for a header.
     numbered = len(first) > 1 and first == [str(i) for i in range(len(first))]
-    headed = numbered or not all(is_number(cell) for cell in first)
+    unnamed = [cell.strip() for cell in first if cell.strip() not in (*_MISSING, *spec.missing_values)]
+    headed = numbered or not unnamed or not all(map(_is_written_number, unnamed))
     headed = headed if spec.header == "auto" else spec.header == "yes"
     names = [cell.strip() if headed and cell.strip() else f"column {place}" for place, cell in enumerate(first)]
     check_distinct(names, str(path))
@@ -198,8 +201,8 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
 def _delimiter(path: Path, encoding: str) -> str:
     """The mark by which the first rows have the same number of cells, and more than one."""
     first = next((line for line in _lines(path, encoding) if line.strip()), "")
-    for mark in _DELIMITERS:
-        if mark not in first:
+    for mark in _DELIMITERS if first else ():
+        if mark not in first or (mark == " " and _is_ragged_by_blanks(path, encoding)):
             continue
         try:
             widths = {len(row) for _, row in islice(_rows(path, encoding, mark), _LINES)}
@@ -207,7 +210,26 @@ def _delimiter(path: Path, encoding: str) -> str:
             continue
         if len(widths) == 1 and widths != {1}:
             return mark
-    return next((mark for mark in ",;\t|" if mark in first), ",")
+    if found := next((mark for mark in ",;\t|" if mark in first), None):
+        return found
+    some = [line.split() for line in islice(_lines(path, encoding), _LINES) if line.strip()]
+    if some and len(some[0]) > 1 and len({len(cells) for cells in some}) == 1 and all(map(is_number, some[-1])):
+        raise DataError(
+            f"{path} has cells with several blanks between them, or at the ends of lines: write it with one comma, tab "
+            "or blank between cells, or load it with numpy.loadtxt and save it as .npy."
+        )
+    return ","
+
+
+def _is_ragged_by_blanks(path: Path, encoding: str) -> bool:
+    """Whether a line has several blanks in a row, or some at its ends."""
+    some = (line.rstrip("\r\n") for line in islice(_lines(path, encoding), _LINES))
+    return any("  " in line or line != line.strip() for line in some)
+
+
+def _is_written_number(cell: str) -> bool:
+    """Whether a cell is a number, perhaps with a decimal comma or with marks between thousands."""
+    return is_number(cell) or any(re.match(form, cell) for form in (_THOUSANDS, _POINTED, _DECIMAL_COMMA))
 
 
 def _parse(path: Path, found: _Layout, spec: DataSpec) -> pa.Table:
@@ -225,8 +247,8 @@ def _parse(path: Path, found: _Layout, spec: DataSpec) -> pa.Table:
                 null_values=[*_MISSING, *spec.missing_values], strings_can_be_null=True
             ),
         )
-    except pa.ArrowInvalid as error:
-        raise DataError(_ragged(path, found) or f"{path}: {str(error)[:200]}") from None
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise DataError(_ragged(path, found) or f"{path}: {str(error).splitlines()[0][:200]}") from None
 
 
 def _ragged(path: Path, found: _Layout) -> str | None:
@@ -262,7 +284,7 @@ def _read(cells: pa.ChunkedArray, what: str, spec: DataSpec, delimiter: str) -> 
         except pa.ArrowInvalid:
             pass
     if spec.decimal != "," and pc.all(pc.match_substring_regex(known, _THOUSANDS)).as_py():
-        if delimiter == "," or spec.decimal == "." or pc.any(pc.match_substring_regex(known, r",\d{3}[.,]")).as_py():
+        if delimiter == "," or spec.decimal == "." or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py():
             return pc.cast(pc.replace_substring(known, ",", ""), pa.float64()), False
         raise DataError(
             f"{what} has cells such as {_first(known)!r}, whose comma may stand before decimals or thousands: say "
@@ -270,6 +292,8 @@ def _read(cells: pa.ChunkedArray, what: str, spec: DataSpec, delimiter: str) -> 
             field="DataSpec.decimal",
             value=None,
         )
+    if spec.decimal != "." and pc.all(pc.match_substring_regex(known, _POINTED)).as_py():  # 1.234,5
+        known = pc.replace_substring(known, ".", "")
     if spec.decimal != "." and pc.all(pc.match_substring_regex(known, _DECIMAL_COMMA)).as_py():
         return pc.cast(pc.replace_substring(known, ",", "."), pa.float64()), True
     return known, False

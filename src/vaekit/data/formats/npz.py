@@ -107,6 +107,8 @@ def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
+    except DataError:
+        raise
     except DAMAGED as error:
         raise DataError(
             f"{path} is truncated or damaged ({error}); expected a whole NumPy archive (.npz): save it anew."
