@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults stability attack streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults stability tables attack streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -68,6 +68,9 @@ faults: $(STAMP) ## kill, starve and damage runs; writes the table of docs/relia
 
 stability: $(STAMP) ## every preset short and long, and tables of many kinds: ruins, and silent ones; writes docs/stability.md
 	$(BIN)/python benchmarks/stability.py --cells runs/stability.jsonl --write docs/stability.md
+
+tables: $(STAMP) ## small tables under the default settings against a Gaussian; writes a table of docs/tables.md
+	$(BIN)/python benchmarks/tables_gaussian.py --write docs/tables.md
 
 attack: $(STAMP) ## hostile files, settings and run folders, outputs cut off; writes docs/attack.md
 	$(BIN)/python benchmarks/attack.py --write docs/attack.md

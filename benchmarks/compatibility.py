@@ -25,7 +25,7 @@ from vaekit.models.compatibility import (
     prior_row,
 )
 from vaekit.objectives import Gradient, Objective, phases_of
-from vaekit.runs.validation import MOST_LEVELS, default_likelihood
+from vaekit.runs.defaults import MOST_LEVELS, default_likelihood
 from vaekit.setting_errors import members_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"

@@ -10,9 +10,9 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import baseline
 from vaekit.models import Likelihood
 from vaekit.runs import TrainingRun, fit, make_run, open_rows, open_run, override, preset, reopen
+from vaekit.runs.defaults import default_likelihood
 from vaekit.runs.factory import build_model, open_data
 from vaekit.runs.memory import activations_per_sample, check_memory
-from vaekit.runs.validation import default_likelihood
 
 
 def digits(*settings: str):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from vaekit.cli.console import print_json, print_written, progress
-from vaekit.cli.options import FLAG, Force, Json, Out, RunPath, Weights, WholeNumber, check_at_least, check_one_process
+from vaekit.cli.options import Force, Json, Out, RunPath, Weights, WholeNumber, check_at_least, check_one_process
 from vaekit.cli.pipes import piped
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def sample(
     given: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     source: Annotated[str, Parameter(name="--from")] = "prior",
     temperature: float = 1.0,
-    mean: Annotated[bool, FLAG] = False,
+    mean: Annotated[bool | None, Parameter(negative="--draw", show_default=False)] = None,
     seed: WholeNumber = 0,
     data: str | None = None,
     weights: Weights = None,
@@ -37,7 +37,7 @@ def sample(
 
         vaekit sample runs/digits-1 -n 64 --out samples.png
         vaekit sample runs/digits-1 -n 1000 --out samples.npy
-        vaekit sample runs/digits-1 --from mixture --temperature 0.8 --mean --out samples.png
+        vaekit sample runs/digits-1 --from mixture --temperature 0.8 --draw --out samples.png
 
     Args:
         n: How many.
@@ -52,7 +52,8 @@ def sample(
         temperature: Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component
             of a mixture or each q(z|x) around its own mean, or of what a flow transforms; in a hierarchical VAE, of
             every group of latents.
-        mean: Write the mean of p(x|z) in place of a draw from it.
+        mean: Write the mean of p(x|z), as is done by default for pictures (.png), or a draw from it, as for rows of
+            values: a draw has noise of its own in every pixel.
         seed: Of the draw.
         data: Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and
             flow.
@@ -69,7 +70,7 @@ def _sample(
     given: tuple[str, ...],
     source: str,
     temperature: float,
-    mean: bool,
+    mean: bool | None,
     seed: int,
     weights: str | None,
     as_json: bool,
@@ -93,6 +94,7 @@ def _sample(
     trained, device = open_on_device(folder, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
     check_pictured(out, n, trained.schema)
+    mean = out.suffix.lower() == ".png" if mean is None else mean
     sampled = sampling(trained, sampler, temperature, data)
     generator = new_generator(seed, Purpose.GENERATE, device=device)
     what = (

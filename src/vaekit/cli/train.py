@@ -187,7 +187,6 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
     from vaekit.evaluation.estimate import hundredths
     from vaekit.evaluation.results import label_of
 
-    every = training.run.train.log_every or max(1, training.run.train.epochs // 10)
     errors = Console(stderr=True, quiet=console.quiet)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -218,6 +217,7 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
                 bar.update(task, total=event.steps, completed=event.step, description=now)
             elif event.kind == "epoch":
                 last = {"epoch": event.epoch, "step": event.step, **event.metrics}
+                every = training.run.train.log_every or max(1, event.epochs // 10)
                 if event.epoch % every == 0 or event.epoch in (1, event.epochs):
                     _print_epoch(console, event)
                     _write_pictures(console, training, event.epoch)

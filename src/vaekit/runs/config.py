@@ -171,15 +171,21 @@ def _paths(tree: Any, members: Sequence[Any], default: Any, above: str = "") -> 
     for name, hint in settings_of(chosen).items():
         value = tree.get(name) if isinstance(tree, Mapping) else None
         yield above + name
-        yield from _paths(value, members_of(hint), getattr(default, name, None), f"{above}{name}.")
+        yield from _paths(value, members_of(hint), _default_of(default, name), f"{above}{name}.")
 
 
 def _default_kind(keys: Sequence[str]) -> str | None:
     """The kind that settings at a path are of where none is given."""
-    node: Any = Run().model_dump()
+    node: Any = Run()
     for key in keys:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node.get("kind") if isinstance(node, Mapping) else None
+        node = _default_of(node, key)
+    return getattr(node, "kind", None)
+
+
+def _default_of(spec: Any, name: str) -> Any:
+    """The default of a setting; where it is open, the one whose settings may be given without a kind."""
+    found = getattr(spec, name, None)
+    return getattr(spec, "assumed", {}).get(name) if found is None else found
 
 
 def with_source(tree: Tree, source: str) -> Tree:
@@ -219,7 +225,7 @@ def _with_default_kinds(tree: Any, members: Sequence[Any], default: Any) -> Any:
     settings, default = settings_of(chosen), default if isinstance(default, chosen) else chosen
     given = {**tree, "kind": kind} if "kind" in settings and kind is not None else tree
     return {
-        key: _with_default_kinds(value, members_of(settings[key]), getattr(default, key, None))
+        key: _with_default_kinds(value, members_of(settings[key]), _default_of(default, key))
         if key in settings
         else value
         for key, value in given.items()

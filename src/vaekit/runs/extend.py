@@ -81,6 +81,8 @@ def _extended(training: TrainingRun, settings: Sequence[str]) -> Run:
         )
     epochs, at = run.train.epochs, training.state.at
     done = at.epoch if training.run.train.budget is not None else training.run.train.epochs
+    assert epochs is not None
+    assert done is not None
     if epochs <= done:
         raise ConfigError(
             f"train.epochs is {epochs}, and {training.run.run_dir} has {done} already: to extend it, give more, as in "

@@ -37,8 +37,9 @@ from vaekit.models.protocols import (
 from vaekit.models.size_factor import SizeFactor
 from vaekit.objectives import Penalised
 from vaekit.randomness import Purpose, new_generator
+from vaekit.runs.defaults import default_likelihood, with_defaults
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
-from vaekit.runs.validation import check_enumerable_latents, check_likelihood, check_parts, default_likelihood
+from vaekit.runs.validation import check_enumerable_latents, check_likelihood, check_parts
 
 ROWS_TO_INITIALISE_FROM = 10_000
 
@@ -53,14 +54,14 @@ _SHARED_SCALE: dict[str, SharedScale] = {
 
 
 def open_data(run: Run, data: Any = None) -> tuple[Run, Dataset]:
-    """Open the data of a run, and choose its likelihood by the data's support where it was left open.
+    """Open the data of a run, and choose by it what was left open; see `vaekit.runs.defaults`.
 
     Args:
         run: Its settings.
         data: Rows in memory, as `vaekit.data.prepare` takes them, in place of the data that the settings name.
 
     Returns:
-        The run with a likelihood, and its data.
+        The run with nothing left open, and its data.
 
     Raises:
         ConfigError: There is no data, or the likelihood does not fit it.
@@ -74,10 +75,10 @@ def open_data(run: Run, data: Any = None) -> tuple[Run, Dataset]:
         sized = family is not None and family.needs_size
         by_column = _by_column(family)
         found = prepare(run.data, run.limit, discrete=discrete, by_column=by_column, sized=sized, data=data)
-    if family is None:
-        family = default_likelihood(found.schema.support, found.schema.kind)
-    check_likelihood(family, found.schema)
-    return run.model_copy(update={"model": replace(run.model, likelihood=family)}), found
+    run = with_defaults(run, found)
+    assert run.model.likelihood is not None
+    check_likelihood(run.model.likelihood, found.schema)
+    return run, found
 
 
 def _by_column(family: Likelihood | None) -> Each:
@@ -279,15 +280,16 @@ def _input_of(spec: ModelSpec, support: Support, transform: nn.Module | None) ->
 
 
 def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:
+    assert spec.encoder is not None
+    assert spec.decoder is not None
+    make_encoder, make_decoder = spec.encoder.build, spec.decoder.build
     family, shape, context = spec.posterior, ctx.data_shape, ctx.context_size
     z_shape, (seen, view) = family.z_shape(spec.latent), family.as_seen(spec.latent)
 
-    encoder = with_context(
-        lambda in_shape: spec.encoder.build(in_shape, family.features(z_shape)), ctx.seen_shape, context
-    )
+    encoder = with_context(lambda in_shape: make_encoder(in_shape, family.features(z_shape)), ctx.seen_shape, context)
     posterior = Conditional(encoder, family.build(ctx.over(z_shape)), z_shape, ctx.transform)
     of_z = replace(ctx.over(z_shape), posterior=posterior)
     prior, head = spec.prior.build(math.prod(z_shape), of_z), likelihood.build(ctx.over(shape))
-    decoder = with_context(lambda in_shape: spec.decoder.build(in_shape, head.features(shape), shape), seen, context)
+    decoder = with_context(lambda in_shape: make_decoder(in_shape, head.features(shape), shape), seen, context)
     px = Conditional(decoder, head, shape, view)
     return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(of_z))

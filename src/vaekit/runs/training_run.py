@@ -103,6 +103,7 @@ class TrainingRun:
             ValueError: the objective does not go with the model, or the model with the data.
         """
         world = World.join()
+        run = run.model_copy(update={"train": run.train.of_rows(len(data.train))})
         check_same(world, "data", data.schema.fingerprint, DataError)
         check_same(world, "weights", fingerprint(model), ModelFileError)
         model.cpu().eval()

@@ -1,11 +1,12 @@
 """Run: the one typed tree of settings, YAML <-> tree <-> `path=value`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import is_dataclass, replace
-from typing import Annotated, Literal, get_args
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,9 +36,10 @@ class ModelSpec:
 
     Args:
         latent: dimensions of z; of a discrete one, its groups or positions.
-        encoder: network from x to the numbers of q(z|x).
+        encoder: network from x to the numbers of q(z|x); none chooses it by the data: convolutions for pictures of 16
+            pixels or more a side, else fully connected layers.
         posterior: family of q(z|x).
-        decoder: network from z to the numbers of p(x|z).
+        decoder: network from z to the numbers of p(x|z); none chooses it likewise.
         likelihood: family of p(x|z); none chooses it by the data's support.
         prior: p(z).
         refine: how draws of q(z|x) are moved nearer to the true posterior; none leaves them.
@@ -48,8 +50,8 @@ class ModelSpec:
     """
 
     latent: Annotated[int, Field(ge=1, le=100_000_000)] = 16
-    encoder: Network = Mlp()
-    decoder: Network = Mlp()
+    encoder: Network | None = None
+    decoder: Network | None = None
     posterior: Posterior = Gaussian()
     likelihood: Likelihood | None = None
     prior: Prior = StandardNormal()
@@ -60,11 +62,13 @@ class ModelSpec:
     kind: Literal["vae"] = "vae"
 
     several_groups = False
+    assumed: ClassVar[Mapping[str, Network]] = MappingProxyType({"encoder": Mlp(), "decoder": Mlp()})
 
     @property
     def summary(self) -> str:
         """The model's shape in a few words."""
-        return f"{self.latent} latents, {self.encoder.kind} encoder, {self.decoder.kind} decoder"
+        encoder, decoder = ("open" if one is None else one.kind for one in (self.encoder, self.decoder))
+        return f"{self.latent} latents, {encoder} encoder, {decoder} decoder"
 
 
 @spec

@@ -4,18 +4,12 @@ import torch
 from torch import nn
 
 from vaekit.data import Dataset, Schema
-from vaekit.data.schema import Levels, Support
+from vaekit.data.schema import Levels
 from vaekit.errors import ConfigError
 from vaekit.models import (
     VAE,
-    Bernoulli,
-    CalibratedGaussian,
-    Categorical,
-    Columns,
-    ContinuousBernoulli,
     HierarchicalVAE,
     Likelihood,
-    NegativeBinomial,
     Prior,
 )
 from vaekit.models.compatibility import (
@@ -34,30 +28,9 @@ from vaekit.models.compatibility import (
 from vaekit.models.distributions.codes import CodeSpace, check_enumerable
 from vaekit.objectives import Bound, InPhases, StepContext, phases_of
 from vaekit.randomness import Purpose, new_generator
+from vaekit.runs.defaults import default_likelihood
 from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
 from vaekit.setting_errors import members_of
-
-MOST_LEVELS = 64  # with more, a softmax for each value is wasteful, and neighbouring levels are nearly alike
-
-
-def default_likelihood(support: Support, kind: str) -> Likelihood:
-    """The family that fits values of a support.
-
-    Args:
-        support: Of the data.
-        kind: `image` or `table`.
-    """
-    if support.kind == "binary":
-        return Bernoulli()
-    if isinstance(support, Levels) and support.count <= MOST_LEVELS:
-        return Categorical(support.count)
-    if support.kind == "mixed":
-        return Columns()
-    if support.kind == "count":
-        return NegativeBinomial()
-    if support.kind in ("levels", "unit"):
-        return ContinuousBernoulli()
-    return CalibratedGaussian(per_dimension=kind == "table")
 
 
 def check_likelihood(family: Likelihood, schema: Schema) -> None:

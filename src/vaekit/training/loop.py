@@ -80,7 +80,7 @@ def train_model(
         Diverged: the loss, the validation ELBO or a weight is not finite, again and again.
     """
     batches = math.ceil(len(train) / settings.batch_size)
-    pace = _Pace(settings, batches, state.at.step, clock)
+    pace = _Pace(settings.of_rows(len(train)), batches, state.at.step, clock)
     patience = Patience(settings, state.step.objective, state.step.model, batches)
     watch = _Stopwatch(clock)
     known: set[str] = set()
@@ -176,6 +176,7 @@ class _Pace:
 
     def __init__(self, settings: Train, batches: int, step: int, clock: Callable[[], float]):
         self.budget, self.batches, self.clock = settings.seconds(), batches, clock
+        assert settings.epochs is not None
         self.by_epochs = settings.epochs * batches
         self.began: float | None = None
         self.from_step = step

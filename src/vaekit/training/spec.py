@@ -1,6 +1,8 @@
 """The settings of training."""
 
+import math
 import re
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -9,6 +11,8 @@ from vaekit.schedules import Constant, Schedule
 from vaekit.spec import spec
 from vaekit.training.optimisers import Adam, Optimiser
 from vaekit.training.run_files import MOST_EPOCHS
+
+LEAST_EPOCHS, LEAST_STEPS = 50, 1500  # where the number of epochs is left open
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -38,7 +42,8 @@ class Train:
     """How to train.
 
     Args:
-        epochs: passes over the training rows, at most a million: each is a line of metrics.jsonl.
+        epochs: passes over the training rows, at most a million: each is a line of metrics.jsonl. None takes 50, or as
+            many as make 1,500 steps where rows are few, and then a patience of a quarter of these.
         budget: time to train for, as 90s, 10m or 1.5h, in place of `epochs`. The number of steps is fixed once the
             speed is known, and schedules stretch to it.
         batch_size: rows for each step, over all processes together.
@@ -66,7 +71,7 @@ class Train:
         log_every: epochs between printed lines and saved pictures; none makes about ten.
     """
 
-    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 50
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | None = None
     budget: Duration | None = None
     batch_size: Count = 128
     micro_batch: Count | None = None
@@ -85,6 +90,15 @@ class Train:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     save_every: Count | None = None
     log_every: Count | None = None
+
+    def of_rows(self, rows: int) -> "Train":
+        """The same with a number of epochs, for so many training rows."""
+        if self.epochs is not None:
+            return self
+        epochs = math.ceil(LEAST_STEPS / math.ceil(rows / self.batch_size))
+        if epochs <= LEAST_EPOCHS or self.budget is not None:
+            return replace(self, epochs=LEAST_EPOCHS)
+        return replace(self, epochs=epochs, patience=self.patience or math.ceil(epochs / 4))
 
     def seconds(self) -> float | None:
         """`budget` in seconds."""

@@ -1,0 +1,83 @@
+"""Settings that are left open: what data makes of them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vaekit.data import Dataset
+from vaekit.models import Conv, Mlp
+from vaekit.runs import TrainingRun, make_run, override
+from vaekit.runs.factory import open_data
+from vaekit.runs.tree import ModelSpec
+from vaekit.training import Train
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 30 colour pictures of 32 x 32."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for number in range(30):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"pictures/{number}.png")
+    return tmp_path / "pictures"
+
+
+def opened(source, *settings) -> tuple[Any, Dataset]:
+    run, data = open_data(make_run(override({"data": {"source": str(source)}}, settings)))
+    return run, data
+
+
+def test_a_folder_of_pictures_gets_convolutions_and_a_mass_over_its_levels(pictures):
+    run, data = opened(pictures)
+    assert (run.model.encoder.kind, run.model.decoder.kind) == ("conv", "conv")
+    assert (run.model.likelihood.kind, run.model.likelihood.levels) == ("logistic_mixture", 256)
+    assert data.schema.support.kind == "levels"
+
+
+def test_what_is_set_stays_beside_what_is_left_open(pictures):
+    run, _ = opened(pictures, "model.encoder.widths=[8]", "model.likelihood=beta_binomial", "train.epochs=3")
+    assert run.model.encoder == Mlp((8,))
+    assert isinstance(run.model.decoder, Conv)
+    assert run.model.likelihood.kind == "beta_binomial"
+    assert (run.train.epochs, run.train.patience) == (3, None)
+
+
+def test_small_pictures_and_tables_get_perceptrons(tmp_path):
+    run, _ = opened("digits")
+    assert (run.model.encoder, run.model.decoder) == (Mlp(), Mlp())
+    np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).standard_normal((50, 3)), delimiter=",", header="a,b,c")
+    run, _ = opened(tmp_path / "t.csv")
+    assert (run.model.encoder, run.model.decoder) == (Mlp((256, 256)), Mlp((256, 256)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "epochs", "patience"),
+    [
+        (100, Train(), 1500, 375),  # one step an epoch
+        (1280, Train(), 150, 38),
+        (10**6, Train(), 50, None),
+        (100, Train(patience=7), 1500, 7),
+        (100, Train(epochs=4), 4, None),
+        (100, Train(budget="5m"), 50, None),
+    ],
+)
+def test_few_rows_get_as_many_steps_as_many_rows(rows, settings, epochs, patience):
+    found = settings.of_rows(rows)
+    assert (found.epochs, found.patience) == (epochs, patience)
+    assert found.of_rows(10 * rows) == found
+
+
+def test_a_run_writes_out_what_was_left_open_and_is_resumed_with_it(tmp_path):
+    tree = {"data": {"source": "digits"}, "model": {"latent": 2}, "limit": {"train": 200}, "seed": 1}
+    training = TrainingRun.start(make_run({**tree, "run_dir": str(tmp_path / "run")}))
+    events = training.events()
+    assert next(events).epochs == 750
+    events.close()
+    again = TrainingRun.resume(tmp_path / "run")
+    assert again.run == training.run
+    assert isinstance(again.run.model, ModelSpec)
+    assert (again.run.train.epochs, again.run.model.encoder) == (750, Mlp())
+    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), training.model.parameters(), strict=True))
