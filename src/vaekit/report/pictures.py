@@ -100,9 +100,13 @@ def reconstruction_picture(
     if schema.kind == "image":
         both = to_unit(np.concatenate([originals, means]), schema)
         return captioned(pairs_grid(both[: len(x)], both[len(x) :]), f"originals, and below each {text}")
+    shown = observed(schema.to_stored(originals), None if mask is None else mask.cpu().numpy())
+    if schema.kind == "sequence":
+        from vaekit.report.lines import reconstructed_lines
+
+        return captioned(reconstructed_lines(shown, schema.to_stored(means)), f"rows, and dashed {text}")
     from vaekit.report.columns import pairs_by_column  # brings matplotlib, which images do not need
 
-    shown = observed(schema.to_stored(originals), None if mask is None else mask.cpu().numpy())
     picture = pairs_by_column(
         flat(shown), flat(schema.to_stored(means)), column_names(schema), column_categories(schema)
     )
@@ -156,9 +160,13 @@ def most_pictured(schema: Schema) -> int:
 
 
 def rows_picture(x: np.ndarray, schema: Schema) -> Image.Image:
-    """Rows as the model sees them: a grid of images; for a table, histograms by column."""
+    """Rows as the model sees them: a grid of images; for sequences, lines; for a table, histograms by column."""
     if schema.kind == "image":
         return image_grid(to_unit(x, schema))
+    if schema.kind == "sequence":
+        from vaekit.report.lines import sampled_lines
+
+        return sampled_lines(schema.to_stored(x))
     from vaekit.report.columns import histograms_by_column
 
     return histograms_by_column({"samples": flat(schema.to_stored(x))}, column_names(schema), column_categories(schema))

@@ -12,6 +12,7 @@ from vaekit.report.components import MINUS, NOTHING, Cell, Picture, Section, Tab
 from vaekit.report.curves import Line, curves, typical_range
 from vaekit.report.figures import DENSITY
 from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
+from vaekit.report.lines import MOST_CHANNELS, reconstructed_lines, sampled_lines
 from vaekit.report.pictures import (
     brightness,
     column_categories,
@@ -60,7 +61,7 @@ def samples_section(facts: Facts) -> Section:
                     )
                 ]
         else:
-            pictures += [_sampled_columns(f, facts)]
+            pictures += [_sampled_lines(f, facts) if f.schema.kind == "sequence" else _sampled_columns(f, facts)]
     text = "Means and draws come from the same z, in the same places." if any(_is_image(f) for f in facts) else ""
     return Section("Samples from the prior", (text,) if text else (), tuple(pictures))
 
@@ -180,6 +181,11 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
         originals, reconstructions = np.split(both, 2)
         caption = f"{tag}originals above, reconstructions directly below; {brightness(f.schema)}"
         return Picture(name, pairs_grid(originals, reconstructions, columns=12), alt, caption)
+    if f.schema.kind == "sequence":
+        originals = _tested(f, held).reshape(held.originals.shape)
+        means = f.schema.to_stored(held.reconstructions)
+        caption = f"{tag}three rows, a colour each, and dashed their reconstructions{_channels_left_out(f)}"
+        return Picture(name, reconstructed_lines(originals, means), alt, caption, DENSITY)
     caption = f"{tag}{len(held.originals):,} rows; on the diagonal nothing is lost{_left_out(f)}"
     return Picture(
         name,
@@ -193,6 +199,18 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
         caption,
         DENSITY,
     )
+
+
+def _sampled_lines(f: RunFacts, facts: Facts) -> Picture:
+    others = None if f.held_out is None else _tested(f, f.held_out).reshape(f.held_out.originals.shape)
+    image = sampled_lines(f.schema.to_stored(f.prior_draws), others)
+    caption = f"{_tag(f, facts)}draws of p(x|z), z from the prior{_channels_left_out(f)}"
+    return Picture(_name("samples", f, facts), image, f"Sequences drawn from {f.label}.", caption, DENSITY)
+
+
+def _channels_left_out(f: RunFacts) -> str:
+    channels = f.schema.shape[0]
+    return f"; the first {MOST_CHANNELS} of {channels} channels" if channels > MOST_CHANNELS else ""
 
 
 def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
