@@ -53,5 +53,6 @@ def _panels(channels: int) -> tuple[Figure, list[tuple[int, Axes]]]:
         axes.locator_params(nbins=4)
     for axes in grid[len(shown) :]:
         axes.remove()
-    figure.supxlabel("step", fontsize=10)
+    for axes in grid[max(0, len(shown) - across) : len(shown)]:
+        axes.set_xlabel("step")
     return figure, list(zip(shown, grid, strict=False))
