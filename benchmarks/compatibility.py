@@ -12,6 +12,7 @@ from facts import table
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
 from vaekit.models import Deterministic, Likelihood, Posterior, Prior
 from vaekit.models.compatibility import (
+    GradientRow,
     LikelihoodRow,
     ModelRow,
     PosteriorRow,
@@ -21,10 +22,11 @@ from vaekit.models.compatibility import (
     gradient_row,
     likelihood_row,
     objective_row,
+    penalty_row,
     posterior_row,
     prior_row,
 )
-from vaekit.objectives import Gradient, Objective, phases_of
+from vaekit.objectives import Gradient, Objective, Regulariser, phases_of
 from vaekit.runs.defaults import MOST_LEVELS, default_likelihood
 from vaekit.setting_errors import members_of
 
@@ -72,11 +74,13 @@ def text() -> str:
         (f"`{kind}`", ", ".join(row.accepts), "yes" if row.integers else "no", _missing_cells(row), _default_for(kind))
         for kind, row in likelihoods
     ]
-    objectives = [_of_objective(choice()) for choice in _ours(Objective)]
+    objectives = [_of_objective(choice(), gradients) for choice in _ours(Objective)]
+    penalties = [_of_penalty(choice(), gradients) for choice in _ours(Regulariser)]
     tables = (
         table(head, of_posteriors),
         table(("prior", "over z", "made of q(z\\|x)", "depends on a context"), map(_of_prior, priors)),
-        table(("objective", "deterministic posterior", "hierarchical VAE", "refine"), objectives),
+        table(("objective", "deterministic posterior", "hierarchical VAE", "refine", "objective.gradient"), objectives),
+        table(("penalty", "posteriors", "objective.gradient", "a discriminator"), penalties),
         table(("likelihood", "values of x", "whole numbers", "missing cells", "default for"), of_likelihoods),
     )
     return "\n\n".join(part.strip() for part in tables)
@@ -92,7 +96,7 @@ def _of_prior(row: PriorRow) -> tuple[str, ...]:
     return (f"`{row.kind}`", ", ".join(Z[z] for z in row.over), *yes_no)
 
 
-def _of_objective(objective: Any) -> tuple[str, ...]:
+def _of_objective(objective: Any, gradients: list[GradientRow]) -> tuple[str, ...]:
     """Whether an objective, in all its phases, goes with what not all of them go with."""
     refine, several = Row("hamiltonian"), ModelRow("hierarchical", several_groups=True)
     others: list[dict[str, Any]] = [
@@ -102,7 +106,17 @@ def _of_objective(objective: Any) -> tuple[str, ...]:
     ]
     phases = [objective_row(phase) for phase in phases_of(objective)]
     yes_no = ["yes" if all(go_together(objective=row, **other) for row in phases) else "no" for other in others]
-    return f"`{objective.kind}`", *yes_no
+    of_phases = [one.kind for one in gradients if all(go_together(objective=row, gradient=one) for row in phases)]
+    return f"`{objective.kind}`", *yes_no, "all" if len(of_phases) == len(gradients) else _code(of_phases)
+
+
+def _of_penalty(penalty: Any, gradients: list[GradientRow]) -> tuple[str, ...]:
+    """With what a penalty goes: the posteriors and the gradient estimators; and whether it has a discriminator."""
+    row, of_posteriors = penalty_row(penalty), [row for _, row in posteriors()]
+    known = [one.kind for one in of_posteriors if go_together(penalty=row, posterior=one)]
+    through_z = [one.kind for one in gradients if go_together(penalty=row, gradient=one)]
+    critic = "no" if getattr(penalty, "critic", None) is None else "yes"
+    return f"`{row.kind}`", "all" if len(known) == len(of_posteriors) else _code(known), _code(through_z), critic
 
 
 def _missing_cells(row: LikelihoodRow) -> str:

@@ -9,12 +9,22 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from unions import examples, name
+from vaekit.errors import ConfigError
 from vaekit.models import CategoricalPosterior, Conditional, Likelihood, Posterior, Prior
 from vaekit.models.building import BuildContext
-from vaekit.models.compatibility import go_together, likelihood_row, posterior_row, prior_row, takes_missing_cells
+from vaekit.models.compatibility import (
+    go_together,
+    likelihood_row,
+    penalty_row,
+    posterior_row,
+    prior_row,
+    takes_missing_cells,
+)
 from vaekit.models.distributions import factorises
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.drawing import Latent, enumerated_latent
+from vaekit.models.vae import Draw
+from vaekit.objectives import Dip, StepContext, TotalCorrelation
 from vaekit.randomness import new_generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,6 +65,18 @@ def test_gradients_go_the_ways_that_the_table_says(family: Any) -> None:
     if row.has_density:
         assert reaches(q.log_prob(z.detach()), posterior) is row.has_score
     assert Latent(z, NONE, NONE, q).is_deterministic is not row.has_density
+
+
+@every_family
+@pytest.mark.parametrize("penalty", [Dip(), TotalCorrelation()], ids=name)
+def test_penalties_take_the_distributions_that_the_table_says(penalty: Any, family: Any) -> None:
+    q, z = drawn(posterior_of(family))
+    draw = Draw(NONE, None, None, (Latent(z, NONE, NONE, q),), q, NONE)
+    if go_together(penalty=penalty_row(penalty), posterior=posterior_row(family)):
+        assert penalty(draw, StepContext()).value.isfinite().all()
+    else:
+        with pytest.raises(ConfigError, match="needs a"):
+            penalty(draw, StepContext())
 
 
 @every_family

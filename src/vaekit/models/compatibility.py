@@ -4,7 +4,7 @@ The properties are attributes of the parts' classes, so that a part from elsewhe
 the page docs/models.md and the tests of all combinations read them here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class PosteriorRow(Row):
     smooth_density: bool
     enumerable: bool
     closed_kl_to: tuple[str, ...]
+    known_covariance: bool
+    diagonal_gaussian: bool
 
     @property
     def refinable(self) -> bool:
@@ -104,6 +106,19 @@ class ObjectiveRow(Row):
 
 
 @dataclass(frozen=True)
+class PenaltyRow(Row):
+    """Properties of a penalty.
+
+    Attributes:
+        needs_covariance: Whether the covariance of q(z|x) must be known in closed form.
+        needs_diagonal_gaussian: Whether q(z|x) must be a Gaussian with independent dimensions.
+    """
+
+    needs_covariance: bool
+    needs_diagonal_gaussian: bool
+
+
+@dataclass(frozen=True)
 class ModelRow(Row):
     """Properties of a model.
 
@@ -125,6 +140,8 @@ def posterior_row(family: PosteriorFamily) -> PosteriorRow:
         family.smooth_density,
         family.enumerable,
         family.closed_kl_to,
+        family.known_covariance,
+        family.diagonal_gaussian,
     )
 
 
@@ -159,6 +176,12 @@ def objective_row(objective: Any) -> ObjectiveRow:
     return ObjectiveRow(
         _kind(objective), getattr(objective, "importance_weighted", False), getattr(objective, "penalises", False)
     )
+
+
+def penalty_row(penalty: Any) -> PenaltyRow:
+    """The properties of a penalty with its settings."""
+    needs = (getattr(penalty, name, False) for name in ("needs_covariance", "needs_diagonal_gaussian"))
+    return PenaltyRow(_kind(penalty), *needs)
 
 
 @dataclass(frozen=True)
@@ -249,6 +272,36 @@ RULES = (
         otherwise="another posterior",
     ),
     Rule(
+        ("objective", "gradient"),
+        lambda objective, gradient: objective.importance_weighted and gradient.enumerate,
+        "which weighs samples",
+        "which lists all values of z and leaves none",
+        ("elbo",),
+    ),
+    Rule(
+        ("gradient", "penalty"),
+        lambda gradient, _: not gradient.reparametrised,
+        "which does not reach the encoder through z",
+        "whose gradient does",
+        ("pathwise", "stick_the_landing"),
+    ),
+    Rule(
+        ("posterior", "penalty"),
+        lambda posterior, penalty: penalty.needs_covariance and not posterior.known_covariance,
+        "whose covariance has no closed form",
+        "which needs it",
+        ("gaussian", "full_gaussian", "deterministic"),
+        otherwise="another penalty",
+    ),
+    Rule(
+        ("posterior", "penalty"),
+        lambda posterior, penalty: penalty.needs_diagonal_gaussian and not posterior.diagonal_gaussian,
+        "which is no diagonal Gaussian",
+        "which needs one",
+        ("gaussian",),
+        otherwise="the penalty factor",
+    ),
+    Rule(
         ("kl", "posterior", "prior"),
         lambda kl, posterior, prior: kl.kind == "closed" and prior.kind not in posterior.closed_kl_to,
         "which needs KL(q(z|x) || p(z)) in closed form",
@@ -291,8 +344,8 @@ def broken_rule(**rows: Row) -> Rule | None:
     """The first rule that parts break; None where they go together.
 
     Args:
-        rows: Of the parts, by name: posterior, prior, model, objective, gradient, kl, refine. Rules over a part that
-            is not given are left out.
+        rows: Of the parts, by name: posterior, prior, model, objective, penalty, gradient, kl, refine. Rules over a
+            part that is not given are left out.
     """
     for rule in RULES:
         if rows.keys() >= set(rule.parts) and rule.broken(*(rows[part] for part in rule.parts)):
@@ -303,6 +356,36 @@ def broken_rule(**rows: Row) -> Rule | None:
 def go_together(**rows: Row) -> bool:
     """Whether parts break no rule: see `broken_rule`."""
     return broken_rule(**rows) is None
+
+
+def refusal(
+    rule: Rule, rows: Mapping[str, Row], names: Mapping[str, str] | None = None, instead: Sequence[str] = ()
+) -> str:
+    """What a rule says of parts that break it, in one line.
+
+    Args:
+        rule: The rule.
+        rows: Of the parts, by name.
+        names: How the parts are called; by default as in the table.
+        instead: Kinds of the first part that go; by default those that the rule names.
+    """
+    first, second = rule.parts[:2]
+    of_first, of_second = ((names or {}).get(part, part) for part in (first, second))
+    reason, but = (text.format(**rows) for text in (rule.reason, rule.but))
+    return (
+        f"{of_first} is {rows[first].kind}, {reason}, and {of_second} is {rows[second].kind}, {but}: use "
+        f"{of_first}={' or '.join(rule.instead or instead)}{', or ' if rule.otherwise else ''}{rule.otherwise}"
+    )
+
+
+def refuse(**rows: Row) -> None:
+    """Refuse parts that break a rule: see `broken_rule`.
+
+    Raises:
+        ValueError: Parts do not go together.
+    """
+    if rule := broken_rule(**rows):
+        raise ValueError(refusal(rule, rows))
 
 
 def likelihood_fits(likelihood: LikelihoodRow, support: str, levels: int | None) -> bool:

@@ -126,6 +126,8 @@ class PosteriorFamily(Family):
         smooth_density: Whether ln q(z|x) has a gradient in z.
         enumerable: Whether all values of z can be listed.
         closed_kl_to: The priors to which its KL is known in closed form, by `kind`.
+        known_covariance: Whether the mean and the covariance of q(z|x) are known in closed form.
+        diagonal_gaussian: Whether q(z|x) is a Gaussian with independent dimensions.
     """
 
     support_of_z = "real"
@@ -134,6 +136,8 @@ class PosteriorFamily(Family):
     smooth_density = True
     enumerable = False
     closed_kl_to: tuple[str, ...] = ()
+    known_covariance = False
+    diagonal_gaussian = False
 
     @property
     def reparametrised(self) -> bool:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vaekit.errors import SpecError
+from vaekit.models.compatibility import gradient_row, objective_row, refuse
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Draw
 from vaekit.objectives.gradients import Gradient, Pathwise
@@ -70,8 +71,7 @@ class Iwae:
             raise ValueError(
                 f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}"
             )
-        if self.gradient.enumerate:
-            raise ValueError("enumerate leaves no samples whose bound could be taken: use it with the elbo objective")
+        refuse(objective=objective_row(self), gradient=gradient_row(self.gradient))
         if self.gradient.has_baseline and self.samples == self.groups:
             raise ValueError(
                 "the score's baseline is made of the other samples of a group, and each group has one: use more "

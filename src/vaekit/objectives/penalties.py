@@ -44,6 +44,8 @@ class Penalty(ABC):
     """
 
     needs_noise = False  # whether it uses StepContext.noise
+    needs_covariance = False  # whether the covariance of q(z|x) must be known in closed form
+    needs_diagonal_gaussian = False  # whether q(z|x) must be a Gaussian with independent dimensions
 
     @abstractmethod
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost: ...
@@ -80,6 +82,8 @@ class TotalCorrelation(Penalty):
     dimensions: float = 0.0
     sampling: Literal["stratified", "weighted"] = "stratified"
     kind: Literal["total_correlation"] = "total_correlation"
+
+    needs_diagonal_gaussian = True
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         latent = only_latent(draw)
@@ -139,6 +143,8 @@ class Dip(Penalty):
     diagonal: NotNegative = 100.0
     of: Literal["means", "z"] = "means"
     kind: Literal["dip"] = "dip"
+
+    needs_covariance = True
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         mean, covariance = _moments(only_latent(draw).q)

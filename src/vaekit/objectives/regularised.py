@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from torch import nn
 
 from vaekit.models.building import BuildContext
+from vaekit.models.compatibility import gradient_row, penalty_row, refuse
 from vaekit.models.vae import Draw
 from vaekit.objectives.critics import Adversary, Critic, Factor, FeatureGan
 from vaekit.objectives.elbo import Elbo
@@ -50,11 +51,8 @@ class Regularised:
             raise ValueError(f"the penalties are {', '.join(kinds)}: each may stand there once")
         if len(self._critics()) > 1:
             raise ValueError(f"the penalties are {', '.join(kinds)}: at most one may have a discriminator")
-        if self.penalties and not self.gradient.reparametrised:
-            raise ValueError(
-                f"the gradient {self.gradient.kind} does not reach the encoder through z, and the penalties do: use "
-                "pathwise or stick_the_landing"
-            )
+        for penalty in self.penalties:
+            refuse(penalty=penalty_row(penalty), gradient=gradient_row(self.gradient))
 
     @property
     def samples(self) -> int:

@@ -1,5 +1,7 @@
 """Which settings of a run go together: every check, with the settings named and a fix."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -22,14 +24,16 @@ from vaekit.models.compatibility import (
     likelihood_fits,
     likelihood_row,
     objective_row,
+    penalty_row,
     posterior_row,
     prior_row,
+    refusal,
 )
 from vaekit.models.distributions.codes import CodeSpace, check_enumerable
-from vaekit.objectives import Bound, InPhases, StepContext, phases_of
+from vaekit.objectives import InPhases, StepContext, phases_of
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.defaults import default_likelihood
-from vaekit.runs.tree import HierarchicalSpec, ModelSpec, Run, naming_settings
+from vaekit.runs.tree import Run, naming_settings
 from vaekit.setting_errors import members_of
 
 
@@ -97,6 +101,7 @@ SETTINGS = {  # what the parts of the table are in settings
     "prior": "model.prior",
     "model": "model.kind",
     "objective": "objective",
+    "penalty": "objective.penalties",
     "gradient": "objective.gradient",
     "kl": "objective.kl",
     "refine": "model.refine",
@@ -112,8 +117,7 @@ def check_parts(run: Run) -> None:
     Raises:
         ConfigError: Parts do not go together.
     """
-    for phase in phases_of(run.objective):
-        rows = rows_of(run.model, phase)
+    for rows in rows_of(run):
         if rule := broken_rule(**rows):
             raise ConfigError(_why(rule, rows))
     if isinstance(run.objective, InPhases) and run.train.budget is not None:
@@ -121,31 +125,32 @@ def check_parts(run: Run) -> None:
         raise ConfigError(f"train.budget needs steps of one length, and objective.kind is {kind}: set train.epochs")
 
 
-def rows_of(spec: ModelSpec | HierarchicalSpec, objective: Bound) -> dict[str, Row]:
-    """The rows of a model's parts and of an objective that is maximised as one, by name."""
-    rows = {
-        "posterior": posterior_row(spec.posterior),
-        "prior": prior_row(spec.prior),
-        "model": ModelRow(spec.kind, spec.several_groups),
-        "objective": objective_row(objective),
-        "gradient": gradient_row(objective.gradient),
-    }
-    for name, kind in (("kl", getattr(objective, "kl", None)), ("refine", getattr(spec.refine, "kind", None))):
-        if kind is not None:
-            rows[name] = Row(kind)
-    return rows
+def rows_of(run: Run) -> Iterator[dict[str, Row]]:
+    """The rows of the parts that meet in a run, by name: for each phase of its objective, with each of its penalties.
+
+    Args:
+        run: Its settings.
+    """
+    spec = run.model
+    for phase in phases_of(run.objective):
+        rows = {
+            "posterior": posterior_row(spec.posterior),
+            "prior": prior_row(spec.prior),
+            "model": ModelRow(spec.kind, spec.several_groups),
+            "objective": objective_row(phase),
+            "gradient": gradient_row(phase.gradient),
+        }
+        for name, kind in (("kl", getattr(phase, "kl", None)), ("refine", getattr(spec.refine, "kind", None))):
+            if kind is not None:
+                rows[name] = Row(kind)
+        yield rows
+        for penalty in getattr(phase, "penalties", ()):
+            yield {**rows, "penalty": penalty_row(penalty)}
 
 
 def _why(rule: Rule, rows: dict[str, Row]) -> str:
-    first, second = rule.parts[:2]
-    instead = rule.instead
-    if not instead and first == "prior":
-        instead = [row.kind for row in map(prior_row, members_of(Prior)) if go_together(**{**rows, "prior": row})]
-    reason, but = (text.format(**rows) for text in (rule.reason, rule.but))
-    return (
-        f"{SETTINGS[first]} is {rows[first].kind}, {reason}, and {SETTINGS[second]} is {rows[second].kind}, {but}: use "
-        f"{SETTINGS[first]}={' or '.join(instead)}{', or ' if rule.otherwise else ''}{rule.otherwise}"
-    )
+    priors = [row.kind for row in map(prior_row, members_of(Prior)) if go_together(**{**rows, "prior": row})]
+    return refusal(rule, rows, SETTINGS, priors)
 
 
 def check_enumerable_latents(run: Run, space: CodeSpace | None) -> None:

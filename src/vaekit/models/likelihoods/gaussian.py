@@ -35,6 +35,8 @@ class Gaussian(LocationScale, PosteriorFamily):
 
     family = td.Normal
     closed_kl_to = ("standard_normal",)
+    known_covariance = True
+    diagonal_gaussian = True
 
     def features(self, event_shape: Shape) -> int:
         return math.prod(event_shape) * (2 if self.scale is None else 1)

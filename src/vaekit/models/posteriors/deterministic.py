@@ -26,6 +26,7 @@ class Deterministic(PosteriorFamily, Head):
 
     has_density = False
     has_score = False
+    known_covariance = True
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Delta:
         return Delta(raw)

@@ -26,6 +26,7 @@ class FullGaussian(PosteriorFamily, Head):
     kind: Literal["full_gaussian"] = "full_gaussian"
 
     closed_kl_to = ("standard_normal",)
+    known_covariance = True
 
     def features(self, event_shape: Shape) -> int:
         size = math.prod(event_shape)
