@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import vaekit
+from vaekit.public_names import NAMESPACES as searched
+from vaekit.public_names import homes
 
 ROOT = Path(__file__).parent.parent
 NAMES = """
@@ -59,7 +61,19 @@ def test_importing_vaekit_loads_no_library():
 
 
 @pytest.mark.parametrize(
-    ("name", "home"), [("Train", "vaekit.training.Train"), ("Mixture", "vaekit.priors.Mixture"), ("Mmd", "objectives")]
+    ("name", "home"),
+    [
+        ("Train", "vaekit.training.Train"),
+        ("Mixture", "vaekit.priors.Mixture"),
+        ("Mmd", "objectives"),
+        ("name", "home"),
+        [
+            ("Train", "vaekit.training.Train"),
+            ("Mixture", "vaekit.priors.Mixture"),
+            ("Mmd", "objectives"),
+            ("kid", "vaekit.evaluation.kid"),
+        ],
+    ],
 )
 def test_a_name_that_lives_in_a_namespace_is_found(name, home):
     with pytest.raises(AttributeError, match=f"has no attribute '{name}': it is .*{home}"):
@@ -73,6 +87,10 @@ def test_a_name_that_lives_nowhere_has_no_attribute_and_no_hint():
 
 
 def test_every_namespace_is_searched_for_a_name():
-    from vaekit.public_names import NAMESPACES as searched
-
     assert set(searched) == set(NAMESPACES.split())
+
+
+@pytest.mark.parametrize("namespace", sorted(NAMESPACES.split()))
+def test_every_public_name_of_a_namespace_is_found_there(namespace):
+    module = importlib.import_module(f"vaekit.{namespace}")
+    assert [name for name in module.__all__ if namespace not in homes(name)] == []

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 import vaekit
 from unions import members
+from vaekit.data.schema import FieldKind
 from vaekit.models import Likelihood, Network, Posterior, Prior
 from vaekit.objectives import Gradient, Objective, Regulariser
 from vaekit.samplers import Sampler
@@ -31,6 +32,10 @@ IN_THEIR_FILES = {  # heads and abstract classes beside them, too, but what they
 PARENTS = {
     parent for member in MEMBERS for parent in member.__mro__ if parent.__module__.startswith("vaekit.models.li")
 }
+PARTS_OF_KIND = {  # but those that share the name of a kind of columns, which any file may ask for
+    kind: {member for member in MEMBERS if member.kind == kind}
+    for kind in {member.kind for member in MEMBERS} - {*typing.get_args(FieldKind)}
+}
 PARTICULAR = {part.__name__: part for part in MEMBERS | IN_THEIR_FILES | PARENTS}
 
 
@@ -48,6 +53,20 @@ def compared_types(tree: ast.AST) -> Iterator[ast.expr]:
 
 def _is_type_of(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type"
+
+
+def compared_kinds(tree: ast.AST) -> Iterator[str]:
+    """The words that the kind of something is compared with: `part.kind == "vamp"`, `in ("vamp", ...)`, a match."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = (node.left, *node.comparators)
+        elif isinstance(node, ast.Match):
+            sides = (node.subject, *(case.pattern for case in node.cases))
+        else:
+            continue
+        if any(isinstance(side, ast.Attribute) and side.attr == "kind" for side in sides):
+            words = (word for side in sides for word in ast.walk(side) if isinstance(word, ast.Constant))
+            yield from (word.value for word in words if isinstance(word.value, str))
 
 
 def classes_of(value: Any) -> Iterator[type]:
@@ -70,6 +89,7 @@ def particular_tests(source: str, names: dict[str, Any], module: str) -> set[str
         for label in [name.id if isinstance(name, ast.Name) else name.attr]
         for part in classes_of(names.get(label, PARTICULAR.get(label)))
     }
+    found |= {part for kind in compared_kinds(ast.parse(source)) for part in PARTS_OF_KIND.get(kind, ())}
     return {part.__name__ for part in found if part in PARTICULAR.values() and part.__module__ != module}
 
 
@@ -90,6 +110,10 @@ def test_no_file_asks_for_a_particular_part_of_another(path: Path) -> None:
         "type(prior) is Vamp",
         "type(prior) in {int, Vamp}",
         "match prior:\n    case Vamp(components=3):\n        pass",
+        'prior.kind == "vamp"',
+        '"vamp" != self.prior.kind',
+        'prior.kind in ("mine", "vamp")',
+        "match prior.kind:\n    case 'mine' | 'vamp':\n        pass",
     ],
 )
 def test_a_question_for_a_particular_part_is_found(source: str) -> None:

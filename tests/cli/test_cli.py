@@ -32,7 +32,7 @@ def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
     written = yaml.safe_load((folder / "run.yaml").read_text())
     assert written["model"]["likelihood"] == {"levels": 17, "kind": "categorical"}
     assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
-    assert "train loss" in out
+    assert "training loss" in out
     for verb in ("evaluate", "report", "sample", "encode"):
         assert f"vaekit {verb}" in out
     assert "Traceback" not in err

@@ -157,7 +157,7 @@ class BrokenLikelihood(LikelihoodHead):
 LIKELIHOODS = {
     "event": "event shape",
     "batch": "other rows",
-    "extreme": "not finite",
+    "extreme": "not finite at raw numbers of",
     "start": "initial_parameters has shape",
 }
 
@@ -395,6 +395,21 @@ def test_a_prior_without_context_or_with_modes_fails(module: nn.Module, why: str
             return module
 
     with pytest.raises(AssertionError, match=why):
+        check_prior(Spec(None), sizes=(2,))
+
+
+def test_a_prior_that_takes_no_context_where_the_model_has_one_fails() -> None:
+    class Refusing(Module):
+        def forward(self, context: Tensor | None = None) -> td.Distribution:
+            if context is not None:
+                raise RuntimeError("no context here")
+            return super().forward()
+
+    class Spec(Of):
+        def build(self, size: int, ctx: Any = None) -> nn.Module:
+            return (Refusing if ctx.context_size else Module)(independent)
+
+    with pytest.raises(AssertionError, match=r"calling the prior with a context.*no context here"):
         check_prior(Spec(None), sizes=(2,))
 
 

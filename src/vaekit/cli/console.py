@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from vaekit.terminal import shows_bars
 
 if TYPE_CHECKING:
     from vaekit.evaluation import Estimate
@@ -64,14 +64,6 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
     with Progress(console=Console(stderr=True), transient=True, disable=not shows_bars()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
-
-
-def shows_bars() -> bool:
-    """Whether stderr is a terminal that a bar can be redrawn on.
-
-    FORCE_COLOR does not count: notebooks set it, and would show every frame as a line of its own.
-    """
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def print_listing(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

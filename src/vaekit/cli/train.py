@@ -15,10 +15,11 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 
-from vaekit.cli.console import print_json, print_next_steps, shows_bars
+from vaekit.cli.console import print_json, print_next_steps
 from vaekit.cli.options import FLAG, Json, Words
 from vaekit.cli.streams import ReaderLeft
 from vaekit.errors import ConfigError, Diverged
+from vaekit.terminal import shows_bars
 
 if TYPE_CHECKING:
     from vaekit.findings import Finding
@@ -175,7 +176,7 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if training.log_scale:
         console.print(f"  {units_in_words(training.log_scale)}", style="dim", soft_wrap=True)
-    if likelihood.kind == "soft_bernoulli":
+    if likelihood.is_score:
         console.print(f"  the {label_of('loss')} is {SCORE}", style="dim")
 
 
@@ -209,8 +210,7 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
                 bar.update(task, total=event.steps, completed=event.step)
                 if event.step:
                     console.print(f"going on from step {event.step} of {event.steps}")
-                heads = ("train loss", "valid loss", label_of("distortion"))
-                columns = " ".join(f"{head:>11}" for head in heads)
+                columns = " ".join(f"{label_of(name):>15}" for name in ("train_loss", "valid_loss", "distortion"))
                 console.print(f"[dim]{'epoch':>7} {columns} {label_of('rate'):>7}[/]")
             elif event.kind == "step" and event.step % 10 == 0:
                 now = f"epoch {min(event.epoch + 1, event.epochs)}/{event.epochs}"
@@ -256,7 +256,7 @@ def _print_epoch(console: Console, event: "Event") -> None:
     m = event.metrics
     numbers = (m["train_loss"], -m.get("valid_bound", m["valid_elbo"]), m["valid_distortion"], m["valid_rate"])
     loss, valid, distortion, rate = map(hundredths, numbers)
-    console.print(f"{event.epoch:>7} {loss:>11} {valid:>11} {distortion:>11} {rate:>7}", soft_wrap=True)
+    console.print(f"{event.epoch:>7} {loss:>15} {valid:>15} {distortion:>15} {rate:>7}", soft_wrap=True)
 
 
 def _write_pictures(console: Console, training: "TrainingRun", epoch: int) -> None:

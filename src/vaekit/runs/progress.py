@@ -1,21 +1,12 @@
 """Progress of a training on stderr: a bar on a terminal, a line every few epochs elsewhere."""
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from vaekit.evaluation.results import NATS, label_of
 from vaekit.evaluation.units import in_stored_units
+from vaekit.terminal import shows_bars
 from vaekit.training import Event, Train
-
-
-def shows_bars() -> bool:
-    """Whether stderr is a terminal that a bar can be drawn on again and again.
-
-    The environment plays no part: notebooks set FORCE_COLOR, and every frame of a bar would be a line there.
-    """
-    return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def shown(events: Iterable[Event], train: Train, log_scale: float = 0.0) -> Iterator[Event]:

@@ -62,7 +62,7 @@ def check_likelihood(family: Likelihood, schema: Schema) -> None:
         f"model.likelihood is {given.in_words}, which does not fit {schema.name}: its values are {schema.stored}"
         f"{'' if support == schema.stored else f', scaled to {support}'}; use "
         f"model.likelihood={{kind: {right.kind}{levels}}}"
-        + (", or make the values binary with data.binarise=dynamic" if family.kind == "bernoulli" else "")
+        + (", or make the values binary with data.binarise=dynamic" if tuple(family.accepts) == ("binary",) else "")
     )
 
 

@@ -86,15 +86,21 @@ def check_shapes(p: Distribution, lead: tuple[int, ...], event: tuple[int, ...])
     require(p.batch_shape == lead, f"the batch shape is {tuple(p.batch_shape)}, and should be {tuple(lead)}")
 
 
-def checked_samples(p: Distribution, shape: tuple[int, ...]) -> Tensor:
-    """Samples, which should have the right shape, be finite, and be a function of the generator."""
+def checked_samples(p: Distribution, shape: tuple[int, ...], where: str = "") -> Tensor:
+    """Samples, which should have the right shape, be finite, and be a function of the generator.
+
+    Args:
+        p: the distribution.
+        shape: of the sample.
+        where: what a message about numbers that are not finite adds.
+    """
     with named("sampling, by rsample or sample,"), torch.no_grad():
         before = torch.get_rng_state()
         first, again = draw_from(p, shape, new_generator(3)), draw_from(p, shape, new_generator(3))
         changed = not torch.equal(before, torch.get_rng_state())
     expected = (*shape, *p.batch_shape, *p.event_shape)
     require(first.shape == expected, f"samples have shape {tuple(first.shape)}, and should have {expected}")
-    require(bool(first.isfinite().all()), "samples are not finite")
+    require(bool(first.isfinite().all()), f"samples are not finite{where}")
     require(torch.equal(first, again), "samples differ for the same generator")
     require(not changed, "sampling changes torch's global random state")
     return first

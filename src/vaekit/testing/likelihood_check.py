@@ -164,7 +164,7 @@ def _check_extremes(module: Any, event: tuple[int, ...]) -> None:
     for size in (1e4, -1e4):
         raw = torch.full((2, width), size, dtype=torch.float64, requires_grad=True)
         p = module.of(raw)
-        x = checked_samples(p, (5,))
+        x = checked_samples(p, (5,), f" at raw numbers of {size:g}")
         log_p = p.log_prob(x)
         require(bool(log_p.isfinite().all()), f"log_prob is not finite at raw numbers of {size:g}")
         (gradient,) = torch.autograd.grad(log_p.sum(), raw)

@@ -81,16 +81,17 @@ def check_prior(prior: Any, sizes: tuple[int, ...] = (1, 2, 5)) -> None:
                 make = functools.partial(_built, prior, total, ctx)
                 make()
                 conditional = bool(getattr(prior, "is_conditional", False))
-                width = CONTEXT if conditional else 0
-                beside = BuildContext((3,), width, posterior=_posterior(family, shape, width))
-                with_one = _built(prior, total, beside)
+                widths = (CONTEXT,) if conditional else (0, CONTEXT)
+                contexts = [BuildContext((3,), width, posterior=_posterior(family, shape, width)) for width in widths]
+                with_one = [_built(prior, total, ctx) for ctx in contexts]
             except ValueError as error:
                 refused = str(error)
                 continue
             built += 1
             _check_module(make, event, kind)
-            _check_context(with_one, conditional)
-            _check_beside(with_one, beside)
+            for module, ctx in zip(with_one, contexts, strict=True):
+                _check_context(module, conditional)
+                _check_beside(module, ctx)
             if kind == "real":
                 _check_needs_density(prior, total)
     require(built > 0, f"it was built for none of the sizes {sizes}: {refused}")
