@@ -45,6 +45,7 @@ class Purpose(Enum):
     CLASSIFIER_ROWS = (31, 1)  # binarisation of the rows that it is trained on
     CLASSIFIER_ORDER = (32,)  # their order
     COMPONENTS_ROWS = (33,)  # binarisation of the rows that principal components are made from
+    COMPONENTS = (33, 0)  # the directions at which a search for many components starts
     PROBE_ROWS = (35, 0)  # on which rows the penalty of a linear probe is chosen
     PROBE_FOLDS = (35, 1)  # how these are divided for cross-validation
     SCORED_ROWS = (36, 0)  # the rows that scores of disentanglement are of
@@ -62,12 +63,21 @@ class Purpose(Enum):
     SAMPLER_FLOW = (30, 1)  # first weights of a sampler's flow
     SAMPLER_MIXTURE = (30, 2)  # where the components of a sampler's mixture start
     SAMPLER_ORDER = (34,)  # the order of the codes that it is fitted to
+    PHASES = (37,)  # the phases that sound made of its spectrum starts from
 
 
 def new_generator(seed: int, *key: Purpose | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator whose stream is a function of (seed, *key) alone, for instance (seed, purpose, step)."""
     state = _sequence(seed, key).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) >> 1)
+
+
+def fixed_generator() -> torch.Generator:
+    """The generator of what is the same in every run: moments of a distribution by its draws, an order of rows.
+
+    It is torch's for the seed 0, without a key: first weights and numbers of runs that were made before depend on it.
+    """
+    return torch.Generator().manual_seed(0)
 
 
 def numpy_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:

@@ -21,6 +21,7 @@ from torch import Tensor
 from vaekit.data.bounds import why_not
 from vaekit.errors import ConfigError
 from vaekit.files import write_whole
+from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -262,7 +263,7 @@ def griffin_lim(magnitude: Tensor, window: int, hop: int, length: int, rounds: i
     Returns:
         The sound, (..., length).
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = new_generator(0, Purpose.PHASES)
     angles = 2 * math.pi * torch.rand(magnitude.shape[-2:], generator=generator, dtype=torch.float64).to(magnitude)
     spectrum, before = torch.polar(magnitude, angles.expand_as(magnitude)), None
     for _ in range(rounds):

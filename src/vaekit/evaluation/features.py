@@ -18,7 +18,7 @@ from vaekit.evaluation.blocks import Blocks, Data
 from vaekit.models.conditional import Rescale
 from vaekit.models.networks.convolutional import Conv
 from vaekit.models.networks.mlp import Mlp
-from vaekit.randomness import Purpose, new_generator
+from vaekit.randomness import Purpose, new_generator, sklearn_seed
 from vaekit.samplers.fitting import fit_network, seeded
 
 SIZE = 64  # features of a classifier
@@ -137,13 +137,14 @@ def pca_features(rows: Rows | StreamedRows, size: int = COMPONENTS, seed: int = 
     Args:
         rows: training rows.
         size: how many components.
-        seed: of binarisation.
+        seed: of binarisation, and of the search for components.
     """
     from sklearn.decomposition import PCA  # slow to import
 
     index = rows.some(10_000)
     x = rows.batch(index, new_generator(seed, Purpose.COMPONENTS_ROWS, device=rows.device)).flatten(1).float()
-    found = PCA(min(size, *x.shape), random_state=0).fit(x.cpu().numpy())
+    start = sklearn_seed(seed, Purpose.COMPONENTS)
+    found = PCA(min(size, *x.shape), random_state=start).fit(x.cpu().numpy())
     spread = max(float(np.sqrt(found.explained_variance_.mean())), 1e-12)
     mean, components = (torch.from_numpy(part).float().to(x.device) for part in (found.mean_, found.components_))
     return PcaFeatures(mean, components / spread)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from vaekit.models.distributions.base import Unchecked
+from vaekit.randomness import fixed_generator
 
 MOMENT_DRAWS = 256
 
@@ -73,7 +74,7 @@ class Transformed(Unchecked):
         return Transformed(self.to_noise, self.base.expand(batch_shape))
 
     def _draws(self) -> Tensor:
-        like, generator = self.base.mean, torch.Generator().manual_seed(0)
+        like, generator = self.base.mean, fixed_generator()
         noise = torch.randn(MOMENT_DRAWS, *self.event_shape, generator=generator, dtype=like.dtype).to(like.device)
         batch = [1] * len(self.batch_shape)
         return self.push(noise.reshape(MOMENT_DRAWS, *batch, *self.event_shape).expand(-1, *like.shape))

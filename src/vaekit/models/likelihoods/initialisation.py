@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vaekit.randomness import fixed_generator
+
 
 def maximised(score: Callable[[Tensor], Tensor], raw: Tensor, rounds: int) -> Tensor:
     """Maximise a score by resilient propagation: gradient ascent with a step size for each number.
@@ -44,7 +46,7 @@ def without_gaps(x: Tensor, mask: Tensor | None) -> Tensor:
         return x
     flat, seen = torch.where(mask, x, 0).flatten(1), mask.flatten(1)
     order = torch.where(seen, flat.double(), torch.inf).argsort(dim=0, stable=True)
-    shuffled = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(x.device)
+    shuffled = torch.randperm(len(x), generator=fixed_generator()).to(x.device)
     places = shuffled[:, None] * seen.sum(0) // len(x)
     return flat.gather(0, order.gather(0, places)).reshape(x.shape)
 
