@@ -25,9 +25,11 @@ from vaekit.models.compatibility import (
     penalty_row,
     posterior_row,
     prior_row,
+    sampler_row,
 )
 from vaekit.objectives import Gradient, Objective, Regulariser, phases_of
 from vaekit.runs.defaults import MOST_LEVELS, default_likelihood
+from vaekit.samplers import FittedSampler, Sampler
 from vaekit.setting_errors import members_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
@@ -81,6 +83,7 @@ def text() -> str:
         table(("prior", "over z", "made of q(z\\|x)", "depends on a context"), map(_of_prior, priors)),
         table(("objective", "deterministic posterior", "hierarchical VAE", "refine", "objective.gradient"), objectives),
         table(("penalty", "posteriors", "objective.gradient", "a discriminator"), penalties),
+        table(("sampler", "over z", "is fitted", "takes a context"), map(_of_sampler, _ours(Sampler))),
         table(("likelihood", "values of x", "whole numbers", "missing cells", "default for"), of_likelihoods),
     )
     return "\n\n".join(part.strip() for part in tables)
@@ -117,6 +120,17 @@ def _of_penalty(penalty: Any, gradients: list[GradientRow]) -> tuple[str, ...]:
     through_z = [one.kind for one in gradients if go_together(penalty=row, gradient=one)]
     critic = "no" if getattr(penalty, "critic", None) is None else "yes"
     return f"`{row.kind}`", "all" if len(known) == len(of_posteriors) else _code(known), _code(through_z), critic
+
+
+def _of_sampler(sampler: Any) -> tuple[str, ...]:
+    row, fitted = sampler_row(sampler()), isinstance(sampler(), FittedSampler)
+    takes_context = go_together(sampler=row, context=Row("label"))
+    return (
+        f"`{row.kind}`",
+        ", ".join(Z[z] for z in row.over),
+        "yes" if fitted else "no",
+        "yes" if takes_context else "no",
+    )
 
 
 def _missing_cells(row: LikelihoodRow) -> str:

@@ -26,12 +26,14 @@ from vaekit.models.compatibility import (
     penalty_row,
     posterior_row,
     prior_row,
+    sampler_row,
 )
 from vaekit.models.likelihoods.categorical import OverLevels
 from vaekit.objectives import Dip, Objective, Regulariser, TotalCorrelation
 from vaekit.randomness import new_generator
 from vaekit.runs import TrainingRun, load, make_run, override, preset
 from vaekit.runs.validation import check_parts, rows_of
+from vaekit.samplers import Sampler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -276,7 +278,7 @@ TABLE = [  # settings that break each rule, in its order
 
 
 WITHIN_AN_OBJECTIVE = {("objective", "gradient"), ("gradient", "penalty")}  # which it refuses when it is made
-RULED = list(zip(TABLE, RULES, strict=True))
+RULED = list(zip(TABLE, [rule for rule in RULES if "sampler" not in rule.parts], strict=True))
 
 
 @pytest.mark.parametrize(("settings", "rule"), RULED, ids=lambda part: str(part)[:40])
@@ -285,6 +287,14 @@ def test_every_rule_of_the_table_refuses_some_settings(settings: list[str], rule
         check_parts(settings_of(*settings))
     if rule.parts not in WITHIN_AN_OBJECTIVE:
         assert rule in [broken_rule(**rows) for rows in rows_of(settings_of(*settings))]
+
+
+@pytest.mark.parametrize("sampler", examples(Sampler), ids=name)
+@pytest.mark.parametrize("family", examples(Posterior), ids=name)
+def test_densities_are_fitted_to_real_codes_and_only_the_prior_takes_a_context(sampler: Any, family: Any) -> None:
+    fitted, row = sampler.kind in ("mixture", "flow"), sampler_row(sampler)
+    assert go_together(sampler=row, posterior=posterior_row(family)) is (not fitted or family.support_of_z == "real")
+    assert go_together(sampler=row, context=Row("label")) is (sampler.kind == "prior")
 
 
 REFINED = ["model.refine={kind: hamiltonian, steps: 2}", "objective.samples=2"]

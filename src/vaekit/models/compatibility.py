@@ -119,6 +119,19 @@ class PenaltyRow(Row):
 
 
 @dataclass(frozen=True)
+class SamplerRow(Row):
+    """Properties of a sampler of z.
+
+    Attributes:
+        over: The kinds of z that it can be over.
+        is_prior: Whether it is the model's prior.
+    """
+
+    over: tuple[str, ...]
+    is_prior: bool
+
+
+@dataclass(frozen=True)
 class ModelRow(Row):
     """Properties of a model.
 
@@ -182,6 +195,12 @@ def penalty_row(penalty: Any) -> PenaltyRow:
     """The properties of a penalty with its settings."""
     needs = (getattr(penalty, name, False) for name in ("needs_covariance", "needs_diagonal_gaussian"))
     return PenaltyRow(_kind(penalty), *needs)
+
+
+def sampler_row(sampler: Any) -> SamplerRow:
+    """The properties of a sampler; one that does not say over which z it is has all."""
+    over = getattr(sampler, "over", ("real", "sphere", "discrete"))
+    return SamplerRow(_kind(sampler), over, getattr(sampler, "is_prior", False))
 
 
 @dataclass(frozen=True)
@@ -331,6 +350,20 @@ RULES = (
         ("elbo", "iwae"),
     ),
     Rule(
+        ("sampler", "posterior"),
+        lambda sampler, posterior: posterior.z not in sampler.over,
+        "which is fitted to vectors of real numbers",
+        "whose z is {posterior.z}",
+        ("prior", "aggregated"),
+    ),
+    Rule(
+        ("sampler", "context"),
+        lambda sampler, _: not sampler.is_prior,
+        "which takes no context",
+        "on which z depends",
+        ("prior",),
+    ),
+    Rule(
         ("kl", "refine"),
         lambda kl, _: kl.kind == "closed",
         "which needs a density in closed form",
@@ -344,8 +377,8 @@ def broken_rule(**rows: Row) -> Rule | None:
     """The first rule that parts break; None where they go together.
 
     Args:
-        rows: Of the parts, by name: posterior, prior, model, objective, penalty, gradient, kl, refine. Rules over a
-            part that is not given are left out.
+        rows: Of the parts, by name: posterior, prior, model, objective, penalty, gradient, kl, refine, sampler,
+            context. Rules over a part that is not given are left out.
     """
     for rule in RULES:
         if rows.keys() >= set(rule.parts) and rule.broken(*(rows[part] for part in rule.parts)):

@@ -16,6 +16,7 @@ from vaekit.evaluation import evaluating, fingerprint
 from vaekit.files import parse_json
 from vaekit.models import VAE, HierarchicalVAE
 from vaekit.models.building import ALONE
+from vaekit.models.compatibility import Row, go_together, posterior_row, sampler_row
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.generative import BLOCK
 from vaekit.models.hierarchical.model import LatentBlock
@@ -76,8 +77,15 @@ def sampling(
     model, device = trained.model, next(trained.model.parameters()).device
     sampler = FromPrior() if sampler is None else sampler
     is_prior = getattr(sampler, "is_prior", False)
-    if trained.schema.context is not None and not is_prior:
+    row, context = sampler_row(sampler), trained.schema.context
+    if context is not None and not go_together(sampler=row, context=Row(context.kind)):
         raise ConfigError("z of a model with a context depends on that, which only its prior takes: use prior")
+    posterior = posterior_row(trained.settings.model.posterior)
+    if not (trained.own_modules or go_together(sampler=row, posterior=posterior)):
+        raise ConfigError(
+            f"model.posterior is {posterior.kind}, whose z is {posterior.z}, and a mixture or a flow is fitted to "
+            "vectors of real numbers: draw from the prior or from the aggregated posterior"
+        )
     if isinstance(sampler, ModelSampler):
         prior, facts = sampler.of_model(model, lambda: reopen(trained, data).train.to(device)), {}
     else:

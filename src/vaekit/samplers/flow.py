@@ -52,6 +52,8 @@ class FromFlow:
     steps: Annotated[int, Field(ge=1)] = 2000
     kind: Literal["flow"] = "flow"
 
+    over = ("real",)
+
     def __str__(self) -> str:
         return f"a flow ({self.flow}) fitted to the training codes after training"
 

@@ -54,6 +54,8 @@ class FromMixture:
     components: Annotated[int, Field(ge=1, le=10_000)] = 10
     kind: Literal["mixture"] = "mixture"
 
+    over = ("real",)
+
     def __str__(self) -> str:
         return f"a mixture of {self.components} Gaussians fitted to the training codes after training"
 
