@@ -52,7 +52,6 @@ def files(tmp_path):
         ("train digits model.likelihood=bernoulli", 2, ["17 levels", "categorical"]),
         ("train digits model.latent=0", 2, ["model.latent is 0", "greater than or equal to 1"]),
         ("train digits limit.memory_gb=0.001", 2, ["GB", "limit.memory_gb"]),
-        ("train digits limit.train=100000", 3, ["limit.train=100000"]),
         ("train digits train.device=cuda:7", 2, ["cuda:7"]),
         ("train digits --preset digits --config x.yaml", 2, ["--preset and --config"]),
         ("train --config nowhere.yaml", 2, ["cannot read the config"]),

@@ -177,11 +177,8 @@ def test_models_conditioned_on_labels(cli, cli_json, conditioned):
     assert out["samples"]["mixture.coverage"]["value"] is None
     assert "only its prior takes" in out["samples"]["mixture.coverage"]["warning"]
     code, out, _ = cli(f"evaluate {conditioned} --suite samples --rows 40")
-    assert (code, "aggregated; mixture; flow: z of a model" in out, "each draw is conditioned on" in out) == (
-        0,
-        True,
-        True,
-    )
+    assert code == 0
+    assert all(part in out for part in ("aggregated; mixture; flow", ": z of a model", "each draw is conditioned on"))
 
 
 def test_samples_name_the_label_that_they_are_conditioned_on(cli_json, conditioned, tmp_path):

@@ -214,7 +214,7 @@ def test_settings_that_are_not_for_the_data(tmp_path):
 
 
 def test_folders_devices_and_paths_that_are_not_there(tmp_path):
-    refused(tmp_path, "is a folder", "without .parquet files or pictures", ".png")
+    refused(tmp_path, "is a folder", "without .parquet files, pictures", ".png", "recordings")
     refused(Path("/dev/zero"), "neither a file")
     refused(tmp_path / "no.csv", "no.csv", "no file is there", "digits")
     for name in ("~nobody-here/x", "a" * 5000):

@@ -135,7 +135,7 @@ def likelihood_settings(name: str) -> list[str]:
     (likelihood,) = (member for member in members(Likelihood) if member.__name__ == name)
     over_levels = issubclass(likelihood, OverLevels)
     row = likelihood_row(likelihood(levels=17) if over_levels else likelihood())
-    data = DATA.get(row.accepts[0], []) if len(row.accepts) == 1 else []
+    data = DATA[row.accepts[0]] if set(row.accepts) <= set(DATA) else []
     return [f"model.likelihood={{kind: {row.kind}{', levels: 17' if over_levels else ''}}}", *data]
 
 

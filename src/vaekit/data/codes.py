@@ -132,6 +132,9 @@ def _of_table(path: Path, size: int, limit: Limit, with_labels: bool) -> Codes:
         raise DataError(
             f"{path} {what}: the columns of a code of this model are {listing(wanted)}; it has {listing(names)}"
         )
+    columns = {column.name: column for column in table.columns or ()}
+    if text := [name for name in wanted if not columns[name].is_number]:
+        raise DataError(f"{path}: the column {text[0]} holds text, and codes are numbers: correct its cells")
     unknown = [name for name in names if name not in wanted and not _KNOWN.fullmatch(name)]
     if unknown:
         warnings.warn(

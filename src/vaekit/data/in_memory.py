@@ -99,7 +99,7 @@ def _array(data: Any) -> np.ndarray:
         data = data.detach().cpu().to_dense()
         return (data.float() if data.dtype == torch.bfloat16 else data).numpy()
     if isinstance(data, np.ma.MaskedArray):
-        return data.astype(np.float64).filled(np.nan)
+        return np.ma.filled(data.astype(np.float64), np.nan)
     try:
         return np.asarray(data)
     except ValueError:  # rows of several shapes

@@ -208,7 +208,7 @@ def test_what_a_softmax_adds_up_to_is_measured_so_that_sizes_may_be_relative() -
 
 def test_counts_refuse_what_is_missing() -> None:
     softmax = NegativeBinomial(rates="softmax")
-    with pytest.raises(ValueError, match=r"no size factor says what.*set data.size_factor, or use rates: free"):
+    with pytest.raises(ValueError, match=r"no size factor says what.*BuildContext.size_factor=., or use rates: free"):
         Conditional(nn.Linear(2, 6), softmax, event_shape=(3,))
     with pytest.raises(ValueError, match="give Conditional an event_shape"):
         Conditional(nn.Linear(2, 3), NegativeBinomial(dispersion="gene"))(torch.zeros(1, 2))

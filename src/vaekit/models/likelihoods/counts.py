@@ -86,8 +86,8 @@ class Counts(LikelihoodHead):
         """The head for events of this shape, whose rates are multiplied by a size factor, if there is one."""
         if self.rates == "softmax" and size_factor is None:
             raise ValueError(
-                "rates: softmax are shares of a row's size, and no size factor says what that is: set "
-                "data.size_factor, or use rates: free"
+                "rates: softmax are shares of a row's size, and no size factor says what that is: give one in "
+                "BuildContext(size_factor=), or use rates: free"
             )
         return self if self._stands_alone and size_factor is None else CountHead(self, event_shape, size_factor)
 
