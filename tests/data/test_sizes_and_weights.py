@@ -111,7 +111,7 @@ def test_other_data_without_weights_is_read_and_has_none(path, tmp_path):
     assert other.weight_of(slice(None)) is None
     np.testing.assert_allclose(log_sizes(data, other).exp(), SIZES, rtol=1e-5)
     (tmp_path / "bare").mkdir()
-    with pytest.raises(DataError, match=r"DataSpec.size_factor names 'depth', which counts.csv does not have"):
+    with pytest.raises(DataError, match=r"counts.csv lacks the columns depth, which the model was trained on"):
         read_like(write(tmp_path / "bare"), spec, data.schema, Limit())
 
 

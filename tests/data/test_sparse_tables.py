@@ -170,13 +170,13 @@ def test_where_the_counts_are(tmp_path):
     np.testing.assert_array_equal(opened(path).whole(), 2 * COUNTS)
 
 
-def test_genes_of_one_name_are_told_apart(tmp_path):
+def test_genes_of_one_name_are_distinguished(tmp_path):
     names = ["a", "a", "b", "a-1", "a", *NAMES[5:]]
     table = opened(write_h5ad(tmp_path / "a.h5ad", names=names))
     found = list(table.names or ())
     assert len(set(found)) == 9
     assert (found[0], found[2], found[3]) == ("a", "b", "a-1")
-    assert "told apart" in table.notices[0]
+    assert "distinguished" in table.notices[0]
 
 
 def test_a_column_of_obs_that_is_not_there_is_named(tmp_path):

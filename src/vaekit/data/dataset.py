@@ -498,13 +498,14 @@ def _labelled(other: Table, spec: DataSpec, used: tuple[str, ...]) -> Table:
         label = find_name((name for name in names if name not in used), LABEL_NAMES)
     if label not in names and spec.context != (LABEL,):
         label = NO_LABEL
+    alone = replace(spec, context=(), size_factor="none", weight=None)  # of the label
     try:
-        return assign_roles(other, replace(spec, context=(), label=label)).table
+        return assign_roles(other, replace(alone, label=label)).table
     except DataError as error:
         if spec.context == (LABEL,):
             raise
         warnings.warn(f"labels are left out: {error}", stacklevel=6)
-        return assign_roles(other, replace(spec, context=(), label=NO_LABEL)).table
+        return assign_roles(other, replace(alone, label=NO_LABEL)).table
 
 
 def _protocol_of_other(other: Table, spec: DataSpec, schema: Schema, rows: int) -> str:
