@@ -80,7 +80,7 @@ def fixed_generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def numpy_generator(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
+def numpy_generator(seed: int, purpose: Purpose, *key: int) -> "np.random.Generator":  # whose import takes a while
     """A generator of NumPy whose stream is a function of (seed, purpose, *key) alone."""
     return np.random.default_rng(_sequence(seed, (purpose, *key)))
 
@@ -90,13 +90,13 @@ def sklearn_seed(seed: int, purpose: Purpose, *key: int) -> int:
     return int(_sequence(seed, (purpose, *key)).generate_state(1)[0])
 
 
-def _sequence(seed: int, key: Sequence[Purpose | int]) -> np.random.SeedSequence:
+def _sequence(seed: int, key: Sequence[Purpose | int]) -> "np.random.SeedSequence":
     numbers = [number for part in key for number in (part.value if isinstance(part, Purpose) else (part,))]
     # as a spawn key, not as entropy: there (1,) and (1, 0) would be one stream
     return np.random.SeedSequence(seed, spawn_key=numbers)
 
 
-def split_generator(seed: int, part: int) -> np.random.Generator:
+def split_generator(seed: int, part: int) -> "np.random.Generator":  # whose import takes a while
     """The generator that chooses which rows are for training, validation and test.
 
     Its key is not among those of `Purpose`, since runs record nothing of a split but `data.seed`: a split that was made
