@@ -206,7 +206,7 @@ def warm() -> None:
     torch.set_num_threads(1)
     for name in ("main", "running", "suites", "context", "writing"):
         importlib.import_module(f"vaekit.cli.{name}")
-    for name in ("data.parquet", "data.table", "report.page", "models.networks.flow"):
+    for name in ("data.formats.parquet", "data.formats.csv", "report.page", "models.networks.flow"):
         importlib.import_module(f"vaekit.{name}")
     sklearn.datasets.load_digits()
 

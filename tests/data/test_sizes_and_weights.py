@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 import torch
 from pyarrow import parquet
-from tests.data.streams import SMALL
+from streams import SMALL
 
 from vaekit.data import DataSpec, Limit, Schema, prepare
 from vaekit.data.context import given_context

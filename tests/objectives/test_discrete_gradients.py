@@ -169,7 +169,7 @@ def test_what_lets_no_gradient_through_is_refused() -> None:
         Elbo(gradient=Enumerate())(vae.draw(x(3), reparametrised=False))
     with pytest.raises(ValueError, match="enumerate=False, and it was drawn with"):
         Elbo(gradient=Score())(vae.draw(x(3), reparametrised=False, enumerate=True))
-    with pytest.raises(SpecError, match="use it with the elbo objective"):
+    with pytest.raises(SpecError, match="use objective=elbo"):
         Iwae(gradient=Enumerate())
 
 

@@ -82,14 +82,14 @@ def _columns(dataset: "Dataset", likelihood: "LikelihoodFamily | None") -> list[
     """Of each column of a table of several kinds: what it is, its values in some rows, and its likelihood."""
     import numpy as np
 
-    from vaekit.models.likelihoods.columns import Columns
+    from vaekit.models.protocols import OverFields
     from vaekit.runs.factory import events_of
 
     schema, rows = dataset.schema, dataset.valid
     if not schema.fields or len(rows) == 0:
         return []
     heads: Sequence[Any] = [likelihood] * len(schema.fields)
-    if isinstance(likelihood, Columns):
+    if isinstance(likelihood, OverFields):
         heads = list(likelihood.of_fields(events_of(schema)).heads)
     given = rows.inputs(slice(None))
     stored = schema.to_stored(given["x"].numpy().astype(np.float64))
