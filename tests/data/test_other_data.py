@@ -1,4 +1,4 @@
-"""New data for a trained model: what it uses is asked for, and nothing else; and the same rows in any form."""
+"""New data for a trained model: what it uses is required, and nothing else; and the same rows in any form."""
 
 import warnings
 from dataclasses import replace
@@ -177,7 +177,7 @@ class Items(TorchDataset):
 
 
 class Stand:
-    """As much of a data frame as is asked of one."""
+    """As much of a data frame as is needed of one."""
 
     def __init__(self, columns: dict[str, np.ndarray]) -> None:
         self.columns, self._columns = tuple(columns), columns

@@ -113,9 +113,9 @@ def test_a_label_is_taken_with_a_word_or_modelled(tmp_path, form, name):
     assert data.schema.classes == ("a", "b")
     assert data.schema.columns == ("x", "z")
     assert any(f"{name!r} is taken for the label" in notice for notice in data.schema.notices)
-    told = opened(tmp_path / f"t.{form}", label=name)
-    assert told.schema.classes == ("a", "b")
-    assert not told.schema.notices
+    set_so = opened(tmp_path / f"t.{form}", label=name)
+    assert set_so.schema.classes == ("a", "b")
+    assert not set_so.schema.notices
     none = opened(tmp_path / f"t.{form}", label="none")
     assert none.schema.classes is None
     assert kinds(none) == {"x": "real", "z": "real", name: "binary"}

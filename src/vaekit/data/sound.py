@@ -351,7 +351,7 @@ def _by_python(path: Path, stack: ExitStack) -> _Recording | None:
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
         return None
     try:
-        wav = stack.enter_context(wave.open(str(path), "rb"))  # noqa: SIM115
+        wav = stack.enter_context(wave.Wave_read(str(path)))
     except wave.Error as error:
         if "format" in str(error):
             return None  # of floating point, or compressed

@@ -183,9 +183,9 @@ def test_what_is_no_hierarchy_is_refused() -> None:
         model.draw(x, 0, context=context_rows(3, 2))
     with pytest.raises(ValueError, match="cannot be enumerated"):
         model.draw(x, enumerate=True, context=context_rows(3, 2))
-    stranger = HierarchicalVAE(model.posterior, model.prior, model.start, list(model.blocks), Always())
+    unknown = HierarchicalVAE(model.posterior, model.prior, model.start, list(model.blocks), Always())
     with pytest.raises(ValueError, match="likelihood is over x of shape"):
-        stranger.draw(x, context=context_rows(3, 2))
+        unknown.draw(x, context=context_rows(3, 2))
 
 
 class Always(nn.Module):

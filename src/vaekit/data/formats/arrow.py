@@ -2,6 +2,7 @@
 """Columns of Arrow as columns of a `Table`: numbers, and the numbers of categories."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from vaekit.data.bounds import MOST_TEXT_BYTES, MOST_TEXTS
 from vaekit.data.columns import check_distinct
 from vaekit.data.table import Column, Table
+from vaekit.errors import DataError
 
 _BOOLEANS = ("False", "True")
 
@@ -22,6 +24,13 @@ def table_of_arrow(name: str, arrow: pa.Table, **facts: object) -> Table:
     for place, column in enumerate(columns):
         values[:, place] = cells_of(arrow[column.name], column)
     return Table.of(name, values, columns=columns, **facts)
+
+
+def table_of_file(path: Path, arrow: pa.Table) -> Table:
+    """A table that was read from a file; DataError where it has no rows or no columns."""
+    if arrow.num_rows == 0 or arrow.num_columns == 0:
+        raise DataError(f"{path} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")
+    return table_of_arrow(path.name, arrow)
 
 
 def column_of(field: pa.Field, categories: Sequence[str] | None, stored: np.dtype | None = None) -> Column:

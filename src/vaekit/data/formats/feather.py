@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from vaekit.data.bounds import check_whole, refuse_bomb, size_of
-from vaekit.data.formats.arrow import table_of_arrow
+from vaekit.data.formats.arrow import table_of_file
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
@@ -47,9 +47,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         raise DataError(
             f"{path} is truncated or damaged ({why}); expected a whole Feather or Arrow file: write it anew."
         ) from None
-    if arrow.num_rows == 0 or arrow.num_columns == 0:
-        raise DataError(f"{path} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")
-    return table_of_arrow(path.name, arrow)
+    return table_of_file(path, arrow)
 
 
 def _unpacked_bytes(file: IO[bytes], size: int) -> int:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from vaekit.data.bounds import LONGEST_LINE, MOST_COLUMNS, check_whole, size_of
-from vaekit.data.formats.arrow import table_of_arrow
+from vaekit.data.formats.arrow import table_of_file
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
@@ -32,9 +32,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         raise DataError(
             f"{path} cannot be read as one table ({why}): give every key values of one type, numbers or texts."
         ) from None
-    if arrow.num_rows == 0 or arrow.num_columns == 0:
-        raise DataError(f"{path} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")
-    return table_of_arrow(path.name, arrow)
+    return table_of_file(path, arrow)
 
 
 def is_json_lines(head: bytes) -> bool:
