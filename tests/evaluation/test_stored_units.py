@@ -8,8 +8,10 @@ import torch
 from sklearn.decomposition import FactorAnalysis
 
 from vaekit import Gaussian, evaluate
-from vaekit.data import DataSpec, Limit, prepare
+from vaekit.data import DataSpec, Limit, Rows, prepare
 from vaekit.evaluation import Annealing, Estimate, annealed_bound, baseline, bidirectional, bound_curve, in_stored_units
+from vaekit.evaluation.blocks import Blocks
+from vaekit.evaluation.checks import units_warning
 from vaekit.models import Conditional
 from vaekit.models.linear_gaussian import LinearGaussian
 
@@ -96,3 +98,21 @@ def test_metrics_move_by_their_names():
     assert moved == {"train_loss": 12, "valid_elbo": -12, "best_valid_bound": -11, **others}
     none = Estimate(None, 0.0, 3, "nats", "why")
     assert in_stored_units({"elbo": none}, 10.0) == {"elbo": none}
+
+
+def test_columns_that_are_not_scaled_say_nothing_of_the_units_of_rows():
+    """Counts beside standardised columns, and the channels of sequences, which share their scales over the steps."""
+    model = LinearGaussian(torch.eye(2), torch.zeros(2), 1.0).vae()
+    noise = torch.randn(50, 1, generator=torch.Generator().manual_seed(1))
+    model.scaling = ((3.0, 0.0), (2.0, 1.0))
+    mixed = torch.cat([noise, 1e5 * noise.abs().round()], 1)
+    assert units_warning(model, Blocks(model, mixed)) == ""
+    assert units_warning(model, Blocks(model, Rows(mixed))) == ""
+    assert "not scaled" in units_warning(model, Blocks(model, 1e3 + mixed))
+    model.scaling = ((0.0, 0.0), (1.0, 1.0))
+    assert units_warning(model, Blocks(model, Rows(1e5 + mixed))) == ""
+    model.scaling = ((5.0, 700.0), (2.0, 354.0))
+    steps = torch.randn(50, 2, 6, generator=torch.Generator().manual_seed(2))
+    assert units_warning(model, Blocks(model, steps)) == ""
+    stored = steps * torch.tensor([2.0, 354.0])[:, None] + torch.tensor([5.0, 700.0])[:, None]
+    assert "not scaled" in units_warning(model, Blocks(model, stored))

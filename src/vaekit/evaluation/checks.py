@@ -52,16 +52,23 @@ def units_warning(model: Model, blocks: Blocks) -> str:
     Also where they are given unscaled to a model that takes them scaled.
 
     The first block decides: the root mean square of each column is about 1 where rows are scaled, as `Rows` are.
+    Columns that are not, as counts and categories beside others, say nothing.
     """
     scaling = getattr(model, "scaling", None)
     if scaling is None:
         return ""
     x = blocks.x(0).double().flatten(1)
+    loc, scale = (torch.tensor(part, dtype=x.dtype, device=x.device) for part in scaling)
+    cells = x.shape[1] // len(loc)  # of each channel
+    loc, scale = loc.repeat_interleave(cells), scale.repeat_interleave(cells)
+    scaled = (loc != 0) | (scale != 1)
+    if not scaled.any():
+        return ""
+    x, loc, scale = x[:, scaled], loc[scaled], scale[scaled]
     largest = float(x.square().mean(0).sqrt().max())
     if isinstance(blocks.data, Rows | StreamedRows):
         far = f"{FAR}, by about {largest:.2g} standard deviations: give them in the same units"
         return far if largest > ABSURD else ""
-    loc, scale = (torch.tensor(part, dtype=x.dtype, device=x.device) for part in scaling)
     given, if_scaled = (_distance(rows) for rows in (x, (x - loc) / scale))
     if given < if_scaled + CLEARLY and largest < ABSURD:
         return ""
