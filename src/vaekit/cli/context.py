@@ -9,6 +9,7 @@ from vaekit.data import Codes
 from vaekit.data.context import given_context
 from vaekit.errors import ConfigError, DataError
 from vaekit.runs import TrainedRun
+from vaekit.runs.validation import samples_are_conditional
 
 
 def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torch.Tensor | None:
@@ -36,7 +37,20 @@ def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torc
         raise ConfigError(
             f"--label is {label}: it should be one of {', '.join(context.given)}", field="label", value=label
         )
+    _check_conditional(trained, "label", label)
     return torch.eye(len(context.names))[context.given.index(label)].expand(len(rows), -1)
+
+
+def _check_conditional(trained: TrainedRun, option: str, value: str) -> None:
+    """Refuse a context that what the model generates does not depend on."""
+    if not samples_are_conditional(trained.settings):
+        to = ", ".join(trained.settings.data.context_to)
+        raise ConfigError(
+            f"--{option} is {value}, and {trained.folder.path} was trained with data.context_to={to}, so that samples "
+            "do not depend on the context: leave it out",
+            field=option,
+            value=value,
+        )
 
 
 def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) -> torch.Tensor | None:
@@ -59,6 +73,7 @@ def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) 
         )
     if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
         raise ConfigError(f"--given is {wrong[0]}: give column=value", field="given", value=wrong[0])
+    _check_conditional(trained, "given", given[0])
     values = {name: value for name, _, value in (text.partition("=") for text in given)}
     try:
         return torch.from_numpy(given_context(context, values))

@@ -14,6 +14,8 @@ Rows = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
 
+CONTEXT_PARTS: tuple[Literal["encoder", "prior", "decoder"], ...] = ("encoder", "prior", "decoder")
+
 NO_LABEL = "none"  # in place of a column's name
 
 
@@ -43,6 +45,8 @@ class DataSpec:
         columns: what single columns of a table are, by name, where that is not what they look like.
         context: what the model is conditioned on besides x: "label", or columns of a table, which are then not
             modelled.
+        context_to: which parts of the model are given the context: "encoder", "prior" and "decoder", or some of these.
+            Size factors multiply the rates in any case.
         size_factor: the size of each row of counts, which multiplies its rates and is one more number of the context:
             "total" is the sum of the row's counts, or it is a column, which is then not modelled; "none" has none, and
             "auto" takes the total where the likelihood's rates are shares of a size.
@@ -90,6 +94,7 @@ class DataSpec:
     drop: Several[Text] = ()
     columns: Mapping[Text, Annotated[ColumnSpec, by_kind]] = field(default_factory=dict)
     context: Several[Text] = ()
+    context_to: Annotated[Several[Literal["encoder", "prior", "decoder"]], Field(min_length=1)] = CONTEXT_PARTS
     size_factor: Text = "auto"
     weight: Text | None = None
     layout: Layout = "auto"

@@ -1,7 +1,7 @@
 """What a part needs to know of the data and of the rest of the model to be built."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -9,6 +9,9 @@ from vaekit.models.distributions.codes import CodeSpace
 from vaekit.models.parameters import Shape
 from vaekit.models.protocols import Encoder, Reshaping
 from vaekit.models.size_factor import SizeFactor
+
+ContextPart = Literal["encoder", "prior", "decoder"]
+CONTEXT_PARTS: tuple[ContextPart, ...] = get_args(ContextPart)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class BuildContext:
         fields: The columns of a table of different kinds; none of other data.
         event_shape: Shape of what the part is over: x for a likelihood, z for a posterior, a sampler or a penalty.
         size_factor: Where the context holds the sizes of rows of counts; None where nothing says them.
+        context_to: The parts of the model that the context is given to; the others are called with it all the same.
     """
 
     data_shape: Shape = ()
@@ -47,10 +51,15 @@ class BuildContext:
     fields: tuple[FieldEvent, ...] = ()
     event_shape: Shape = ()
     size_factor: SizeFactor | None = None
+    context_to: tuple[ContextPart, ...] = CONTEXT_PARTS
 
     def over(self, event_shape: Shape) -> "BuildContext":
         """The same for a part over events of this shape."""
         return replace(self, event_shape=tuple(event_shape))
+
+    def context_of(self, part: ContextPart) -> int:
+        """Numbers of context that a part of the model is conditioned on; 0 for none."""
+        return self.context_size if part in self.context_to else 0
 
     @property
     def seen_shape(self) -> Shape:

@@ -248,7 +248,14 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         transform = ColumnsAsNumbers(fields, schema.missing)
     elif schema.missing:
         transform = WithMask(shape, transform)
-    ctx = BuildContext(shape, context, transform=transform, fields=fields, size_factor=size_factor_of(schema))
+    ctx = BuildContext(
+        shape,
+        context,
+        transform=transform,
+        fields=fields,
+        size_factor=size_factor_of(schema),
+        context_to=run.data.context_to,
+    )
     try:
         likelihood = spec.likelihood
         if isinstance(likelihood, OverFields):
@@ -283,13 +290,17 @@ def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:
     assert spec.encoder is not None
     assert spec.decoder is not None
     make_encoder, make_decoder = spec.encoder.build, spec.decoder.build
-    family, shape, context = spec.posterior, ctx.data_shape, ctx.context_size
+    family, shape, context, to = spec.posterior, ctx.data_shape, ctx.context_size, ctx.context_to
     z_shape, (seen, view) = family.z_shape(spec.latent), family.as_seen(spec.latent)
 
-    encoder = with_context(lambda in_shape: make_encoder(in_shape, family.features(z_shape)), ctx.seen_shape, context)
+    encoder = with_context(
+        lambda in_shape: make_encoder(in_shape, family.features(z_shape)), ctx.seen_shape, context, "encoder" in to
+    )
     posterior = Conditional(encoder, family.build(ctx.over(z_shape)), z_shape, ctx.transform)
     of_z = replace(ctx.over(z_shape), posterior=posterior)
     prior, head = spec.prior.build(math.prod(z_shape), of_z), likelihood.build(ctx.over(shape))
-    decoder = with_context(lambda in_shape: make_decoder(in_shape, head.features(shape), shape), seen, context)
+    decoder = with_context(
+        lambda in_shape: make_decoder(in_shape, head.features(shape), shape), seen, context, "decoder" in to
+    )
     px = Conditional(decoder, head, shape, view)
     return VAE(posterior, prior, px, None if spec.refine is None else spec.refine.build(of_z))

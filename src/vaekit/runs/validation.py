@@ -7,6 +7,7 @@ from torch import nn
 
 from vaekit.data import Dataset, Schema
 from vaekit.data.schema import Levels
+from vaekit.data.spec import CONTEXT_PARTS
 from vaekit.errors import ConfigError
 from vaekit.models import (
     VAE,
@@ -123,6 +124,41 @@ def check_parts(run: Run) -> None:
     if isinstance(run.objective, InPhases) and run.train.budget is not None:
         kind = run.objective.kind
         raise ConfigError(f"train.budget needs steps of one length, and objective.kind is {kind}: set train.epochs")
+    _check_context_to(run)
+
+
+def samples_are_conditional(run: Run) -> bool:
+    """Whether what a model generates depends on the context.
+
+    Args:
+        run: Its settings.
+    """
+    to = run.data.context_to
+    return "decoder" in to or ("prior" in to and prior_row(run.model.prior).is_conditional)
+
+
+def _check_context_to(run: Run) -> None:
+    """Refuse a choice of parts for the context of which nothing would come.
+
+    Raises:
+        ConfigError: There is no context, or no part that it is given to takes one, or the parts share a path.
+    """
+    to = run.data.context_to
+    if set(to) == set(CONTEXT_PARTS):
+        return
+    said = f"data.context_to is {', '.join(to)}"
+    if not run.data.context:
+        raise ConfigError(f"{said}, and there is no context to give: set data.context, or leave data.context_to out")
+    if run.model.several_groups and set(to) != {"encoder"}:
+        raise ConfigError(
+            f"{said}, and in a hierarchical VAE what leads from one group of latents to the next is prior, posterior "
+            "and decoder in one: use data.context_to=encoder, or all three parts"
+        )
+    if "encoder" not in to and not samples_are_conditional(run):
+        raise ConfigError(
+            f"{said}, and model.prior is {run.model.prior.kind}, which takes no context: add decoder or encoder, or "
+            "use model.prior=flow or mixture"
+        )
 
 
 def rows_of(run: Run) -> Iterator[dict[str, Row]]:

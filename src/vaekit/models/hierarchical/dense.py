@@ -57,7 +57,7 @@ class DenseHierarchy:
         first, *others = self.latent
         bottom_up = DenseBottomUp(self, ctx.seen_shape, posterior.features((first,)), context)
         q = Conditional(bottom_up, posterior.build(ctx.over((first,))), (first,), ctx.transform)
-        start = with_context(lambda shape: self.layers(shape[0]), (first,), context)
+        start = with_context(lambda shape: self.layers(shape[0]), (first,), context, "decoder" in ctx.context_to)
         blocks = [DenseBlock(self, size) for size in others]
         head = likelihood.build(ctx.over(shape))
         px = Conditional(Mlp(()).build((self.widths[-1],), head.features(shape), shape), head, shape)

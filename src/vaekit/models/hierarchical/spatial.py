@@ -93,7 +93,7 @@ class SpatialHierarchy:
         sizes = stage_sizes(shape, len(self.channels))
         bottom_up = SpatialBottomUp(self, ctx.seen_shape, sizes, posterior.features((self.latent,)), context)
         q = Conditional(bottom_up, posterior.build(ctx.over((self.latent,))), (self.latent,), ctx.transform)
-        start, blocks = self._downwards(convolution, sizes, context)
+        start, blocks = self._downwards(convolution, sizes, context, "decoder" in ctx.context_to)
         head = likelihood.build(ctx.over(shape))
         px = Conditional(ToValues(self, head.features(shape), shape), head, shape)
         above = replace(ctx.over((self.latent,)), posterior=q)
@@ -107,7 +107,7 @@ class SpatialHierarchy:
         return nn.Sequential(*blocks)
 
     def _downwards(
-        self, convolution: Convolution, sizes: list[Shape], context: int
+        self, convolution: Convolution, sizes: list[Shape], context: int, conditioned: bool
     ) -> tuple[nn.Module, list[nn.Module]]:
         """From z_1 to the first state, and the groups below; what leads to the next resolution goes with them."""
         innermost = len(self.channels) - 1
@@ -130,7 +130,7 @@ class SpatialHierarchy:
         blocks: list[nn.Module] = [
             SpatialBlock(self, convolution, channels, nn.Sequential(*then)) for channels, then in groups
         ]
-        return with_context(from_vector, (self.latent,), context), blocks
+        return with_context(from_vector, (self.latent,), context, conditioned), blocks
 
 
 class SpatialBottomUp(nn.Module):

@@ -44,9 +44,40 @@ class WithContext(nn.Module):
         return torch.cat([x, channel.expand(*lead, *channel.shape[1:])], -len(self.in_shape))
 
 
-def with_context(build: Callable[[Shape], nn.Module], in_shape: Shape, width: int) -> nn.Module:
-    """The network that `build` makes for the shape of its input, which sees `width` numbers of context beside it."""
+class WithoutContext(nn.Module):
+    """A network of a model with a context, which does not see it.
+
+    Args:
+        network: Takes the input alone.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    @property
+    def output_bias(self) -> nn.Parameter:
+        """The bias of the network's output, (features,)."""
+        return cast(nn.Parameter, self.network.output_bias)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.network(x)
+
+
+def with_context(
+    build: Callable[[Shape], nn.Module], in_shape: Shape, width: int, conditioned: bool = True
+) -> nn.Module:
+    """A network for a model whose rows have `width` numbers of context.
+
+    Args:
+        build: Makes the network for the shape of its input.
+        in_shape: Shape of the input without the context.
+        width: Numbers of the context; 0 for none.
+        conditioned: Whether the network sees the context beside its input.
+    """
     if width == 0:
         return build(in_shape)
+    if not conditioned:
+        return WithoutContext(build(in_shape))
     first, *others = in_shape
     return WithContext(build((first + (1 if others else width), *others)), in_shape, width)

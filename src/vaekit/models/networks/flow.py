@@ -53,10 +53,11 @@ class FlowNetwork(nn.Module):
         make = flows.NSF if flow == "spline" else flows.MAF
         with torch.device("cpu"):  # zuko reads its masks while it builds, which those on "meta" do not allow
             self.to_noise = make(size, **settings).transform
-        self.inverse = inverse and flow == "autoregressive"
+        self.is_conditional, self.inverse = context > 0, inverse and flow == "autoregressive"
         self.register_buffer("zeros", torch.zeros(size), persistent=False)
 
     def forward(self, context: Tensor | None = None) -> Transformed:
+        context = context if self.is_conditional else None
         to_noise = self.to_noise(context)
         loc = self.zeros if context is None else self.zeros.expand(*context.shape[:-1], -1)
         base = independent(td.Normal(loc, torch.ones_like(loc), validate_args=False), 1)

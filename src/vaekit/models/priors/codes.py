@@ -60,7 +60,7 @@ class FactorisedCodes:
     def build(self, size: int, ctx: BuildContext = ALONE) -> FactorisedPrior:
         """The prior over z of `size` numbers."""
         check_size(size)
-        return FactorisedPrior(_needed(ctx, self.kind), True, ctx.context_size)
+        return FactorisedPrior(_needed(ctx, self.kind), True, ctx.context_of("prior"))
 
 
 @spec
@@ -96,7 +96,7 @@ class AutoregressiveCodes:
     def build(self, size: int, ctx: BuildContext = ALONE) -> "AutoregressivePrior":
         """The prior over z of `size` numbers."""
         check_size(size)
-        return AutoregressivePrior(_needed(ctx, self.kind), self, ctx.context_size)
+        return AutoregressivePrior(_needed(ctx, self.kind), self, ctx.context_of("prior"))
 
 
 class AutoregressivePrior(nn.Module):

@@ -27,4 +27,4 @@ class Flow:
 
     def build(self, size: int, ctx: BuildContext = ALONE) -> FlowNetwork:
         """The prior over z of `size` numbers."""
-        return FlowNetwork(self.flow, size, self.transforms, self.hidden, ctx.context_size)
+        return FlowNetwork(self.flow, size, self.transforms, self.hidden, ctx.context_of("prior"))

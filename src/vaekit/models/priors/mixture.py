@@ -78,4 +78,4 @@ class Mixture:
 
     def build(self, size: int, ctx: BuildContext = ALONE) -> MixturePrior:
         """The prior over z of `size` numbers."""
-        return MixturePrior(size, self.components, ctx.context_size)
+        return MixturePrior(size, self.components, ctx.context_of("prior"))

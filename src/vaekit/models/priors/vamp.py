@@ -32,14 +32,15 @@ class VampPrior(nn.Module):
         posterior: q(z|x), whose weights stay the model's.
         data_shape: Shape of what the encoder sees of one row of x.
         components: Pseudo-inputs.
-        context: Numbers of context; 0 for none.
+        of_encoder: Numbers of context that q(z|x) is conditioned on; 0 for none.
+        of_weights: Numbers of context that the weights depend on; 0 for none.
     """
 
-    def __init__(self, posterior: Encoder, data_shape: Shape, components: int, context: int):
+    def __init__(self, posterior: Encoder, data_shape: Shape, components: int, of_encoder: int, of_weights: int):
         super().__init__()
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *data_shape))
-        self.contexts = nn.Parameter(torch.full((components, context), 1 / context)) if context else None
-        self.weights = Weights(components, context)
+        self.contexts = nn.Parameter(torch.full((components, of_encoder), 1 / of_encoder)) if of_encoder else None
+        self.weights = Weights(components, of_weights)
         self.posterior = Shared(posterior)
 
     def forward(self, context: Tensor | None = None) -> Distribution:
@@ -98,4 +99,5 @@ class Vamp:
             raise ValueError("a vamp prior is made of posteriors: it needs ctx.posterior, a Conditional(network, head)")
         if not ctx.posterior.has_density:
             raise ValueError("a vamp prior is made of posteriors' densities, and a deterministic posterior has none")
-        return VampPrior(ctx.posterior, ctx.seen_shape, self.components, ctx.context_size)
+        contexts = ctx.context_of("encoder"), ctx.context_of("prior")
+        return VampPrior(ctx.posterior, ctx.seen_shape, self.components, *contexts)
