@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch import distributions as td
 
 from vaekit import VAE, Bernoulli, Conditional, Elbo, Gaussian, Iwae, StandardNormal, evaluate
+from vaekit.data import Rows
 from vaekit.evaluation import Annealing, annealed_bound, bound_curve, bound_rows, kl_per_dimension
+from vaekit.evaluation.estimate import mean_of
 from vaekit.models import LinearGaussian, Mlp
 from vaekit.models.building import BuildContext
 from vaekit.objectives import Adversary, Critic, FeatureGan, Regularised, StepContext
@@ -49,6 +51,31 @@ def a_story() -> tuple[LinearGaussian, Tensor, Tensor, Tensor]:
         for row, m in zip(x, mask, strict=True)
     ]
     return story, torch.where(mask, x, math.nan), mask, torch.stack(exact)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_values_and_errors_in_stored_units_are_those_of_each_rows_observed_cells(weighted):
+    story, x, mask, exact = a_story()
+    scales = torch.tensor([1e-4, 1.0, 30.0, 5e6], dtype=torch.float64)
+    weight = (torch.arange(len(x)) % 3).float() if weighted else None
+    log_scales = scales.log()
+    rows = Rows(torch.where(mask, x, 0.0), mask=mask, log_scales=log_scales, weight=weight)
+    stored = exact - (mask * log_scales).sum(1)  # of stored = scale x
+    right, scaled = mean_of(stored, "nats", weight=weight), mean_of(exact, "nats", weight=weight)
+    model, per_row = story.vae(OfObserved(story)).double(), {}
+
+    def agrees(found, tolerance=1e-6):
+        assert found.value == pytest.approx(right.value, abs=tolerance)
+        assert found.stderr == pytest.approx(right.stderr, abs=tolerance)
+        assert found.scaled == pytest.approx(scaled.value, abs=tolerance)
+
+    found = evaluate(model, rows, samples=3, per_row=per_row.update)
+    agrees(found["log_likelihood"])
+    torch.testing.assert_close(torch.as_tensor(per_row["log_likelihood"]), stored, rtol=0, atol=1e-5)
+    assert found["elbo"].value == pytest.approx(-found["rate"].value - found["distortion"].value)
+    (point,) = bound_curve(model, rows, (2,))
+    agrees(point.bound)
+    agrees(annealed_bound(model, rows, Annealing(chains=1, temperatures=1)).lower, 1e-4)
 
 
 def test_bounds_are_on_the_observed_cells():

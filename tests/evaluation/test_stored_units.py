@@ -116,3 +116,20 @@ def test_columns_that_are_not_scaled_say_nothing_of_the_units_of_rows():
     assert units_warning(model, Blocks(model, steps)) == ""
     stored = steps * torch.tensor([2.0, 354.0])[:, None] + torch.tensor([5.0, 700.0])[:, None]
     assert "not scaled" in units_warning(model, Blocks(model, stored))
+
+
+@pytest.mark.parametrize("stream", ["never", "always"])
+def test_of_rows_with_holes_it_is_the_scale_of_the_observed_cells(tmp_path, table, stream):
+    holes = np.where(np.random.default_rng(1).random(table.shape) < [0, 0.2, 0.5, 0.9], np.nan, table)
+    np.save(tmp_path / "holes.npy", holes)
+    data = prepare(
+        DataSpec(source=str(tmp_path / "holes.npy"), scale="standard", stream=stream), Limit(), discrete=False
+    )
+    each = np.log(data.schema.scale)
+    for rows in (data.train, data.valid, data.test):
+        index = torch.arange(len(rows))
+        found = rows.log_scale_of(index)
+        np.testing.assert_allclose(found, rows.mask_of(index).numpy() @ each, atol=1e-12)
+        assert rows.log_scale == pytest.approx(each.sum())
+    assert data.schema.log_scale == pytest.approx(float(data.valid.log_scale_of(slice(None)).mean()))
+    assert type(data.schema).from_json(data.schema.to_json()) == data.schema

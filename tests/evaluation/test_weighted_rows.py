@@ -1,14 +1,20 @@
 """Rows with weights: a row of weight 2 counts as two, and errors are those of weighted means."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal, evaluate
+from vaekit.data import Rows
+from vaekit.data.rows import in_their_weights
+from vaekit.evaluation import baseline
 from vaekit.evaluation.estimate import mean_of
+from vaekit.models import Laplace
 from vaekit.randomness import new_generator
+from vaekit.training.baseline import validation_baseline
 
 
 def test_equal_weights_change_nothing() -> None:
@@ -48,3 +54,34 @@ def test_rows_of_weight_0_count_for_nothing_and_of_weight_2_twice() -> None:
     for wrong in (weight[:3], -weight, 0 * weight):
         with pytest.raises(ValueError, match="give each row one that is not below 0"):
             evaluate(model, x, 4, weight=wrong)
+
+
+def weighted_rows(n: int = 40) -> tuple[Rows, torch.Tensor]:
+    """Rows with weights of 0, 1, 2 and 3, divided by their mean, and how often each would be there instead."""
+    x = torch.randn(n, 3, generator=new_generator(1)) * torch.tensor([1.0, 5.0, 0.1])
+    often = torch.arange(n) % 4
+    x[often == 0] = 1e4
+    return Rows(x, weight=often / often.float().mean()), often
+
+
+@pytest.mark.parametrize("head", [Gaussian(), Laplace()])
+def test_the_best_model_without_z_is_fitted_to_rows_as_often_as_they_count(head) -> None:
+    rows, often = weighted_rows()
+    repeated = Rows(rows.values.repeat_interleave(often, 0))
+    likelihood = Conditional(nn.Linear(2, 6), head, (3,))
+    found, right = baseline(likelihood, rows, rows), baseline(likelihood, repeated, repeated)
+    assert found.value == pytest.approx(right.value, rel=1e-6)
+    model = VAE(Conditional(nn.Linear(3, 4), Gaussian()), StandardNormal().build(2), likelihood)
+    of_training = validation_baseline(model, rows, rows, 0), validation_baseline(model, repeated, repeated, 0)
+    assert of_training[0] == pytest.approx(of_training[1], rel=1e-6)
+    assert of_training[0] == pytest.approx(right.value, rel=1e-5)
+
+
+def test_no_more_rows_are_given_than_may_be_and_each_in_proportion() -> None:
+    weight = torch.rand(1000, generator=new_generator(1)) * 1e-3 + (torch.arange(1000) == 7) * 500.0
+    rows = Rows(torch.zeros(1000, 1), weight=weight)
+    given = in_their_weights(rows, torch.arange(1000), 4000)
+    counts, right = torch.bincount(given, minlength=1000), weight * 4000 / weight.sum()
+    assert len(given) == 4000
+    assert float((counts - right).abs().max()) <= 1
+    assert in_their_weights(replace(rows, weight=None), torch.arange(5), 9).tolist() == [0, 1, 2, 3, 4]

@@ -97,9 +97,12 @@ def prepare(
     if split.train is None:
         rows = StreamedRows.of(roles.table, split.out, preprocessor.train, Sizes.of(limit))
         rows = rows if limit.train is None else rows.take(limit.train)
-    return Dataset(
-        schema, rows, preprocessor.valid(stored[parts.valid]), preprocessor.test(stored[parts.test], parts.chosen)
-    )
+    valid, test = preprocessor.valid(stored[parts.valid]), preprocessor.test(stored[parts.test], parts.chosen)
+    scales = valid.log_scale_of(slice(None))
+    if isinstance(scales, torch.Tensor):
+        weight = valid.weight if valid.weight is not None and valid.weight.any() else torch.ones(len(valid))
+        schema = replace(schema, observed_log_scale=float((weight * scales).sum() / weight.double().sum()))
+    return Dataset(schema, rows, valid, test)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """From stored values to the rows of a split: numbers scaled, categories numbered, missing cells marked, binarised."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from vaekit.data.context import Conditioning, number_of
 from vaekit.data.roles import Roles
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
-from vaekit.data.schema import Binary, Field, Levels, Support, Weight, log_scale
+from vaekit.data.schema import Binary, Field, Levels, Support, Weight
 from vaekit.data.spec import DataSpec
 
 # The test set is drawn once, from NumPy's legacy generator with the seed of VampPrior's code (jmtomczak/vae_vampprior,
@@ -180,7 +181,7 @@ class Preprocessor:
             labels,
             context,
             factors=factors,
-            log_scale=self._log_scale(x.shape[1:], mask),
+            log_scales=self._log_scales(x.ndim - 1),
             mask=None if mask is None else torch.from_numpy(mask),
             weight=self._weights(part),
         )
@@ -192,13 +193,12 @@ class Preprocessor:
         stored = part.values[:, self.roles.weight].astype(np.float64)
         return torch.from_numpy((stored / self.weight.mean).astype(np.float32))
 
-    def _log_scale(self, shape: tuple[int, ...], mask: np.ndarray | None) -> float:
-        """What a log-density of x is above that of the row as it is stored, of observed cells, on average."""
-        scale = self.scaling.scale
-        if mask is None or scale is None or len(mask) == 0:
-            return log_scale(scale, shape)
-        of_cells = np.broadcast_to(np.log(scale).reshape(-1, *[1] * (len(shape) - 1)), shape)
-        return float((mask * of_cells).reshape(len(mask), -1).sum(1).mean())
+    def _log_scales(self, axes: int) -> torch.Tensor | None:
+        """ln scale of each value of a row of so many axes."""
+        if self.scaling.scale is None:
+            return None
+        each = [math.log(one) for one in self.scaling.scale]
+        return torch.tensor(each, dtype=torch.float64).reshape(-1, *[1] * (axes - 1))
 
 
 def _integers(values: np.ndarray, stored: Support) -> np.ndarray:

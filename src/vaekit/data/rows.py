@@ -1,5 +1,6 @@
 """Rows: one split of a data set, kept compactly on one device and made into x a batch at a time."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Required, TypedDict
@@ -38,8 +39,7 @@ class Rows:
         discrete: x stays integers (levels without scaling).
         dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
         factors: (n, f) int64, what the rows were made from, or None.
-        log_scale: what a log-density of x is above that of the row as it is stored, in nats, on average: see
-            `schema.log_scale`.
+        log_scales: ln scale of each value of a row, with as many axes as a row; None where there is no scaling.
         protocol: which rows these are, and how they were made, where the schema does not say so: of other data.
         mask: (n, *shape) bool, which cells are observed; None where all are. The values of the others are 0.
         weight: (n,) how much each row counts, 1 on average over the training rows; None where all count alike.
@@ -53,7 +53,7 @@ class Rows:
     discrete: bool = False
     dynamic: bool = False
     factors: Tensor | None = None
-    log_scale: float = 0.0
+    log_scales: Tensor | None = None
     protocol: str = ""
     mask: Tensor | None = None
     weight: Tensor | None = None
@@ -131,6 +131,15 @@ class Rows:
         """How much the rows in `index` count, (batch,); None where all count alike."""
         return None if self.weight is None else self.weight[index]
 
+    @property
+    def log_scale(self) -> float:
+        """What a log-density of x is above that of the row as it is stored, in nats, of a row that lacks no cell."""
+        return whole_log_scale(self)
+
+    def log_scale_of(self, index: Tensor | slice) -> Tensor | float:
+        """The same of the observed cells of the rows in `index`, (batch,); one number where no row lacks any."""
+        return observed_log_scale(self, self.mask_of(index))
+
     def inputs(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Inputs:
         """What a model is called with for the rows in `index`: `x`, and `context` and `mask` where there are any."""
         return inputs_of(self.batch(index, generator), self.context_of(index), self.mask_of(index))
@@ -158,6 +167,41 @@ class Rows:
         return replace(self, values=values, **{k: None if v is None else change(v) for k, v in known.items()})
 
 
+def whole_log_scale(rows: Any) -> float:
+    """Sum of ln scale over the values of a row of some `Rows` or `StreamedRows`."""
+    if rows.log_scales is None:
+        return 0.0
+    return math.fsum(rows.log_scales.flatten().tolist()) * (math.prod(rows.shape) / rows.log_scales.numel())
+
+
+def observed_log_scale(rows: Any, mask: Tensor | None) -> Tensor | float:
+    """Sum of ln scale over the observed cells, (batch,), by the mask of some of the rows; a number without a mask."""
+    if mask is None or rows.log_scales is None:
+        return whole_log_scale(rows)
+    return (mask * rows.log_scales.to(mask.device)).flatten(1).sum(1)
+
+
+def in_their_weights(rows: Any, index: Tensor, most: int) -> Tensor:
+    """Numbers of rows among which each of those in `index` is as often as its weight says, give or take one.
+
+    Where weights are multiples of the least one, it is exactly as often, if so many rows may be given.
+
+    Args:
+        rows: some `Rows` or `StreamedRows`.
+        index: (n,) numbers of rows.
+        most: numbers that may be given; n may be in any case.
+    """
+    weight = rows.weight_of(index)
+    if weight is None or not weight.any():
+        return index
+    weight = weight.double()
+    total, least = weight.sum(), weight[weight > 0].min()
+    count = max(1, min(round(float(total / least)), max(most, len(weight))))
+    ends = weight.cumsum(0) * (count / total)
+    places = torch.arange(count, device=weight.device, dtype=torch.float64) + 0.5
+    return index[torch.searchsorted(ends, places).clamp_max(len(weight) - 1).to(index.device)]
+
+
 def drawn_rows(rows: Any, index: Tensor, generator: torch.Generator | None, factors: Tensor | None = None) -> Rows:
     """The x of some `Rows` or `StreamedRows`, kept as rows of their own."""
     x = rows.batch(index, generator)
@@ -168,7 +212,7 @@ def drawn_rows(rows: Any, index: Tensor, generator: torch.Generator | None, fact
         rows.context_of(index),
         discrete=not x.is_floating_point(),
         factors=factors,
-        log_scale=rows.log_scale,
+        log_scales=rows.log_scales,
         mask=rows.mask_of(index),
         weight=rows.weight_of(index),
     )

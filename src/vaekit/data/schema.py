@@ -236,6 +236,8 @@ class Schema:
         constants: columns of one value, which are not modelled.
         order: names of all columns that a row of the source has and vaekit can make, in their order.
         missing: whether cells were missing in the training rows; a mask then says which.
+        observed_log_scale: sum of ln scale over the observed cells of a row, on average over the validation rows; None
+            where no cell is missing.
         weight: of the rows; None where all count alike.
         axes: of the source's array, where it is one.
         dialect: of the source, where it is a CSV file.
@@ -262,6 +264,7 @@ class Schema:
     constants: tuple[Constant, ...] = ()
     order: tuple[str, ...] = ()
     missing: bool = False
+    observed_log_scale: float | None = None
     weight: Weight | None = None
     axes: Axes | None = None
     dialect: Dialect | None = None
@@ -323,8 +326,8 @@ class Schema:
 
     @property
     def log_scale(self) -> float:
-        """What a log-density of x is above that of the row as it is stored, in nats."""
-        return log_scale(self.scale, self.shape)
+        """What a log-density of x is above that of the row as it is stored, in nats: of validation rows, on average."""
+        return log_scale(self.scale, self.shape) if self.observed_log_scale is None else self.observed_log_scale
 
     def to_json(self) -> str:
         """The facts as JSON."""
@@ -352,6 +355,8 @@ class Schema:
             len(s) not in (1, width) for s in (self.loc, self.scale) if s
         ):
             return f"loc and scale are not one number, or one for each of {width} columns"
+        if self.observed_log_scale is not None and not math.isfinite(self.observed_log_scale):
+            return "observed_log_scale is not finite"
         if 0 in (self.scale or ()) or 0 in (self.context.scale if self.context else ()):
             return "a scale is 0"
         if self.columns is not None and (self.kind, len(self.columns)) != ("table", width):

@@ -27,7 +27,7 @@ from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.hmc import Latents, Path, State, move, retuned
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, weighted_bound
 from vaekit.evaluation.results import NATS, label_of, unit_of
-from vaekit.evaluation.units import in_stored_units, log_scale_of
+from vaekit.evaluation.units import log_scale_of, mean_in_stored_units
 from vaekit.models.distributions.codes import Quantised
 from vaekit.models.distributions.hamiltonian import Refined
 from vaekit.models.distributions.noise import draw_from
@@ -150,9 +150,8 @@ def annealed_bound(
     check_finite(lower)
     px = draw_of_first(model, blocks).px
     warning = joined(score_warning(px), units_warning(model, blocks))
-    forward = _forward_estimates(lower, acceptance, ess, settings, warning)
-    (bound,) = in_stored_units({"annealed_lower": forward[0]}, log_scale_of(data, px)).values()
-    return Annealed(bound, *forward[1:])
+    weight, log_scale = blocks.row_weights(), log_scale_of(blocks, px)
+    return Annealed(*_forward_estimates(lower, acceptance, ess, settings, warning, log_scale, weight))
 
 
 def bidirectional(
@@ -197,11 +196,10 @@ def bidirectional(
     check_finite(lower, upper)
     px = draw_of_first(model, blocks).px
     score = score_warning(px)
-    forward = _forward_estimates(lower, acceptance, ess, settings, score)
-    bounds = {"bidirectional_lower": forward[0], "bidirectional_upper": mean_of(upper, NATS, score)}
-    bounds = in_stored_units(bounds, log_scale if measure(px) == "density" else 0.0)
-    low, high = bounds.values()
-    return Sandwich(low, high, mean_of(upper - lower, NATS, score), *forward[1:])
+    log_scale = log_scale if measure(px) == "density" else 0.0
+    low, *others = _forward_estimates(lower, acceptance, ess, settings, score, log_scale)
+    high = mean_in_stored_units("bidirectional_upper", upper, log_scale, score)
+    return Sandwich(low, high, mean_of(upper - lower, NATS, score), *others)
 
 
 class _Chains:
@@ -318,7 +316,13 @@ def simulated(
 
 
 def _forward_estimates(
-    lower: Tensor, acceptance: Tensor, ess: Tensor, settings: Annealing, score: str
+    lower: Tensor,
+    acceptance: Tensor,
+    ess: Tensor,
+    settings: Annealing,
+    score: str,
+    log_scale: Tensor | float,
+    weight: Tensor | None = None,
 ) -> tuple[Estimate, Estimate, Estimate]:
     poor, stuck = int((acceptance < POOR).sum()), ""
     if poor > 0.1 * len(acceptance):
@@ -328,7 +332,7 @@ def _forward_estimates(
         )
     warning = joined(score, stuck, few_samples_warning(ess, settings.chains, "use more temperatures"))
     return (
-        mean_of(lower, NATS, warning),
-        mean_of(acceptance, unit_of("annealed_acceptance"), stuck),
-        mean_of(ess, unit_of("annealed_effective_chains", settings.chains)),
+        mean_in_stored_units("annealed_lower", lower, log_scale, warning, weight),
+        mean_of(acceptance, unit_of("annealed_acceptance"), stuck, weight),
+        mean_of(ess, unit_of("annealed_effective_chains", settings.chains), weight=weight),
     )

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data import Rows, StreamedRows, array_of
+from vaekit.data.rows import observed_log_scale
 from vaekit.files import inside, parse_json, read_regular, written
 from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
@@ -132,6 +133,20 @@ class Blocks:
             return None
         rows = (slice(start, min(start + BLOCK, len(self.data))) for start in range(0, len(self.data), BLOCK))
         return torch.cat([part for one in rows if (part := self.data.weight_of(one)) is not None])
+
+    def log_scales(self) -> Tensor | float:
+        """What a log-density of each row is above that of the row as it is stored, (rows,), or one number of all."""
+        if not isinstance(self.data, Rows | StreamedRows):
+            return 0.0
+        rows = [slice(start, min(start + BLOCK, len(self.data))) for start in range(0, len(self.data), BLOCK)]
+        if self.mask is None:
+            found = (self.data.log_scale_of(one) for one in rows)
+        else:
+            found = (observed_log_scale(self.data, self.mask[one]) for one in rows)
+        parts = [part for part in found if isinstance(part, Tensor)]
+        if not parts:
+            return self.data.log_scale
+        return torch.cat(parts) if self.weight is None else torch.cat(parts).to(self.weight.device)
 
     def block(self, number: int) -> Block:
         """A block by its number."""

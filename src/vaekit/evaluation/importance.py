@@ -21,7 +21,7 @@ from vaekit.evaluation.checks import (
 )
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.results import NATS, unit_of
-from vaekit.evaluation.units import in_stored_units, log_scale_of
+from vaekit.evaluation.units import log_scale_of, mean_in_stored_units
 from vaekit.models.distributions.base import unwrapped
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
@@ -96,13 +96,13 @@ def bound_curve(
     if not draw.has_bound:
         nothing = [Estimate(None, 0.0, len(data), unit_of("effective_samples", k), NO_DENSITY) for k in samples]
         return tuple(BoundAt(k, replace(share, unit=NATS), share) for k, share in zip(samples, nothing, strict=True))
-    score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
-    curve = ()
+    score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(blocks, draw.px)
+    curve, weight = (), blocks.row_weights()
     for k, bound, ess in zip(samples, found[::2], found[1::2], strict=True):
         check_finite(bound)
         warning = joined(score, few_samples_warning(ess, k))
-        bounds = in_stored_units({"bound": mean_of(bound, NATS, warning)}, log_scale)
-        curve += (BoundAt(k, bounds["bound"], mean_of(ess, unit_of("effective_samples", k))),)
+        point = mean_in_stored_units("bound", bound, log_scale, warning, weight)
+        curve += (BoundAt(k, point, mean_of(ess, unit_of("effective_samples", k), weight=weight)),)
     return curve
 
 

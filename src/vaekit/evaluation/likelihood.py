@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from vaekit.data import Rows, StreamedRows
+from vaekit.data.rows import in_their_weights
 from vaekit.evaluation.blocks import Block, Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
@@ -28,7 +29,7 @@ from vaekit.evaluation.checks import (
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.importance import effective_samples, few_samples_warning, rate_of, weigh, weighted_bound
 from vaekit.evaluation.results import ACTIVE_KL, ACTIVE_VARIANCE, BITS, NATS, WHY_NOT_A_LIKELIHOOD, unit_of
-from vaekit.evaluation.units import in_stored_units, log_scale_of, shift_of
+from vaekit.evaluation.units import log_scale_of, mean_in_stored_units, shift_of
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.cells import observed, observed_log_prob
 from vaekit.models.distributions.support import measure
@@ -111,7 +112,7 @@ def evaluate(
     )
     check_finite(log_px, rate, bound)
     draw = draw_of_first(model, blocks)
-    score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(data, draw.px)
+    score, log_scale = joined(score_warning(draw.px), units_warning(model, blocks)), log_scale_of(blocks, draw.px)
     if per_row is not None:
         rows = {"distortion": -log_px}
         if draw.has_bound:
@@ -121,17 +122,21 @@ def evaluate(
         nats, bits = (Estimate(None, 0.0, len(bound), unit, NO_DENSITY) for unit in (NATS, BITS))
         none = Estimate(None, 0.0, len(bound), unit_of("effective_samples", samples), NO_DENSITY)
         bounds = {"elbo": nats, "log_likelihood": nats, "bits_per_dim": bits, "rate": nats}
-        bounds |= {"distortion": mean_of(-log_px, NATS, score, weight), "effective_samples": none}
-        return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
+        distortion = mean_in_stored_units("distortion", -log_px, log_scale, score, weight)
+        return bounds | {"distortion": distortion, "effective_samples": none} | _active_units(model, blocks)
+
+    def mean(name: str, rows: Tensor, warning: str) -> Estimate:
+        return mean_in_stored_units(name, rows, log_scale, warning, weight)
+
     bounds = {
-        "elbo": mean_of(log_px - rate, NATS, score, weight),
-        "log_likelihood": mean_of(bound, NATS, joined(score, few_samples_warning(ess, samples)), weight),
+        "elbo": mean("elbo", log_px - rate, score),
+        "log_likelihood": mean("log_likelihood", bound, joined(score, few_samples_warning(ess, samples))),
         "bits_per_dim": _bits_per_dim(bound, measure(draw.px), cells, weight),
         "rate": mean_of(rate, NATS, weight=weight),
-        "distortion": mean_of(-log_px, NATS, score, weight),
+        "distortion": mean("distortion", -log_px, score),
         "effective_samples": mean_of(ess, unit_of("effective_samples", samples), weight=weight),
     }
-    return in_stored_units(bounds, log_scale) | _active_units(model, blocks)
+    return bounds | _active_units(model, blocks)
 
 
 def kl_per_dimension(
@@ -212,7 +217,8 @@ def baseline(
 
     Args:
         likelihood: whose family p(x) is of.
-        train: x (rows, *data) that p(x) is fitted to, or training rows, of which at most 10,000 are taken.
+        train: x (rows, *data) that p(x) is fitted to, or training rows, of which at most 10,000 are taken, each as
+            often as its weight says.
         data: x (rows, *data) that ln p(x) is taken of, or the rows of a split of a data set.
         seed: of binarisation.
         world: processes that divide the rows; each gets the same result.
@@ -222,6 +228,7 @@ def baseline(
     context = None
     if isinstance(train, Rows | StreamedRows):
         noise, some = new_generator(seed, Purpose.BASELINE, device=train.device), train.some(BASELINE_ROWS)
+        some = in_their_weights(train, some, BASELINE_ROWS)
         train_mask = train.mask_of(some) if train_mask is None else train_mask
         train, context = train.batch(some, noise), train.context_of(some)
     of_context = likelihood.without_latents(train, context, mask=train_mask)
@@ -233,8 +240,8 @@ def baseline(
 
     (log_px,) = blocks.map(log_px_of)
     px = of_context(blocks.context_of(0))
-    found = {"baseline": mean_of(log_px, NATS, score_warning(px), blocks.row_weights())}
-    return in_stored_units(found, log_scale_of(data, px))["baseline"]
+    log_scale = log_scale_of(blocks, px)
+    return mean_in_stored_units("baseline", log_px, log_scale, score_warning(px), blocks.row_weights())
 
 
 def bound_rows(

@@ -6,21 +6,43 @@ over its values. So the same table times 1000 has a density that is lower by ln 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, overload
 
+from torch import Tensor
 from torch.distributions import Distribution
 
-from vaekit.data import Rows, StreamedRows
-from vaekit.evaluation.estimate import Estimate
-from vaekit.evaluation.results import measure_of
+from vaekit.evaluation.blocks import Blocks
+from vaekit.evaluation.estimate import Estimate, mean_of
+from vaekit.evaluation.results import NATS, measure_of
 from vaekit.models.distributions.support import measure
 
 Number = TypeVar("Number", Estimate, float)
 
 
-def log_scale_of(data: object, px: Distribution) -> float:
-    """The sum of ln scale over the values of a row; 0 where p(x|z) is no density, and for rows without a schema."""
-    return data.log_scale if isinstance(data, Rows | StreamedRows) and measure(px) == "density" else 0.0
+def log_scale_of(blocks: Blocks, px: Distribution) -> Tensor | float:
+    """The sum of ln scale over the observed cells of each row, (rows,), or one number of all.
+
+    It is 0 where p(x|z) is no density, and for rows without a schema.
+    """
+    return blocks.log_scales() if measure(px) == "density" else 0.0
+
+
+def mean_in_stored_units(
+    name: str, rows: Tensor, log_scale: Tensor | float, warning: str = "", weight: Tensor | None = None
+) -> Estimate:
+    """The mean over rows of log-densities or losses, and its error, as those of stored rows; see `mean_of`.
+
+    Args:
+        name: of the estimate.
+        rows: (n,), of rows as the model sees them.
+        log_scale: of each row, (n,), or of all.
+        warning: of the estimate.
+        weight: of each row, (n,); None where all count alike.
+    """
+    found, shift = mean_of(rows, NATS, warning, weight), shift_of(name, log_scale)
+    if not isinstance(shift, Tensor):
+        return _shifted(found, shift)
+    return replace(mean_of(rows + shift, NATS, warning, weight), scaled=found.value)
 
 
 def in_stored_units(found: Mapping[str, Number], log_scale: float) -> dict[str, Number]:
@@ -31,7 +53,11 @@ def in_stored_units(found: Mapping[str, Number], log_scale: float) -> dict[str, 
     return {name: _shifted(value, shift_of(name, log_scale)) for name, value in found.items()}
 
 
-def shift_of(name: str, log_scale: float) -> float:
+@overload
+def shift_of(name: str, log_scale: float) -> float: ...
+@overload
+def shift_of(name: str, log_scale: Tensor | float) -> Tensor | float: ...
+def shift_of(name: str, log_scale: Tensor | float) -> Tensor | float:
     """What is to be added to a number of rows as the model sees them, by its name, for that of stored rows."""
     return -measure_of(name).log_density * log_scale
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from vaekit.data import Dataset, Schema, prepare
 from vaekit.data.dataset import Each
+from vaekit.data.rows import in_their_weights
 from vaekit.data.schema import Binary, Count, Levels, Real, Support, Unit
 from vaekit.data.table import Kind
 from vaekit.errors import ConfigError
@@ -173,10 +174,14 @@ def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) 
     mask = data.train.mask_of(some)
     if isinstance(posterior.transform, Measured):
         posterior.transform.measure(without_gaps(x, mask))
+    of_likelihood = x, context, mask
+    if data.train.weight_of(some[:1]) is not None:
+        often = in_their_weights(data.train, some, ROWS_TO_INITIALISE_FROM)
+        of_likelihood = data.train.batch(often), data.train.context_of(often), data.train.mask_of(often)
     if run.model.bias_start:
-        likelihood.initialise_from(x, context, mask)
+        likelihood.initialise_from(*of_likelihood)
     else:
-        likelihood.measure(x, context, mask)
+        likelihood.measure(*of_likelihood)
     if isinstance(prior, InitialisedFromInputs):
         prior.initialise_from_inputs(posterior.see(x, mask), context)
     if isinstance(posterior.head, InitialisedFromEncodings):

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from vaekit.data.rows import in_their_weights
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.cells import observed_log_prob
 from vaekit.models.distributions.gamma import wide
@@ -27,7 +28,8 @@ def validation_baseline(model: nn.Module, train: Rows, valid: Rows, seed: int) -
     if not isinstance(likelihood, Conditional):
         return None
     values = train.batch(slice(0, 1), new_generator(seed, Purpose.TRIAL, device=device)).numel()
-    some = train.some(min(FITTED_TO, max(1, MOST_NUMBERS // values)))
+    most = max(1, MOST_NUMBERS // values)
+    some = in_their_weights(train, train.some(min(FITTED_TO, most)), most)
     x = train.batch(some, new_generator(seed, Purpose.BASELINE, device=device))
     of_context = likelihood.without_latents(x, train.context_of(some), quick=True, mask=train.mask_of(some))
     total, weights = 0.0, 0.0

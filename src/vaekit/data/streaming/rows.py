@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaekit.data.preprocessing import Part
-from vaekit.data.rows import Inputs, Rows, drawn_rows, inputs_of
+from vaekit.data.rows import Inputs, Rows, drawn_rows, inputs_of, observed_log_scale, whole_log_scale
 from vaekit.data.streaming.chunk_cache import ChunkCache
 from vaekit.data.table import Sizes, Table
 
@@ -30,7 +30,7 @@ class StreamedRows:
         labels: (n,) int64, or None.
         n: how many rows these are.
         device: where batches go.
-        log_scale, protocol: see `Rows`.
+        log_scales, protocol: see `Rows`.
     """
 
     table: Table
@@ -42,7 +42,7 @@ class StreamedRows:
     labels: Tensor | None
     n: int
     device: torch.device
-    log_scale: float = 0.0
+    log_scales: Tensor | None = None
     protocol: str = ""
     last: "_Last" = field(init=False, default_factory=lambda: _Last())
 
@@ -54,7 +54,7 @@ class StreamedRows:
         none = np.arange(0) if table.labels is None else table.labels[:0]
         empty = make(Part(np.empty((0, *table.shape), table.dtype), none))
         n, device = len(table) - len(out), torch.device("cpu")
-        return cls(table, out, make, empty.shape, sizes, cache, labels, n, device, log_scale=empty.log_scale)
+        return cls(table, out, make, empty.shape, sizes, cache, labels, n, device, log_scales=empty.log_scales)
 
     def __len__(self) -> int:
         return self.n
@@ -109,6 +109,15 @@ class StreamedRows:
     def weight_of(self, index: Tensor | slice) -> Tensor | None:
         """How much the rows in `index` count: see `Rows.weight_of`."""
         return self._rows(index).weight
+
+    @property
+    def log_scale(self) -> float:
+        """What a log-density of x is above that of the row as it is stored: see `Rows.log_scale`."""
+        return whole_log_scale(self)
+
+    def log_scale_of(self, index: Tensor | slice) -> Tensor | float:
+        """The same of the observed cells of the rows in `index`: see `Rows.log_scale_of`."""
+        return observed_log_scale(self, self.mask_of(index))
 
     def inputs(self, index: Tensor | slice, generator: torch.Generator | None = None) -> Inputs:
         """What a model is called with for the rows in `index`: `x`, and `context` and `mask` where there are any."""
