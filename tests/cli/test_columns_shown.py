@@ -1,6 +1,7 @@
 """What `vaekit data` says of the columns of a table."""
 
 import numpy as np
+from PIL import Image
 
 
 def test_each_column_is_described(cli, cli_json, tmp_path):
@@ -17,7 +18,15 @@ def test_each_column_is_described(cli, cli_json, tmp_path):
     notices = " ".join(facts["notices"])
     assert "id" in notices
     assert "unit" in notices
-    code, out, _ = cli(f"data {tmp_path / 't.csv'}")
+    code, out, _ = cli(
+        f"data {tmp_path / 't.csv'} data.context=size data.context_to=decoder --out {tmp_path / 't.png'}"
+    )
     assert code == 0
+    assert "context  size; given to decoder" in out
+    assert f"wrote {tmp_path / 't.png'}" in out
+    with Image.open(tmp_path / "t.png") as picture:
+        assert picture.width > 500
+    assert cli(f"data {tmp_path / 't.csv'} --out {tmp_path / 't.png'}")[0] == 2
+    assert cli(f"data --out {tmp_path / 'other.png'}")[0] == 2
     assert "colour" in out
     assert "note: left out: 'id'" in out

@@ -1,36 +1,52 @@
 """`vaekit data`: the data sets known by name, or a description of one of them or of a file."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from vaekit.cli.console import print_json, print_listing
-from vaekit.cli.options import Json, Words
+from vaekit.cli.options import Force, Json, Words
+from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vaekit.data import Dataset
+    from vaekit.data import Dataset, DataSpec, Rows, Schema
     from vaekit.models.families import LikelihoodFamily
 
 WIDTH = 100
 MOST_SHOWN = 40  # columns of a table
+MOST_ROWS, MOST_NUMBERS = 10_000, 20_000_000  # that are looked at
 
 
-def data(data: str | None = None, /, *settings: Words, json: Json = False) -> None:
+def data(
+    data: str | None = None,
+    /,
+    *settings: Words,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
     """List the data sets that are known by name, or describe one, or a file.
 
     For example:
 
         vaekit data
         vaekit data table.csv data.label=species
+        vaekit data table.csv --out table.png
 
     Args:
         data: A name or a path.
         settings: Settings, as for `vaekit train`.
+        out: File to write, .png: a picture of what was understood, with a panel for each column, or examples.
     """
     if data is not None:
-        return _describe(data, settings, json)
+        return _describe(data, settings, out, force, json)
+    if out is not None:
+        raise ConfigError(f"--out is {out}, and no data is given: name some", field="out", value=out)
     from vaekit.data import names, where
 
     rows = [(name, about, where(name)) for name, about in names().items()]
@@ -44,13 +60,19 @@ def data(data: str | None = None, /, *settings: Words, json: Json = False) -> No
     )
 
 
-def _describe(data: str, settings: Sequence[str], as_json: bool) -> None:
-    """Read a data set as training would, and print its facts."""
+def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool, as_json: bool) -> None:
+    """Read a data set as training would, print its facts, and draw them."""
     from vaekit import runs
     from vaekit.runs.factory import open_data
 
+    if out is not None:
+        from vaekit.cli.writing import check_apart, check_out
+
+        check_out(out, (".png",), force)
+        check_apart(out, None, data)
     run, dataset = open_data(runs.run(data, *settings))
     schema, likelihood = dataset.schema, run.model.likelihood
+    some = _some_rows(dataset)
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}
     facts = {
         "name": schema.name,
@@ -61,32 +83,60 @@ def _describe(data: str, settings: Sequence[str], as_json: bool) -> None:
         "likelihood": likelihood.kind if likelihood else "",
         "rows": rows,
         "labels": len(schema.classes) if schema.classes else 0,
+        "context": _context(run.data, schema),
         "protocol": schema.protocol,
         "fingerprint": schema.fingerprint,
     }
-    columns = _columns(dataset, likelihood)
+    columns = _columns(schema, some, likelihood)
+    if out is not None:
+        from vaekit.cli.writing import write_picture
+        from vaekit.report.understood import data_picture
+
+        write_picture(out, data_picture(schema, some, [column["likelihood"] for column in columns]))
     if as_json:
-        return print_json({**facts, "columns": columns, "notices": list(schema.notices)})
+        written = {"path": str(out)} if out is not None else {}
+        return print_json({**facts, "columns": columns, "notices": list(schema.notices), **written})
     console = Console(highlight=False)
     for name, value in facts.items():
+        if value == "":
+            continue
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         console.print(f"{name:>22}  {text}", soft_wrap=True, markup=False)
     if columns:
-        _print_columns(console, columns)
+        _print_columns(console, columns, f"{len(some):,} training rows")
     for notice in schema.notices:
         console.print(f"note: {notice}", markup=False)
+    if out is not None:
+        console.print(f"wrote {out}", soft_wrap=True, markup=False)
     console.print(f"\nNext: vaekit train {shlex.join((data, *settings))}", soft_wrap=True, markup=False)
 
 
-def _columns(dataset: "Dataset", likelihood: "LikelihoodFamily | None") -> list[dict[str, Any]]:
+def _some_rows(dataset: "Dataset") -> "Rows":
+    """Some of the training rows, in memory, that stand for all."""
+    rows = dataset.train
+    return rows.at(rows.some(max(1, min(MOST_ROWS, MOST_NUMBERS // math.prod(rows.shape)))))
+
+
+def _context(spec: "DataSpec", schema: "Schema") -> str:
+    """What the model is conditioned on, and which parts of it; nothing where it is on nothing."""
+    context = schema.context
+    if context is None:
+        return ""
+    names = [field.name for field in context.fields] or list(context.given)
+    given = [f"the label, {len(context.given)} classes"] if context.kind == "label" else names[:MOST_SHOWN]
+    size = [] if context.size is None else [f"the size of each row ({context.size})"]
+    more = [f"{len(names) - MOST_SHOWN} more"] if context.kind != "label" and len(names) > MOST_SHOWN else []
+    return f"{', '.join([*given, *more, *size])}; given to {', '.join(spec.context_to)}"
+
+
+def _columns(schema: "Schema", rows: "Rows", likelihood: "LikelihoodFamily | None") -> list[dict[str, Any]]:
     """Of each column of a table of several kinds: what it is, its values in some rows, and its likelihood."""
     import numpy as np
 
     from vaekit.models.protocols import OverFields
     from vaekit.runs.factory import events_of
 
-    schema, rows = dataset.schema, dataset.valid
-    if not schema.fields or len(rows) == 0:
+    if not schema.fields:
         return []
     heads: Sequence[Any] = [likelihood] * len(schema.fields)
     if isinstance(likelihood, OverFields):
@@ -113,13 +163,13 @@ def _columns(dataset: "Dataset", likelihood: "LikelihoodFamily | None") -> list[
     return found
 
 
-def _print_columns(console: Console, columns: Sequence[Mapping[str, Any]]) -> None:
+def _print_columns(console: Console, columns: Sequence[Mapping[str, Any]], rows: str) -> None:
     """A table with a line for each column, at most 100 wide; the values of a narrow one go on in the next line."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("column", "kind", "validation rows", "missing", "likelihood"):
+    for title in ("column", "kind", rows, "missing", "likelihood"):
         table.add_column(title, overflow="fold", justify="right" if title == "missing" else "left")
     for column in columns[:MOST_SHOWN]:
         table.add_row(

@@ -99,7 +99,7 @@ def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
         raise bad_out(out, ", which exists: add --force to replace it, or give another name")
 
 
-def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None:
+def check_apart(out: Path, run_folder: Path | None, *inputs: str | Path | None) -> None:
     """Refuse a file that would take the place of what is read, by whatever link or spelling.
 
     That is the data of a run, other inputs, what lies in them, and the files that a run folder consists of.
@@ -107,7 +107,7 @@ def check_apart(out: Path, run_folder: Path, *inputs: str | Path | None) -> None
     for source in inputs:
         if source is not None and source not in names() and is_within(out, os.path.expanduser(source)):
             raise bad_out(out, f", which is the data {source} or lies in it: give another name")
-    if is_within(out.parent, run_folder) and not out.parent.samefile(run_folder):
+    if run_folder is not None and is_within(out.parent, run_folder) and not out.parent.samefile(run_folder):
         raise bad_out(out, f", among the files that {run_folder} consists of: give another name")
 
 

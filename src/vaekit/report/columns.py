@@ -65,7 +65,7 @@ def histograms_by_column(
     for i, axes in enumerate(panels):
         cells = [table[~np.isnan(table[:, i]), i] for table in tables.values()]
         if categories and categories[i]:
-            handles = _bars(axes, cells, categories[i])
+            handles = bars_of_categories(axes, cells, categories[i])
             continue
         edges = bin_edges(cells)
         handles = []
@@ -83,7 +83,7 @@ def histograms_by_column(
     return figure
 
 
-def _bars(axes: Axes, cells: Sequence[np.ndarray], categories: tuple[str, ...]) -> list[Any]:
+def bars_of_categories(axes: Axes, cells: Sequence[np.ndarray], categories: tuple[str, ...]) -> list[Any]:
     """Shares of categories in each table, the most frequent ones of the first from the top, and all others together."""
     counts = [np.bincount(known.astype(int), minlength=len(categories)) for known in cells]
     shares = [count / max(1, count.sum()) for count in counts]

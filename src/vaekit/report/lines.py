@@ -25,8 +25,16 @@ def reconstructed_lines(originals: np.ndarray, reconstructions: np.ndarray) -> F
 
 
 @pictured
-def sampled_lines(samples: np.ndarray, others: np.ndarray | None = None) -> Figure:
-    """A few rows, (rows, channels, steps), each a line; behind them the range of others, between 5% and 95%."""
+def sampled_lines(
+    samples: np.ndarray, others: np.ndarray | None = None, names: tuple[str, str] = ("samples", "test rows, 5% to 95%")
+) -> Figure:
+    """A few rows, (rows, channels, steps), each a line; behind them the range of others, between 5% and 95%.
+
+    Args:
+        samples: the rows.
+        others: the other rows.
+        names: of both.
+    """
     figure, panels = _panels(samples.shape[1])
     handles: list[object] = []
     for channel, axes in panels:
@@ -38,7 +46,7 @@ def sampled_lines(samples: np.ndarray, others: np.ndarray | None = None) -> Figu
             steps = np.arange(len(low))
             handles += [axes.fill_between(steps, low, high, color=COLOURS[0], alpha=0.22, linewidth=0)]
     if handles:
-        add_legend(figure, handles, ["samples", "test rows, 5% to 95%"][: len(handles)])
+        add_legend(figure, handles, names[: len(handles)])
     return figure
 
 

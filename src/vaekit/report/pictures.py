@@ -16,6 +16,7 @@ from vaekit.models.distributions.codes import centre, centre_in_words
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
 MOST_NUMBERS = 10_000_000  # of all rows in a picture
 READABLE = 48  # pixels of a tile's longer side, at least
+_COLOURED = (1, 3, 4)  # channels of a picture: grey, RGB, RGBA
 _SPREAD = 3.0  # standard deviations on either side of the mean that the grey scale of standardised images covers
 
 
@@ -51,7 +52,8 @@ def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 3, sca
     """Images side by side, row by row, each pixel enlarged to a square.
 
     Args:
-        images: (n, channels, height, width) in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA) channels.
+        images: (n, channels, height, width) in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA) channels; others are grey
+            pictures side by side.
         columns: images in a row; by default about as many as there are rows.
         pad: width of the gutters in pixels.
         scale: how many times a pixel is enlarged; by default until an image is at least 48 pixels wide or high.
@@ -154,6 +156,8 @@ def most_pictured(schema: Schema) -> int:
     if schema.kind != "image":
         return max(1, MOST_NUMBERS // numbers)
     channels, height, width = schema.shape
+    if channels not in _COLOURED:
+        channels, width = 1, channels * width
     scale = math.ceil(READABLE / max(height, width))
     drawn = (height * scale + 3) * (width * scale + 3) * min(channels, 3)
     return max(1, min(MOST_NUMBERS // numbers, 10 * MOST_NUMBERS // drawn))
@@ -244,8 +248,11 @@ def _top(support: Support) -> int:
 def _paste(rows: Sequence[np.ndarray], gaps: Sequence[int], columns: int, pad: int, scale: int | None) -> Image.Image:
     """Rows of images on one canvas, with gaps[i] pixels above row i and the last gap below them all."""
     shape = rows[0].shape if rows else (0,)
-    if len(shape) != 4 or 0 in shape or shape[1] not in (1, 3, 4):
-        raise ValueError(f"got images of shape {shape}: (n, channels, height, width) with 1, 3 or 4 channels is needed")
+    if len(shape) != 4 or 0 in shape:
+        raise ValueError(f"got images of shape {shape}: (n, channels, height, width) is needed")
+    if shape[1] not in _COLOURED:
+        rows = [row.transpose(0, 2, 1, 3).reshape(len(row), 1, shape[2], -1) for row in rows]
+        shape = rows[0].shape
     _, channels, height, width = shape
     scale = scale or math.ceil(READABLE / max(height, width))
     bottoms = np.cumsum([gap + height * scale for gap in gaps[:-1]])
