@@ -186,15 +186,15 @@ class Stand:
         return np.stack(list(self._columns.values()), 1)
 
 
-def alike(one, other) -> None:
+def alike(one, other, types: bool = True) -> None:
+    """Two data sets are the same to the last bit, but for the types of their source's cells where those differ."""
     assert one.schema.fingerprint == other.schema.fingerprint
-    assert (one.schema.columns, one.schema.support, one.schema.fields, one.schema.loc, one.schema.scale) == (
-        other.schema.columns,
-        other.schema.support,
-        other.schema.fields,
-        other.schema.loc,
-        other.schema.scale,
+    mine, theirs = (
+        [field if types else replace(field, dtype="") for field in data.schema.fields or ()] for data in (one, other)
     )
+    assert mine == theirs
+    for fact in ("columns", "support", "loc", "scale"):
+        assert getattr(one.schema, fact) == getattr(other.schema, fact)
     for part in ("train", "valid", "test"):
         mine, theirs = getattr(one, part), getattr(other, part)
         assert torch.equal(mine.batch(slice(None)), theirs.batch(slice(None)))
@@ -217,9 +217,66 @@ def test_a_frame_of_pandas_is_the_file_of_its_rows(tmp_path, form):
     frame = FRAME.to_pandas()
     own = prepare(DataSpec(source=put(tmp_path / f"a.{form}", FRAME), **OWN), Limit())
     alike(prepare(DataSpec(**OWN), Limit(), data=frame), own)
-    alike(prepare(DataSpec(**OWN), Limit(), data=frame.assign(sex=frame["sex"].astype("category"))), own)
+    alike(prepare(DataSpec(**OWN), Limit(), data=frame.assign(sex=frame["sex"].astype("category"))), own, types=False)
     alike(prepare(DataSpec(**OWN), Limit(), data=frame.set_index(pandas.Index(range(N))[::-1])), own)
     alike(prepare(DataSpec(**OWN), Limit(), data=(frame[at : at + 9] for at in range(0, N, 9))), own)
+
+
+TEXTS = [pa.large_string(), pa.string_view(), *(pa.dictionary(pa.uint8(), to()) for to in (pa.string, pa.string_view))]
+
+
+@pytest.mark.parametrize("kind", TEXTS, ids=str)
+def test_however_a_frame_holds_its_texts(tmp_path, kind):
+    def held(text: pa.ChunkedArray) -> pa.Array:
+        plain = text.combine_chunks()
+        if not pa.types.is_dictionary(kind):
+            return plain.cast(kind)
+        coded = plain.dictionary_encode()
+        return pa.DictionaryArray.from_arrays(
+            coded.indices.cast(kind.index_type), coded.dictionary.cast(kind.value_type)
+        )
+
+    own = prepare(DataSpec(source=put(tmp_path / "a.csv", FRAME), **OWN), Limit())
+    frame = FRAME.set_column(2, "sex", held(FRAME["sex"])).set_column(5, "cls", held(FRAME["cls"]))
+    alike(prepare(DataSpec(**OWN), Limit(), data=frame), own, types=False)
+
+
+# Other types in which pandas and polars hold the same cells.
+PANDAS = {
+    "category": lambda frame: frame.assign(sex=frame["sex"].astype("category"), cls=frame["cls"].astype("category")),
+    "object": lambda frame: frame.astype({"sex": object, "cls": object, "pay": object}),
+    "nullable": lambda frame: frame.astype({"sex": "string", "age": "Int64", "pay": "Float64"}),
+    "narrow": lambda frame: frame.astype({"age": "int8", "id": "uint16"}),
+    "index": lambda frame: frame.set_index(frame["id"].to_numpy()[::-1]),
+}
+POLARS = {
+    "category": lambda frame, to: frame.cast({"sex": to.Categorical, "cls": to.Categorical}),
+    "enum": lambda frame, to: frame.cast({"sex": to.Enum(["F", "M"])}),
+    "narrow": lambda frame, to: frame.cast({"age": to.Int8, "id": to.UInt16}),
+    "nan": lambda frame, to: frame.with_columns(to.col("pay").fill_null(float("nan"))),
+}
+
+
+@pytest.mark.parametrize("kind", PANDAS)
+def test_a_frame_of_pandas_is_the_file_of_its_rows_whatever_its_types(tmp_path, kind):
+    pytest.importorskip("pandas")
+    own = prepare(DataSpec(source=put(tmp_path / "a.csv", FRAME), **OWN), Limit())
+    frame = PANDAS[kind](FRAME.to_pandas())
+    given = prepare(DataSpec(**OWN), Limit(), data=frame)
+    alike(given, own, types=False)
+    alike(prepare(DataSpec(**OWN), Limit(), data=(frame[at : at + 9] for at in range(0, N, 9))), own, types=False)
+    narrow, wide = (one.schema.fields[2].dtype for one in (given, own))
+    assert (narrow, wide) == ("int8" if kind == "narrow" else "int64", "int64")
+
+
+@pytest.mark.parametrize("kind", [None, *POLARS])
+def test_a_frame_of_polars_is_the_file_of_its_rows(tmp_path, form, kind):
+    polars = pytest.importorskip("polars")
+    frame = polars.from_arrow(FRAME)
+    frame = frame if kind is None else POLARS[kind](frame, polars)
+    own = prepare(DataSpec(source=put(tmp_path / f"a.{form}", FRAME), **OWN), Limit())
+    alike(prepare(DataSpec(**OWN), Limit(), data=frame), own, types=False)
+    alike(prepare(DataSpec(**OWN), Limit(), data=(frame[at : at + 9] for at in range(0, N, 9))), own, types=False)
 
 
 def test_a_frame_of_another_library(tmp_path):

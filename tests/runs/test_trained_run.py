@@ -45,7 +45,7 @@ def test_data_frames_go_by_the_names_of_their_columns(table):
     run, raw = table
     frame = pandas.DataFrame(raw, columns=["a", "b", "c"])[["c", "a", "b"]].assign(other=1.0)
     np.testing.assert_allclose(run.encode(frame), run.encode(raw), atol=1e-5)
-    with pytest.raises(DataError, match="lack the columns b"):
+    with pytest.raises(DataError, match="lacks the columns b"):
         run.encode(frame.drop(columns="b"))
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from vaekit.report.figures import COLOURS, QUIET, STROKES, WIDTH, add_legend, new_figure, pictured, short
+from vaekit.report.figures import COLOURS, QUIET, STROKES, WIDTH, add_legend, compact, new_figure, pictured, short
 
 MOST_COLUMNS = 12
 MOST_MARGINALS = 60  # in a report
@@ -77,6 +78,7 @@ def histograms_by_column(
                 axes.stairs(shares, edges, fill=filled, color=colour, alpha=0.4 if filled else 1, linewidth=1.6)
             ]
         axes.locator_params(nbins=4)
+        axes.xaxis.set_major_formatter(FuncFormatter(compact))
         axes.set_ylim(bottom=0)
     figure.supylabel("share of rows", fontsize=10)
     add_legend(figure, handles, list(tables))

@@ -105,6 +105,14 @@ def short(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
+def compact(value: float, _: object = None) -> str:
+    """A tick in few characters: 200k, 1.5M."""
+    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / unit:.4g}{letter}"
+    return f"{value:.4g}"
+
+
 def power_of_ten(value: float, _: object = None) -> str:
     """The tick of a logarithmic axis, as text that needs no formula: 10⁻², 1, 10⁴."""
     exponent = round(math.log10(value))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vaekit.data import Rows, Schema
 from vaekit.report.columns import bars_of_categories, bin_edges
-from vaekit.report.figures import COLOURS, QUIET, new_figure, pictured, short
+from vaekit.report.figures import COLOURS, QUIET, compact, new_figure, pictured, short
 from vaekit.report.lines import MOST_CHANNELS, sampled_lines
 from vaekit.report.pictures import (
     brightness,
@@ -120,15 +120,7 @@ def _histogram(axes: Axes, known: np.ndarray) -> None:
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", nbins=4)
     axes.locator_params(axis="y", nbins=3)
-    axes.xaxis.set_major_formatter(FuncFormatter(_compact))
-
-
-def _compact(value: float, _: object = None) -> str:
-    """A tick in few characters: 200k, 1.5M."""
-    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if abs(value) >= least:
-            return f"{value / unit:.4g}{letter}"
-    return f"{value:.4g}"
+    axes.xaxis.set_major_formatter(FuncFormatter(compact))
 
 
 def _of_many(cells: np.ndarray, kind: str) -> list[Panel]:

@@ -77,7 +77,7 @@ def cells_of(cells: pa.ChunkedArray, column: Column) -> np.ndarray:
 def _numbered(cells: pa.Array, categories: Sequence[str]) -> np.ndarray:
     """The numbers of the categories of texts; a text that a dictionary repeats is looked up once."""
     coded = pa.types.is_dictionary(cells.type)
-    texts = cells.dictionary if coded else cells
+    texts = _without_views(cells.dictionary if coded else cells)
     found = pc.cast(pc.index_in(texts, pa.array(categories, texts.type)), pa.float64()).to_numpy(zero_copy_only=False)
     if not coded:
         return found
@@ -88,6 +88,11 @@ def _numbered(cells: pa.Array, categories: Sequence[str]) -> np.ndarray:
     return numbers
 
 
+def _without_views(texts: pa.Array) -> pa.Array:
+    """Texts that polars has as views, in which Arrow can neither look up nor take, as strings."""
+    return pc.cast(texts, pa.large_string()) if pa.types.is_string_view(texts.type) else texts
+
+
 def categories_of(cells: pa.ChunkedArray) -> tuple[str, ...] | None:
     """The different texts of a column, sorted; None of one that holds no text, or too many different ones."""
     if not is_text(cells.type):
@@ -95,7 +100,7 @@ def categories_of(cells: pa.ChunkedArray) -> tuple[str, ...] | None:
     found: set[str] = set()
     for chunk in cells.chunks:
         if pa.types.is_dictionary(chunk.type):
-            texts = chunk.dictionary.take(pc.unique(chunk.indices).drop_null())
+            texts = _without_views(chunk.dictionary).take(pc.unique(chunk.indices).drop_null())
         else:
             texts = pc.unique(chunk)
         if len(texts) > MOST_TEXTS or texts.nbytes > MOST_TEXT_BYTES:
