@@ -65,6 +65,31 @@ def test_seeds_and_fractions(make):
     assert "split seed 0" in data.schema.protocol
 
 
+@pytest.mark.parametrize("limit", [Limit(), Limit(train=4), Limit(valid=2)])
+@pytest.mark.parametrize("tests", [0, 20])
+@pytest.mark.parametrize("valid_from", ["train", "test"])
+@pytest.mark.parametrize("test_fraction", [0, 0.2])
+def test_without_validation_rows_all_train_and_some_of_them_stand_in(make, limit, tests, valid_from, test_fraction):
+    arrays = {"X": NUMBERED} | ({"X_test": NUMBERED[:tests] + 1000} if tests else {})
+    data = make(arrays, limit, scale="none", valid_fraction=0, test_fraction=test_fraction, valid_from=valid_from)
+    train, valid, test = (numbers(rows) for rows in (data.train, data.valid, data.test))
+    assert len(test) == (tests or 60 * test_fraction)
+    assert valid
+    assert set(valid) <= set(train)
+    assert not set(test) & set(train)
+    if limit.train is None:
+        assert sorted(train + (test if not tests else [])) == [*range(60)]
+    assert len(train) == (limit.train or 60 - (0 if tests else len(test)))
+    assert "no rows are kept out for validation" in data.schema.protocol
+
+
+def test_without_validation_rows_all_are_streamed(make):
+    data = make(NUMBERED, scale="none", valid_fraction=0, stream="always")
+    train, test = set(numbers(data.train.at(torch.arange(54)))), set(numbers(data.test))
+    assert train == {*range(60)} - test
+    assert set(numbers(data.valid)) < train
+
+
 def test_labels_go_with_their_rows(make):
     labels = np.arange(60) % 7
     data = make({"X": NUMBERED, "y": labels}, scale="none")
@@ -107,7 +132,7 @@ def test_no_source():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"valid_fraction": 0}, {"test_fraction": 1}, {"levels": 1}, {"seed": -1}, {"support": "x"}, {"unknown": 1}],
+    [{"valid_fraction": -0.1}, {"test_fraction": 1}, {"levels": 1}, {"seed": -1}, {"support": "x"}, {"unknown": 1}],
 )
 def test_specs_are_checked(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):

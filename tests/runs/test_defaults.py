@@ -45,6 +45,15 @@ def test_what_is_set_stays_beside_what_is_left_open(pictures):
     assert (run.train.epochs, run.train.patience) == (3, None)
 
 
+def test_without_validation_rows_nothing_stops_early_and_the_last_weights_are_kept(tmp_path):
+    np.save(tmp_path / "t.npy", np.random.default_rng(0).standard_normal((50, 3)))
+    run, _ = opened(tmp_path / "t.npy", "data.valid_fraction=0")
+    assert (run.train.patience, run.train.weights) == (None, "last")
+    run, _ = opened(tmp_path / "t.npy")
+    assert run.train.patience is not None
+    assert run.train.weights == "best"
+
+
 def test_small_pictures_and_tables_get_perceptrons(tmp_path):
     run, _ = opened("digits")
     assert (run.model.encoder, run.model.decoder) == (Mlp(), Mlp())

@@ -9,7 +9,7 @@ from pydantic import Field
 from vaekit.data.layout import Layout
 from vaekit.spec import Several, Square, Text, by_kind, spec
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 
@@ -70,7 +70,8 @@ class DataSpec:
             numbers.
         valid_from: which part of the source gives up its rows for validation. A source without a test set is one pool,
             from which validation and test are both drawn, so the choice makes no difference there.
-        valid_fraction: share of that part that becomes the validation rows.
+        valid_fraction: share of that part that becomes the validation rows; with 0 all of it trains, some training rows
+            stand in for validation, nothing stops early, and the last weights are kept.
         test_fraction: share that becomes the test rows, for a source that brings no test set; 0 keeps none back, and
             an evaluation then needs other data.
         seed: seed of the split.
@@ -113,7 +114,7 @@ class DataSpec:
     header: Literal["auto", "yes", "no"] = "auto"
     valid_from: Literal["train", "test"] = "train"
     valid_fraction: Fraction = 0.1
-    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    test_fraction: Fraction = 0.1
     seed: Annotated[int, Field(ge=0)] = 0
     image_size: Square[Pixels] | None = None
     image_fit: Literal["crop", "pad", "stretch"] = "crop"

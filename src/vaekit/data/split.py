@@ -13,15 +13,16 @@ from vaekit.randomness import split_generator
 _TRAIN_PART, _TEST_PART = 0, 1
 _MOST_IN_MEMORY = 10_000  # rows of a streamed source that validate, and that test
 _MOST_BYTES = 256_000_000
+_STANDING_IN = 0.1  # of the training rows, where none validate
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of a table by number: no row is in two splits.
+    """Rows of a table by number: no row is in two splits, but for rows that stand in for validation.
 
     Attributes:
         train: in the order in which they were drawn; None where they are streamed: all that are not in `out`.
-        valid: in the order in which they were drawn.
+        valid: in the order in which they were drawn; rows of `train` where DataSpec.valid_fraction is 0.
         test: in the order of the table.
         out: the rows that training leaves out where it is streamed, in rising order.
         protocol: how they were drawn, in words.
@@ -65,7 +66,7 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
     streamed = is_streamed(table, spec, limit)
     most = max(1, min(_MOST_IN_MEMORY, _MOST_BYTES // table.row_bytes)) if streamed else len(table)
     if table.test_rows == 0:
-        tests, rest = _cut(pool, _share(spec.test_fraction, len(pool)) if spec.test_fraction else 0)
+        tests, rest = _cut(pool, _share(spec.test_fraction, len(pool)))
         valid, train = _cut(rest, _share(spec.valid_fraction, len(pool)))
         few = f" (streamed: at most {most} each)" if streamed else ""
         protocol = (
@@ -78,11 +79,19 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
         whole = len(tests)
         (valid, tests), train = _cut(tests, _share(spec.valid_fraction, whole)), pool
         protocol = f"validation is {len(valid)} of the source's {whole} test rows, test the other {len(tests)}"
-    wanted = (train, valid) if table.test_rows == 0 and spec.test_fraction == 0 else (train, valid, tests)
+    without_test = table.test_rows == 0 and spec.test_fraction == 0
+    wanted = [train, *([valid] if spec.valid_fraction else []), *([] if without_test else [tests])]
     if min(map(len, wanted)) == 0:
         raise _empty(table.name, table.train_rows, table.test_rows, spec)
     (tests, more_tests), (valid, more_valid) = _cut(tests, most), _cut(valid, most)
     train = np.concatenate([train, more_valid, more_tests])
+    out = np.sort(np.concatenate([tests, valid]))
+    if spec.valid_fraction == 0:
+        valid = train[: limit.train][: min(most, _share(_STANDING_IN, len(train)))]
+        protocol += (
+            f"; no rows are kept out for validation: {len(valid)} training rows stand in, nothing stops early and the "
+            "last weights are kept"
+        )
     limits = ((limit.train, len(train), "training"), (limit.valid, len(valid), "validation"))
     kept = [f"{most} {name}" for most, there, name in limits if most is not None and most < there]
     protocol += f"; limited to {' and '.join(kept)} rows" if kept else ""
@@ -92,7 +101,6 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
         if not fits or spec.stream == "always":
             protocol += "; the training rows are the first of the file" if limit.train is not None else ""
             chosen = None
-    out = np.sort(np.concatenate([tests, valid]))
     valid = valid[: limit.valid]
     return Split(chosen, valid, np.sort(tests), out, f"{protocol}; drawn without replacement, split seed {spec.seed}")
 
@@ -102,7 +110,7 @@ def _permuted(start: int, count: int, seed: int, part: int) -> np.ndarray:
 
 
 def _share(fraction: float, rows: int) -> int:
-    return max(1, round(fraction * rows))
+    return max(1, round(fraction * rows)) if fraction else 0
 
 
 def _cut(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,10 @@ def with_defaults(run: Run, data: Dataset) -> Run:
     if isinstance(model, ModelSpec):
         network = default_network(schema)
         model = replace(model, encoder=model.encoder or network, decoder=model.decoder or network)
-    return run.model_copy(update={"model": model, "train": run.train.of_rows(len(data.train))})
+    train = run.train.of_rows(len(data.train))
+    if run.data.valid_fraction == 0:  # training rows are no judges of when to stop, and of what to keep
+        train = replace(train, patience=None, weights="last")
+    return run.model_copy(update={"model": model, "train": train})
 
 
 def default_likelihood(support: Support, kind: str) -> Likelihood:
