@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vaekit.cli.main import main
@@ -15,6 +16,23 @@ FAST = " train.epochs=2 limit.train=200 limit.valid=50"
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def write_census(path: Path) -> None:
+    """A table of the columns of Adult, as it is written, of few rows that are made up."""
+    rng, n = np.random.default_rng(0), 300
+    columns = {
+        "age": rng.integers(17, 90, n),
+        "workclass": rng.choice(["Private", "State-gov", "?"], n),
+        "fnlwgt": rng.integers(12_285, 1_484_705, n),
+        "education": rng.choice(["HS-grad", "Bachelors", "Masters"], n),
+        "sex": rng.choice(["Female", "Male"], n),
+        "capital-gain": rng.poisson(2000, n) * (rng.random(n) < 0.1),
+        "classification": rng.choice(["<=50K", ">50K"], n),
+    }
+    rows = zip(*(cells.tolist() for cells in columns.values()), strict=True)
+    lines = [", ".join(columns), *(", ".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
 
 
 def test_python(capsys, tmp_path, monkeypatch):
@@ -30,6 +48,7 @@ def test_python(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("lines", blocks("console"))
 def test_commands(lines, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    write_census(tmp_path / "adult.csv")
     for line in lines.splitlines():
         words = shlex.split(line + (FAST if line.startswith("vaekit train") else ""))
         with pytest.raises(SystemExit) as leaving:
