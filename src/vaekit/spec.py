@@ -75,5 +75,10 @@ def _is_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_is_text)]
-"""Text that can be written to a file and named in a message."""
+def _as_text(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text), AfterValidator(_is_text)]
+"""Text that can be written to a file and named in a message; a number, as YAML has it, is its digits."""

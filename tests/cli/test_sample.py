@@ -5,15 +5,18 @@ import shutil
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pyarrow import csv
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch import distributions as td
 
-from vaekit import register
+from vaekit import open_run, register
 from vaekit.models.building import BuildContext
+from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
 
 SOURCES = ("prior", "aggregated", "mixture", "flow")
@@ -142,3 +145,38 @@ def test_a_flow_needs_two_dimensions(cli, tmp_path):
     code, _, err = cli(f"sample {tmp_path / 'line'} --from flow --out {tmp_path / 'x.npy'}")
     assert (code, "there is 1" in " ".join(err.split())) == (2, True)
     assert cli(f"sample {tmp_path / 'line'} --from mixture --out {tmp_path / 'x.npy'}")[0] == 0
+
+
+def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
+    """The numbers of the context by hand: a standardised number, one-hot categories, and whether each is missing."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(20, 60, 60)
+    sex = rng.choice(["f", "m"], 60)
+    table = pa.table({"x": rng.normal(size=60), "y": rng.normal(size=60), "age": age, "sex": sex})
+    csv.write_csv(table, tmp_path / "t.csv")
+    words = (
+        "data.context=[age,sex] data.label=none epochs=1 latent=2 encoder.widths=4 decoder.widths=4 train.device=cpu"
+    )
+    assert cli(f"train {tmp_path / 't.csv'} {words} --run-dir {tmp_path / 'run'}")[0] == 0
+    trained = open_run(tmp_path / "run")
+    context = trained.schema.context
+    mean, deviation = context.loc[0], context.scale[0]
+    train = trained.data().train.context_of(slice(None))
+    assert float(train[:, 0].mean()) == pytest.approx(0, abs=1e-5)
+    assert float(train[:, 0].std(unbiased=False)) == pytest.approx(1, abs=1e-5)
+    out = tmp_path / "x.npy"
+    for given, numbers in (
+        ("sex=f age=40", [(40 - mean) / deviation, 0, 1, 0, 0]),
+        ("age=40", [(40 - mean) / deviation, 0, 0, 0, 1]),
+        ("sex=m", [0, 1, 0, 1, 0]),
+    ):
+        code, printed, err = cli(f"sample {tmp_path / 'run'} -n 5 --seed 3 --mean --out {out} --given {given} --force")
+        assert code == 0, err
+        assert f"given {', '.join(given.split())}" in printed
+        with torch.no_grad():
+            generator = new_generator(3, Purpose.GENERATE)
+            x = trained.model.generate(5, mean=True, generator=generator, context=torch.tensor([numbers]).expand(5, -1))
+        np.testing.assert_allclose(np.load(out), trained.schema.to_array(x.numpy()), rtol=1e-5)
+    for given, said in (("sex=x", "none of its categories: they are f, m"), ("size=3", "no column of the context")):
+        code, _, err = cli(f"sample {tmp_path / 'run'} --out {out} --given {given} --force")
+        assert (code, said in " ".join(err.split())) == (2, True), err

@@ -175,7 +175,25 @@ def test_columns_that_differ_by_rounding_alone_are_constant(make, kind, value, d
     table = np.c_[TABLE[:, :1], value + noise, TABLE[:, 1:]].astype(kind)
     with refused(DataError, "the column 'column 1' is constant", r'DataSpec.drop=\["column 1"\]'):
         make(table, scale="standard")
-    assert [constant.name for constant in make(table).schema.constants] == ["column 1"]
+    schema = make(table).schema
+    assert [constant.name for constant in schema.constants] == ["column 1"]
+    assert schema.notices == ("not modelled, and put back into samples: 'column 1' (constant)",)
+
+
+@pytest.mark.parametrize("other", [0.3 + 1e-9, 5.0, 1e9])
+def test_of_a_column_that_is_constant_but_in_one_row_nothing_is_scaled_by_rounding(make, other):
+    """Wherever that row is: in training, it is what the column varies by; else there is nothing to scale it by."""
+    table = np.c_[TABLE[:, :1], np.full(50, 0.3), TABLE[:, 1:]]
+    numbered = make(np.arange(50.0)[:, None] * [1.0, -2.0], scale="none")
+    trained = set(numbered.train.batch(slice(None))[:, 0].long().tolist())
+    for row in range(10):
+        table[:, 1] = 0.3 + 1e-16 * (np.arange(50) % 2)
+        table[row, 1] = other
+        if row in trained:
+            assert make(table).schema.scale[1] == pytest.approx(np.std([other, *[0.3] * 39]), rel=1e-6)
+        else:
+            with refused(DataError, "the column 'column 1' is constant in the 40 training rows"):
+                make(table)
 
 
 def test_columns_that_differ_by_little_are_data(make):

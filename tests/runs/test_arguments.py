@@ -62,7 +62,7 @@ def test_data_without_a_preset_takes_the_defaults(tmp_path):
         (lambda: vaekit.Mlp((0,)), ["Mlp: widths is 0", "greater than or equal to 1"]),
         (lambda: vaekit.Mlp(widths="wide"), ["Mlp: widths is 'wide'", "valid integer"]),
         (lambda: vaekit.Conv(()), ["Conv: channels is ()", "at least 1 items"]),
-        (lambda: vaekit.data.DataSpec(source=3), ["DataSpec: source is 3", "valid string"]),
+        (lambda: vaekit.data.DataSpec(source=True), ["DataSpec: source is True", "valid string"]),
         (lambda: vaekit.Run(model=3), ["Run: model is 3"]),
         (
             lambda: vaekit.Run(train=Train(), epochs=3),

@@ -1,5 +1,6 @@
 """Settings: YAML <-> tree <-> path=value, and what each mistake is answered with."""
 
+import functools
 from importlib.resources import files
 from typing import get_origin, get_type_hints
 
@@ -127,6 +128,15 @@ def test_the_end_of_a_path_is_looked_for_in_the_tree_as_it_stands():
         make_run(override({}, ["components=5"]))
     with pytest.raises(ConfigError, match=r"'model.kind=hierarchical' comes after 'latent=8' and drops it"):
         override_in_order({}, ["latent=8", "model.kind=hierarchical"])
+
+
+@pytest.mark.parametrize("value", ["791", "-999", "1.5", "x"])
+@pytest.mark.parametrize("setting", ["data.label", "data.drop", "data.missing_values", "data.context", "name"])
+def test_names_and_texts_may_look_like_numbers(setting, value):
+    tree = make_run(override({}, [f"{setting}={value}"]))
+    found = functools.reduce(getattr, setting.split("."), tree)
+    assert found in (value, (value,))
+    assert make_run(parse_yaml(to_yaml(tree), "run.yaml")) == tree
 
 
 def test_numbers_as_people_write_them():

@@ -12,7 +12,7 @@ import torch
 from vaekit.data.checks import check_kinds, check_levels
 from vaekit.data.columns import LABEL_NAMES, find_name, listing, unnamed
 from vaekit.data.context import Conditioning, fit_context, one_hot
-from vaekit.data.fields import find_fields
+from vaekit.data.fields import find_fields, notice_of_constants
 from vaekit.data.in_memory import table_of_rows
 from vaekit.data.open import open_table
 from vaekit.data.per_row import all_sizes, all_weights, fit_weight
@@ -193,7 +193,8 @@ def _fit(
                 moments = Moments.of(roles.modelled(train.values), table.kind != "image")
             if how == "standard" and spec.scale == "auto" and moments is not None and table.columns is not None:
                 names = roles.names or ()
-                constants = (*constants, *_constants(roles, moments, found.rows))
+                nearly = _constants(roles, moments, found.rows)
+                constants, notices = (*constants, *nearly), (*notices, *notice_of_constants(nearly))
                 roles = roles.without(frozenset(one.name for one in constants))
                 moments = moments[[names.index(name) for name in roles.names or ()]] if constants else moments
             scaling = fit_scaling(how, stored, moments, roles)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,10 +102,13 @@ class Found:
         for name, why in self.ignored.items():
             by_reason.setdefault(why, []).append(name)
         said = [f"left out: {listing([repr(name) for name in names])} ({why})" for why, names in by_reason.items()]
-        if self.constants:
-            names = [repr(constant.name) for constant in self.constants]
-            said += [f"not modelled, and put back into samples: {listing(names)} (constant)"]
-        return tuple(said)
+        return (*said, *notice_of_constants(self.constants))
+
+
+def notice_of_constants(constants: Sequence[Constant]) -> tuple[str, ...]:
+    """What to say of columns of one value; nothing where there is none."""
+    names = [repr(constant.name) for constant in constants]
+    return (f"not modelled, and put back into samples: {listing(names)} (constant)",) if names else ()
 
 
 def find_fields(columns: list[Column], facts: list[Facts], some: np.ndarray, spec: DataSpec, name: str) -> Found:

@@ -61,7 +61,8 @@ class DataSpec:
             cuts at one half.
         missing: what becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood,
             "refuse" has no data with any; "auto" masks where some are missing.
-        missing_values: what else stands for a missing cell in a table: texts and numbers, such as "-999".
+        missing_values: what stands for a missing cell in a table besides empty ones, NA and NaN: texts and numbers,
+            such as ["?", -999], in place of "?" alone.
         rows, items, values: the columns of a table of interactions, one in each row, that name the user, the item and,
             if there is one, the rating: it becomes a row for each user and a column for each item.
         delimiter, decimal, encoding: of a CSV file: what stands between its cells, what stands before decimals, and how
