@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
-from vaekit.runs import TrainingRun, open_run, run
+from vaekit.runs import TrainingRun, fit, open_run, run
 from vaekit.runs.factory import build_model, open_data, size_factor_of
 
 SOFTMAX = "model.likelihood={kind: negative_binomial, rates: softmax, dispersion: gene}"
@@ -86,3 +86,15 @@ def test_evaluation_weights_rows(path, tmp_path):
     assert found["elbo"].value != pytest.approx(float(values["elbo"].mean()), rel=1e-6)
     assert trained.evaluate(samples=4)["elbo"].value == found["elbo"].value
     assert trained.sample(3).shape == (3, 5)
+
+
+@pytest.mark.parametrize(("settings", "least", "most"), [([SOFTMAX], 0.0, 0.1), (["data.size_factor=none"], 0.5, 1.0)])
+def test_codes_of_cells_of_one_type_say_nothing_of_their_size_where_the_model_is_given_it(settings, least, most):
+    rng = np.random.default_rng(0)
+    sizes = rng.lognormal(6, 0.7, 300)
+    counts = rng.poisson(sizes[:, None] * rng.dirichlet(np.ones(30)))
+    words = [*TINY, "epochs=8", "lr=0.01", "likelihood=negative_binomial", *settings]
+    codes = fit(run(*words), counts, progress=False).encode(counts)
+    inputs, log_sizes = np.c_[codes, np.ones(300)], np.log(sizes)
+    residuals = log_sizes - inputs @ np.linalg.lstsq(inputs, log_sizes, rcond=None)[0]
+    assert least <= 1 - residuals.var() / log_sizes.var() <= most

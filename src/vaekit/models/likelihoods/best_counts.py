@@ -126,7 +126,8 @@ def _terms(mean: Tensor, r: Tensor, x: Tensor | float = 0.0) -> _Terms:
 def _counted(mean: Tensor, r: Tensor, extra: Tensor) -> Tensor:
     """The probability that a zero is no extra one."""
     none = (1 - extra) * torch.exp(-r * (mean / r).log1p())
-    return none / (extra + none)
+    # of large means it underflows to 0, of which no extra zeros would make 0 / 0
+    return torch.where(extra > 0, none / (extra + none), 1.0)
 
 
 def _newton(r: Tensor, slope: Tensor, bend: Tensor) -> Tensor:
