@@ -148,6 +148,20 @@ def test_cells_that_are_not_finite(make, value):
     assert len(make(table, drop=("column 1",)).train)
 
 
+def test_a_column_that_is_constant_in_the_training_rows_alone_is_scaled_by_its_range(make):
+    table = np.c_[np.full(50, 2.0), TABLE]
+    other = table.copy()
+    other[:, 0] = 2, 5, *[2] * 48
+    for settings in ({}, {"scale": "standard"}):
+        data = make({"X": table, "X_test": other}, **settings)
+        assert data.schema.constants == ()
+        assert data.schema.loc is not None
+        assert data.schema.scale is not None
+        assert (data.schema.loc[0], data.schema.scale[0]) == (2, 3)
+        assert torch.equal(data.train.batch(slice(None))[:, 0], torch.zeros(len(data.train)))
+        assert data.test.batch(slice(None))[:, 0].tolist() == [0, 1, *[0] * 48]
+
+
 def test_cells_beyond_float32(make):
     table = TABLE.copy()
     table[3, 2] = 1e39

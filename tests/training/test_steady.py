@@ -9,8 +9,11 @@ from runs_to_cut import STEPS, check_same, cut, make, outcome
 from torch import nn
 
 from vaekit.errors import Diverged, VaekitError
+from vaekit.models import VAE, Categorical, Columns, Conditional, Gaussian, LogNormal, StandardNormal
+from vaekit.objectives import Elbo
+from vaekit.processes import World
 from vaekit.runs import TrainingRun, fit, load
-from vaekit.training import Step
+from vaekit.training import State, Step, Train
 from vaekit.training.loop import SETTLING_STEPS, TIMED_STEPS
 from vaekit.training.updater import MOST_SKIPPED
 
@@ -180,6 +183,20 @@ def test_the_average_of_the_weights_is_validated_and_handed_on(tmp_path):
     for name, value in load(tmp_path / "run").named_parameters():
         torch.testing.assert_close(value, average[name])
         assert torch.equal(training.model.state_dict()[name], value)
+
+
+def test_an_average_of_weights_leaves_the_numbers_of_columns_as_they_are():
+    heads = Columns((Categorical(70), Gaussian(), LogNormal(), *[Categorical(3)] * 20))
+    likelihood = Conditional(nn.Linear(2, heads.features((23,))), heads, (23,))
+    model = VAE(Conditional(nn.Linear(23, 4), Gaussian()), StandardNormal().build(2), likelihood)
+    before = {name: value.clone() for name, value in model.named_buffers() if not value.is_floating_point()}
+    average = State(Step(model, Elbo(), 8, World()), Train(ema=0.9)).average
+    assert average is not None
+    for _ in range(30):
+        average.update_parameters(model)
+    after = dict(average.module.named_buffers())
+    assert len(before) > 5
+    assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_a_time_budget_becomes_steps_which_a_resumed_run_keeps(tmp_path):

@@ -191,13 +191,15 @@ def _fit(
         if spec.binarise == "none":
             if how == "standard" and moments is None:
                 moments = Moments.of(roles.modelled(train.values), table.kind != "image")
-            if how == "standard" and spec.scale == "auto" and moments is not None and table.columns is not None:
+            seen = _with_kept(moments, roles, found.rows) if how == "standard" and moments is not None else None
+            if spec.scale == "auto" and moments is not None and seen is not None and table.columns is not None:
                 names = roles.names or ()
-                nearly = _constants(roles, moments, found.rows)
+                nearly = _constants(roles, seen)
                 constants, notices = (*constants, *nearly), (*notices, *notice_of_constants(nearly))
                 roles = roles.without(frozenset(one.name for one in constants))
-                moments = moments[[names.index(name) for name in roles.names or ()]] if constants else moments
-            scaling = fit_scaling(how, stored, moments, roles)
+                kept = [names.index(name) for name in roles.names or ()]
+                moments, seen = moments[kept], seen[kept]
+            scaling = fit_scaling(how, stored, moments, seen, roles)
     if roles.total and not isinstance(stored, Count):
         raise SpecError(
             f"DataSpec.size_factor is the total of a row of counts, and the values of {table.name} are {stored}: "
@@ -243,18 +245,25 @@ def _fit(
     return roles, preprocessor, schema
 
 
-def _constants(roles: Roles, moments: Moments, kept: np.ndarray) -> tuple[Constant, ...]:
+def _with_kept(moments: Moments, roles: Roles, kept: np.ndarray) -> Moments:
+    """The moments of the training rows, joined with those of all rows that are kept in memory where a column needs it.
+
+    Only one that is constant in the training rows does.
+    """
+    if not len(kept) or not moments.constant.any():
+        return moments
+    return moments.join(Moments.of(roles.modelled(kept), roles.table.kind != "image"))
+
+
+def _constants(roles: Roles, seen: Moments) -> tuple[Constant, ...]:
     """The columns that have one value, up to rounding, in training rows and in those that are kept in memory.
 
     Where every column has, they are left for an error.
     """
-    every = Moments.of(roles.modelled(kept), True) if len(kept) else moments
-    constant = moments.constant & every.constant
-    names, columns = roles.names or (), roles.table.columns or ()
-    if constant.all():
+    if seen.constant.all():
         return ()
-    dtypes = {column.name: column.dtype for column in columns}
-    return tuple(Constant(names[at], float(moments.low[at]), dtypes[names[at]]) for at in np.flatnonzero(constant))
+    names, dtypes = roles.names or (), {column.name: column.dtype for column in roles.table.columns or ()}
+    return tuple(Constant(names[at], float(seen.low[at]), dtypes[names[at]]) for at in np.flatnonzero(seen.constant))
 
 
 def _support_of(fields: tuple[Field, ...], by_column: Each) -> Support:

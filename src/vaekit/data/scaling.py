@@ -155,21 +155,45 @@ class Moments:
         The mean of equal numbers may be rounded away from them, so the extremes are compared; what differs by rounding
         alone would be scaled up to noise, beside which any other value is enormous.
         """
-        low, high = self.low.astype(np.float64), self.high.astype(np.float64)  # whose difference cannot overflow
-        size = np.maximum(np.abs(low), np.abs(high))
-        return (high - low <= rounding_of(self.low.dtype) * size) | (self.std == 0)
+        size = np.maximum(np.abs(self.low.astype(np.float64)), np.abs(self.high.astype(np.float64)))
+        return (self.range <= rounding_of(self.low.dtype) * size) | (self.std == 0)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The mean; of a constant itself, from which the mean may be rounded away."""
+        return np.where(self.constant & (self.rows > 0), self.low, self.mean)
+
+    @property
+    def range(self) -> np.ndarray:
+        """Between the extremes, in double precision, in which it cannot overflow."""
+        return self.high.astype(np.float64) - self.low.astype(np.float64)
 
 
-def fit_scaling(how: str, stored: Support, fit: Moments | None, roles: Roles) -> Scaling:
-    """The scaling `how` for data of the support `stored`, by the moments of the training rows."""
+def fit_scaling(how: str, stored: Support, fit: Moments | None, seen: Moments | None, roles: Roles) -> Scaling:
+    """The scaling `how` for data of the support `stored`.
+
+    Args:
+        how: "none", "unit" or "standard".
+        stored: the support of the values as they are stored.
+        fit: moments of the training rows, by which values are standardised.
+        seen: of these and all rows that are kept in memory, by whose range a column is scaled that is constant in the
+            training rows alone.
+        roles: the table, for errors.
+
+    Raises:
+        DataError: a column does not vary.
+    """
     if how == "unit" and isinstance(stored, Levels):
         return Scaling((0.0,), (float(stored.count - 1),), Unit())
     if how != "standard":
         return Scaling(None, None, stored)
     assert fit is not None
-    if fit.constant.any():
-        raise _constant(roles, fit)
-    return Scaling(tuple(fit.mean.tolist()), tuple(fit.std.tolist()), Real())
+    assert seen is not None
+    constant = fit.constant if fit.constant.all() else fit.constant & seen.constant
+    if constant.any():
+        raise _constant(roles, fit, constant)
+    scale = np.where(fit.constant, seen.range, fit.std)
+    return Scaling(tuple(fit.centre.tolist()), tuple(scale.tolist()), Real())
 
 
 def fit_fields(fields: tuple[Field, ...], fit: Moments, facts: Sequence[Facts]) -> tuple[Field, ...]:
@@ -185,7 +209,7 @@ def fit_fields(fields: tuple[Field, ...], fit: Moments, facts: Sequence[Facts]) 
         mean, std = float(fit.mean[place]), float(fit.std[place])
         if one.kind == "real":
             spread = std if not fit.constant[place] else known.high - known.low
-            fitted.append(replace(one, loc=mean, scale=spread or 1.0))
+            fitted.append(replace(one, loc=float(fit.centre[place]), scale=spread or 1.0))
         else:
             fitted.append(replace(one, scale=mean if mean > 0 else known.high) if one.kind == "positive" else one)
     return tuple(fitted)
@@ -200,25 +224,25 @@ def rounding_of(kind: np.dtype) -> float:
     return 0.0 if kind.kind != "f" else 1e-6 if kind.itemsize <= 4 else 1e-9
 
 
-def _constant(roles: Roles, fit: Moments) -> DataError:
+def _constant(roles: Roles, fit: Moments, which: np.ndarray) -> DataError:
     name, rows, columns = roles.table.name, int(fit.rows.max()), roles.names
     if rows == 1:
         return DataError(f"{name} has one training row, and standardising needs at least two that differ: add rows.")
     if columns is None:
         what = "pixel" if roles.table.kind == "image" else "value"
-        where = "" if len(fit.constant) == 1 else f" of channel {int(fit.constant.argmax())}"
+        where = "" if len(which) == 1 else f" of channel {int(which.argmax())}"
         return DataError(
             f"{name}: every {what}{where} of the {rows} training rows has the same value, which cannot be "
             "standardised: use DataSpec.scale=none."
         )
-    constant = [columns[place] for place in np.flatnonzero(fit.constant)]
+    constant = [columns[place] for place in np.flatnonzero(which)]
     if len(constant) == len(columns):
         return DataError(
             f"{name}: every column is constant in the {rows} training rows, so nothing can be standardised, "
             "nor is there anything to learn: give rows that differ."
         )
-    which = f"the column {constant[0]!r} is" if len(constant) == 1 else f"{len(constant)} columns are"
+    what = f"the column {constant[0]!r} is" if len(constant) == 1 else f"{len(constant)} columns are"
     return DataError(
-        f"{name}: {which} constant in the {rows} training rows and cannot be standardised: leave out what "
+        f"{name}: {what} constant in the {rows} training rows and cannot be standardised: leave out what "
         f"is constant with {drop_setting(constant)}."
     )

@@ -288,11 +288,15 @@ def _moving_average(decay: float) -> Callable[..., None]:
     """An exponential moving average that soon forgets its start.
 
     Of n updates, the decay is at most (1 + n) / (10 + n), so that the average of a short training is one of trained
-    weights.
+    weights. Integers, such as the numbers of columns, are no weights: they are copied.
     """
 
     @torch.no_grad()
     def average(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        if not averaged[0].is_floating_point():  # all are of one type
+            for ours, theirs in zip(averaged, current, strict=True):
+                ours.copy_(theirs)
+            return
         n = float(updates)
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, updates)
 
