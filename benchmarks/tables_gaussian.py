@@ -36,7 +36,7 @@ from vaekit.models import Conditional
 from vaekit.runs import TrainingRun, make_run
 from vaekit.runs.config import override_in_order
 
-ANOMALY = ("18_Ionosphere", "4_breastw", "45_wine", "38_thyroid", "2_annthyroid", "28_pendigits")
+ANOMALY = ("18_Ionosphere", "4_breastw", "45_wine", "38_thyroid", "2_annthyroid", "6_cardio", "28_pendigits")
 ADULT_ROWS = 3000
 HELD_OUT = 0.25
 SAMPLES = 500
@@ -113,7 +113,8 @@ def full_gaussian(data: Dataset) -> np.ndarray:
     numbers = np.array([_is_number(data.schema, place) for place in range(train.shape[1])])
     assert observed[:, numbers].all(), "the Gaussian here is one of rows without missing numbers"
     x, y = train[known[:, numbers].all(1)][:, numbers], test[:, numbers]
-    loc, scale = x.mean(0), x.std(0)
+    loc, every = x.mean(0), np.concatenate([x, y])
+    scale = np.where(np.ptp(x, 0) > 0, x.std(0), np.ptp(every, 0))
     fit = LedoitWolf().fit((x - loc) / scale)
     centred = (y - loc) / scale - fit.location_
     squared = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(fit.covariance_), centred)

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from vaekit.data import Dataset
+from vaekit.data import Dataset, Mixed
 from vaekit.evaluation import baseline
 from vaekit.models import Conv, Mlp
 from vaekit.runs import TrainingRun, make_run, override
+from vaekit.runs.defaults import FEW_ROWS, default_likelihood, default_network
 from vaekit.runs.factory import build_model, initialise_from_data, open_data
 from vaekit.runs.tree import ModelSpec
 from vaekit.training import Train
@@ -62,7 +63,48 @@ def test_small_pictures_and_tables_get_perceptrons(tmp_path):
     assert (run.model.encoder, run.model.decoder) == (Mlp(), Mlp())
     np.savetxt(tmp_path / "t.csv", np.random.default_rng(0).standard_normal((50, 3)), delimiter=",", header="a,b,c")
     run, _ = opened(tmp_path / "t.csv")
-    assert (run.model.encoder, run.model.decoder) == (Mlp((256, 256)), Mlp((256, 256)))
+    assert (run.model.encoder, run.model.decoder) == (Mlp((64,), skip=True), Mlp((64,), skip=True))
+    schema = opened(tmp_path / "t.csv")[1].schema
+    assert default_network(schema, rows=FEW_ROWS) == Mlp((256, 256), skip=True)
+
+
+def test_mixtures_of_counts_have_a_component_for_each_twenty_rows():
+    found = [default_likelihood(Mixed(), "table", rows) for rows in (13, 85, 10**6, None)]
+    assert [family.count.components for family in found] == [1, 4, 10, 10]
+
+
+KINDS: dict[str, tuple[dict[str, dict[str, str]], list[Any]]] = {  # of a column: settings, two values
+    "real": ({}, [0.25, 0.75]),
+    "positive": ({"kind": "positive"}, [0.25, 0.75]),
+    "count": ({"kind": "count"}, [3, 70]),
+    "binary": ({}, ["no", "yes"]),
+    "categorical": ({"kind": "categorical"}, ["a", "b"]),
+    "ordinal": ({"kind": "ordinal"}, [1, 4]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_that_is_constant_in_the_training_rows_alone_trains(kind, tmp_path):
+    """Its other value is improbable, and no more than by what a row in all that has it would cost."""
+    rng, path = np.random.default_rng(0), tmp_path / "t.csv"
+    numbers = rng.permutation(60) + 0.5
+
+    def written(cells) -> dict[str, Any]:
+        lines = [f"{number},{other},{cell}" for number, other, cell in zip(numbers, other_column, cells, strict=True)]
+        path.write_text("\n".join(["row,other,cell", *lines]) + "\n")
+        return {"source": str(path), "test_fraction": 0.25}
+
+    other_column = rng.standard_normal(60)
+    _, data = open_data(make_run({"data": written(rng.standard_normal(60))}))
+    trains = np.isin(numbers, np.round(data.schema.to_stored(data.train.batch(slice(None)).numpy())[:, 0], 1))
+    settings, (usual, rare) = KINDS[kind]
+    columns = {"columns": {"cell": settings}} if settings else {}
+    given = {**written(np.where(trains, usual, rare)), **columns}
+    training = TrainingRun.start(make_run({"data": given, "model": {"latent": 2}, "train": {"epochs": 3}}))
+    assert len(training.data.schema.shape) == 1
+    last = [event for event in training.events() if event.kind == "epoch"][-1]
+    assert last.metrics["valid_elbo"] > -100
+    assert last.metrics["train_elbo"] > last.metrics["valid_elbo"] + 1
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ def test_a_likelihood_that_does_not_fit_is_refused_and_the_right_one_named(setti
 def test_every_likelihood_fits_some_support_by_default_or_by_name():
     accepted = {kind for head in members(Likelihood) for kind in head.accepts}
     assert accepted == {"binary", "levels", "unit", "real", "count", "mixed"}
-    assert default_likelihood(Real(), "table").per_dimension
-    assert not default_likelihood(Real(), "image").per_dimension
+    assert default_likelihood(Real(), "table").kind == "calibrated_student_t"
+    assert default_likelihood(Real(), "image").kind == "calibrated_gaussian"
     assert default_likelihood(Unit(), "image").kind == "continuous_bernoulli"
 
 

@@ -274,7 +274,7 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
         raise ConfigError(f"model: {error}") from None
     if spec.likelihood.takes_units and not isinstance(support, Unit | Binary):
         assert isinstance(model.likelihood, Conditional)
-        model.likelihood.units = Units(shape, _SHARED_SCALE[schema.kind])
+        model.likelihood.units = Units(shape, _SHARED_SCALE[schema.kind], standardised=schema.loc is not None)
     return model
 
 

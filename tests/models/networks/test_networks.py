@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vaekit.models import Mlp
 from vaekit.models.networks.convolutional import Upwards, convolution_over
 from vaekit.randomness import new_generator
 
@@ -24,3 +25,15 @@ def test_upwards_is_repeated_values_and_a_convolution(size: tuple[int, ...], bia
     inputs = [x, *upwards.parameters()]
     expected = torch.autograd.grad((weights * by_hand).sum(), inputs)
     torch.testing.assert_close(torch.autograd.grad((weights * upwards(x)).sum(), inputs), expected)
+
+
+def test_a_perceptron_with_a_skip_is_the_layers_and_a_linear_one_and_begins_near_its_bias() -> None:
+    torch.manual_seed(0)
+    plain = Mlp((8,)).build((2, 3), 5)
+    torch.manual_seed(0)
+    network, x = Mlp((8,), skip=True).build((2, 3), 5), torch.randn(4, 7, 2, 3)
+    bias = network.output_bias
+    assert network.skip is not None
+    expected = bias + 0.1 * (plain(x) - bias) + x.flatten(-2) @ network.skip.weight.T
+    torch.testing.assert_close(network(x), expected)
+    assert (network(x) - bias).abs().max() < 0.25

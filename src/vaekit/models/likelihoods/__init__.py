@@ -9,7 +9,7 @@ from vaekit.models.likelihoods.columns import Columns
 from vaekit.models.likelihoods.count_mixture import CountMixture
 from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
-from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods.heavy_tails import CalibratedStudentT, Laplace, StudentT
 from vaekit.models.likelihoods.log_normal import LogNormal
 from vaekit.models.likelihoods.logistic_mixture import LogisticMixture
 from vaekit.models.likelihoods.multinomial import Multinomial
@@ -26,6 +26,7 @@ Likelihood = Annotated[
     | CalibratedGaussian
     | Laplace
     | StudentT
+    | CalibratedStudentT
     | Poisson
     | NegativeBinomial
     | ZeroInflated
@@ -39,6 +40,7 @@ __all__ = [
     "Bernoulli",
     "BetaBinomial",
     "CalibratedGaussian",
+    "CalibratedStudentT",
     "Categorical",
     "Columns",
     "ContinuousBernoulli",

@@ -18,7 +18,7 @@ from vaekit.models.likelihoods.categorical import Categorical
 from vaekit.models.likelihoods.count_mixture import CountMixture
 from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
-from vaekit.models.likelihoods.heavy_tails import Laplace, StudentT
+from vaekit.models.likelihoods.heavy_tails import CalibratedStudentT, Laplace, StudentT
 from vaekit.models.likelihoods.initialisation import counts_of_levels
 from vaekit.models.likelihoods.location_scale import LocationScale
 from vaekit.models.likelihoods.log_normal import LogNormal
@@ -40,12 +40,15 @@ OfColumn = Annotated[
     | LogNormal
     | Laplace
     | StudentT
+    | CalibratedStudentT
     | Poisson
     | NegativeBinomial
     | ZeroInflated
     | CountMixture,
     choice("likelihoods"),
 ]
+
+NUMBERS = "cpu"  # where numbers of columns begin: sums and comparisons of those on "meta" import torch's compiler
 
 SUPPORTS = {  # of the columns of each kind, by the names that families use; the first is its own
     "real": ("real",),
@@ -76,7 +79,7 @@ class Columns(LikelihoodFamily):
     """
 
     heads: tuple[OfColumn, ...] | dict[str, OfColumn] = ()
-    real: OfColumn = CalibratedGaussian(per_dimension=True)
+    real: OfColumn = CalibratedStudentT()
     positive: OfColumn = LogNormal()
     count: OfColumn = CountMixture()
     binary: OfColumn = Bernoulli()
@@ -107,7 +110,7 @@ class Columns(LikelihoodFamily):
         return sum(family.features((1,)) for family in self._families(event_shape))
 
     def build(self, context: BuildContext) -> "ColumnHeads":
-        return ColumnHeads(self._families(context.event_shape))
+        return ColumnHeads(self._families(context.event_shape), standardised=bool(context.fields))
 
     def _families(self, event_shape: Shape) -> tuple[LikelihoodFamily, ...]:
         count = math.prod(event_shape)
@@ -142,11 +145,12 @@ class ColumnHeads(nn.Module, LikelihoodHead):
 
     Args:
         families: Of each column.
+        standardised: Whether real columns are.
     """
 
     order: Tensor
 
-    def __init__(self, families: Sequence[LikelihoodFamily]):
+    def __init__(self, families: Sequence[LikelihoodFamily], standardised: bool = False):
         super().__init__()
         members: dict[Any, list[int]] = {}
         for place, family in enumerate(families):
@@ -155,10 +159,10 @@ class ColumnHeads(nn.Module, LikelihoodHead):
         self.groups = nn.ModuleList(
             _CategoriesGroup(places, [families[place].levels_of_x or 2 for place in places])
             if families[places[0]].gives_logits
-            else _Group(places, families[places[0]])
+            else _Group(places, families[places[0]], standardised)
             for places in members.values()
         )
-        in_groups = torch.tensor([place for places in members.values() for place in places])
+        in_groups = torch.tensor([place for places in members.values() for place in places], device=NUMBERS)
         self.register_buffer("order", in_groups.argsort(), persistent=False)
 
     def features(self, event_shape: Shape) -> int:
@@ -207,21 +211,22 @@ class _Group(nn.Module):
     Args:
         places: Of the columns.
         family: Of each of them.
+        standardised: Whether they are, where they are real.
     """
 
     places: Tensor
 
-    def __init__(self, places: list[int], family: LikelihoodFamily):
+    def __init__(self, places: list[int], family: LikelihoodFamily, standardised: bool):
         super().__init__()
         self.event = (len(places),)
-        self.register_buffer("places", torch.tensor(places), persistent=False)
+        self.register_buffer("places", torch.tensor(places, device=NUMBERS), persistent=False)
         head = family.build(ALONE.over(self.event))
         if not isinstance(head, LikelihoodHead) or head.takes_context:
             lacks = "needs a context" if head.takes_context else "gives no density of single values"
             raise SpecError(f"{type(family).__name__} {lacks}, and is for no single column: take another likelihood")
         self.head = head
         self.features = family.features(self.event)
-        self.units = Units(self.event) if family.takes_units else None
+        self.units = Units(self.event, standardised=standardised) if family.takes_units else None
 
     def of_values(self, raw: Tensor) -> Any:
         return self.head.of_values(raw, self.event, *(() if self.units is None else (self.units,)))
@@ -263,11 +268,11 @@ class _CategoriesGroup(nn.Module):
     def __init__(self, places: list[int], counts: list[int]):
         super().__init__()
         most, self.sizes, self.features = max(counts), counts, sum(counts)
-        first = torch.tensor([0, *counts[:-1]]).cumsum(0)[:, None]
-        code = torch.arange(most)
-        absent = code >= torch.tensor(counts)[:, None]
-        self.register_buffer("places", torch.tensor(places), persistent=False)
-        self.register_buffer("counts", torch.tensor(counts), persistent=False)
+        sizes = torch.tensor(counts, device=NUMBERS)
+        first, code = (sizes.cumsum(0) - sizes)[:, None], torch.arange(most, device=NUMBERS)
+        absent = code >= sizes[:, None]
+        self.register_buffer("places", torch.tensor(places, device=NUMBERS), persistent=False)
+        self.register_buffer("counts", sizes, persistent=False)
         self.register_buffer("index", torch.where(absent, 0, first + code).flatten(), persistent=False)
         self.register_buffer("absent", absent, persistent=False)
         self.alike = len(set(counts)) == 1

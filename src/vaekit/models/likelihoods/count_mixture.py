@@ -21,7 +21,7 @@ WIDEST = 0.45  # scale of a component: below 1/2, so that its variance is finite
 NARROWEST = 0.05  # the initial scale of a component that is one count, in steps between counts
 ROUNDS = 60  # of expectation and maximisation
 MOST_VALUES = 2000  # different values that it looks at
-SPIKE = 0.02  # share of rows from which a value may have a component of its own
+SPIKE = 5  # rows from which a value may have a component of its own
 SPREAD = 3  # components that are left for all other values, at least
 
 
@@ -78,10 +78,11 @@ class MixedCounts(nn.Module, LikelihoodHead):
     def __init__(self, event_shape: Shape, components: int):
         super().__init__()
         shape = (components, *event_shape)
-        at = torch.linspace(0.0, 5.0, components).reshape(-1, *[1] * len(event_shape)).expand(shape)
+        at = torch.linspace(0.0, 5.0, components).reshape(-1, *[1] * len(event_shape))
         self.components = components
         self.register_buffer("logits", torch.zeros(shape))
-        self.register_buffer("loc", torch.stack([at, torch.zeros(shape)]))
+        self.register_buffer("loc", torch.zeros(2, *shape))  # not stacked, which on "meta" imports torch's compiler
+        self.loc[0] += at
         self.register_buffer("log_scale", torch.full(shape, math.log(WIDEST / 2)))
 
     def features(self, event_shape: Shape) -> int:
@@ -121,7 +122,9 @@ class MixedCounts(nn.Module, LikelihoodHead):
 def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     """The logits, means and ln of scales of the components, (components,) each, that fit counts x (n,).
 
-    Frequent values begin with a component of their own, the others with components at their even quantiles.
+    Frequent values begin with a component of their own, the others with components at their even quantiles. Each of
+    these is fitted as if it had one more row, as far from its mean as all such values are on average: where rows are
+    few, it is no narrower than they can tell.
     """
     x = x.double().cpu().sort().values.clamp_min(0)
     values, times = x.unique(return_counts=True)
@@ -131,7 +134,7 @@ def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     shares = times.double() / times.sum()
     y, step = torch.asinh(values), torch.asinh(values + 0.5) - torch.asinh(values - 0.5)
     frequent = shares.argsort(descending=True)[: max(0, components - SPREAD)]
-    spikes = frequent[shares[frequent] > SPIKE]
+    spikes = frequent[shares[frequent] * len(x) >= SPIKE]
     rest = shares.clone()
     rest[spikes] = 0
     count = components - len(spikes)
@@ -142,13 +145,21 @@ def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     scale = torch.cat([NARROWEST * 2 * step[spikes], spread.expand(count)])
     scale[-1] = torch.maximum(spread, (y[-1] - y[0]) / 4)  # one is wide, for what is rare
     loc, weights = y[torch.cat([spikes, places])], torch.cat([shares[spikes], (rest.sum() / count).expand(count)])
+    one_more = torch.cat([torch.zeros(len(spikes)), torch.ones(count)]).double() / len(x)
     for _ in range(ROUNDS):
         scale, weights = scale.clamp_max(0.99 * WIDEST), weights.clamp_min(1e-5)
         base = DiscretisedCounts(weights.log()[:, None], loc[:, None], scale.log()[:, None], 1)
         joint = (base.of_components(values) + base.log_weights).softmax(0) * shares  # (components, values)
         weights, mass = joint.sum(1), joint.sum(1).clamp_min(1e-12)
         loc = (joint * y).sum(1) / mass
-        variance = (joint * (y - loc[:, None]) ** 2).sum(1) / mass
-        scale = (variance * (3 / math.pi**2)).sqrt().maximum(NARROWEST * (joint * step).sum(1) / mass)
+        square = (joint * (y - loc[:, None]) ** 2).sum(1) + one_more * _variance(y, rest)
+        scale = (square / (mass + one_more) * (3 / math.pi**2)).sqrt().maximum(NARROWEST * (joint * step).sum(1) / mass)
     scale = scale.clamp(1e-12, 0.99 * WIDEST)
     return weights.clamp_min(1e-5).log(), loc, scale.log()
+
+
+def _variance(y: Tensor, weights: Tensor) -> Tensor:
+    """Of numbers with weights that need not add up to 1; of no number, or one, 1: a factor of e, for large counts."""
+    shares = weights / weights.sum().clamp_min(1e-300)
+    found = (shares * (y - (shares * y).sum()) ** 2).sum()
+    return torch.where(found > 0, found, 1.0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaekit.models.building import FieldEvent
+from vaekit.models.networks.units import CONSTANT
 from vaekit.models.parameters import Shape, floating
 from vaekit.models.protocols import Measured
 
@@ -58,8 +59,9 @@ class ColumnsAsNumbers(nn.Module):
         self.embedded = [place for place, _ in many]
         widths = [min(WIDEST_EMBEDDING, math.ceil(math.sqrt(count))) for _, count in many]
         self.most = [count - 1 for _, count in many]
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(count, width) for (_, count), width in zip(many, widths, strict=True)
+        self.embeddings = nn.ModuleList(  # torch's start; by itself it imports the compiler where weights are "meta"
+            nn.Embedding(count, width, _weight=torch.randn(count, width))
+            for (_, count), width in zip(many, widths, strict=True)
         )
         self.seen_shape = (len(self.numbers) + len(code) + sum(widths) + (len(fields) if missing else 0),)
 
@@ -83,7 +85,7 @@ class ColumnsAsNumbers(nn.Module):
         numbers = self._transformed(x).double()
         spread = numbers.std(0, correction=0)
         self.loc.copy_(numbers.mean(0))
-        self.scale.copy_(torch.where(spread > 0, spread, 1.0))
+        self.scale.copy_(torch.where(spread > CONSTANT, spread, 1.0))
 
     def _transformed(self, x: Tensor) -> Tensor:
         """The numbers of x, on the scales that they are standardised on."""

@@ -8,6 +8,7 @@ import itertools
 import math
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -40,6 +41,8 @@ class Mlp:
     Args:
         widths: The hidden layers' widths; none makes the network linear.
         activation: The non-linearity between layers; "gated" multiplies each layer by the sigmoid of another.
+        skip: Add a linear layer from the input to the output. The network then begins near its output's bias: the
+            weights of both of the last layers are a tenth of what they are without.
 
     Example:
         >>> Mlp((32,)).build((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8)).shape
@@ -48,11 +51,12 @@ class Mlp:
 
     widths: Widths = (512, 512)
     activation: Activation | Literal["gated"] = "relu"
+    skip: bool = False
     kind: Literal["mlp"] = "mlp"
 
     def build(self, in_shape: Shape, features: int, out_shape: Shape | None = None) -> "MlpNetwork":
         """A network from inputs of a shape to `features` numbers."""
-        return MlpNetwork(in_shape, (*self.widths, features), self.activation)
+        return MlpNetwork(in_shape, (*self.widths, features), self.activation, self.skip)
 
 
 class Linear(nn.Linear):
@@ -81,14 +85,20 @@ class MlpNetwork(nn.Module):
         in_shape: Shape of the input.
         widths: Of the hidden layers, and of the output.
         activation: See `Mlp`.
+        skip: See `Mlp`.
     """
 
-    def __init__(self, in_shape: Shape, widths: Shape, activation: str):
+    def __init__(self, in_shape: Shape, widths: Shape, activation: str, skip: bool = False):
         super().__init__()
         self.in_dims = len(in_shape)
         *hidden, features = widths
         sizes = (math.prod(in_shape), *hidden)
         self.layers = nn.Sequential(*hidden_layers(sizes, activation), Linear(sizes[-1], features))
+        self.skip = Linear(sizes[0], features, bias=False) if skip else None
+        if self.skip is not None:
+            with torch.no_grad():
+                self.layers[-1].weight.mul_(0.1)  # pyright: ignore[reportCallIssue, reportArgumentType]
+                self.skip.weight.mul_(0.1)
 
     @property
     def output_bias(self) -> nn.Parameter:
@@ -97,5 +107,6 @@ class MlpNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         lead = x.shape[: x.dim() - self.in_dims]
-        raw = self.layers(x.reshape(math.prod(lead), math.prod(x.shape[len(lead) :])))
+        x = x.reshape(math.prod(lead), math.prod(x.shape[len(lead) :]))
+        raw = self.layers(x) if self.skip is None else self.layers(x) + self.skip(x)
         return raw.reshape(*lead, raw.shape[-1])

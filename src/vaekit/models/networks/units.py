@@ -22,14 +22,16 @@ class Units(nn.Module):
         event_shape: Of x, (columns,) or (channels, *sides).
         shared: Which values have one scale: none, as the columns of a table, those of a channel, as in a sequence whose
             channels are different quantities, or all of an event, as the pixels of an image.
+        standardised: Whether x is standardised already, so that a column that hardly varies beside 1 is constant.
     """
 
     loc: Tensor
     scale: Tensor
 
-    def __init__(self, event_shape: Shape, shared: SharedScale = "none"):
+    def __init__(self, event_shape: Shape, shared: SharedScale = "none", standardised: bool = False):
         super().__init__()
         self.shared: SharedScale = shared
+        self.least = 1.0 if standardised else 0.0
         self.register_buffer("loc", torch.zeros(event_shape))
         self.register_buffer("scale", torch.ones(event_shape))
 
@@ -47,7 +49,7 @@ class Units(nn.Module):
                 standard deviation.
         """
         loc, scale = (part.reshape(self.loc.shape) for part in best(x))
-        size = x.abs().amax(0).double()
+        size = x.abs().amax(0).double().clamp_min(self.least)
         if self.shared != "none":
             dims = tuple(range(0 if self.shared == "event" else 1, scale.dim()))
             scale = scale.square().mean(dims, keepdim=True).sqrt().expand_as(scale)
