@@ -6,10 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pyarrow import csv
 
+from vaekit.cli.main import main
 from vaekit.data.spec import CONTEXT_PARTS
-from vaekit.errors import ConfigError, SpecError
-from vaekit.runs import run
+from vaekit.errors import ConfigError, DataError, SpecError
+from vaekit.runs import fit, open_run, run
 from vaekit.runs.factory import build_model, initialise_from_data, open_data
 from vaekit.runs.validation import check_parts, samples_are_conditional
 
@@ -76,6 +78,27 @@ def test_the_encoder_alone_of_a_hierarchy():
     assert not depends(lambda c: model.log_joint(given["x"], z, c), given["context"])
     with pytest.raises(ConfigError, match="context_to is encoder, prior, and in a hierarchical VAE"):
         check_parts(run(*settings, "data.context_to=[encoder,prior]"))
+
+
+def test_rows_are_encoded_without_a_context_that_the_encoder_is_not_given(tmp_path, capsys):
+    rows, words = table(), ("data.context=[a,sex]", "epochs=1", *FEW[:3])
+    csv.write_csv(rows, tmp_path / "t.csv")
+    csv.write_csv(rows.select(["x", "y"]), tmp_path / "less.csv")
+    for to in ("decoder", "encoder"):
+        folder = tmp_path / to
+        fit(run(str(tmp_path / "t.csv"), *words, f"data.context_to={to}", run_dir=str(folder)), progress=False)
+        with pytest.raises(SystemExit) as left:
+            main(["encode", str(folder), str(tmp_path / "less.csv"), "--out", str(tmp_path / f"{to}.npy")])
+        assert (left.value.code == 0) == (to == "decoder")
+        with pytest.raises(SystemExit) as left:
+            main(["sample", str(folder), "--given", "sex=f", "--out", str(tmp_path / f"{to}-x.npy")])
+        assert (left.value.code == 0) == (to == "decoder")
+    assert "samples do not depend on the context" in " ".join(capsys.readouterr().err.split())
+    trained = open_run(tmp_path / "decoder")
+    np.testing.assert_array_equal(np.load(tmp_path / "decoder.npy"), trained.encode(rows))
+    np.testing.assert_array_equal(trained.encode(rows.select(["x", "y"])), trained.encode(rows))
+    with pytest.raises(DataError, match="context"):
+        trained.evaluate(rows.select(["x", "y"]), samples=2)
 
 
 def test_a_context_of_which_nothing_comes_is_refused():

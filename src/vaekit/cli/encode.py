@@ -52,13 +52,13 @@ def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_j
     from vaekit.cli.request import open_on_device
     from vaekit.cli.writing import AT_A_TIME, check_apart, write_rows
     from vaekit.processes import World
-    from vaekit.runs import check_same_run, open_rows
+    from vaekit.runs import check_same_run
 
     world = World.join()
     _check_out(out, world, force)
     trained, device = open_on_device(folder, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
-    rows = open_rows(trained, data).to(device)
+    rows = trained.rows_to_encode(data).to(device)
     check_same_run(world, trained, None if data is None else rows)
     share = world.share(len(rows), AT_A_TIME)
     with progress("encoding", share.stop - share.start) as advance:

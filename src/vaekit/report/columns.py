@@ -44,6 +44,8 @@ def pairs_by_column(
         axes.set_ylim(ends)
         axes.set_aspect("equal")
         axes.locator_params(nbins=4)
+        axes.xaxis.set_major_formatter(FuncFormatter(compact))
+        axes.yaxis.set_major_formatter(FuncFormatter(compact))
     figure.supxlabel("original", fontsize=10)
     figure.supylabel("reconstruction", fontsize=10)
     return figure

@@ -13,7 +13,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vaekit.data import Dataset, Mixed, Rows, Schema, StreamedRows, array_of, context_like, read_like, rows_like
+from vaekit.data import (
+    Dataset,
+    DataSpec,
+    Mixed,
+    Rows,
+    Schema,
+    StreamedRows,
+    array_of,
+    context_like,
+    read_like,
+    rows_like,
+)
 from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
 from vaekit.models import VAE, Conditional, HierarchicalVAE
@@ -113,19 +124,31 @@ class TrainedRun:
         Raises:
             DataError: they are not such rows.
         """
+        return self._rows(data, context, self.settings.data, self.schema)
+
+    def _rows(self, data: Any, context: Any, spec: DataSpec, schema: Schema) -> Rows | StreamedRows:
         if data is None:
             return _some(self.data().test)
         if isinstance(data, str | Path):
-            return open_rows(self, str(data))
+            with naming_settings():
+                return read_like(str(data), spec, schema, self.settings.limit)
         if isinstance(data, Rows | StreamedRows):
             return data
         if isinstance(data, TorchDataset | DataLoader):
             data = array_of(data)
         if self.own_modules:
             with in_python_words(), naming_likelihood(self.model, data):
-                return rows_like(data, self.settings.data, self.schema, context)
+                return rows_like(data, spec, schema, context)
         with naming_settings():
-            return rows_like(data, self.settings.data, self.schema, context)
+            return rows_like(data, spec, schema, context)
+
+    def rows_to_encode(self, data: Any = None, context: Any = None) -> Rows | StreamedRows:
+        """`rows`, which need no context where the encoder is given none: see `DataSpec.context_to`."""
+        spec = self.settings.data
+        if "encoder" in spec.context_to:
+            return self.rows(data, context)
+        spec, schema = replace(spec, context=(), size_factor="none"), replace(self.schema, context=None)
+        return self._rows(data, None, spec, schema)
 
     def evaluate(
         self, data: Any = None, samples: int = 64, *, context: Any = None, seed: int = 0
@@ -154,7 +177,7 @@ class TrainedRun:
         def means(x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor]:
             return posterior_moments(self.model, x, context, mask)[:1]
 
-        return self._over(means, self.rows(data, context))
+        return self._over(means, self.rows_to_encode(data, context))
 
     def reconstruct(self, data: Any = None, *, context: Any = None) -> Any:
         """The mean of p(x|z) at the code of each row (see `encode`), as the data is stored.
