@@ -75,6 +75,9 @@ class DataSpec:
             stand in for validation, nothing stops early, and the last weights are kept.
         test_fraction: share that becomes the test rows, for a source that brings no test set; 0 keeps none back, and
             an evaluation then needs other data.
+        split_by: "blocks" divides rows into training, validation and test by blocks of consecutive ones, and "rows" one
+            by one; "auto" takes blocks for windows of a series that overlap, and leaves out those between two blocks
+            that share steps with both.
         seed: seed of the split.
         image_size: height and width that a folder's pictures get; without it they must all have one size.
         image_fit: how a picture of another size gets it: "crop" cuts the largest part of that aspect from the centre
@@ -116,6 +119,7 @@ class DataSpec:
     valid_from: Literal["train", "test"] = "train"
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
+    split_by: Literal["auto", "rows", "blocks"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     image_size: Square[Pixels] | None = None
     image_fit: Literal["crop", "pad", "stretch"] = "crop"

@@ -48,17 +48,22 @@ class Multinomial(Unchecked):
         Each x ln p is taken together with the large terms of n! and x!, as x ln (p n / x), which is small where x is
         near its mean.
         """
-        x = wide(value).flatten(-len(self.event_shape))
-        total = x.sum(-1, keepdim=True)
+        logits, x = (part.flatten(-len(self.event_shape)) for part in (self.logits, value))
+        total = x.sum(-1, dtype=wide(x[..., :0]).dtype)
         drawn = total.clamp_min(1)
-        expected, x = torch.broadcast_tensors(self._log_shares() + drawn.log(), x)
-        place = nonzero_of_many(x)
+        of_total = torch.where(total > 0, _factorial_rest(drawn), 0.0)
+        rows = x.reshape(-1, x.shape[-1])
+        place = nonzero_of_many(rows) if logits.shape[logits.dim() - x.dim() :] == x.shape else None
         if place is None:
-            each = torch.where(x > 0, _of_some(x.clamp_min(1), expected), 0.0)
+            expected, x = torch.broadcast_tensors(self._log_shares() + drawn.log()[..., None], wide(x))
+            each = torch.where(x > 0, _of_some(x.clamp_min(1), expected), 0.0).sum(-1)
         else:
-            each = torch.zeros_like(expected).index_put(place, _of_some(x[place], expected[place]))
-        of_total = torch.where(total > 0, _factorial_rest(drawn), 0.0).squeeze(-1)
-        return (each.sum(-1) + of_total).to(self.logits.dtype)
+            row, column = place
+            logits = logits.reshape(-1, *rows.shape)
+            log_shares = wide(logits[:, row, column]) - _LogTotal.apply(logits)[:, row]
+            of_some = _of_some(wide(rows[place]), log_shares + drawn.flatten().log()[row])
+            each = of_some.new_zeros(logits.shape[:2]).index_add(1, row, of_some).reshape(self.batch_shape)
+        return (each + of_total).to(self.logits.dtype)
 
     def sample(self, sample_shape=()) -> Tensor:
         """The total is divided in two, then each part, down to single values: by the binomial, which is exact."""
@@ -83,6 +88,34 @@ class Multinomial(Unchecked):
     def _totals(self) -> Tensor:
         """(*batch, 1), or (1,) for one total."""
         return wide(self.total)[..., None]
+
+
+_BLOCK = 1 << 17  # numbers, which stay in a processor's cache
+
+
+class _LogTotal(torch.autograd.Function):
+    """ln sum exp over the last axis, in double precision: a few rows at a time, since copies would cost most of it."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor) -> Tensor:
+        few = logits.reshape(-1, logits.shape[-1]).split(max(1, _BLOCK // logits.shape[-1]))
+        found = torch.cat([wide(rows).logsumexp(-1) for rows in few]).reshape(logits.shape[:-1])
+        ctx.save_for_backward(logits, found)
+        return found
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> Tensor:
+        logits, found = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to have one itself
+            return (gradients[0][..., None] * wide(logits).softmax(-1)).to(logits.dtype)
+        slope = torch.empty_like(logits, memory_format=torch.contiguous_format)
+        of_rows = (gradients[0][..., None], found[..., None])
+        flat, into, outer, total = (each.reshape(-1, each.shape[-1]) for each in (logits, slope, *of_rows))
+        some = max(1, _BLOCK // logits.shape[-1])
+        for start in range(0, len(flat), some):
+            rows = slice(start, start + some)
+            into[rows] = (flat[rows] - total[rows]).exp_().mul_(outer[rows])
+        return slope
 
 
 def _of_some(x: Tensor, log_expected: Tensor) -> Tensor:

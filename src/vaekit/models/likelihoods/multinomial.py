@@ -10,12 +10,10 @@ from torch.distributions import Distribution
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.multinomial import Multinomial as MultinomialByLogits
 from vaekit.models.families import FittedHead, LikelihoodFamily
-from vaekit.models.parameters import Shape, parameters, soft_bound
+from vaekit.models.parameters import Shape, parameters
 from vaekit.spec import spec
 
 HALF = 0.5  # a count, in a column without any, so that its share is above 0
-
-LOG_SHARE = 0.7  # of the soft bound: logits are themselves within ±28
 
 
 @spec
@@ -63,7 +61,7 @@ class MultinomialHead(nn.Module, FittedHead):
         self.register_buffer("total", torch.ones(()))
 
     def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        logits = soft_bound(parameters(raw, 1, event_shape)[0], LOG_SHARE)
+        (logits,) = parameters(raw, 1, event_shape)
         return MultinomialByLogits(logits, self.total, 1 if event_shape is None else len(event_shape))
 
     @torch.no_grad()

@@ -53,7 +53,9 @@ class InputDropout(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         seen = self.transform(x, mask=mask) if self._takes_mask else self.transform(x)
-        return seen if self.noise is None else torch.where(self.noise < self.rate, 0, seen / (1 - self.rate))
+        if self.noise is None:
+            return seen
+        return seen / (1 - self.rate) * (self.noise >= self.rate).to(seen.dtype)  # faster than a choice by `where`
 
     def measure(self, x: Tensor) -> None:
         """Have the transform take its constants from rows x (n, *data)."""
