@@ -177,6 +177,10 @@ def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
             generator = new_generator(3, Purpose.GENERATE)
             x = trained.model.generate(5, mean=True, generator=generator, context=torch.tensor([numbers]).expand(5, -1))
         np.testing.assert_allclose(np.load(out), trained.schema.to_array(x.numpy()), rtol=1e-5)
+    assert cli(f"sample {tmp_path / 'run'} -n 5 --out {tmp_path / 'new.csv'} --given sex=f age=40")[0] == 0
+    new = csv.read_csv(tmp_path / "new.csv")
+    assert new.schema.equals(table.schema)
+    assert (set(new["sex"].to_pylist()), set(new["age"].to_pylist())) == ({"f"}, {40})
     for given, said in (("sex=x", "none of its categories: they are f, m"), ("size=3", "no column of the context")):
         code, _, err = cli(f"sample {tmp_path / 'run'} --out {out} --given {given} --force")
         assert (code, said in " ".join(err.split())) == (2, True), err

@@ -1,12 +1,13 @@
 """The context of rows that a model with data.context generates or decodes: a label, or the mean of covariates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from vaekit.data import Codes
-from vaekit.data.context import given_context
+from vaekit.data.context import given_columns, given_context
 from vaekit.errors import ConfigError, DataError
 from vaekit.runs import TrainedRun
 from vaekit.runs.validation import samples_are_conditional
@@ -74,11 +75,22 @@ def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) 
     if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
         raise ConfigError(f"--given is {wrong[0]}: give column=value", field="given", value=wrong[0])
     _check_conditional(trained, "given", given[0])
-    values = {name: value for name, _, value in (text.partition("=") for text in given)}
     try:
-        return torch.from_numpy(given_context(context, values))
+        return torch.from_numpy(given_context(context, _values(given)))
     except DataError as error:
         raise ConfigError(f"--given: {error}", field="given") from None
+
+
+def with_columns_given(trained: TrainedRun, given: Sequence[str]) -> TrainedRun:
+    """The run, whose tables have the columns whose values are given as column=value, too."""
+    if not given or trained.schema.context is None:
+        return trained
+    constants = (*trained.schema.constants, *given_columns(trained.schema.context, _values(given)))
+    return replace(trained, schema=replace(trained.schema, constants=constants))
+
+
+def _values(given: Sequence[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (text.partition("=") for text in given)}
 
 
 def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:

@@ -79,9 +79,20 @@ def _sample(
 ) -> None:
     import torch
 
-    from vaekit.cli.context import context_given, context_of_rows
+    from vaekit.cli.context import context_given, context_of_rows, with_columns_given
     from vaekit.cli.request import open_on_device, sampler_named
-    from vaekit.cli.writing import ARRAYS, AT_A_TIME, WAV, check_apart, check_out, check_pictured, write_x
+    from vaekit.cli.writing import (
+        ARRAYS,
+        AT_A_TIME,
+        CSV,
+        FEATHER,
+        PARQUET,
+        WAV,
+        check_apart,
+        check_out,
+        check_pictured,
+        write_x,
+    )
     from vaekit.randomness import Purpose, new_generator
     from vaekit.report.pictures import context_in_words
     from vaekit.runs import sampling
@@ -115,7 +126,8 @@ def _sample(
             advance(len(rows))
 
     with progress("sampling", n) as advance, torch.no_grad():
-        write_x(out, trained, blocks(advance), n, what)
+        is_table = out.suffix.lower() in (CSV, PARQUET, FEATHER)
+        write_x(out, with_columns_given(trained, given) if is_table else trained, blocks(advance), n, what)
     if not as_json:
         return print_written(False, out, n, what)
     print_json(

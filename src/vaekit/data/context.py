@@ -9,7 +9,7 @@ from vaekit.data.columns import listing
 from vaekit.data.fields import Facts
 from vaekit.data.per_row import sizes_of
 from vaekit.data.roles import LABEL, Roles
-from vaekit.data.schema import SIZE, Context, Field
+from vaekit.data.schema import SIZE, Constant, Context, Field
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column
 from vaekit.errors import DataError
@@ -164,6 +164,17 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
         if context.fields:
             parts.append(float(value is None))
     return context.scaled(np.array([[*parts, *size]]))
+
+
+def given_columns(context: Context, given: dict[str, str]) -> tuple[Constant, ...]:
+    """The columns of rows with a context that `given_context` takes, as the source has them."""
+    fields = {field.name: field for field in context.fields}
+    found = []
+    for name, value in given.items():
+        field = fields.get(name, Field(name, "real", dtype="float64" if "." in value else "int64"))
+        if context.kind != "label" and name != SIZE:
+            found.append(Constant(name, value if field.categories else float(value), field.dtype))
+    return tuple(found)
 
 
 def _log_size(given: str | None) -> float:

@@ -164,7 +164,9 @@ def _fit(
     """
     table = roles.table
     constants: tuple[Constant, ...] = ()
-    fields, notices, order = None, table.notices, roles.names or ()
+    fields, notices = None, table.notices
+    known = {*(roles.names or ()), *((table.names or ())[at] for at in roles.context)}
+    order = tuple(name for name in table.names or () if name in known)
     scaling = Scaling(None, None, Binary())
     moments = found.moments
     if found.facts is not None:

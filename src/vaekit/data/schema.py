@@ -234,7 +234,8 @@ class Schema:
         fields: of a table, what each column is, in the order of `columns`; None where its columns were declared to be
             of one kind.
         constants: columns of one value, which are not modelled.
-        order: names of all columns that a row of the source has and vaekit can make, in their order.
+        order: names of all columns that a row of the source has and vaekit can make, in their order; those of the
+            context it makes where their values are given.
         missing: whether cells were missing in the training rows; a mask then says which.
         observed_log_scale: sum of ln scale over the observed cells of a row, on average over the validation rows; None
             where no cell is missing.
