@@ -6,10 +6,11 @@ from PIL import Image
 
 def test_each_column_is_described(cli, cli_json, tmp_path):
     rng = np.random.default_rng(0)
-    lines = [f"{n},{rng.choice(['red', 'green', ''])},{rng.normal():.3f},cm" for n in range(300)]
-    (tmp_path / "t.csv").write_text("id,colour,size,unit\n" + "\n".join(lines) + "\n")
+    lines = [f"{n},{rng.choice(['red', 'green', ''])},{rng.normal():.3f},{n % 5 + 1},cm" for n in range(300)]
+    (tmp_path / "t.csv").write_text("id,colour,size,grade,unit\n" + "\n".join(lines) + "\n")
     facts = cli_json(f"data {tmp_path / 't.csv'}")
-    colour, size = facts["columns"]
+    colour, size, grade = facts["columns"]
+    assert (grade["kind"], grade["categories"]) == ("ordinal", ["1", "2", "3", "4", "5"])
     assert (colour["name"], colour["kind"], colour["likelihood"]) == ("colour", "binary", "bernoulli")
     assert set(colour["categories"]) == {"red", "green"}
     assert 0.1 < colour["missing"] < 0.6
@@ -29,4 +30,5 @@ def test_each_column_is_described(cli, cli_json, tmp_path):
     assert cli(f"data {tmp_path / 't.csv'} --out {tmp_path / 't.png'}")[0] == 2
     assert cli(f"data --out {tmp_path / 'other.png'}")[0] == 2
     assert "colour" in out
+    assert "5: 1 to 5" in out
     assert "note: left out: 'id'" in out

@@ -12,6 +12,7 @@ from rich.console import Console
 from vaekit.cli.console import print_json, print_listing
 from vaekit.cli.options import Force, Json, Words
 from vaekit.errors import ConfigError
+from vaekit.setting_errors import short
 
 if TYPE_CHECKING:
     from vaekit.data import Dataset, DataSpec, Rows, Schema
@@ -149,13 +150,14 @@ def _columns(schema: "Schema", rows: "Rows", likelihood: "LikelihoodFamily | Non
     for field, head, cells in zip(schema.fields, heads, stored.T, strict=True):
         known = cells[~np.isnan(cells)]
         counts = np.bincount(known.astype(int), minlength=len(field.categories)) if field.categories else None
+        often = range(len(field.categories)) if counts is None or field.kind == "ordinal" else counts.argsort()[::-1]
         found.append(
             {
                 "name": field.name,
                 "kind": field.kind,
                 "lowest": float(known.min()) if counts is None and len(known) else None,
                 "highest": float(known.max()) if counts is None and len(known) else None,
-                "categories": None if counts is None else [field.categories[at] for at in counts.argsort()[::-1]],
+                "categories": None if counts is None else [field.categories[at] for at in often],
                 "missing": 1 - len(known) / len(cells),
                 "likelihood": getattr(head, "kind", ""),
             }
@@ -173,7 +175,7 @@ def _print_columns(console: Console, columns: Sequence[Mapping[str, Any]], rows:
         table.add_column(title, overflow="fold", justify="right" if title == "missing" else "left")
     for column in columns[:MOST_SHOWN]:
         table.add_row(
-            escape(column["name"]),
+            escape(short(column["name"], 40)),
             column["kind"],
             escape(_values(column)),
             f"{column['missing']:.1%}" if column["missing"] else "",
@@ -192,5 +194,7 @@ def _values(column: Mapping[str, Any]) -> str:
         return (
             "none" if None in ends else " to ".join(f"{end:.0f}" if end == int(end) else f"{end:.6g}" for end in ends)
         )
-    listed = ", ".join(names[:3])
+    if column["kind"] == "ordinal":
+        return f"{len(names)}: {short(names[0], 24)} to {short(names[-1], 24)}"
+    listed = ", ".join(short(name, 24) for name in names[:3])
     return listed if len(names) <= 3 else f"{len(names)}: {listed}, ..."
