@@ -8,7 +8,7 @@ import torch
 from sklearn.decomposition import FactorAnalysis
 
 from vaekit import Gaussian, evaluate
-from vaekit.data import DataSpec, Limit, Rows, prepare
+from vaekit.data import DataSpec, Limit, Rows, StreamedRows, prepare, read_like
 from vaekit.evaluation import Annealing, Estimate, annealed_bound, baseline, bidirectional, bound_curve, in_stored_units
 from vaekit.evaluation.blocks import Blocks
 from vaekit.evaluation.checks import units_warning
@@ -133,3 +133,21 @@ def test_of_rows_with_holes_it_is_the_scale_of_the_observed_cells(tmp_path, tabl
         assert rows.log_scale == pytest.approx(each.sum())
     assert data.schema.log_scale == pytest.approx(float(data.valid.log_scale_of(slice(None)).mean()))
     assert type(data.schema).from_json(data.schema.to_json()) == data.schema
+
+
+def test_of_rows_with_holes_on_disk_values_are_those_in_memory(tmp_path, table, story):
+    holes = np.where(np.random.default_rng(1).random(table.shape) < [0, 0.2, 0.5, 0.9], np.nan, table)
+    np.save(tmp_path / "holes.npy", holes)
+    spec = DataSpec(source=str(tmp_path / "holes.npy"), scale="standard")
+    schema = prepare(spec, Limit(), discrete=False).schema
+    found = []
+    for limit, kind in ((Limit(), Rows), (Limit(data_gb=1e-5), StreamedRows)):
+        rows = read_like(spec.source, spec, schema, limit)
+        assert isinstance(rows, kind)
+        found.append(evaluate(story.vae(), rows, samples=2))
+    for name, value in found[0].items():
+        assert (value.value, value.stderr, value.scaled) == (
+            found[1][name].value,
+            found[1][name].stderr,
+            found[1][name].scaled,
+        ), name

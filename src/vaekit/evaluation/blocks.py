@@ -97,6 +97,7 @@ class Blocks:
         self.seed, self.context, self.mask, self.world = seed, context, mask, world or World()
         self.model = model
         self.weight = next(iter(model.state_dict().values()), None)
+        self._log_scales: dict[int, Tensor | float] = {}  # of the rows of each block, as far as they are known
 
     def __len__(self) -> int:
         return len(self.data)
@@ -136,23 +137,27 @@ class Blocks:
 
     def log_scales(self) -> Tensor | float:
         """What a log-density of each row is above that of the row as it is stored, (rows,), or one number of all."""
-        if not isinstance(self.data, Rows | StreamedRows):
+        if not isinstance(self.data, Rows | StreamedRows) or self.data.log_scales is None:
             return 0.0
-        rows = [slice(start, min(start + BLOCK, len(self.data))) for start in range(0, len(self.data), BLOCK)]
-        if self.mask is None:
-            found = (self.data.log_scale_of(one) for one in rows)
-        else:
-            found = (observed_log_scale(self.data, self.mask[one]) for one in rows)
-        parts = [part for part in found if isinstance(part, Tensor)]
-        if not parts:
+        found = []
+        for number in range(math.ceil(len(self) / BLOCK)):
+            if number not in self._log_scales:
+                self._log_scales[number] = observed_log_scale(self.data, self.mask_of(number))
+            found.append(self._log_scales[number])
+        if not any(isinstance(one, Tensor) for one in found):
             return self.data.log_scale
-        return torch.cat(parts) if self.weight is None else torch.cat(parts).to(self.weight.device)
+        sizes = (min(BLOCK, len(self) - number * BLOCK) for number in range(len(found)))
+        each = [torch.as_tensor(one, dtype=torch.float64).expand(size) for one, size in zip(found, sizes, strict=True)]
+        return torch.cat(each).to("cpu" if self.weight is None else self.weight.device)
 
     def block(self, number: int) -> Block:
         """A block by its number."""
         x = self.x(number)
         generator = new_generator(self.seed, Purpose.EVALUATE, number, device=x.device)
-        return Block(x, self.context_of(number), self.mask_of(number), generator, number * BLOCK)
+        mask = self.mask_of(number)
+        if isinstance(self.data, Rows | StreamedRows):  # of rows on disk, so that they are read no second time
+            self._log_scales[number] = observed_log_scale(self.data, mask)
+        return Block(x, self.context_of(number), mask, generator, number * BLOCK)
 
     def map(self, compute: PerBlock) -> tuple[Tensor, ...]:
         """The results of `compute(block)` for each row, (rows,) each, at every process."""
