@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vaekit.cli.writing import check_out
+from vaekit.cli.console.writing import check_out
 from vaekit.errors import ConfigError, DataError, NotApplicable, SpecError, VaekitError
 from vaekit.evaluation import Annealing
 from vaekit.runs import Run, TrainingRun, make_run

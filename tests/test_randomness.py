@@ -19,7 +19,8 @@ import torch
 
 import vaekit
 from vaekit import randomness
-from vaekit.cli import request, suites
+from vaekit.cli import suites
+from vaekit.cli.console import request
 from vaekit.cli.main import main
 from vaekit.evaluation import Annealing, disentanglement, features
 from vaekit.objectives import bound_check, gradient_check

@@ -144,7 +144,7 @@ def test_a_signal_in_the_first_second_is_one_line(trained, tmp_path, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_between_two_parts_of_the_program_is_one_line(number):
     """Where nothing that a command does is on the stack: it is the entry point that has the last word."""
-    program = "import os, vaekit.cli.main as m, vaekit.cli.running as r\n"
+    program = "import os, vaekit.cli.main as m, vaekit.cli.console.running as r\n"
     program += f"r.run = lambda *_: os.kill(os.getpid(), {number:d})\nm.main()"
     done = subprocess.run([*HEARS, sys.executable, "-c", program], capture_output=True, text=True)
     said = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"

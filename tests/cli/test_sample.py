@@ -30,7 +30,7 @@ def run(trained, tmp_path):
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Flows are fitted in few steps."""
-    from vaekit.cli import request
+    from vaekit.cli.console import request
     from vaekit.samplers import FromFlow
 
     monkeypatch.setitem(request.SAMPLERS, "flow", FromFlow(hidden=(16,), steps=30))

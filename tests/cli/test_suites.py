@@ -18,7 +18,8 @@ FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weigh
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Few chains, a flow of few steps, features that are hardly trained."""
-    from vaekit.cli import request, suites
+    from vaekit.cli import suites
+    from vaekit.cli.console import request
     from vaekit.evaluation import Annealing, disentanglement, features
     from vaekit.samplers import FromFlow
 

@@ -175,7 +175,7 @@ def test_memory_that_runs_out_is_no_verdict_on_a_picture(tmp_path, free, said):
 
 AS_NOBODY = """
 import os, sys
-import vaekit.cli.running, vaekit.data.formats.csv, vaekit.data.formats.npy, vaekit.runs
+import vaekit.cli.console.running, vaekit.data.formats.csv, vaekit.data.formats.npy, vaekit.runs
 from vaekit.cli.main import main
 if os.getuid() == 0:
     os.setgid(65534)

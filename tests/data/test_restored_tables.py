@@ -6,7 +6,7 @@ import pytest
 from pyarrow import csv, feather, parquet
 
 from vaekit import fit
-from vaekit.cli.tables import write_tables
+from vaekit.cli.console.tables import write_tables
 from vaekit.data import DataSpec, Limit, prepare, read_like
 from vaekit.data.restoring import restored
 from vaekit.data.schema import Dialect

@@ -110,7 +110,7 @@ print([name for name in ("torch._dynamo",) if name in sys.modules])
 def test_a_verb_imports_only_what_it_needs():
     """Most of the time that a verb takes to begin is torch's; what only some need comes when it is needed."""
     slow = "matplotlib jinja2 scipy sklearn pyarrow zuko sympy torch._dynamo torch._inductor requests pandas"
-    check = "import sys, vaekit.cli.app, vaekit.cli.suites, vaekit.cli.context, vaekit.cli.writing; "
+    check = "import sys, vaekit.cli.app, vaekit.cli.suites, vaekit.cli.console.context, vaekit.cli.console.writing; "
     check += f"print([name for name in {slow.split()} if name in sys.modules]); " + WEIGHTS_COUNTED
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, env=environment, check=True)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from vaekit.cli.console import print_json, print_listing
-from vaekit.cli.options import Force, Json, Words
+from vaekit.cli.console.options import Force, Json, Words
 from vaekit.errors import ConfigError
 from vaekit.setting_errors import short
 
@@ -67,7 +67,7 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
     from vaekit.runs.factory import open_data
 
     if out is not None:
-        from vaekit.cli.writing import check_apart, check_out
+        from vaekit.cli.console.writing import check_apart, check_out
 
         check_out(out, (".png",), force)
         check_apart(out, None, data)
@@ -90,7 +90,7 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
     }
     columns = _columns(schema, some, likelihood)
     if out is not None:
-        from vaekit.cli.writing import write_picture
+        from vaekit.cli.console.writing import write_picture
         from vaekit.report.understood import data_picture
 
         write_picture(out, data_picture(schema, some, [column["likelihood"] for column in columns]))

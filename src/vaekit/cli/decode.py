@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaekit.cli.console import print_written, progress
-from vaekit.cli.options import Force, Json, Out, RunPath, Weights, check_one_process
-from vaekit.cli.pipes import piped
+from vaekit.cli.console.options import Force, Json, Out, RunPath, Weights, check_one_process
+from vaekit.cli.console.pipes import piped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +49,9 @@ def _decode(
 ) -> None:
     import torch
 
-    from vaekit.cli.context import context_of_codes, context_of_rows
-    from vaekit.cli.request import open_on_device
-    from vaekit.cli.writing import ARRAYS, AT_A_TIME, WAV, check_apart, check_out, check_pictured, write_x
+    from vaekit.cli.console.context import context_of_codes, context_of_rows
+    from vaekit.cli.console.request import open_on_device
+    from vaekit.cli.console.writing import ARRAYS, AT_A_TIME, WAV, check_apart, check_out, check_pictured, write_x
     from vaekit.data import read_codes
     from vaekit.models.generative import in_blocks
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaekit.cli.console import print_written, progress
-from vaekit.cli.options import Data, Force, Json, Out, RunPath, Weights
-from vaekit.cli.pipes import piped
+from vaekit.cli.console.options import Data, Force, Json, Out, RunPath, Weights
+from vaekit.cli.console.pipes import piped
 from vaekit.errors import VaekitError
 
 if TYPE_CHECKING:
-    from vaekit.cli.writing import Columns
+    from vaekit.cli.console.writing import Columns
     from vaekit.data import Rows, StreamedRows
     from vaekit.processes import World
     from vaekit.runs import TrainedRun
@@ -49,8 +49,8 @@ def encode(
 
 
 def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool, force: bool) -> None:
-    from vaekit.cli.request import open_on_device
-    from vaekit.cli.writing import AT_A_TIME, check_apart, write_rows
+    from vaekit.cli.console.request import open_on_device
+    from vaekit.cli.console.writing import AT_A_TIME, check_apart, write_rows
     from vaekit.processes import World
     from vaekit.runs import check_same_run
 
@@ -94,7 +94,7 @@ def codes_of(
     """
     import numpy as np
 
-    from vaekit.cli.writing import AT_A_TIME
+    from vaekit.cli.console.writing import AT_A_TIME
     from vaekit.models.generative import in_blocks
     from vaekit.runs import posterior_moments
 
@@ -114,7 +114,7 @@ def codes_of(
 
 def _check_out(out: Path, world: "World", force: bool) -> None:
     """Refuse what cannot be written, before any work is done."""
-    from vaekit.cli.writing import PARQUET, bad_out, check_out
+    from vaekit.cli.console.writing import PARQUET, bad_out, check_out
 
     if world.size == 1:
         return check_out(out, tuple(NAMES), force)
@@ -133,7 +133,7 @@ def _write_parts(out: Path, blocks: "Iterator[Columns]", rows: int, world: "Worl
     """Write a folder with a part of each process, whole or not at all."""
     import shutil
 
-    from vaekit.cli.writing import PARQUET, write_rows
+    from vaekit.cli.console.writing import PARQUET, write_rows
     from vaekit.files import sweep, sync_folder, temporary
 
     aside = Path(world.agree(str(temporary(out))))  # swept once the leading process has ended

@@ -8,13 +8,13 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from vaekit.cli.console import print_estimates, print_facts, print_json, print_kl, print_warnings, progress
-from vaekit.cli.options import Force, Json, RunPath, Weights, WholeNumber
+from vaekit.cli.console.options import Force, Json, RunPath, Weights, WholeNumber
 from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vaekit.cli.request import EvaluationRequest
+    from vaekit.cli.console.request import EvaluationRequest
 
 Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "all"]
 PER_ROW = (".csv", ".npz", ".parquet")  # endings of files that hold several columns by name
@@ -60,7 +60,7 @@ def evaluate(
             0, its ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a
             label.
     """
-    from vaekit.cli.request import EvaluationRequest
+    from vaekit.cli.console.request import EvaluationRequest
 
     request = EvaluationRequest(run, samples, data, split, rows, weights, seed)
     if suite is None:
@@ -77,7 +77,7 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
     import numpy as np
 
     from vaekit import evaluation
-    from vaekit.cli.writing import check_apart, check_out, write_rows
+    from vaekit.cli.console.writing import check_apart, check_out, write_rows
     from vaekit.models.conditional import Conditional
     from vaekit.processes import World
     from vaekit.runs import check_same_run

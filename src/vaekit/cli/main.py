@@ -20,7 +20,7 @@ def main(tokens: list[str] | None = None) -> None:
     try:
         with interruptible(received):
             try:
-                from vaekit.cli.running import run
+                from vaekit.cli.console.running import run
             except ImportError as error:
                 sys.exit(f"vaekit: this installation is not whole, or this user may not read all of it: {error}")
             code = run(sys.argv[1:] if tokens is None else tokens, received)

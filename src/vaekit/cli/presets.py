@@ -1,7 +1,7 @@
 """`vaekit presets`: the presets, or one of them in full."""
 
 from vaekit.cli.console import print_json, print_listing
-from vaekit.cli.options import Json
+from vaekit.cli.console.options import Json
 
 
 def presets(name: str | None = None, /, *, json: Json = False) -> None:

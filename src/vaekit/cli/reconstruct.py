@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from vaekit.cli.console import print_written, progress
-from vaekit.cli.options import (
+from vaekit.cli.console.options import (
     Data,
     Force,
     Json,
@@ -18,7 +18,7 @@ from vaekit.cli.options import (
     check_one_process,
     whole_number,
 )
-from vaekit.cli.pipes import piped
+from vaekit.cli.console.pipes import piped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +54,16 @@ def _reconstruct(
     folder: Path, data: str | None, out: Path, n: int | None, weights: str | None, as_json: bool, force: bool
 ) -> None:
     from vaekit import report
-    from vaekit.cli.request import open_on_device
-    from vaekit.cli.writing import ARRAYS, AT_A_TIME, check_apart, check_out, check_pictured, write_picture, write_x
+    from vaekit.cli.console.request import open_on_device
+    from vaekit.cli.console.writing import (
+        ARRAYS,
+        AT_A_TIME,
+        check_apart,
+        check_out,
+        check_pictured,
+        write_picture,
+        write_x,
+    )
     from vaekit.report.pictures import reconstructed_at
     from vaekit.runs import open_rows
 

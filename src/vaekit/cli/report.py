@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from vaekit.cli.console import print_json
-from vaekit.cli.options import FLAG, Force, Json, WholeNumber, check_one_process
+from vaekit.cli.console.options import FLAG, Force, Json, WholeNumber, check_one_process
 from vaekit.errors import ConfigError
 
 
@@ -34,8 +34,8 @@ def report(
         full_paths: Show whole paths of data and run folders, not their names alone; without it the page can be sent to
             others.
     """
-    from vaekit.cli.request import check_samples
-    from vaekit.cli.writing import check_apart, check_out
+    from vaekit.cli.console.request import check_samples
+    from vaekit.cli.console.writing import check_apart, check_out
     from vaekit.report import write_report
     from vaekit.runs.trained_run import read_run
     from vaekit.training import RunFolder

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from vaekit.cli.console import print_json, print_written, progress
-from vaekit.cli.options import Force, Json, Out, RunPath, Weights, WholeNumber, check_at_least, check_one_process
-from vaekit.cli.pipes import piped
+from vaekit.cli.console.options import (
+    Force,
+    Json,
+    Out,
+    RunPath,
+    Weights,
+    WholeNumber,
+    check_at_least,
+    check_one_process,
+)
+from vaekit.cli.console.pipes import piped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,9 +88,9 @@ def _sample(
 ) -> None:
     import torch
 
-    from vaekit.cli.context import context_given, context_of_rows, with_columns_given
-    from vaekit.cli.request import open_on_device, sampler_named
-    from vaekit.cli.writing import (
+    from vaekit.cli.console.context import context_given, context_of_rows, with_columns_given
+    from vaekit.cli.console.request import open_on_device, sampler_named
+    from vaekit.cli.console.writing import (
         ARRAYS,
         AT_A_TIME,
         CSV,

@@ -23,9 +23,9 @@ from vaekit.cli.console import (
     print_warnings,
     progress,
 )
-from vaekit.cli.options import check_one_process
-from vaekit.cli.request import EvaluationRequest
-from vaekit.cli.request import samplers as sources_of_z
+from vaekit.cli.console.options import check_one_process
+from vaekit.cli.console.request import EvaluationRequest
+from vaekit.cli.console.request import samplers as sources_of_z
 from vaekit.data import Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError, NotApplicable
 from vaekit.evaluation import (

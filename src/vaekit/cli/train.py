@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from vaekit.cli.console import print_json, print_next_steps
-from vaekit.cli.options import FLAG, Json, Words
-from vaekit.cli.streams import ReaderLeft
+from vaekit.cli.console.options import FLAG, Json, Words
+from vaekit.cli.console.streams import ReaderLeft
 from vaekit.errors import ConfigError, Diverged
 from vaekit.terminal import shows_bars
 

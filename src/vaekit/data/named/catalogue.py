@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,18 @@ def where(name: str) -> str:
 
 
 def _digits() -> Table:
-    from sklearn.datasets import load_digits  # slow to import, and needed for this set only
+    package = find_spec("sklearn")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    try:  # its file in scikit-learn, which takes seconds to import
+        rows = np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.int64)
+    except FileNotFoundError:
+        from sklearn.datasets import load_digits
 
-    pixels, digits = load_digits(return_X_y=True)
+        rows = np.column_stack(load_digits(return_X_y=True)).astype(np.int64)
     return Table.of(
         name="digits",
-        values=pixels.astype(np.uint8).reshape(-1, 1, 8, 8),
-        labels=digits.astype(np.int64),
+        values=rows[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8),
+        labels=rows[:, -1],
         classes=_DIGITS,
         stored=Levels(17),
     )

@@ -1,4 +1,4 @@
-"""What commands print: JSON, tables of estimates, notices of what was written, progress bars."""
+"""What commands share. This file prints: JSON, tables of estimates, notices of what was written, progress bars."""
 
 import json
 import math

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from vaekit.cli.app import app
+from vaekit.cli.console.streams import ReaderLeft, possible_width, standard_streams
 from vaekit.cli.main import in_words
-from vaekit.cli.streams import ReaderLeft, possible_width, standard_streams
 from vaekit.errors import ConfigError, VaekitError
 
 SMALLER = "make train.batch_size, objective.samples or the networks smaller, or end what else takes memory"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from vaekit.cli.writing import CSV, FEATHER, PARQUET, outgoing, room_for
+from vaekit.cli.console.writing import CSV, FEATHER, PARQUET, outgoing, room_for
 from vaekit.data.schema import Dialect
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import torch
 
 from vaekit import __version__, registry
-from vaekit.cli.options import check_at_least
+from vaekit.cli.console.options import check_at_least
 from vaekit.data import Dataset, Rows, StreamedRows
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.free_memory import free_bytes, in_gb

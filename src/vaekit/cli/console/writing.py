@@ -44,7 +44,7 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
         rows: of all blocks together.
         caption: of a picture.
     """
-    from vaekit.cli.tables import write_tables
+    from vaekit.cli.console.tables import write_tables
 
     schema = trained.schema
     if out.suffix.lower() == ".png":
