@@ -80,8 +80,8 @@ def cells(times: int, names: Sequence[str] = ()) -> Iterator[tuple[Cell, dict[st
         yield Cell("long", "mnist model.latent=2", "1 epoch of 58,200 rows", seed), preset_tree("mnist"), settings
     for name in () if names else tables():
         yield Cell("table", name, "default", 0), {"name": "table"}, []
-    for seed, name, length in itertools.product(SEEDS, names or presets(), EPOCHS):
-        tree = preset_tree(name)
+    trees = {name: preset_tree(name) for name in names or presets()}
+    for seed, (name, tree), length in itertools.product(SEEDS, trees.items(), EPOCHS):
         quick = "mlp" in str(tree["model"].get("encoder", {})) or tree["model"].get("groups", {}).get("kind") == "dense"
         rows = min(4096, tree["train"].get("batch_size", 128) * STEPS[0 if quick else 1]) * times
         settings = [f"seed={seed}", f"train.epochs={EPOCHS[length]}", f"limit.train={rows}", "limit.valid=100"]

@@ -11,8 +11,8 @@ from vaekit.runs.config import (
     check_known,
     make_run,
     override_in_order,
+    preset_files,
     preset_tree,
-    presets,
     read_yaml,
     to_tree,
     with_source,
@@ -94,14 +94,14 @@ def _start(data: str | None, named: str | None, config: str | Path | None, initi
         return {"name": _name_of(config), **read_yaml(config), **begun}
     if initialise_from is not None:
         return {**to_tree(read_run(RunFolder(initialise_from))[0]), "provenance": [], **begun}
-    if data is not None and data in presets():
+    if data is not None and data in preset_files():
         return preset_tree(data)
     return {} if data is None else {"name": _name_of(data)}
 
 
 def _place(data: str) -> str:
     """DATA as settings keep it: a name, or a path that holds wherever they are read."""
-    if data in presets() and data not in names() and not os.path.exists(data):
+    if data in preset_files() and data not in names() and not os.path.exists(data):
         raise ConfigError(f"{data} is a preset, not data: write --preset {data}, after DATA if it is for other data")
     return os.path.realpath(data) if os.path.exists(data) and data not in names() else data
 

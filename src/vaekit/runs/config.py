@@ -30,10 +30,14 @@ Tree = dict[str, Any]
 _DROPPED: Any = object()
 
 
+def preset_files() -> dict[str, Path]:
+    """The files of the bundled presets, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))}
+
+
 def presets() -> dict[str, Tree]:
     """The bundled presets by name, as plain trees."""
-    found = sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))
-    return {path.stem: parse_yaml(path.read_text("utf-8"), path.stem) for path in found}
+    return {name: parse_yaml(path.read_text("utf-8"), name) for name, path in preset_files().items()}
 
 
 def preset(name: str) -> Run:
@@ -43,10 +47,10 @@ def preset(name: str) -> Run:
 
 def preset_tree(name: str) -> Tree:
     """One preset as a plain tree."""
-    known = presets()
+    known = preset_files()
     if name not in known:
         raise ConfigError(f"there is no preset '{short(name)}'{nearest(name, known)}; known: {', '.join(known)}")
-    return {"name": name, **known[name]}
+    return {"name": name, **parse_yaml(known[name].read_text("utf-8"), name)}
 
 
 def read_yaml(path: str | Path) -> Tree:
