@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from preparing import GREY, TABLE, refused
+from sklearn.datasets import load_digits
 
 from vaekit.data import Binary, Count, DataSpec, Levels, Limit, Real, Rows, Schema, Unit, prepare
+from vaekit.data.open import open_table
 from vaekit.errors import DataError, ModelFileError, SpecError
 from vaekit.runs import TrainingRun, make_run
 
@@ -244,3 +246,11 @@ def test_errors_name_fields_in_python_and_settings_in_a_run():
     with pytest.raises(SpecError, match=r"^data\.drop=") as found:
         TrainingRun.start(make_run({"data": {"source": "digits", "drop": ["a"]}}))
     assert (found.value.field, found.value.value) == ("data.drop", ["a"])
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    images, digits = load_digits(return_X_y=True)
+    table = open_table(DataSpec(source="digits"), Limit())
+    assert np.array_equal(np.asarray(table.read(0)).reshape(-1, 64), images)
+    assert table.labels is not None
+    assert np.array_equal(table.labels, digits)

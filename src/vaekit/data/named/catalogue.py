@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -53,7 +54,8 @@ def _digits() -> Table:
     except FileNotFoundError:
         from sklearn.datasets import load_digits
 
-        rows = np.column_stack(load_digits(return_X_y=True)).astype(np.int64)
+        found: Any = load_digits()
+        rows = np.column_stack([found.data, found.target]).astype(np.int64)
     return Table.of(
         name="digits",
         values=rows[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8),
