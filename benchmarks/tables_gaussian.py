@@ -40,7 +40,7 @@ ANOMALY = ("18_Ionosphere", "4_breastw", "45_wine", "38_thyroid", "2_annthyroid"
 ADULT_ROWS = 3000
 HELD_OUT = 0.25
 SAMPLES = 500
-NEEDED = 9  # tables on which a VAE is to be no worse than a Gaussian, as the issue has it: of 12
+NEEDED = 0.75  # share of tables on which a VAE is to be no worse than a Gaussian
 
 
 def tables() -> dict[str, str]:
@@ -165,7 +165,7 @@ def main() -> None:
             cells += [cell]
             print(json.dumps(cell), flush=True)
         rows += [row_of(name, text, cells)]
-        verdicts += [judged(cells)]
+        verdicts += [[judged(cells, "gaussian"), judged(cells, "columns")]]
     found = table(
         [
             "table",
@@ -174,7 +174,9 @@ def main() -> None:
             "full Gaussian",
             "independent columns",
             "VAE less Gaussian, by seed",
+            "VAE less independent, by seed",
             "steps",
+            "seconds",
         ],
         rows,
     )
@@ -183,10 +185,14 @@ def main() -> None:
         Evaluation=f"importance-weighted bound with K = {SAMPLES} on a quarter of the rows; errors over these rows, "
         "seed by seed, as a root mean square",
     )
-    no_worse, above = (sum(one[place] for one in verdicts) for place in (0, 1))
+    (gaussian, gaussian_always), (columns, columns_always) = (
+        [sum(verdict[other][place] for verdict in verdicts) for place in (0, 1)] for other in (0, 1)
+    )
+    count = len(verdicts)
     said = paragraph(
-        f"No worse than the Gaussian at every seed on {no_worse} of {len(verdicts)} tables (the aim: {NEEDED} of 12), "
-        f"and above independent columns at every seed on {above}."
+        f"Of {count} tables, the VAE is no worse than the Gaussian on {gaussian} by the mean over seeds (the aim: "
+        f"{math.ceil(NEEDED * count)}), and on {gaussian_always} at every seed; no worse than independent columns on "
+        f"{columns} by the mean (the aim: {count}), and on {columns_always} at every seed."
     )
     text = f"{facts}\n\n{found}\n\n{said}"
     if args.write:
@@ -195,20 +201,27 @@ def main() -> None:
 
 
 def row_of(name: str, text: str, cells: Sequence[dict[str, float]]) -> list[str]:
-    """The line of a table: means over seeds."""
+    """The line of a table: means over seeds, and what is gained at each."""
     header, *lines = text.splitlines()
-    vae, gaussian, columns, steps = (
-        mean_and_error([cell[key] for cell in cells])[0] for key in ("vae", "gaussian", "columns", "steps")
+    vae, gaussian, columns, steps, seconds = (
+        mean_and_error([cell[key] for cell in cells])[0] for key in ("vae", "gaussian", "columns", "steps", "seconds")
     )
     error = math.sqrt(sum(cell["error"] ** 2 for cell in cells) / len(cells))
-    gains = ", ".join(f"{cell['vae'] - cell['gaussian']:+.2f}" for cell in cells)
+    gains = [", ".join(f"{gain:+.2f}" for gain in gains_of(cells, other)) for other in ("gaussian", "columns")]
     size = f"{len(lines)} x {header.count(',') + 1}"
-    return [name, size, f"{vae:.2f} ± {error:.2f}", f"{gaussian:.2f}", f"{columns:.2f}", gains, f"{steps:.0f}"]
+    means = [f"{vae:.2f} ± {error:.2f}", f"{gaussian:.2f}", f"{columns:.2f}"]
+    return [name, size, *means, *gains, f"{steps:.0f}", f"{seconds:.0f}"]
 
 
-def judged(cells: Sequence[dict[str, float]]) -> tuple[bool, bool]:
-    """Whether the VAE is no worse than the Gaussian, and than independent columns, at every seed."""
-    return all(cell["vae"] >= cell["gaussian"] for cell in cells), all(cell["vae"] >= cell["columns"] for cell in cells)
+def gains_of(cells: Sequence[dict[str, float]], other: str) -> list[float]:
+    """What the VAE has more than another model at each seed, in nats a row."""
+    return [cell["vae"] - cell[other] for cell in cells]
+
+
+def judged(cells: Sequence[dict[str, float]], other: str) -> tuple[bool, bool]:
+    """Whether the VAE is no worse than another model by the mean over seeds, and at every seed."""
+    gains = gains_of(cells, other)
+    return sum(gains) >= 0, min(gains) >= 0
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
+from sklearn.covariance import LedoitWolf
 
+from vaekit.data import DataSpec, Limit, prepare
 from vaekit.evaluation import Estimate
 from vaekit.models import VAE, Bernoulli, Conditional, Gaussian, Mlp, StandardNormal
 from vaekit.objectives import Score
@@ -17,6 +21,7 @@ import ablation_evidence
 import quality
 import routes
 import stability
+import tables_gaussian
 
 
 @pytest.mark.needs_data
@@ -90,3 +95,24 @@ def test_a_ruin_without_an_error_is_silent_and_cells_are_kept(tmp_path):
     file.write_text(stability.json.dumps(stability.asdict(named)) + "\n{cut")
     assert stability.kept(file) == {named.key: named}
     assert "**1 silent ruins** in 2 runs; 2 ruins at all" in stability.page([cell, named], 1)
+
+
+def test_the_gaussian_beside_small_tables_is_that_of_scipy_in_stored_units():
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.standard_normal((200, 2)) @ [[3, 1], [0, 0.1]] + [50, -2], np.zeros(200)]
+    data = prepare(DataSpec(test_fraction=0.5), Limit(), data=x[:, :2])
+    train, test = (data.schema.to_stored(rows.batch(slice(None)).double().numpy()) for rows in (data.train, data.test))
+    fit = LedoitWolf().fit((train - train.mean(0)) / train.std(0))
+    covariance = train.std(0) * fit.covariance_ * train.std(0)[:, None]
+    expected = stats.multivariate_normal(train.mean(0), covariance).logpdf(test)
+    np.testing.assert_allclose(tables_gaussian.full_gaussian(data), expected, rtol=1e-5)
+    trained = prepare(DataSpec(test_fraction=0.5, scale="none"), Limit(), data=x).train.batch(slice(None))[:, 0]
+    x[:, 2] = ~np.isin(x[:, 0].astype(np.float32), trained.numpy())
+    assert np.isfinite(tables_gaussian.full_gaussian(prepare(DataSpec(test_fraction=0.5), Limit(), data=x))).all()
+
+
+def test_small_tables_are_judged_by_the_mean_over_seeds_and_by_every_seed():
+    cells = [{"vae": -3.0, "gaussian": -2.5, "columns": -3.0}, {"vae": -1.0, "gaussian": -2.0, "columns": -1.5}]
+    assert tables_gaussian.judged(cells, "gaussian") == (True, False)
+    assert tables_gaussian.judged(cells, "columns") == (True, True)
+    assert tables_gaussian.judged(cells[:1], "gaussian") == (False, False)

@@ -38,6 +38,7 @@ KINDS = {
     "soft bernoulli": [*MLP, "model.likelihood=soft_bernoulli"],
     "continuous bernoulli": [*MLP, "model.likelihood=continuous_bernoulli"],
     "calibrated gaussian": [*MLP, "model.likelihood=calibrated_gaussian"],
+    "calibrated student t": [*MLP, "model.likelihood=calibrated_student_t"],
     "beta-binomial": [*MLP, "model.likelihood={kind: beta_binomial, levels: 17}"],
     "logistic mixture": [*MLP, "model.likelihood={kind: logistic_mixture, levels: 17, components: 2}"],
     "zero-inflated": [*MLP, "data.support=count", "model.likelihood=zero_inflated"],

@@ -1,5 +1,6 @@
 """Likelihood families of real values with outliers: Laplace and Student's t."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -19,6 +20,26 @@ ROUNDS = 500  # of expectation and maximisation
 DEGREES = (2.5, 4.0, 8.0, 20.0, 100.0, 900.0)  # of freedom, of which the best is where learning begins
 LEAST_DEGREES, MOST_DEGREES = 2.0, 1000.0  # at the first there is no variance; at the second it is a Gaussian
 FEW_ROUNDS, FEW_ROWS = 50, 2000  # for each of `DEGREES`
+
+
+class WithTails(td.StudentT):
+    """torch's Student's t, without the chi-squared of its samples until one is drawn, so that steps can be traced.
+
+    Args:
+        df, loc, scale: Of shapes that go together.
+        validate_args: Nothing is checked.
+    """
+
+    def __init__(self, df: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None):
+        self.df, self.loc, self.scale = torch.broadcast_tensors(df, loc, scale)
+        td.Distribution.__init__(self, self.df.shape, validate_args=False)
+
+    @property
+    def _chi2(self) -> td.Chi2:
+        return td.Chi2(self.df, validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: "WithTails | None" = None) -> "WithTails":
+        return WithTails(*(part.expand(batch_shape) for part in (self.df, self.loc, self.scale)))
 
 
 @spec
@@ -57,7 +78,7 @@ class StudentT(LocationScale):
     df: Annotated[float, Field(gt=2)] = 4.0
     kind: Literal["student_t"] = "student_t"
 
-    family = td.StudentT
+    family = WithTails
 
     def arguments(self, raw: Tensor, event_shape: Shape | None = None) -> dict[str, Tensor]:
         found = super().arguments(raw, event_shape)
@@ -114,7 +135,7 @@ class LearnedTails(LearnedScale):
         one_more: The share that one more row has beside those of training; 0 until these are known.
     """
 
-    family = td.StudentT
+    family = WithTails
     spread: Tensor
     one_more: Tensor
 
