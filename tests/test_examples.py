@@ -33,22 +33,46 @@ def run(command: list[str], folder: Path, *paths: Path, code: int = 0) -> subpro
     return done
 
 
-def vaekit(words: str, folder: Path, *paths: Path, code: int = 0) -> subprocess.CompletedProcess:
-    return run([sys.executable, "-m", "vaekit", *words.split()], folder, *paths, code=code)
+COMMANDS = """
+import contextlib, io, json, sys
+from vaekit.cli.main import main
+
+done = []
+for words in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = 0
+        try:
+            main(words.split())
+        except SystemExit as leaving:
+            code = leaving.code
+    done += [(code, out.getvalue(), err.getvalue())]
+print(json.dumps(done))
+"""
+
+
+def vaekit(commands: dict[str, int], folder: Path, *paths: Path) -> list[tuple[str, str]]:
+    """What commands write to stdout and stderr, one after the other in one process; each leaves with its code."""
+    done = json.loads(run([sys.executable, "-c", COMMANDS, json.dumps([*commands])], folder, *paths).stdout)
+    assert [code for code, _, _ in done] == list(commands.values()), done
+    return [(out, err) for _, out, err in done]
 
 
 def test_the_prior_of_an_installed_package_trains_is_saved_and_loads(installed, tmp_path):
-    vaekit(f"train digits model.prior=laplace --model.prior.scale 0.5 {FAST} --run-dir run", tmp_path, installed)
+    commands = {
+        f"train digits model.prior=laplace --model.prior.scale 0.5 {FAST} --run-dir run": 0,
+        "evaluate run --samples 2 --json": 0,
+        "report run --samples 2": 0,
+        "train digits model.prior=lapalce": 2,
+    }
+    _, (evaluated, _), _, (_, mistake) = vaekit(commands, tmp_path, installed)
     text = (tmp_path / "run" / "run.yaml").read_text()
     assert "kind: laplace" in text
     assert "scale: 0.5" in text
-    found = json.loads(vaekit("evaluate run --samples 2 --json", tmp_path, installed).stdout)
-    assert found["log_likelihood"]["value"] < 0
-    vaekit("report run --samples 2", tmp_path, installed)
+    assert json.loads(evaluated)["log_likelihood"]["value"] < 0
     assert "laplace of the package vaekit-laplace-prior 0.1.0" in (tmp_path / "run" / "report.html").read_text()
-    mistake = vaekit("train digits model.prior=lapalce", tmp_path, installed, code=2).stderr
     assert "did you mean 'laplace'" in mistake
-    missing = vaekit("evaluate run", tmp_path, code=4).stderr
+    [(_, missing)] = vaekit({"evaluate run": 4}, tmp_path)
     assert "'laplace' from the package vaekit-laplace-prior 0.1.0" in missing
 
 
