@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,30 +19,35 @@ def kind(request):
     return request.param
 
 
-def test_a_run_cut_at_every_step_is_the_run_that_was_not(kind, tmp_path):
-    whole, chain = tmp_path / "whole", tmp_path / "chain"
-    for folder in (whole, chain):
-        folder.mkdir()
-    fit(make(kind, whole))
-    training, cuts = TrainingRun.start(make(kind, chain)), 0
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What comes of a run that is not cut, by kind."""
+
+    @cache
+    def found(kind: str) -> dict[str, object]:
+        folder = tmp_path_factory.mktemp("whole")
+        fit(make(kind, folder))
+        return outcome(folder)
+
+    return found
+
+
+def test_a_run_cut_at_every_step_is_the_run_that_was_not(kind, whole, tmp_path):
+    training, cuts = TrainingRun.start(make(kind, tmp_path)), 0
     while not cut(training, training.state.at.step + 1):
         cuts += 1
         assert training.folder.read("STATUS") == f"interrupted at step {cuts}\n"
-        training = TrainingRun.resume(chain / "run")
+        training = TrainingRun.resume(tmp_path / "run")
         assert training.notice == ""
     assert cuts == STEPS
-    check_same(outcome(whole), outcome(chain))
+    check_same(whole(kind), outcome(tmp_path))
 
 
 @pytest.mark.parametrize("where", [(30, "epoch"), (60, "epoch"), (37, "step")])
-def test_cut_beside_a_validation(kind, where, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    fit(make(kind, whole))
-    cut(TrainingRun.start(make(kind, parts)), *where)
-    cut(TrainingRun.resume(parts / "run"), 1000)
-    check_same(outcome(whole), outcome(parts))
+def test_cut_beside_a_validation(kind, where, whole, tmp_path):
+    cut(TrainingRun.start(make(kind, tmp_path)), *where)
+    cut(TrainingRun.resume(tmp_path / "run"), 1000)
+    check_same(whole(kind), outcome(tmp_path))
 
 
 def test_stop_ends_after_the_step_and_saves(tmp_path):
@@ -70,14 +76,10 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_the_checkpoint_before(tmp_p
     assert TrainingRun.resume(tmp_path / "run").state.at.step == 9
 
 
-def test_resuming_a_run_that_never_saved_starts_it(tmp_path):
-    whole, early = tmp_path / "whole", tmp_path / "early"
-    for folder in (whole, early):
-        folder.mkdir()
-    fit(make("mlp", whole))
-    TrainingRun.start(make("mlp", early))
-    list(TrainingRun.resume(early / "run").events())
-    check_same(outcome(whole), outcome(early))
+def test_resuming_a_run_that_never_saved_starts_it(whole, tmp_path):
+    TrainingRun.start(make("mlp", tmp_path))
+    list(TrainingRun.resume(tmp_path / "run").events())
+    check_same(whole("mlp"), outcome(tmp_path))
 
 
 def test_a_run_killed_before_its_second_checkpoint_goes_on_from_its_first(tmp_path):
