@@ -14,6 +14,7 @@ MOST_COLUMNS = 100_000  # of text
 MOST_SPARSE_COLUMNS = 1_000_000
 MOST_TEXTS = 100_000  # different ones in a column
 MOST_TEXT_BYTES = 100_000_000  # of these
+MOST_TEXTS_IN_ALL = 1_000_000  # in all columns of a table
 
 _SUSPECT_RATIO = 200
 _SUSPECT_BYTES = 1 << 30

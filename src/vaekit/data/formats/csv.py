@@ -1,26 +1,37 @@
 # pyright: reportAttributeAccessIssue=false
 """CSV: a table of text, whose numbers, texts and missing cells are distinguished here."""
 
+import codecs
 import csv
 import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from vaekit.data.bounds import LONGEST_LINE, MOST_COLUMNS, check_whole, refuse_bomb, size_of
+from vaekit.data.bounds import (
+    LONGEST_LINE,
+    MOST_COLUMNS,
+    MOST_TEXT_BYTES,
+    MOST_TEXTS,
+    MOST_TEXTS_IN_ALL,
+    check_whole,
+    refuse_bomb,
+    size_of,
+)
 from vaekit.data.columns import check_distinct, is_number
-from vaekit.data.formats.arrow import is_text, table_of_arrow
+from vaekit.data.formats.arrow import column_of
 from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
-from vaekit.data.table import Sizes, Table
+from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
 
 _BLOCK = 1 << 24
@@ -30,6 +41,12 @@ _DELIMITERS = ("\t", ";", "|", ",", " ")
 _LINES = 50  # that are looked at for the delimiter
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d*)?$"
 _POINTED = r"^[+-]?(\d{1,3}(\.\d{3})+|\d{1,3}|\d+,\d+|\d{1,3}(\.\d{3})+,\d+)$"
+_TIME = r"^\d\d:\d\d(:\d\d(\.\d+)?)?$"
+_TIMES = tuple(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "ns"))
+_BOOLEANS = ("false", "true", "False", "True", "FALSE", "TRUE", "0", "1")
+_FORMS = ("bool", "date", "1,234.5", "1.234,5", "1,5")  # that texts may have, in the order in which they are preferred
+_FEW = 100  # texts that are looked at first
+_COUNTED = 100_000  # rows up to which the line of one is counted
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
 
 
@@ -51,31 +68,32 @@ class _Layout:
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
-    """A table from a CSV file, which may be gzipped, read at once.
+    """A table from a CSV file, which may be gzipped: read in blocks, first for what columns are, then for their cells.
 
     The text is UTF-8, or UTF-16 with a mark at its beginning, unless `spec.encoding` says otherwise; cells are
     separated by commas, semicolons, tabs or bars. The first row is a header unless all of its cells are numbers. An
     empty cell is missing, as are NA, NaN, null and `spec.missing_values`.
 
     Raises:
-        DataError: rows have different numbers of cells, the text is in another encoding, and the like.
+        DataError: rows have different numbers of cells, the text is in another encoding, it takes more memory than
+            `sizes.whole`, and the like.
     """
     text = _text_bytes(path, sizes.whole)
     found = _look(path, spec)
     check_whole(path, _bytes(path, found.delimiter, text), sizes.whole)
-    arrow = _parse(path, found, spec)
-    if len(arrow) == 0:
+    reader = _Reader(path, found, spec, sizes.whole)
+    columns, rows = reader.look()
+    if rows == 0:
         raise DataError(f"{path} holds a header but no rows; at least three rows are needed.")
-    if any(pa.types.is_binary(kind) for kind in arrow.schema.types):  # text that is not in the encoding
-        for _ in _lines(path, found.encoding):  # which names the line
-            pass
-    spaced = _is_spaced(arrow)
-    columns = [_read(arrow[name], f"{path}: the column {name!r}", spec, found.delimiter) for name in found.names]
-    commas = any(comma for _, comma in columns)
-    dialect = Dialect(found.delimiter + " " * spaced, "," if commas else ".", found.header_lines > 0)
-    return table_of_arrow(
-        path.name, pa.table([cells for cells, _ in columns], names=list(found.names)), dialect=dialect
+    of_table = tuple(column.column for column in columns)
+    values = np.empty((rows, len(columns)), np.result_type(*(column.stored for column in of_table)))
+    reader.fill(values, columns)
+    texts = [column.spaced for column in columns[1:] if column.spaced is not None]
+    commas = any(column.form in ("1.234,5", "1,5") for column in columns)
+    dialect = Dialect(
+        found.delimiter + " " * (bool(texts) and all(texts)), "," if commas else ".", found.header_lines > 0
     )
+    return Table.of(path.name, values, columns=of_table, dialect=dialect)
 
 
 def column_names(path: Path) -> tuple[str, ...]:
@@ -145,11 +163,33 @@ def _encoding(path: Path) -> str:
     return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
+def _check_encoding(path: Path, encoding: str) -> None:
+    """Raise DataError where a file is not text in an encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    lines = 0
+    try:
+        with _opened(path) as file:
+            while block := file.read(_SAMPLE):
+                decoder.decode(block)
+                lines += block.count(b"\n")
+            decoder.decode(b"", final=True)
+    except UnicodeError as error:
+        what = f"{encoding} ({str(error)[:100]})"
+        if "utf-8" in encoding and isinstance(error, UnicodeDecodeError):
+            lines += error.object[: error.start].count(b"\n")
+            what = f"UTF-8: line {lines + 1} has the byte {error.object[error.start]:#04x}"
+        raise DataError(
+            f"{path} is not text in {what}; say how it is encoded with DataSpec.encoding, such as latin-1, or save it "
+            "as UTF-8.",
+            field="DataSpec.encoding",
+            value=encoding,
+        ) from None
+
+
 def _lines(path: Path, encoding: str) -> Iterator[str]:
     """The lines of a file, as `csv.reader` takes them: text with its ends, each of bounded length."""
     try:
-        errors = "surrogateescape" if "utf-8" in encoding else "strict"
-        with _opened(path) as file, io.TextIOWrapper(file, encoding, errors, newline="") as f:
+        with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as f:
             number = 0
             while line := f.readline(LONGEST_LINE + 1):
                 number += 1
@@ -158,16 +198,6 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
                         f"{path}: line {number} has more than {LONGEST_LINE:,} characters; a table has a row per line, "
                         "and a large array is better saved as .npy."
                     )
-                try:
-                    line.encode()
-                except UnicodeEncodeError as error:
-                    byte = ord(line[error.start]) - 0xDC00
-                    raise DataError(
-                        f"{path} is not text in UTF-8: line {number} has the byte {byte:#04x}; say how it is encoded "
-                        "with DataSpec.encoding, such as latin-1, or save it as UTF-8.",
-                        field="DataSpec.encoding",
-                        value=None,
-                    ) from None
                 yield line
     except LookupError:
         raise DataError(
@@ -175,13 +205,9 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
             field="DataSpec.encoding",
             value=encoding,
         ) from None
-    except UnicodeError as error:
-        raise DataError(
-            f"{path} is not text in {encoding} ({str(error)[:100]}): say how it is encoded with DataSpec.encoding, or "
-            "save it as UTF-8.",
-            field="DataSpec.encoding",
-            value=encoding,
-        ) from None
+    except UnicodeError:
+        _check_encoding(path, encoding)
+        raise
 
 
 def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -232,84 +258,303 @@ def _is_written_number(cell: str) -> bool:
     return is_number(cell) or any(re.match(form, cell) for form in (_THOUSANDS, _POINTED, _DECIMAL_COMMA))
 
 
-def _parse(path: Path, found: _Layout, spec: DataSpec) -> pa.Table:
-    try:
-        return pa_csv.read_csv(
-            pa.input_stream(path, compression="gzip" if _is_gzipped(path) else None),
-            read_options=pa_csv.ReadOptions(
-                block_size=_BLOCK,
-                column_names=list(found.names),
-                skip_rows=found.header_lines,
-                encoding="utf-8" if found.encoding == "utf-8-sig" else found.encoding,
-            ),
-            parse_options=pa_csv.ParseOptions(delimiter=found.delimiter, newlines_in_values=True),
-            convert_options=pa_csv.ConvertOptions(
-                null_values=[*_MISSING, *spec.missing_values], strings_can_be_null=True
-            ),
-        )
-    except (pa.ArrowInvalid, UnicodeError) as error:
-        raise DataError(_ragged(path, found) or f"{path}: {str(error).splitlines()[0][:200]}") from None
+class _Reader:
+    """Reads the rows of a file in blocks of cells that are texts, and names what is wrong with a row.
 
+    Args:
+        path: of the file.
+        found: how it is written.
+        spec: settings.
+        most: bytes that its cells may take as numbers.
+    """
 
-def _ragged(path: Path, found: _Layout) -> str | None:
-    """What to say about the first row that has too few or too many cells."""
-    width = len(found.names)
-    for line, row in _rows(path, found.encoding, found.delimiter):
-        if len(row) != width:
-            text = found.delimiter.join(row)
-            shown = text if len(text) < 40 else f"{text[:40]}..."
-            return (
-                f"{path}: line {line} has {len(row)} cells ({shown}), the first row has {width}; "
-                "every row needs as many: mend that line."
+    def __init__(self, path: Path, found: _Layout, spec: DataSpec, most: float) -> None:
+        self._path, self._found, self._spec, self._most = path, found, spec, most
+
+    def look(self) -> tuple[list["_Cells"], int]:
+        """What the columns hold, and how many rows there are.
+
+        A column that begins with numbers and goes on with texts is looked at a second time, for all of its texts.
+        """
+        delimiter, width = self._found.delimiter, len(self._found.names)
+        columns = [
+            _Cells(name, f"{self._path}: the column {name!r}", delimiter, self._spec) for name in self._found.names
+        ]
+        rows = 0
+        for block in self._blocks():
+            rows += len(block)
+            check_whole(self._path, 8 * rows * width, self._most)
+            for column, cells in zip(columns, block.columns, strict=True):
+                column.add(cells)
+            _bound_texts(columns)
+        late = {column.name: column for column in columns if column.late}
+        if late:
+            for column in late.values():
+                column.begin_as_text()
+            for block in self._blocks(list(late)):
+                for column, cells in zip(late.values(), block.columns, strict=True):
+                    column.add(cells)
+                _bound_texts(columns)
+        for column in columns:
+            column.end()
+        return columns, rows
+
+    def fill(self, values: np.ndarray, columns: list["_Cells"]) -> None:
+        """Write the cells of all columns into an array (rows, columns), as numbers."""
+        for place, column in enumerate(columns):
+            if not column.read:
+                values[:, place] = np.nan
+        wanted = {place: column for place, column in enumerate(columns) if column.read}
+        start = 0
+        for block in self._blocks([column.name for column in wanted.values()]) if wanted else ():
+            rows = values[start : start + len(block)]
+            if len(rows) < len(block):
+                break
+            for (place, column), cells in zip(wanted.items(), block.columns, strict=True):
+                rows[:, place] = column.numbers(cells)
+            start += len(block)
+        if wanted and start != len(values):
+            raise DataError(f"{self._path} changed while it was read: read it again.")
+
+    def _blocks(self, wanted: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows, of all columns or those wanted, a block at a time."""
+        path, found = self._path, self._found
+        bad: list[pa_csv.InvalidRow] = []
+
+        def keep(row: pa_csv.InvalidRow) -> str:
+            bad.append(row)
+            return "error"
+
+        try:
+            yield from pa_csv.open_csv(
+                pa.input_stream(path, compression="gzip" if _is_gzipped(path) else None),
+                read_options=pa_csv.ReadOptions(
+                    block_size=_BLOCK,
+                    column_names=list(found.names),
+                    skip_rows=found.header_lines,
+                    encoding="utf-8" if found.encoding == "utf-8-sig" else found.encoding,
+                    use_threads=False,
+                ),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=found.delimiter, newlines_in_values=True, invalid_row_handler=keep
+                ),
+                convert_options=pa_csv.ConvertOptions(
+                    column_types={name: pa.string() for name in wanted or found.names},
+                    include_columns=wanted,
+                    null_values=[*_MISSING, *self._spec.missing_values],
+                    strings_can_be_null=True,
+                ),
             )
+        except (pa.ArrowInvalid, UnicodeError) as error:
+            raise self._refused(error, bad[0] if bad else None) from None
+
+    def _refused(self, error: Exception, row: pa_csv.InvalidRow | None) -> DataError:
+        """What to say of a file over which Arrow raised an error, at a row with too few or too many cells or not."""
+        _check_encoding(self._path, self._found.encoding)
+        if row is None:
+            if "straddling" in str(error):
+                return DataError(
+                    f"{self._path} has a row of more than {_BLOCK:,} bytes: close the quote that is open, or leave out "
+                    "long texts."
+                )
+            return DataError(f"{self._path}: {str(error).splitlines()[0][:200]}")
+        number = row.number - self._found.header_lines  # below the header
+        place = f"row {number:,} below the header"
+        if number <= _COUNTED:
+            every = _rows(self._path, self._found.encoding, self._found.delimiter)
+            place = f"line {next(islice(every, number - (self._found.header_lines == 0), None), (row.number, []))[0]}"
+        shown = row.text if len(row.text) < 40 else f"{row.text[:40]}..."
+        return DataError(
+            f"{self._path}: {place} has {row.actual_columns} cells ({shown}), the first row has "
+            f"{row.expected_columns}; every row needs as many: mend that line."
+        )
+
+
+class _Cells:
+    """What the cells of a column turn out to be, a block after the other; and their numbers.
+
+    Args:
+        name: of the column.
+        what: it is called in errors.
+        delimiter: of the file.
+        spec: settings.
+
+    Attributes:
+        form: integer, real, text, bool, date or empty; 1,234.5 where thousands are marked, 1.234,5 where decimals
+            follow a comma, too, and 1,5 where they do and thousands are not marked.
+        late: whether a text came after blocks of numbers, so that all have to be looked at again.
+        spaced: of a column of text, whether each begins with a space; None of numbers.
+    """
+
+    def __init__(self, name: str, what: str, delimiter: str, spec: DataSpec) -> None:
+        self.name, self._what, self._delimiter, self._decimal = name, what, delimiter, spec.decimal
+        self._missing = pa.array([*_MISSING, *spec.missing_values], pa.string())
+        self._lost = np.array([float(text) for text in spec.missing_values if is_number(text)])
+        self.form = "empty"
+        self.late = False
+        self.spaced: bool | None = None
+        self._texts: set[str] | None = None
+        self._text_bytes = 0
+        self._forms: list[str] = []
+        self._marked = False
+        self._first = ""
+
+    @property
+    def column(self) -> Column:
+        """It, as a table has it."""
+        kind = {"integer": pa.int64(), "text": pa.string(), "bool": pa.bool_(), "date": pa.timestamp("s")}
+        categories = tuple(sorted(self._texts)) if self.form == "text" and self._texts is not None else None
+        of_arrow = pa.field(self.name, pa.null() if self.form == "empty" else kind.get(self.form, pa.float64()))
+        return column_of(of_arrow, categories)
+
+    @property
+    def read(self) -> bool:
+        """Whether its cells have numbers."""
+        return self.form not in ("empty", "date") and not (self.form == "text" and self._texts is None)
+
+    def begin_as_text(self) -> None:
+        """Forget what was seen, for cells that are no numbers."""
+        self.form, self.late, self._texts, self._forms = "text", False, set(), list(_FORMS)
+
+    def add(self, cells: pa.Array) -> None:
+        """Look at the next cells, which are texts."""
+        if self.late or cells.null_count == len(cells):
+            return
+        if self.form != "text":
+            found = _as_numbers(cells, self._known)
+            if found is not None:
+                if found.null_count < len(found):
+                    self.form = "real" if self.form == "real" or pa.types.is_floating(found.type) else "integer"
+                return
+            if self.form != "empty":
+                self.late = True
+                return
+            self.begin_as_text()
+        self._add_texts(cells)
+
+    def give_up(self) -> None:
+        """Keep no texts."""
+        self._texts = None
+
+    @property
+    def texts(self) -> int:
+        """How many different ones are kept."""
+        return len(self._texts or ())
+
+    def end(self) -> None:
+        """Decide, once all cells were seen.
+
+        Raises:
+            DataError: a comma may stand before decimals or thousands.
+        """
+        if not self._forms:
+            return
+        form = self._forms[0]
+        if form == "1,234.5" and self._delimiter != "," and self._decimal != "." and not self._marked:
+            raise DataError(
+                f"{self._what} has cells such as {self._first!r}, whose comma may stand before decimals or thousands: "
+                "say which with DataSpec.decimal, a comma or a point.",
+                field="DataSpec.decimal",
+                value=None,
+            )
+        self.form, self.spaced, self._texts = form, None, None
+
+    def numbers(self, cells: pa.Array) -> np.ndarray:
+        """Cells as numbers, (n,) float64: NaN where one is missing."""
+        if cells.null_count == len(cells):
+            return np.full(len(cells), np.nan)
+        if self.form in ("integer", "real"):
+            found = _as_numbers(cells, self._known)
+        elif self.form in ("text", "bool"):
+            values = pa.array(sorted(self._texts or ()) if self.form == "text" else [*_BOOLEANS], pa.string())
+            known = self._known(cells)
+            found = pc.index_in(known, values)
+            if self.form == "bool":
+                found = pc.bit_wise_and(found, 1)
+        else:
+            known = self._known(cells)
+            known = pc.replace_substring(
+                known, "." if self.form == "1.234,5" else ",", "" if self.form != "1,5" else "."
+            )
+            found = pc.cast(pc.replace_substring(known, ",", "."), pa.float64())
+        numbers = pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if len(self._lost) and self.form not in ("text", "bool"):
+            numbers = np.where(np.isin(numbers, self._lost), np.nan, numbers)
+        return numbers
+
+    def _add_texts(self, cells: pa.Array) -> None:
+        """Look at the next texts."""
+        if not self._forms and self._texts is None and self.spaced is False:
+            return
+        different = pc.unique(cells).drop_null()
+        self.spaced = self.spaced is not False and pc.all(pc.starts_with(different, " ")).as_py()
+        known = self._known(different).drop_null()
+        if len(known) == 0:
+            return
+        self._first = self._first or str(known[0])[:60]
+        self._forms = [form for form in self._forms if _is_written_as(form, self._decimal, known)]
+        if "1,234.5" in self._forms:
+            self._marked = self._marked or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py()
+        if self._texts is None:
+            return
+        if len(known) > MOST_TEXTS:
+            self._texts = None
+            return
+        new = set(known.to_pylist()) - self._texts
+        self._texts |= new
+        self._text_bytes += sum(map(len, new))
+        if len(self._texts) > MOST_TEXTS or self._text_bytes > MOST_TEXT_BYTES:
+            self._texts = None
+
+    def _known(self, cells: pa.Array) -> pa.Array:
+        """Cells without blanks around them, and without those that are missing."""
+        trimmed = pc.utf8_trim_whitespace(cells)
+        return pc.if_else(pc.is_in(trimmed, self._missing), pa.scalar(None, pa.string()), trimmed)
+
+
+def _bound_texts(columns: list[_Cells]) -> None:
+    """Where all columns together have too many different texts, those with the most keep none."""
+    total = sum(column.texts for column in columns)
+    while total > MOST_TEXTS_IN_ALL:
+        most = max(columns, key=lambda column: column.texts)
+        total -= most.texts
+        most.give_up()
+
+
+def _as_numbers(cells: pa.Array, known: Callable[[pa.Array], pa.Array]) -> pa.Array | None:
+    """Cells as integers, else as floats, as they are or else without blanks and what is missing; None of texts."""
+    for prepare in (lambda same: same, known):
+        prepared = prepare(cells)
+        for kind in (pa.int64(), pa.float64()):
+            try:
+                return pc.cast(prepared, kind)
+            except pa.ArrowInvalid:
+                pass
     return None
 
 
-def _is_spaced(arrow: pa.Table) -> bool:
-    """Whether every cell of text begins with a space, as after a delimiter that one follows."""
-    texts = [arrow[name] for name in arrow.column_names[1:] if is_text(arrow.schema.field(name).type)]
-    return bool(texts) and all(pc.all(pc.starts_with(cells, " ")).as_py() in (True, None) for cells in texts)
+def _is_written_as(form: str, decimal: str | None, known: pa.Array) -> bool:
+    """Whether texts, each another, are numbers of a form, truth values or dates. The first few are tried first."""
+    if decimal is not None and decimal == {"1,234.5": ",", "1.234,5": ".", "1,5": "."}.get(form):
+        return False
+    return all(_holds(form, part) for part in (known[:_FEW], known))
 
 
-def _read(cells: pa.ChunkedArray, what: str, spec: DataSpec, delimiter: str) -> tuple[pa.ChunkedArray, bool]:
-    """A column with its missing cells marked, as numbers where all others are; and whether it has decimal commas."""
-    if not is_text(cells.type):
-        return _without(cells, _numbers(spec.missing_values)), False
-    trimmed = pc.utf8_trim_whitespace(cells)
-    missing = pc.is_in(trimmed, pa.array([*_MISSING, *spec.missing_values], trimmed.type))
-    known = pc.if_else(missing, pa.scalar(None, trimmed.type), trimmed)
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return _without(pc.cast(known, kind), _numbers(spec.missing_values)), False
-        except pa.ArrowInvalid:
-            pass
-    if spec.decimal != "," and pc.all(pc.match_substring_regex(known, _THOUSANDS)).as_py():
-        if delimiter == "," or spec.decimal == "." or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py():
-            return pc.cast(pc.replace_substring(known, ",", ""), pa.float64()), False
-        raise DataError(
-            f"{what} has cells such as {_first(known)!r}, whose comma may stand before decimals or thousands: say "
-            "which with DataSpec.decimal, a comma or a point.",
-            field="DataSpec.decimal",
-            value=None,
-        )
-    if spec.decimal != "." and pc.all(pc.match_substring_regex(known, _POINTED)).as_py():  # 1.234,5
-        known = pc.replace_substring(known, ".", "")
-    if spec.decimal != "." and pc.all(pc.match_substring_regex(known, _DECIMAL_COMMA)).as_py():
-        return pc.cast(pc.replace_substring(known, ",", "."), pa.float64()), True
-    return known, False
+def _holds(form: str, known: pa.Array) -> bool:
+    if form == "bool":
+        return pc.all(pc.is_in(known, pa.array(_BOOLEANS))).as_py()
+    if form == "date":
+        return any(_is_cast(known, kind) for kind in _TIMES) or _all_match(known, _TIME)
+    return _all_match(known, {"1,234.5": _THOUSANDS, "1.234,5": _POINTED, "1,5": _DECIMAL_COMMA}[form])
 
 
-def _without(cells: pa.ChunkedArray, missing: Sequence[float]) -> pa.ChunkedArray:
-    """Numbers, of which some stand for missing cells."""
-    if not missing or not (pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)):
-        return cells
-    gone = pc.is_in(pc.cast(cells, pa.float64(), safe=False), pa.array(missing, pa.float64()))
-    return pc.if_else(gone, pa.scalar(None, cells.type), cells)
+def _all_match(known: pa.Array, form: str) -> bool:
+    return pc.all(pc.match_substring_regex(known, form)).as_py()
 
 
-def _numbers(texts: Sequence[str]) -> list[float]:
-    return [float(text) for text in texts if is_number(text)]
-
-
-def _first(cells: pa.ChunkedArray) -> str:
-    return str(cells.drop_null()[0].as_py())[:60]
+def _is_cast(known: pa.Array, kind: pa.DataType) -> bool:
+    try:
+        pc.cast(known, kind)
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -1,0 +1,435 @@
+"""Files that are large, or small and unpack to far more, of every format that is read."""
+
+import gzip
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as pa_feather
+import pyarrow.parquet as pq
+from harness import Case
+from hostile_bytes import Maker
+from PIL import Image
+
+GOOD_OR_DATA = frozenset({0, 3})
+ROWS = 1_000_000  # of a block that is written again and again
+
+
+def size_cases(size: int) -> Iterator[Case]:
+    """Every file, read by `vaekit data`; size: bytes of those that are not small ones."""
+    for group, hostile in {
+        "sizes: CSV": csv_files(size),
+        "sizes: JSON lines": json_files(size),
+        "sizes: Parquet": parquet_files(size),
+        "sizes: Feather": feather_files(size),
+        "sizes: NumPy and IDX": array_files(size),
+        "sizes: h5ad": h5ad_files(size),
+    }.items():
+        for name, what, make in hostile:
+            yield Case(group, f"{name}, {what}", ["data", f"./{name}"], partial(_at, name=name, make=make), GOOD_OR_DATA)
+    for what, make in picture_files():
+        words = ["data", "./pictures", "data.image_size=[8, 8]"]
+        yield Case("sizes: pictures", what, words, partial(_in_folder, folder="pictures", make=make), GOOD_OR_DATA)
+    for what, make in sound_files(size):
+        yield Case(
+            "sizes: sounds", what, ["data", "./sounds"], partial(_in_folder, folder="sounds", make=make), GOOD_OR_DATA
+        )
+
+
+def _at(here: Path, name: str, make: Maker) -> None:
+    make(here / name)
+
+
+def _in_folder(here: Path, folder: str, make: Maker) -> None:
+    (here / folder).mkdir()
+    make(here / folder)
+
+
+def _lines(path: Path, head: bytes, line: Callable[[int], bytes], size: int) -> None:
+    """A file of lines, of which blocks of many are written again and again until it has so many bytes."""
+    with path.open("wb") as file:
+        written, start = file.write(head), 0
+        while written < size:
+            lines: list[bytes] = []
+            room = min(size - written, 4_000_000)
+            while room > 0:
+                lines.append(line(start))
+                room -= len(lines[-1])
+                start += 1
+            written += file.write(b"".join(lines))
+
+
+def _header(columns: int) -> bytes:
+    return b",".join(b"c%d" % place for place in range(columns)) + b"\n"
+
+
+def csv_files(size: int) -> Iterator[tuple[str, str, Maker]]:
+    digits = [b",".join(b"%d" % ((i * k) % 10) for i in range(10)) + b"\n" for k in (3, 7, 9)]
+    rng = np.random.default_rng(0)
+    numbers = [b",".join(b"%.9f" % value for value in row) + b"\n" for row in rng.normal(size=(100, 10))]
+    words = [b"alpha", b"beta", b"gamma", b"delta", b"?", b"epsilon"]
+    late = digits[0].replace(b"\n", b",1\n")
+
+    def wide(columns: int, cell: bytes) -> Callable[[int], bytes]:
+        line = b",".join([cell] * columns) + b"\n"
+        return lambda n: line
+
+    of_lines: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
+        "digits": (_header(10), lambda n: digits[n % 3]),
+        "numbers of ten digits": (_header(10), lambda n: numbers[n % 100]),
+        "one column of digits": (b"a\n", lambda n: b"%d\n" % (n % 10)),
+        "short texts": (_header(6), lambda n: b",".join(words[(n + i) % 6] for i in range(6)) + b"\n"),
+        "texts, each another": (_header(10), lambda n: b",".join(b"t%x" % (10 * n + i) for i in range(10)) + b"\n"),
+        "labels of 1,000 characters": (b"a,label\n", lambda n: b"%d,%s\n" % (n, (b"%d" % (n % 50)) * 500)),
+        "long labels, each another": (b"a,label\n", lambda n: b"%d,%s\n" % (n, (b"%d" % n) * 200)),
+        "texts of 100,000 characters": (b"a,b\n", lambda n: b"%d,%s\n" % (n, b"x" * 100_000)),
+        "dates and truth values": (_header(3), lambda n: b"2020-01-%02d,true,10:%02d\n" % (n % 28 + 1, n % 60)),
+        "empty cells": (_header(20), lambda n: b"," * 19 + b"\n"),
+        "quoted cells": (_header(4), lambda n: b'"1","x""y","3.5","a\nb"\n'),
+        "cells with blanks around them": (_header(3), lambda n: b" 1 , 2.5 , x \n"),
+        "numbers with marks between thousands": (_header(2), lambda n: b'"1,234.5","%d,000"\n' % (n % 900 + 100)),
+        "10,000 columns of text": (_header(10_000), wide(10_000, b"word")),
+        "10,000 columns of digits": (_header(10_000), wide(10_000, b"1")),
+        "40,000 columns of text": (_header(40_000), wide(40_000, b"x")),
+        "40,000 columns of numbers": (_header(40_000), wide(40_000, b"1.5")),
+        "numbers, then texts": (_header(10), lambda n: digits[n % 3] if n < size // 25 else b"x" + digits[0][1:]),
+        "rows, then an open quote": (_header(10), lambda n: digits[n % 3] if n != size // 50 else b'"' + digits[0]),
+        "rows, then a longer one": (_header(10), lambda n: digits[n % 3] if n != size // 21 else late),
+        "rows, then no UTF-8": (b"a,b\n", lambda n: b"1,x\n" if n < size // 5 else b"1,\xff\n"),
+        "an open quote": (b'a,b\n1,"', lambda n: b"1,2\n"),
+        "blank lines": (b"a,b\n", lambda n: b"\n"),
+        "JSON objects under the wrong name": (b"", lambda n: b'{"a": 1}\n'),
+    }
+    for what, (head, line) in of_lines.items():
+        yield "a.csv", f"{size / 1e6:g} MB of {what}", partial(_lines, head=head, line=line, size=size)
+    yield "a.csv.gz", "digits that unpack to 30 times as much", partial(_gzipped, block=b"".join(numbers), times=30 * size)
+    yield "a.csv.gz", "10 GB of one line", partial(_gzip_bomb, head=b"a,b\n", block=b"1,2\n", size=100 * size)
+    yield "a.csv", f"{size / 1e6:g} MB in UTF-16", partial(_utf16, size=size)
+
+
+def _utf16(path: Path, size: int) -> None:
+    with path.open("w", encoding="utf-16") as file:
+        for _ in range(size // 2_000_000):
+            file.write("1,word,3.25\n" * (1_000_000 // 12))
+
+
+def _gzipped(path: Path, block: bytes, times: int) -> None:
+    """The same members one after another, as gzip allows."""
+    member = gzip.compress(block * 20, 6, mtime=0)
+    head = gzip.compress(_header(10), mtime=0)
+    with path.open("wb") as file:
+        file.write(head)
+        for _ in range(times // (20 * len(block)) + 1):
+            file.write(member)
+
+
+def _gzip_bomb(path: Path, head: bytes, block: bytes, size: int) -> None:
+    many = block * (10_000_000 // len(block))
+    member = gzip.compress(many, 9, mtime=0)
+    with path.open("wb") as file:
+        file.write(gzip.compress(head, mtime=0))
+        for _ in range(size // len(many)):
+            file.write(member)
+
+
+def json_files(size: int) -> Iterator[tuple[str, str, Maker]]:
+    of_lines: dict[str, Callable[[int], bytes]] = {
+        "numbers": lambda n: b'{"a": %d, "b": 2.5}\n' % n,
+        "texts, each another": lambda n: b'{"a": "t%x", "b": "u%x"}\n' % (n, n),
+        "lists": lambda n: b'{"a": 1, "b": [%s1]}\n' % (b"1," * 1000),
+        "objects in objects": lambda n: b'{"a": 1, "b": {"c": {"d": [{}, {}, {"e": [[], []]}]}}}\n',
+        "null": lambda n: b'{"a": null}\n',
+        "keys, each another": lambda n: b'{"k%d": 1}\n' % n,
+        "90,000 keys": lambda n: b"{" + b",".join(b'"k%d":1' % place for place in range(90_000)) + b"}\n",
+    }
+    for what, line in of_lines.items():
+        yield "a.jsonl", f"{size / 1e6:g} MB of {what}", partial(_lines, head=b"", line=line, size=size)
+    yield "a.jsonl", f"one line of {size / 1e6:g} MB", partial(_one_line, begin=b'{"a": [', cell=b"1,", size=size)
+    for depth in (900, 100_000):
+        nested = b'{"a": ' + b"[" * depth + b"]" * depth + b"}\n"
+        yield "a.jsonl", f"{depth:,} lists in one another", partial(_written, content=nested * 3)
+        nested = b'{"a":' * depth + b"1" + b"}" * depth + b"\n"
+        yield "a.jsonl", f"{depth:,} objects in one another", partial(_written, content=nested * 3)
+
+
+def _one_line(path: Path, begin: bytes, cell: bytes, size: int) -> None:
+    with path.open("wb") as file:
+        file.write(b'{"a": 1}\n' + begin)
+        for _ in range(10):
+            file.write(cell * (size // 10 // len(cell)))
+        file.write(b"1]}\n")
+
+
+def _written(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def parquet_files(size: int) -> Iterator[tuple[str, str, Maker]]:
+    rows = 10 * size  # a thousand million at full size
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), pa.array(["x" * (size // 10)]))
+    few = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), pa.array(["x"]))
+    lists = pa.ListArray.from_arrays(pa.array([0, ROWS], pa.int32()), pa.array(np.zeros(ROWS)))
+    nested = pa.StructArray.from_arrays([lists, lists], ["p", "q"])
+    repeated = pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS, np.int64)})
+    yield "a.parquet", "one number, many rows in one group", partial(_groups, table=repeated, rows=rows, at_once=rows)
+    yield "a.parquet", "one number, many rows", partial(_groups, table=repeated, rows=rows, at_once=ROWS)
+    yield "a.parquet", "one text, many rows in one group", partial(
+        _groups, table=pa.table({"a": few}), rows=rows, at_once=rows
+    )
+    yield "a.parquet", "a long text, many rows", partial(
+        _groups, table=pa.table({"a": text, "b": np.zeros(ROWS)}), rows=4 * ROWS, at_once=ROWS
+    )
+    yield "a.parquet", "a long text beside a label", partial(
+        _groups, table=pa.table({"label": text, "b": np.zeros(ROWS)}), rows=ROWS, at_once=ROWS
+    )
+    for what, column in {"lists": lists, "lists in objects": nested}.items():
+        table = pa.table({"a": pa.chunked_array([column] * 10), "b": np.arange(10.0)})
+        yield "a.parquet", f"{what} of many numbers", partial(
+            _groups, table=table, rows=10 * max(1, rows // len(column) // ROWS // 10), at_once=rows
+        )
+    null = pa.table({f"c{place}": pa.nulls(ROWS, pa.float64()) for place in range(100)})
+    yield "a.parquet", "100 columns of nothing", partial(_groups, table=null, rows=10 * ROWS, at_once=ROWS)
+    texts = pa.table({f"c{place}": pa.array([f"{place}-{n}" for n in range(20_000)]) for place in range(100)})
+    yield "a.parquet", "100 columns of texts, each another", partial(_groups, table=texts, rows=20_000, at_once=20_000)
+    plain = pa.table({"a": np.zeros(ROWS)})
+    for codec in ("gzip", "zstd", "brotli", "snappy", "lz4"):
+        options = {"use_dictionary": False, "compression": codec, "data_page_size": 1 << 30}
+        yield "a.parquet", f"one page of zeros by {codec}", partial(
+            _groups, table=plain, rows=size, at_once=size, **options
+        )
+
+
+def _groups(path: Path, table: pa.Table, rows: int, at_once: int, **options: object) -> None:
+    """A table again and again, in row groups of at most so many rows."""
+    with pq.ParquetWriter(path, table.schema, **options) as writer:
+        written = 0
+        while written < rows:
+            times = max(1, min(at_once, rows - written) // len(table))
+            writer.write_table(pa.concat_tables([table] * times), row_group_size=at_once)
+            written += times * len(table)
+
+
+def feather_files(size: int) -> Iterator[tuple[str, str, Maker]]:
+    few = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int8)), pa.array(["x"]))
+    tables = {
+        "zeros": pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS)}),
+        "one text": pa.table({"a": few}),
+        "nothing": pa.table({"a": pa.nulls(ROWS), "b": pa.nulls(ROWS)}),
+        "runs": pa.table({"a": pa.RunEndEncodedArray.from_arrays([ROWS], [1.0])}),
+        "texts": pa.table({"a": pa.array(["x" * 100] * ROWS)}),
+        "views of one text": pa.table({"a": pa.array(["x" * 1000] * ROWS, pa.string_view())}),
+    }
+    for what, table in tables.items():
+        for times in (10, 3 * size // ROWS):
+            for codec in ("zstd", "uncompressed") if times * table.nbytes < 3 * size else ("zstd",):
+                name = f"{times} million rows of {what}, {codec}"
+                yield "a.feather", name, partial(_batches, table=table, times=times, codec=codec)
+    wide = pa.table({f"c{place}": [1.0] for place in range(40_000)})
+    yield "a.feather", "40,000 columns", lambda path: pa_feather.write_feather(wide, path)
+
+
+def _batches(path: Path, table: pa.Table, times: int, codec: str) -> None:
+    options = pa.ipc.IpcWriteOptions(compression=None if codec == "uncompressed" else codec)
+    with pa.ipc.new_file(path, table.schema, options=options) as writer:
+        for _ in range(times):
+            writer.write_table(table)
+
+
+def array_files(size: int) -> Iterator[tuple[str, str, Maker]]:
+    for kind in ("f8", "f4", "f2", "u1", "i8", "?"):
+        rows = 9 * size // np.dtype(kind).itemsize // 10
+        yield "a.npy", f"{9 * size / 1e9:g} GB of {kind}", partial(_npy, shape=(rows, 10), kind=kind)
+        yield "a.npz", f"{9 * size / 1e9:g} GB of {kind}", partial(_npz, shape=(rows, 10), kind=kind)
+    yield "a.npy", "pictures of 20 million pixels", partial(_npy, shape=(max(3, size // 5_000_000), 3, 4000, 5000), kind="u1")
+    yield "a.npz", "one row that is large", partial(_npz, shape=(1, size // 8), kind="f8")
+    yield "a.npz", "a million columns", partial(_npz, shape=(20, 1_000_000), kind="f4")
+    for shape in ((10**15, 3), (3, 10**15), (10**8, 10**6), (10**7, 10**7), (2**62, 2**62)):
+        yield "a.npz", f"a sparse matrix of shape {shape}", partial(_sparse_npz, shape=shape)
+    yield "a-ubyte", f"{9 * size / 1e9:g} GB of floats", partial(_idx, kind=0x0E, of=9 * size // 8, made=gzip.open)
+    yield "train-images-idx3-ubyte", "labels of many GB beside it", _idx_labels
+    yield "a-ubyte.gz", "a header of 60 GB", partial(_idx, kind=0x08, of=60_000_000_000, there=size, made=gzip.open)
+
+
+def _npy(path: Path, shape: tuple[int, ...], kind: str) -> None:
+    """An array of numbers that repeat."""
+    with path.open("wb") as file:
+        _write_array(file, shape, kind)
+
+
+def _write_array(file: io.IOBase, shape: tuple[int, ...], kind: str) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    block = (np.random.default_rng(0).random(1 << 17) * 50).astype(kind).tobytes()
+    left = int(np.prod(shape)) * np.dtype(kind).itemsize
+    while left > 0:
+        file.write(block[:left])
+        left -= len(block)
+
+
+def _npz(path: Path, shape: tuple[int, ...], kind: str) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(
+        "X.npy", "w", force_zip64=True
+    ) as file:
+        _write_array(file, shape, kind)  # pyright: ignore[reportArgumentType]
+
+
+def _sparse_npz(path: Path, shape: tuple[int, int]) -> None:
+    np.savez(
+        path,
+        format=np.array("coo"),
+        shape=np.array(shape),
+        data=np.ones(5),
+        row=np.arange(5),
+        col=np.arange(5),
+    )
+
+
+def _idx(path: Path, kind: int, of: int, made: Callable, there: int | None = None) -> None:
+    sizes = (of // 10, 10)
+    with made(path, "wb") as file:
+        file.write(bytes([0, 0, kind, 2]) + struct.pack(">2I", *sizes))
+        left = there or of * (8 if kind == 0x0E else 1)
+        while left > 0:
+            file.write(bytes(min(left, 1 << 22)))
+            left -= 1 << 22
+
+
+def _idx_labels(path: Path) -> None:
+    path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 20, 4, 4) + bytes(range(20)) * 16)
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    labels = path.with_name("train-labels-idx1-ubyte")
+    with labels.open("wb") as file:
+        file.write(packer.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 3_000_000_000)))
+        noise = np.random.default_rng(0).integers(0, 4, 20_000, dtype=np.uint8).tobytes() + bytes(980_000)
+        for _ in range(3000):
+            file.write(packer.compress(noise))
+        file.write(packer.flush())
+
+
+def h5ad_files(size: int) -> Iterator[tuple[str, str, Maker]]:
+    yield "a.h5ad", "one chunk of many GB", partial(_h5ad, shape=(size // 100, 1000), chunks=(size // 100, 1000))
+    yield "a.h5ad", "zeros that are not there", partial(_h5ad, shape=(10**7, 10**5), chunks=(1000, 1000), empty=True)
+    yield "a.h5ad", "chunks across all rows", partial(_h5ad, shape=(size // 10_000, 1000), chunks=(size // 10_000, 1))
+    yield "a.h5ad", "a sparse matrix of zeros", partial(_sparse_h5ad, stored=5 * size)
+    yield "a.h5ad", "names that are one chunk", partial(_names_h5ad, size=size)
+
+
+def _h5ad(path: Path, shape: tuple[int, int], chunks: tuple[int, int], empty: bool = False) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        x = file.create_dataset("X", shape, "f8", chunks=chunks, compression="gzip")
+        if not empty:
+            x[:, :1] = 1.0
+        _var(file, shape[1])
+
+
+def _var(file: object, width: int) -> None:
+    var = file.create_group("var")  # pyright: ignore[reportAttributeAccessIssue]
+    var.attrs["_index"] = "_index"
+    var.create_dataset("_index", data=np.array([f"g{place}" for place in range(width)], "S8"))
+
+
+def _sparse_h5ad(path: Path, stored: int) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        x = file.create_group("X")
+        x.attrs["encoding-type"], x.attrs["shape"] = "csr_matrix", np.array([100, stored // 100 + 1])
+        for name, kind in (("data", "f8"), ("indices", "i8")):
+            x.create_dataset(name, (stored,), kind, chunks=(min(stored, 10_000_000),), compression="gzip", fillvalue=1)
+        x.create_dataset("indptr", data=np.linspace(0, stored, 101).astype(np.int64))
+        _var(file, 10)
+
+
+def _names_h5ad(path: Path, size: int) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("X", data=np.ones((20, 10)))
+        var = file.create_group("var")
+        var.attrs["_index"] = "_index"
+        var.create_dataset("_index", (10,), f"S{size}", chunks=(1,), compression="gzip")
+
+
+def picture_files() -> Iterator[tuple[str, Maker]]:
+    yield "PNG of 50 million pixels", partial(_pictures, kind="png", mode="RGB", side=7070)
+    yield "PNG of 50 million pixels, transparent", partial(_pictures, kind="png", mode="RGBA", side=7070)
+    yield "PNG of 50 million pixels, of 16 bits", partial(_pictures, kind="png", mode="I;16", side=7070)
+    yield "PNG of 400 million pixels", partial(_pictures, kind="png", mode="1", side=20_000)
+    yield "JPEG of 50 million pixels", partial(_pictures, kind="jpg", mode="RGB", side=7070)
+    yield "TIFF of 50 million pixels", partial(_pictures, kind="tif", mode="RGB", side=7070, compression="tiff_deflate")
+    yield "TIFF of 50 million floats", partial(_pictures, kind="tif", mode="F", side=7070, compression="tiff_deflate")
+    yield "WebP of 50 million pixels", partial(_pictures, kind="webp", mode="RGB", side=7070)
+    yield "GIF of 50 million pixels", partial(_pictures, kind="gif", mode="P", side=7070)
+    yield "an icon that holds a PNG of 400 million pixels", _icon
+    yield "PNG whose text unpacks to much", partial(_png_text, size=1_000_000_000)
+
+
+def _pictures(folder: Path, kind: str, mode: str, side: int, **options: object) -> None:
+    side = min(side, 20_000)
+    image = Image.new(mode, (side, side))
+    image.save(folder / f"0.{kind}", **options)
+    for place in range(1, 4):
+        (folder / f"{place}.{kind}").write_bytes((folder / f"0.{kind}").read_bytes())
+
+
+def _icon(folder: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    content = buffer.getvalue()
+    head = struct.pack("<3H4B2H2I", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(content), 22)
+    for place in range(4):
+        (folder / f"{place}.ico").write_bytes(head + content)
+
+
+def _png_text(folder: Path, size: int) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG")
+    whole = buffer.getvalue()
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(10_000_000)) for _ in range(size // 10_000_000)) + packer.flush()
+    for kind, head in {b"zTXt": b"a\0\0", b"iCCP": b"a\0\0", b"iTXt": b"a\0\1\0\0\0"}.items():
+        body = kind + head + packed
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        (folder / f"{kind.decode()}.png").write_bytes(whole[:33] + chunk + whole[33:])
+
+
+def sound_files(size: int) -> Iterator[tuple[str, Maker]]:
+    for kind, subtype in (("flac", None), ("ogg", None), ("wav", "PCM_16"), ("wav", "FLOAT")):
+        yield f"{kind} {subtype or ''} of silence", partial(_sounds, kind=kind, subtype=subtype, samples=size // 2)
+        yield f"{kind} {subtype or ''} of more silence", partial(_sounds, kind=kind, subtype=subtype, samples=2 * size)
+    yield "wav of 20 channels", partial(_sounds, kind="wav", subtype="PCM_16", samples=size // 40, channels=20)
+    yield "odd rates", _odd_rates
+
+
+def _sounds(folder: Path, kind: str, subtype: str | None, samples: int, channels: int = 1) -> None:
+    import soundfile
+
+    path = folder / f"0.{kind}"
+    with soundfile.SoundFile(path, "w", 48_000, channels, subtype) as file:
+        block = np.zeros((1 << 18, channels), np.float32)
+        while samples > 0:
+            file.write(block[:samples])
+            samples -= len(block)
+    for place in range(1, 4):
+        (folder / f"{place}.{kind}").write_bytes(path.read_bytes())
+
+
+def _odd_rates(folder: Path) -> None:
+    import soundfile
+
+    for place, rate in enumerate((767_999, 1_009, 767_989, 1_013)):
+        soundfile.write(folder / f"{place}.wav", np.zeros(20 * rate, np.float32), rate, subtype="PCM_16")
+
+
+def sizes_of(cases: Iterable[Case]) -> int:
+    """Their number."""
+    return sum(1 for _ in cases)
