@@ -31,7 +31,9 @@ def size_cases(size: int) -> Iterator[Case]:
         "sizes: h5ad": h5ad_files(size),
     }.items():
         for name, what, make in hostile:
-            yield Case(group, f"{name}, {what}", ["data", f"./{name}"], partial(_at, name=name, make=make), GOOD_OR_DATA)
+            yield Case(
+                group, f"{name}, {what}", ["data", f"./{name}"], partial(_at, name=name, make=make), GOOD_OR_DATA
+            )
     for what, make in picture_files():
         words = ["data", "./pictures", "data.image_size=[8, 8]"]
         yield Case("sizes: pictures", what, words, partial(_in_folder, folder="pictures", make=make), GOOD_OR_DATA)
@@ -107,7 +109,11 @@ def csv_files(size: int) -> Iterator[tuple[str, str, Maker]]:
     }
     for what, (head, line) in of_lines.items():
         yield "a.csv", f"{size / 1e6:g} MB of {what}", partial(_lines, head=head, line=line, size=size)
-    yield "a.csv.gz", "digits that unpack to 30 times as much", partial(_gzipped, block=b"".join(numbers), times=30 * size)
+    yield (
+        "a.csv.gz",
+        "digits that unpack to 30 times as much",
+        partial(_gzipped, block=b"".join(numbers), times=30 * size),
+    )
     yield "a.csv.gz", "10 GB of one line", partial(_gzip_bomb, head=b"a,b\n", block=b"1,2\n", size=100 * size)
     yield "a.csv", f"{size / 1e6:g} MB in UTF-16", partial(_utf16, size=size)
 
@@ -178,19 +184,27 @@ def parquet_files(size: int) -> Iterator[tuple[str, str, Maker]]:
     repeated = pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS, np.int64)})
     yield "a.parquet", "one number, many rows in one group", partial(_groups, table=repeated, rows=rows, at_once=rows)
     yield "a.parquet", "one number, many rows", partial(_groups, table=repeated, rows=rows, at_once=ROWS)
-    yield "a.parquet", "one text, many rows in one group", partial(
-        _groups, table=pa.table({"a": few}), rows=rows, at_once=rows
+    yield (
+        "a.parquet",
+        "one text, many rows in one group",
+        partial(_groups, table=pa.table({"a": few}), rows=rows, at_once=rows),
     )
-    yield "a.parquet", "a long text, many rows", partial(
-        _groups, table=pa.table({"a": text, "b": np.zeros(ROWS)}), rows=4 * ROWS, at_once=ROWS
+    yield (
+        "a.parquet",
+        "a long text, many rows",
+        partial(_groups, table=pa.table({"a": text, "b": np.zeros(ROWS)}), rows=4 * ROWS, at_once=ROWS),
     )
-    yield "a.parquet", "a long text beside a label", partial(
-        _groups, table=pa.table({"label": text, "b": np.zeros(ROWS)}), rows=ROWS, at_once=ROWS
+    yield (
+        "a.parquet",
+        "a long text beside a label",
+        partial(_groups, table=pa.table({"label": text, "b": np.zeros(ROWS)}), rows=ROWS, at_once=ROWS),
     )
     for what, column in {"lists": lists, "lists in objects": nested}.items():
         table = pa.table({"a": pa.chunked_array([column] * 10), "b": np.arange(10.0)})
-        yield "a.parquet", f"{what} of many numbers", partial(
-            _groups, table=table, rows=10 * max(1, rows // len(column) // ROWS // 10), at_once=rows
+        yield (
+            "a.parquet",
+            f"{what} of many numbers",
+            partial(_groups, table=table, rows=10 * max(1, rows // len(column) // ROWS // 10), at_once=rows),
         )
     null = pa.table({f"c{place}": pa.nulls(ROWS, pa.float64()) for place in range(100)})
     yield "a.parquet", "100 columns of nothing", partial(_groups, table=null, rows=10 * ROWS, at_once=ROWS)
@@ -199,8 +213,10 @@ def parquet_files(size: int) -> Iterator[tuple[str, str, Maker]]:
     plain = pa.table({"a": np.zeros(ROWS)})
     for codec in ("gzip", "zstd", "brotli", "snappy", "lz4"):
         options = {"use_dictionary": False, "compression": codec, "data_page_size": 1 << 30}
-        yield "a.parquet", f"one page of zeros by {codec}", partial(
-            _groups, table=plain, rows=size, at_once=size, **options
+        yield (
+            "a.parquet",
+            f"one page of zeros by {codec}",
+            partial(_groups, table=plain, rows=size, at_once=size, **options),
         )
 
 
@@ -245,7 +261,11 @@ def array_files(size: int) -> Iterator[tuple[str, str, Maker]]:
         rows = 9 * size // np.dtype(kind).itemsize // 10
         yield "a.npy", f"{9 * size / 1e9:g} GB of {kind}", partial(_npy, shape=(rows, 10), kind=kind)
         yield "a.npz", f"{9 * size / 1e9:g} GB of {kind}", partial(_npz, shape=(rows, 10), kind=kind)
-    yield "a.npy", "pictures of 20 million pixels", partial(_npy, shape=(max(3, size // 5_000_000), 3, 4000, 5000), kind="u1")
+    yield (
+        "a.npy",
+        "pictures of 20 million pixels",
+        partial(_npy, shape=(max(3, size // 5_000_000), 3, 4000, 5000), kind="u1"),
+    )
     yield "a.npz", "one row that is large", partial(_npz, shape=(1, size // 8), kind="f8")
     yield "a.npz", "a million columns", partial(_npz, shape=(20, 1_000_000), kind="f4")
     for shape in ((10**15, 3), (3, 10**15), (10**8, 10**6), (10**7, 10**7), (2**62, 2**62)):
@@ -274,9 +294,10 @@ def _write_array(file: io.IOBase, shape: tuple[int, ...], kind: str) -> None:
 def _npz(path: Path, shape: tuple[int, ...], kind: str) -> None:
     import zipfile
 
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(
-        "X.npy", "w", force_zip64=True
-    ) as file:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("X.npy", "w", force_zip64=True) as file,
+    ):
         _write_array(file, shape, kind)  # pyright: ignore[reportArgumentType]
 
 

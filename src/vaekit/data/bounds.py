@@ -10,6 +10,7 @@ from vaekit.errors import DataError
 
 _MOST_DIMENSIONS = 32
 LONGEST_LINE = 1 << 24  # characters of a line of text
+BESIDE = 750_000_000  # bytes that what is made of data may take beside Limit.data_gb
 MOST_COLUMNS = 100_000  # of text
 MOST_SPARSE_COLUMNS = 1_000_000
 MOST_TEXTS = 100_000  # different ones in a column
@@ -18,7 +19,7 @@ MOST_TEXTS_IN_ALL = 1_000_000  # in all columns of a table
 
 _SUSPECT_RATIO = 200
 _SUSPECT_BYTES = 1 << 30
-_BYTES_PER_ROW = 24  # what shuffling and splitting take for each row, beside its values
+BYTES_PER_ROW = 24  # what shuffling and splitting take for each row, beside its values
 _LABEL_BYTES = 1_000_000_000
 
 
@@ -83,6 +84,23 @@ def check_whole(path: Path | str, size: float, most: float) -> None:
         )
 
 
+def check_rows(name: str, stored: int, made: int, most: float) -> None:
+    """Raise DataError where data that cannot be streamed takes too much memory with what is made of it.
+
+    Args:
+        name: of the data.
+        stored: bytes that it has as it is stored.
+        made: bytes that the rows have that a model sees.
+        most: bytes of Limit.data_gb, beside which 0.75 GB more are there.
+    """
+    if stored + made > most + BESIDE:
+        raise DataError(
+            f"{name} takes {stored / 1e9:.3g} GB in memory, and {made / 1e9:.3g} GB more as a model sees it, which is "
+            f"more than Limit.data_gb={most / 1e9:g} and {BESIDE / 1e9:g} beside it, and such data cannot be streamed: "
+            "convert it to .npy or Parquet, or raise Limit.data_gb."
+        )
+
+
 def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
     """Refuse data that streaming would need too much memory for: for one row, or for the order of all rows.
 
@@ -101,9 +119,9 @@ def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
             f"{name} has {row_numbers:,} numbers in each row, and streaming takes at most {largest // 16:,}, as "
             "Limit.data_gb says: make the rows smaller, or raise Limit.data_gb."
         )
-    if _BYTES_PER_ROW * rows > 4 * largest:
+    if BYTES_PER_ROW * rows > 4 * largest:
         raise DataError(
-            f"{name} has {rows:,} rows, and streaming takes at most {4 * largest // _BYTES_PER_ROW:,}, as "
+            f"{name} has {rows:,} rows, and streaming takes at most {4 * largest // BYTES_PER_ROW:,}, as "
             "Limit.data_gb says: give fewer rows, or raise Limit.data_gb."
         )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from vaekit.data.columns import listing
 from vaekit.data.fields import Facts
+from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
 from vaekit.data.roles import LABEL, Roles
 from vaekit.data.schema import SIZE, Constant, Context, Field
@@ -63,7 +64,7 @@ class Conditioning:
 
 
 def fit_context(
-    roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray, sizes: np.ndarray | None = None
+    roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: Part, sizes: np.ndarray | None = None
 ) -> Conditioning | None:
     """How the context is made: numbers are standardised by training rows, labels and categories are one-hot.
 
@@ -71,7 +72,7 @@ def fit_context(
         roles: which columns are context.
         spec: whether the label is, and what columns are declared to be.
         facts: of each column of the context, over all rows.
-        train: (n, columns) training rows as they are stored, or some of them.
+        train: training rows of columns as they are stored, or some of them.
         sizes: (n,) of all training rows, where they have sizes.
 
     Raises:
@@ -98,14 +99,14 @@ def fit_context(
     )
 
 
-def _fit_given(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.ndarray) -> Conditioning | None:
+def _fit_given(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: Part) -> Conditioning | None:
     """The same without sizes.
 
     Args:
         roles: which columns are context.
         spec: whether the label is, and what columns are declared to be.
         facts: of each column of the context, over all rows.
-        train: (n, columns) training rows as they are stored, or some of them.
+        train: training rows of columns as they are stored, or some of them.
 
     Raises:
         DataError: a column is neither numbers nor categories.
@@ -119,7 +120,7 @@ def _fit_given(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: np.n
     columns = [(table.columns or ())[place] for place in roles.context]
     fields = tuple(_field(column, known, spec, table.name) for column, known in zip(columns, facts, strict=True))
     plain = all(field.is_number for field in fields) and not any(known.missing for known in facts)
-    values = train[:, list(roles.context)].astype(np.float64)
+    values = np.stack([train.column(place) for place in roles.context], 1).astype(np.float64)
     if plain:
         scale = np.where(np.ptp(values, 0) > 0, values.std(0), 1.0)
         names = tuple(column.name for column in columns)

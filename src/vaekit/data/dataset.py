@@ -2,8 +2,10 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +17,9 @@ from vaekit.data.context import Conditioning, fit_context, one_hot
 from vaekit.data.fields import find_fields, notice_of_constants
 from vaekit.data.in_memory import table_of_rows
 from vaekit.data.open import open_table
+from vaekit.data.part import Part
 from vaekit.data.per_row import all_sizes, all_weights, fit_weight
-from vaekit.data.preprocessing import TEST_SEED, Part, Preprocessor
+from vaekit.data.preprocessing import TEST_SEED, Preprocessor
 from vaekit.data.roles import LABEL, Roles, assign_roles, refuse_text, size_column
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Moments, Scaling, choose_scale, fit_fields, fit_scaling
@@ -29,6 +32,7 @@ from vaekit.data.streaming import StreamedRows
 from vaekit.data.table import Kind, Sizes, Table
 from vaekit.errors import DataError, SpecError
 
+_CELLS = 1 << 25  # of which moments are computed at once
 _MOST_COUNTS = 64  # columns of a table of counts that are each modelled by itself
 
 Each = Literal["auto", "always", "never"]
@@ -84,13 +88,13 @@ def prepare(
     split = split_rows(roles.table, spec, limit)
     wanted, parts = _wanted(roles.table, spec, split.train, split.valid, split.test)
     found = scan(roles, spec, wanted, split.out, moments=split.train is None, by_column=each)
-    stored = Part(
-        found.rows,
-        None if roles.table.labels is None else roles.table.labels[wanted],
-        None if roles.table.factors is None else roles.table.factors[wanted],
+    stored = replace(
+        found.kept,
+        labels=None if roles.table.labels is None else roles.table.labels[wanted],
+        factors=None if roles.table.factors is None else roles.table.factors[wanted],
     )
     of_train = stored if split.train is None else stored[parts.train]
-    if found.missing and found.facts is None and np.isnan(roles.modelled(of_train.values)).all():
+    if found.missing and found.facts is None and _is_missing(roles, of_train):
         raise DataError(f"{table.name}: every cell of the training rows is missing (NaN): give rows with some numbers.")
     roles, preprocessor, schema = _fit(roles, spec, limit, found, of_train, discrete, by_column, split)
     rows: Rows | StreamedRows = preprocessor.train(of_train)
@@ -172,12 +176,11 @@ def _fit(
     if found.facts is not None:
         columns = table.columns or ()
         x = range(len(columns)) if roles.x is None else roles.x
-        some = roles.modelled(train.values)
-        kinds = find_fields([columns[at] for at in x], found.facts, some, spec, table.name)
+        kinds = find_fields([columns[at] for at in x], found.facts, lambda at: train.column(x[at]), spec, table.name)
         kept = [place for place, at in enumerate(x) if columns[at].name not in kinds.left_out]
         facts = [found.facts[place] for place in kept]
         roles = roles.without(kinds.left_out)
-        moments = Moments.of(roles.modelled(train.values), True) if moments is None else moments[kept]
+        moments = _moments(roles, train, True) if moments is None else moments[kept]
         fields, constants = kinds.fields, kinds.constants
         notices += kinds.notices
         order = tuple(name for name in order if name not in kinds.ignored)
@@ -192,8 +195,8 @@ def _fit(
         how = choose_scale(spec, stored, discrete if isinstance(discrete, bool) else discrete(stored, table.kind))
         if spec.binarise == "none":
             if how == "standard" and moments is None:
-                moments = Moments.of(roles.modelled(train.values), table.kind != "image")
-            seen = _with_kept(moments, roles, found.rows) if how == "standard" and moments is not None else None
+                moments = _moments(roles, train, table.kind != "image")
+            seen = _with_kept(moments, roles, found.kept) if how == "standard" and moments is not None else None
             if spec.scale == "auto" and moments is not None and seen is not None and table.columns is not None:
                 names = roles.names or ()
                 nearly = _constants(roles, seen)
@@ -214,7 +217,7 @@ def _fit(
         return np.delete(every, split.out)[: limit.train] if split.train is None else every[split.train]
 
     sizes = of_training(all_sizes(roles)) if roles.sized else None
-    conditioning = fit_context(roles, spec, found.context, train.values, sizes)
+    conditioning = fit_context(roles, spec, found.context, train, sizes)
     weight = fit_weight(spec.weight, of_training(all_weights(roles))) if spec.weight is not None else None
     of_mixed = fields if isinstance(stored, Mixed) else None
     preprocessor = Preprocessor(roles, spec, stored, scaling, of_mixed, found.missing, conditioning, weight)
@@ -247,14 +250,26 @@ def _fit(
     return roles, preprocessor, schema
 
 
-def _with_kept(moments: Moments, roles: Roles, kept: np.ndarray) -> Moments:
+def _is_missing(roles: Roles, part: Part) -> bool:
+    """Whether every cell of some rows is missing."""
+    return all(np.isnan(roles.modelled(block.values)).all() for block in part.blocks())
+
+
+def _moments(roles: Roles, part: Part, each: bool) -> Moments:
+    """The moments of some rows, of which large ones are joined from blocks; see `Moments.of`."""
+    cells = max(1, part.stored.nbytes // part.stored.itemsize)
+    blocks = part.blocks(_CELLS * part.stored.nbytes // cells)
+    return reduce(Moments.join, (Moments.of(roles.modelled(block.values), each) for block in blocks))
+
+
+def _with_kept(moments: Moments, roles: Roles, kept: Part) -> Moments:
     """The moments of the training rows, joined with those of all rows that are kept in memory where a column needs it.
 
     Only one that is constant in the training rows does.
     """
     if not len(kept) or not moments.constant.any():
         return moments
-    return moments.join(Moments.of(roles.modelled(kept), roles.table.kind != "image"))
+    return moments.join(_moments(roles, kept, roles.table.kind != "image"))
 
 
 def _constants(roles: Roles, seen: Moments) -> tuple[Constant, ...]:
@@ -453,13 +468,14 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
     if streamed:
         rows: Rows | StreamedRows = StreamedRows.of(other, np.arange(0), preprocessor.test, Sizes.of(limit))
     else:
-        if found.missing and np.isnan(roles.modelled(found.rows)).all():
+        if found.missing and _is_missing(roles, found.kept):
             raise DataError(f"{other.name}: every cell of the rows given is missing (NaN): give rows with some numbers")
         if fields is not None:
-            check_kinds(roles, roles.modelled(found.rows), fields)
-        unseen = preprocessor.unseen(found.rows)
-        if conditioning is not None:
-            unseen |= conditioning.unseen(found.rows)
+            check_kinds(roles, roles.modelled(found.kept.values), fields)
+        unseen: Counter[str] = Counter()
+        for block in found.kept.blocks():
+            unseen.update(preprocessor.unseen(block.values))
+            unseen.update(conditioning.unseen(block.values) if conditioning is not None else {})
         if unseen:
             said = [f"{count} in {name!r}" for name, count in unseen.items()]
             warnings.warn(
@@ -467,8 +483,8 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
                 f"{listing(said)}",
                 stacklevel=5,
             )
-        parts = (None if one is None else one[whole] for one in (other.labels, other.factors))
-        rows = preprocessor.test(Part(found.rows, *parts))
+        labels, factors = (None if one is None else one[whole] for one in (other.labels, other.factors))
+        rows = preprocessor.test(replace(found.kept, labels=labels, factors=factors))
     return replace(rows, protocol=_protocol_of_other(other, spec, schema, len(rows)))
 
 

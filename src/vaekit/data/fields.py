@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,7 @@ _MOST_SAID = 5  # columns in an error
 _ROWS_OF_EACH = 10  # that a scale has on average
 _SKEWED = 2.0
 _DECIMALS = 6
+_FEW = 10_000
 _TOLERANCE = 1e-9
 _IDENTIFIER = re.compile(
     r"(?i)^(id|.*[_ ]id|(?-i:.*[a-z]I[dD])|index|level_0|row|row[_ ]?(number|id)|uuid|guid|uid|user|item|unnamed: \d+)$"
@@ -65,10 +66,23 @@ class Facts:
         if self.counts is None or not self.whole:
             self.counts = None
             return
-        for value, count in zip(*(part.tolist() for part in np.unique(known, return_counts=True)), strict=True):
+        if len(known) > _FEW and len(np.unique(known[:_FEW])) > most:
+            self.counts = None
+            return
+        for value, count in zip(*(part.tolist() for part in _counted(known)), strict=True):
             self.counts[value] = self.counts.get(value, 0) + count
         if len(self.counts) > most:
             self.counts = None
+
+
+def _counted(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of integers (n,), and how often each occurs."""
+    low, high = whole.min(), whole.max()
+    if whole.dtype.kind == "b" or float(high) - float(low) >= _FEW:
+        return np.unique(whole, return_counts=True)
+    counts = np.bincount((whole - low).astype(np.int64))
+    there = np.flatnonzero(counts)
+    return (there + low).astype(whole.dtype), counts[there]
 
 
 def most_values(column: Column) -> int:
@@ -111,13 +125,15 @@ def notice_of_constants(constants: Sequence[Constant]) -> tuple[str, ...]:
     return (f"not modelled, and put back into samples: {listing(names)} (constant)",) if names else ()
 
 
-def find_fields(columns: list[Column], facts: list[Facts], some: np.ndarray, spec: DataSpec, name: str) -> Found:
+def find_fields(
+    columns: list[Column], facts: list[Facts], some: Callable[[int], np.ndarray], spec: DataSpec, name: str
+) -> Found:
     """The kinds of columns, by what all rows show and, for their shape, some rows.
 
     Args:
         columns: as the file has them.
         facts: of each.
-        some: (n, columns) training rows, or a sample of rows.
+        some: the cells of a column by its number, (n,), of the training rows or a sample of rows.
         spec: whose `columns` declare kinds.
         name: of the table, for errors.
 
@@ -136,7 +152,7 @@ def find_fields(columns: list[Column], facts: list[Facts], some: np.ndarray, spe
             value = known.low if column.categories is None else column.categories[int(known.low)]
             constants.append(Constant(column.name, value, _dtype(column, known)))
         else:
-            cells = some[:, place]
+            cells = some(place)
             fields.append(_field(column, known, cells[~np.isnan(cells)], declared, name))
     if not fields:
         why = [f"{column!r} is left out ({reason})" for column, reason in list(ignored.items())[:_MOST_SAID]]

@@ -10,7 +10,8 @@ from vaekit.data.columns import unnamed
 from vaekit.data.context import one_hot
 from vaekit.data.dataset import Dataset
 from vaekit.data.in_memory import NAME, read_rows
-from vaekit.data.preprocessing import Part, Preprocessor
+from vaekit.data.part import Part
+from vaekit.data.preprocessing import Preprocessor
 from vaekit.data.roles import LABEL, Roles
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling

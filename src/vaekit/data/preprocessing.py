@@ -1,13 +1,16 @@
 """From stored values to the rows of a split: numbers scaled, categories numbered, missing cells marked, binarised."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
 
 from vaekit.data.context import Conditioning, number_of
+from vaekit.data.part import Part
 from vaekit.data.roles import Roles
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
@@ -19,23 +22,6 @@ from vaekit.data.spec import DataSpec
 # images, first and from the same generator, so its draws are others: a fifth of MNIST's grey pixels differ.
 TEST_SEED = 777
 _VALID_SEED = TEST_SEED + 1
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some rows of a table, as they are stored.
-
-    Attributes:
-        values: (n, *shape), with all columns of the table.
-        labels, factors: of these rows, or None.
-    """
-
-    values: np.ndarray
-    labels: np.ndarray | None = None
-    factors: np.ndarray | None = None
-
-    def __getitem__(self, index: np.ndarray | slice) -> "Part":
-        return Part(*(None if part is None else part[index] for part in (self.values, self.labels, self.factors)))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +83,11 @@ class Preprocessor:
         return f"binarised by a threshold at one half; {split}" if self.spec.binarise == "threshold" else split
 
     def _fixed(self, part: Part) -> Rows:
-        """Binarised by a threshold, or scaled.
+        """Binarised by a threshold, or scaled, a block at a time."""
+        return _joined(map(self._fixed_block, part.blocks()), len(part))
+
+    def _fixed_block(self, part: Part) -> Rows:
+        """The same for a block.
 
         Integers that one scale serves are kept, and scaled a batch at a time; all else is scaled now.
         """
@@ -199,6 +189,25 @@ class Preprocessor:
             return None
         each = [math.log(one) for one in self.scaling.scale]
         return torch.tensor(each, dtype=torch.float64).reshape(-1, *[1] * (axes - 1))
+
+
+def _joined(blocks: Iterator[Rows], n: int) -> Rows:
+    """Rows that come in blocks, as one; n: how many there are."""
+    first = next(blocks)
+    if len(first) == n:
+        return first
+    whole: dict[str, torch.Tensor] = {}
+    start = 0
+    for rows in chain([first], blocks):
+        for name in ("values", "labels", "context", "factors", "mask", "weight"):
+            part = getattr(rows, name)
+            if part is None:
+                continue
+            if name not in whole:  # of a mask, blocks without a missing cell have none
+                whole[name] = part.new_ones((n, *part.shape[1:]))
+            whole[name][start : start + len(rows)] = part
+        start += len(rows)
+    return replace(first, **whole)
 
 
 def _integers(values: np.ndarray, stored: Support) -> np.ndarray:

@@ -1,5 +1,6 @@
 """One pass over a table: cells are checked, support, kinds and fingerprint found, and some rows kept in memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -7,11 +8,12 @@ import numpy as np
 
 from vaekit.data.checks import check_cells, check_context, stored_support
 from vaekit.data.fields import Facts, most_values
+from vaekit.data.part import Part
 from vaekit.data.roles import Roles
 from vaekit.data.scaling import Moments
 from vaekit.data.schema import Binary, Levels, Real, Support
 from vaekit.data.spec import DataSpec
-from vaekit.data.table import Fingerprint
+from vaekit.data.table import Fingerprint, Table
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class Scan:
 
     Attributes:
         fingerprint: SHA-256, in hexadecimal, over dtype, shape and bytes of values, labels and factors.
-        rows: the rows that are kept, in memory, with all columns of the table.
+        kept: the rows that are kept, in memory, with all columns of the table.
         missing: whether a cell that is modelled is missing.
         support: of all values that are modelled, as one; None where columns are looked at one by one.
         facts: of each column that is modelled; None for arrays, and where a support is declared.
@@ -29,7 +31,7 @@ class Scan:
     """
 
     fingerprint: str
-    rows: np.ndarray
+    kept: Part
     missing: bool
     support: Support | None
     facts: list[Facts] | None
@@ -64,15 +66,10 @@ def scan(
     supports: list[Support] = []
     found: Moments | None = None
     missing = False
-    kept = np.empty((len(keep), *table.shape), table.dtype)
-    by_row = np.argsort(keep, kind="stable")
-    rising = keep[by_row]
-    for chunk in range(table.chunks):
-        start, stop = int(table.starts[chunk]), int(table.starts[chunk + 1])
-        values = table.chunk(chunk)
+    kept = _Kept(table, keep)
+    for start, values in _blocks(table, kept):
+        stop = start + len(values)
         digest.add(values)
-        first, last = np.searchsorted(rising, (start, stop))
-        kept[by_row[first:last]] = values[rising[first:last] - start]
         x = roles.modelled(values)
         missing = check_cells(roles, x, start, spec.missing != "refuse") or missing
         if facts is None:
@@ -96,7 +93,49 @@ def scan(
     for column in columns:
         if column.categories is not None and column.dtype != "bool":
             digest.texts((column.name, *column.categories))
-    return Scan(digest.value(), kept, missing, supports[0] if supports else None, facts, of_context, found)
+    return Scan(digest.value(), kept.part(), missing, supports[0] if supports else None, facts, of_context, found)
+
+
+class _Kept:
+    """The rows of a table that are kept in memory: copied, or, of a table that is whole in memory, by their numbers.
+
+    Args:
+        table: that they are of.
+        keep: (n,) their numbers, in the order that they are to have.
+    """
+
+    def __init__(self, table: Table, keep: np.ndarray) -> None:
+        self._keep, self._whole = keep, table.chunks == 1 and 2 * len(keep) > len(table)
+        if self._whole:
+            return
+        self._values = np.empty((len(keep), *table.shape), table.dtype)
+        self._by_row = np.argsort(keep, kind="stable")
+        self._rising = keep[self._by_row]
+
+    def add(self, start: int, values: np.ndarray) -> None:
+        """Take those among some rows; start: number of the first."""
+        if self._whole:
+            self._values = values
+            return
+        first, last = np.searchsorted(self._rising, (start, start + len(values)))
+        self._values[self._by_row[first:last]] = values[self._rising[first:last] - start]
+
+    def part(self) -> Part:
+        """They, once all rows were seen."""
+        if not self._whole:
+            return Part(self._values)
+        whole = len(self._keep) == len(self._values) and bool((np.diff(self._keep) == 1).all())
+        return Part(self._values, index=None if whole else self._keep)
+
+
+def _blocks(table: Table, kept: _Kept) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows of a table in blocks, each with the number of its first row; the chunks are given to `kept`."""
+    for chunk in range(table.chunks):
+        start, values = int(table.starts[chunk]), table.chunk(chunk)
+        kept.add(start, values)
+        for block in Part(values).blocks():
+            yield start, block.stored
+            start += len(block)
 
 
 def _join(supports: list[Support]) -> Support:

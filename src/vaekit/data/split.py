@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vaekit.data.bounds import check_chunks, check_streamed
+from vaekit.data.bounds import BESIDE, BYTES_PER_ROW, check_chunks, check_rows, check_streamed
 from vaekit.data.spec import DataSpec, Limit
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError, SpecError
@@ -22,6 +22,7 @@ _BLOCKS = 50  # that rows are divided into, where these are drawn in blocks
 _GAPS = 8  # rows of a block, at least, over those left out on either side
 _LOOKED_AT = 1000  # rows, to see whether windows overlap
 _ALIKE = 0.99  # of neighbouring windows that share steps, where windows overlap
+_BYTES_MADE = 5  # of each number, for the model, and of whether it is observed
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +50,24 @@ def is_streamed(table: Table, spec: DataSpec, limit: Limit) -> bool:
     """Whether rows are read in chunks as they are needed, and not kept in memory."""
     if spec.stream != "auto":
         return spec.stream == "always"
-    return table.streamable and len(table) * table.row_bytes > limit.data_gb * 1e9
+    stored, most = len(table) * table.row_bytes, limit.data_gb * 1e9
+    return table.streamable and (stored > most or stored + _made(table) > most + BESIDE)
 
 
 def check_size(table: Table, spec: DataSpec, limit: Limit) -> None:
-    """Raise DataError where rows are streamed, and that would take too much memory."""
+    """Raise DataError where rows would take too much memory, streamed or whole."""
+    sizes = Sizes.of(limit)
     if is_streamed(table, spec, limit):
-        cache = Sizes.of(limit).cache
-        check_streamed(table.name, len(table), table.row_bytes // table.dtype.itemsize, cache)
-        check_chunks(table.name, table.starts, table.row_bytes, cache)
+        check_streamed(table.name, len(table), table.row_bytes // table.dtype.itemsize, sizes.cache)
+        check_chunks(table.name, table.starts, table.row_bytes, sizes.cache)
+    elif spec.source is not None and spec.stream == "auto":
+        check_rows(table.name, len(table) * table.row_bytes, _made(table), sizes.whole)
+
+
+def _made(table: Table) -> int:
+    """What the rows that are made of a table take in memory: grey levels stay as they are, else they are floats."""
+    kept = table.columns is None and table.dtype.kind in "bui"
+    return len(table) * (int(np.prod(table.shape)) * (table.dtype.itemsize if kept else _BYTES_MADE) + BYTES_PER_ROW)
 
 
 def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
@@ -103,7 +113,8 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
         left = len(table) - len(train) - len(valid) - len(tests)
         protocol += f"; in blocks of consecutive rows, and {left} rows between blocks are left out"
     (tests, more_tests), (valid, more_valid) = _cut(tests, most), _cut(valid, most)
-    train = train if gap is not None else np.concatenate([train, more_valid, more_tests])
+    if gap is None and (len(more_valid) or len(more_tests)):
+        train = np.concatenate([train, more_valid, more_tests])
     left_out = np.ones(len(table), bool)
     left_out[train] = False
     if spec.valid_fraction == 0:
@@ -168,7 +179,9 @@ def _may_be_windows(table: Table) -> bool:
 
 
 def _permuted(start: int, count: int, seed: int, part: int) -> np.ndarray:
-    return start + split_generator(seed, part).permutation(count)
+    rows = split_generator(seed, part).permutation(count)
+    rows += start
+    return rows
 
 
 def _share(fraction: float, rows: int) -> int:

@@ -45,7 +45,7 @@ _TIME = r"^\d\d:\d\d(:\d\d(\.\d+)?)?$"
 _TIMES = tuple(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "ns"))
 _BOOLEANS = ("false", "true", "False", "True", "FALSE", "TRUE", "0", "1")
 _FORMS = ("bool", "date", "1,234.5", "1.234,5", "1,5")  # that texts may have, in the order in which they are preferred
-_FEW = 100  # texts that are looked at first
+_FEW = 20  # texts that are looked at first
 _COUNTED = 100_000  # rows up to which the line of one is counted
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
 
@@ -398,6 +398,8 @@ class _Cells:
         self._forms: list[str] = []
         self._marked = False
         self._first = ""
+        self._seen: set[str] = set()
+        self._numbers: dict[str, float] = {}
 
     @property
     def column(self) -> Column:
@@ -421,7 +423,7 @@ class _Cells:
         if self.late or cells.null_count == len(cells):
             return
         if self.form != "text":
-            found = _as_numbers(cells, self._known)
+            found = _as_numbers(cells, self._known, self.form)
             if found is not None:
                 if found.null_count < len(found):
                     self.form = "real" if self.form == "real" or pa.types.is_floating(found.type) else "integer"
@@ -463,30 +465,40 @@ class _Cells:
         """Cells as numbers, (n,) float64: NaN where one is missing."""
         if cells.null_count == len(cells):
             return np.full(len(cells), np.nan)
+        if self.form in ("text", "bool"):
+            return self._codes(cells)
         if self.form in ("integer", "real"):
-            found = _as_numbers(cells, self._known)
-        elif self.form in ("text", "bool"):
-            values = pa.array(sorted(self._texts or ()) if self.form == "text" else [*_BOOLEANS], pa.string())
-            known = self._known(cells)
-            found = pc.index_in(known, values)
-            if self.form == "bool":
-                found = pc.bit_wise_and(found, 1)
+            found = _as_numbers(cells, self._known, self.form)
         else:
             known = self._known(cells)
-            known = pc.replace_substring(
-                known, "." if self.form == "1.234,5" else ",", "" if self.form != "1,5" else "."
-            )
+            if self.form != "1,5":
+                known = pc.replace_substring(known, "," if self.form == "1,234.5" else ".", "")
             found = pc.cast(pc.replace_substring(known, ",", "."), pa.float64())
         numbers = pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        if len(self._lost) and self.form not in ("text", "bool"):
-            numbers = np.where(np.isin(numbers, self._lost), np.nan, numbers)
-        return numbers
+        return np.where(np.isin(numbers, self._lost), np.nan, numbers) if len(self._lost) else numbers
+
+    def _codes(self, cells: pa.Array) -> np.ndarray:
+        """The numbers of texts, each of which is looked up once."""
+        coded = cells.dictionary_encode()
+        texts = coded.dictionary.to_pylist()
+        if new := [text for text in texts if text not in self._numbers]:
+            values = pa.array(sorted(self._texts or ()) if self.form == "text" else _BOOLEANS, pa.string())
+            found = pc.index_in(self._known(pa.array(new, pa.string())), values).to_pylist()
+            codes = [np.nan if code is None else code & 1 if self.form == "bool" else code for code in found]
+            self._numbers.update(zip(new, codes, strict=True))
+        of_texts = np.array([*(self._numbers[text] for text in texts), np.nan])
+        return of_texts[pc.fill_null(coded.indices, len(texts)).to_numpy()]
 
     def _add_texts(self, cells: pa.Array) -> None:
         """Look at the next texts."""
         if not self._forms and self._texts is None and self.spaced is False:
             return
         different = pc.unique(cells).drop_null()
+        if len(different) <= _FEW:
+            before, here = len(self._seen), different.to_pylist()
+            self._seen.update(here)
+            if len(self._seen) == before:
+                return
         self.spaced = self.spaced is not False and pc.all(pc.starts_with(different, " ")).as_py()
         known = self._known(different).drop_null()
         if len(known) == 0:
@@ -521,12 +533,17 @@ def _bound_texts(columns: list[_Cells]) -> None:
         most.give_up()
 
 
-def _as_numbers(cells: pa.Array, known: Callable[[pa.Array], pa.Array]) -> pa.Array | None:
-    """Cells as integers, else as floats, as they are or else without blanks and what is missing; None of texts."""
+def _as_numbers(cells: pa.Array, known: Callable[[pa.Array], pa.Array], form: str) -> pa.Array | None:
+    """Cells as integers, else as floats, as they are or else without blanks and what is missing; None of texts.
+
+    Floats are tried first where cells before were some.
+    """
+    kinds = (pa.float64(), pa.int64()) if form == "real" else (pa.int64(), pa.float64())
     for prepare in (lambda same: same, known):
         prepared = prepare(cells)
-        for kind in (pa.int64(), pa.float64()):
+        for kind in kinds:
             try:
+                pc.cast(prepared[:_FEW], kind)  # Arrow takes long where many cells are no numbers
                 return pc.cast(prepared, kind)
             except pa.ArrowInvalid:
                 pass
@@ -537,7 +554,8 @@ def _is_written_as(form: str, decimal: str | None, known: pa.Array) -> bool:
     """Whether texts, each another, are numbers of a form, truth values or dates. The first few are tried first."""
     if decimal is not None and decimal == {"1,234.5": ",", "1.234,5": ".", "1,5": "."}.get(form):
         return False
-    return all(_holds(form, part) for part in (known[:_FEW], known))
+    parts = (known[:_FEW], known) if len(known) > _FEW else (known,)
+    return all(_holds(form, part) for part in parts)
 
 
 def _holds(form: str, known: pa.Array) -> bool:

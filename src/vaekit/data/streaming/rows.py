@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.preprocessing import Part
+from vaekit.data.part import Part
 from vaekit.data.rows import Inputs, Rows, drawn_rows, inputs_of, observed_log_scale, whole_log_scale
 from vaekit.data.streaming.chunk_cache import ChunkCache
 from vaekit.data.table import Sizes, Table
