@@ -4,9 +4,10 @@ import gzip
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,18 +53,26 @@ def _in_folder(here: Path, folder: str, make: Maker) -> None:
     make(here / folder)
 
 
-def _lines(path: Path, head: bytes, line: Callable[[int], bytes], size: int) -> None:
-    """A file of lines, of which blocks of many are written again and again until it has so many bytes."""
+def _lines(path: Path, head: bytes, line: Callable[[int], bytes], size: int, end: bytes = b"") -> None:
+    """A file of lines; a block of the first is written again and again until it has so many bytes, then the end."""
+    lines, room = [], min(size, 4_000_000)
+    while room > 0:
+        lines.append(line(len(lines)))
+        room -= len(lines[-1])
+    block = b"".join(lines)
     with path.open("wb") as file:
-        written, start = file.write(head), 0
+        written = file.write(head)
         while written < size:
-            lines: list[bytes] = []
-            room = min(size - written, 4_000_000)
-            while room > 0:
-                lines.append(line(start))
-                room -= len(lines[-1])
-                start += 1
-            written += file.write(b"".join(lines))
+            written += file.write(block)
+        file.write(end)
+
+
+def _each_another(path: Path, head: bytes, line: Callable[[int], bytes], size: int) -> None:
+    """A file of lines, each another, that has so many bytes."""
+    with path.open("wb") as file:
+        written, n = file.write(head), 0
+        while written < size:
+            written, n = written + file.write(line(n)), n + 1
 
 
 def _header(columns: int) -> bytes:
@@ -75,7 +84,6 @@ def csv_files(size: int) -> Iterator[tuple[str, str, Maker]]:
     rng = np.random.default_rng(0)
     numbers = [b",".join(b"%.9f" % value for value in row) + b"\n" for row in rng.normal(size=(100, 10))]
     words = [b"alpha", b"beta", b"gamma", b"delta", b"?", b"epsilon"]
-    late = digits[0].replace(b"\n", b",1\n")
 
     def wide(columns: int, cell: bytes) -> Callable[[int], bytes]:
         line = b",".join([cell] * columns) + b"\n"
@@ -99,16 +107,22 @@ def csv_files(size: int) -> Iterator[tuple[str, str, Maker]]:
         "10,000 columns of digits": (_header(10_000), wide(10_000, b"1")),
         "40,000 columns of text": (_header(40_000), wide(40_000, b"x")),
         "40,000 columns of numbers": (_header(40_000), wide(40_000, b"1.5")),
-        "numbers, then texts": (_header(10), lambda n: digits[n % 3] if n < size // 25 else b"x" + digits[0][1:]),
-        "rows, then an open quote": (_header(10), lambda n: digits[n % 3] if n != size // 50 else b'"' + digits[0]),
-        "rows, then a longer one": (_header(10), lambda n: digits[n % 3] if n != size // 21 else late),
-        "rows, then no UTF-8": (b"a,b\n", lambda n: b"1,x\n" if n < size // 5 else b"1,\xff\n"),
         "an open quote": (b'a,b\n1,"', lambda n: b"1,2\n"),
         "blank lines": (b"a,b\n", lambda n: b"\n"),
         "JSON objects under the wrong name": (b"", lambda n: b'{"a": 1}\n'),
     }
     for what, (head, line) in of_lines.items():
-        yield "a.csv", f"{size / 1e6:g} MB of {what}", partial(_lines, head=head, line=line, size=size)
+        write = _each_another if "each another" in what else _lines
+        yield "a.csv", f"{size / 1e6:g} MB of {what}", partial(write, head=head, line=line, size=size)
+    ends = {
+        "a text": b"x" + digits[0][1:],
+        "an open quote": b'"' + digits[0] * (size // 100),
+        "a longer row": digits[0].replace(b"\n", b",1\n"),
+        "no UTF-8": b"\xff" + digits[0][1:],
+    }
+    for what, end in ends.items():
+        made = partial(_lines, head=_header(10), line=lambda n: digits[n % 3], size=size, end=end)
+        yield "a.csv", f"{size / 1e6:g} MB of digits, then {what}", made
     yield (
         "a.csv.gz",
         "digits that unpack to 30 times as much",
@@ -154,7 +168,8 @@ def json_files(size: int) -> Iterator[tuple[str, str, Maker]]:
         "90,000 keys": lambda n: b"{" + b",".join(b'"k%d":1' % place for place in range(90_000)) + b"}\n",
     }
     for what, line in of_lines.items():
-        yield "a.jsonl", f"{size / 1e6:g} MB of {what}", partial(_lines, head=b"", line=line, size=size)
+        write = _each_another if "each another" in what else _lines
+        yield "a.jsonl", f"{size / 1e6:g} MB of {what}", partial(write, head=b"", line=line, size=size)
     yield "a.jsonl", f"one line of {size / 1e6:g} MB", partial(_one_line, begin=b'{"a": [', cell=b"1,", size=size)
     for depth in (900, 100_000):
         nested = b'{"a": ' + b"[" * depth + b"]" * depth + b"}\n"
@@ -220,7 +235,7 @@ def parquet_files(size: int) -> Iterator[tuple[str, str, Maker]]:
         )
 
 
-def _groups(path: Path, table: pa.Table, rows: int, at_once: int, **options: object) -> None:
+def _groups(path: Path, table: pa.Table, rows: int, at_once: int, **options: Any) -> None:
     """A table again and again, in row groups of at most so many rows."""
     with pq.ParquetWriter(path, table.schema, **options) as writer:
         written = 0
@@ -343,7 +358,7 @@ def h5ad_files(size: int) -> Iterator[tuple[str, str, Maker]]:
 
 
 def _h5ad(path: Path, shape: tuple[int, int], chunks: tuple[int, int], empty: bool = False) -> None:
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     with h5py.File(path, "w") as file:
         x = file.create_dataset("X", shape, "f8", chunks=chunks, compression="gzip")
@@ -352,14 +367,14 @@ def _h5ad(path: Path, shape: tuple[int, int], chunks: tuple[int, int], empty: bo
         _var(file, shape[1])
 
 
-def _var(file: object, width: int) -> None:
-    var = file.create_group("var")  # pyright: ignore[reportAttributeAccessIssue]
+def _var(file: Any, width: int) -> None:
+    var = file.create_group("var")
     var.attrs["_index"] = "_index"
     var.create_dataset("_index", data=np.array([f"g{place}" for place in range(width)], "S8"))
 
 
 def _sparse_h5ad(path: Path, stored: int) -> None:
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     with h5py.File(path, "w") as file:
         x = file.create_group("X")
@@ -371,7 +386,7 @@ def _sparse_h5ad(path: Path, stored: int) -> None:
 
 
 def _names_h5ad(path: Path, size: int) -> None:
-    import h5py
+    import h5py  # pyright: ignore[reportMissingImports]
 
     with h5py.File(path, "w") as file:
         file.create_dataset("X", data=np.ones((20, 10)))
@@ -394,7 +409,7 @@ def picture_files() -> Iterator[tuple[str, Maker]]:
     yield "PNG whose text unpacks to much", partial(_png_text, size=1_000_000_000)
 
 
-def _pictures(folder: Path, kind: str, mode: str, side: int, **options: object) -> None:
+def _pictures(folder: Path, kind: str, mode: str, side: int, **options: Any) -> None:
     side = min(side, 20_000)
     image = Image.new(mode, (side, side))
     image.save(folder / f"0.{kind}", **options)
@@ -432,7 +447,7 @@ def sound_files(size: int) -> Iterator[tuple[str, Maker]]:
 
 
 def _sounds(folder: Path, kind: str, subtype: str | None, samples: int, channels: int = 1) -> None:
-    import soundfile
+    import soundfile  # pyright: ignore[reportMissingImports]
 
     path = folder / f"0.{kind}"
     with soundfile.SoundFile(path, "w", 48_000, channels, subtype) as file:
@@ -445,12 +460,7 @@ def _sounds(folder: Path, kind: str, subtype: str | None, samples: int, channels
 
 
 def _odd_rates(folder: Path) -> None:
-    import soundfile
+    import soundfile  # pyright: ignore[reportMissingImports]
 
     for place, rate in enumerate((767_999, 1_009, 767_989, 1_013)):
         soundfile.write(folder / f"{place}.wav", np.zeros(20 * rate, np.float32), rate, subtype="PCM_16")
-
-
-def sizes_of(cases: Iterable[Case]) -> int:
-    """Their number."""
-    return sum(1 for _ in cases)

@@ -1,5 +1,6 @@
 """AnnData's .h5ad: counts of genes in cells, which stay sparse, and what is known of each cell."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,10 +24,15 @@ from vaekit.errors import ConfigError, DataError
 _LABEL_NAMES = (*LABEL_NAMES, "cell_type", "celltype", "cell type")
 _TEXTS_AT_ONCE = 512
 SECONDS, _BYTES_PER_SECOND = 10, 10_000_000  # that a file may take to be looked at
+_PROBE_BYTES = 1 << 30  # of memory, in that
+_LARGEST_CHUNK = 1 << 28  # bytes of a part of an array that is unpacked as one
+_BLOCK = 4_000_000  # bytes of a matrix that are read at once
 # HDF5 hangs or crashes on some damaged files, in the attributes and texts: a process of its own reads these first.
 _PROBE = f"""
 import sys
 import h5py
+import resource
+resource.setrlimit(resource.RLIMIT_DATA, ({_PROBE_BYTES}, {_PROBE_BYTES}))
 def look(name, part):
     dict(part.attrs)
     if isinstance(part, h5py.Dataset) and part.dtype.hasobject and part.ndim == 1:
@@ -155,6 +161,8 @@ class _Source:
             group = group[name]
         if isinstance(group, h5py.Dataset) and (group.is_virtual or group.external):
             raise self.refused(f"{names[-1]!r} lies in another file, which is not followed")
+        if isinstance(group, h5py.Dataset) and (size := _chunk_bytes(group)) > _LARGEST_CHUNK:
+            raise self.refused(f"{names[-1]!r} lies in chunks of {size / 1e9:.3g} GB, which are unpacked whole")
         return group
 
     def array(self, group: Any, *names: str) -> np.ndarray:
@@ -196,6 +204,11 @@ class _Source:
         return found
 
 
+def _chunk_bytes(found: Any) -> int:
+    """What a chunk of an array takes in memory; 0 of one that has none."""
+    return math.prod(found.chunks or (0,)) * found.dtype.itemsize
+
+
 def _matrix(source: _Source, file: Any) -> tuple[Any, tuple[str, ...], tuple[str, ...]]:
     """The counts in compressed rows, the names of the genes, and what is to be said of them."""
     if (layer := source.part(file, "layers", "counts")) is not None:
@@ -235,7 +248,10 @@ def _compressed(source: _Source, found: Any, name: str) -> Any:
     rows, width = found.shape
     check_sizes(source.path, rows, width, 0, source.most)
     refuse_bomb(source.path, size_of(source.path), rows * width * found.dtype.itemsize)
-    parts, each = [], max(1, 4_000_000 // (width * found.dtype.itemsize))
+    row_bytes = width * found.dtype.itemsize
+    parts, each = [], max(1, _BLOCK // row_bytes)
+    if found.chunks is not None and found.chunks[0] * row_bytes <= _LARGEST_CHUNK:  # each is then unpacked once
+        each = -(-each // found.chunks[0]) * found.chunks[0]
     stored = 0
     for start in range(0, rows, each):
         parts.append(sparse.csr_array(found[start : start + each]))

@@ -19,6 +19,7 @@ from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
 
+_BLOCK = 1 << 20  # values that are read at once
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -40,13 +41,14 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
             )
         labels, classes = None, None
     else:
-        labels, classes = read_idx(beside), None
-        if labels.shape != values.shape[:1]:
+        with _open(beside) as (file, zipped):
+            of_labels, _ = _read_header(file, beside, zipped)
+        if of_labels != values.shape[:1]:
             raise DataError(
-                f"{path}: the labels have shape {labels.shape}, and there are {len(values)} rows; one label per row is "
+                f"{path}: the labels have shape {of_labels}, and there are {len(values)} rows; one label per row is "
                 "needed."
             )
-        labels, classes = encode_labels(labels, f"{path}: the label")
+        labels, classes = encode_labels(read_idx(beside), f"{path}: the label")
     reading = how_to_read(values, spec.layout, f"{path}: the data")
     return table_of(path.name, reading.rows(values), reading, labels=labels, classes=classes)
 
@@ -86,10 +88,13 @@ def _open(path: Path) -> Iterator[tuple[BufferedIOBase, bool]]:
 
 def _parse(file: BufferedIOBase, path: Path, zipped: bool) -> np.ndarray:
     shape, dtype = _read_header(file, path, zipped)
-    values = np.frombuffer(_exactly(file, math.prod(shape) * dtype.itemsize, path), dtype).reshape(shape)
+    values = np.empty(math.prod(shape), dtype.newbyteorder("="))
+    for start in range(0, len(values), _BLOCK):
+        part = values[start : start + _BLOCK]
+        part[:] = np.frombuffer(_exactly(file, part.nbytes, path), dtype)
     if file.read(1):
         raise DataError(f"{path}: there is data beyond the {shape} that its header says; fetch it anew.")
-    return values.astype(dtype.newbyteorder("="), copy=False)
+    return values.reshape(shape)
 
 
 def _read_header(file: BufferedIOBase, path: Path, zipped: bool) -> tuple[tuple[int, ...], np.dtype]:

@@ -8,12 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vaekit.data.bounds import MOST_TEXTS, refuse_bomb, size_of
+from vaekit.data.bounds import (
+    MOST_TEXT_BYTES,
+    MOST_TEXTS,
+    MOST_TEXTS_IN_ALL,
+    refuse_bomb,
+    size_of,
+)
 from vaekit.data.columns import check_distinct, listing
 from vaekit.data.formats.arrow import categories_of, cells_of, column_of, is_text
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
+
+_CELLS = 1 << 21  # that are decoded at once
+_LARGEST_PAGE = 1 << 28  # bytes of a page that is unpacked
+_PAGE_HEADER = 1 << 16  # bytes that the header of a page has at most
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
@@ -37,13 +47,15 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     if starts[-1] == 0:
         raise DataError(f"{path} holds columns but no rows; at least three rows are needed.")
     refuse_bomb(path, sum(map(size_of, paths)), int(starts[-1]) * len(schema.names) * 8)
-    unused = set(spec.drop)
-    texts = {
-        field.name: _categories(paths, field.name)
-        for field in schema
-        if field.name not in unused
-        if is_text(field.type)
-    }
+    used = [field for field in schema if field.name not in spec.drop]
+    for file in paths:
+        _check_pages(file, [field.name for field in used], max(_LARGEST_PAGE, sizes.cache))
+    texts: dict[str, tuple[str, ...] | None] = {}
+    for field in used:
+        if is_text(field.type):
+            texts[field.name] = _categories(paths, field.name)
+            if sum(len(known) for known in texts.values() if known) > MOST_TEXTS_IN_ALL:
+                texts[field.name] = None
     columns = tuple(column_of(field, texts.get(field.name)) for field in schema)
     dtype = np.result_type(*(column.stored for column in columns))
 
@@ -66,7 +78,7 @@ def _whole(path: Path) -> Iterator[None]:
         yield
     except (MemoryError, DataError):  # Arrow's error of memory is a MemoryError
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, RecursionError) as error:
         why = str(error).strip().splitlines()[0][:200].rstrip(".") if str(error).strip() else type(error).__name__
         raise DataError(
             f"{path} is truncated or damaged ({why}); expected a whole Parquet file: write it anew."
@@ -96,32 +108,118 @@ def _facts(path: Path) -> tuple[pa.Schema, list[int]]:
 
 def _read(paths: list[Path], groups: list[tuple[int, int]], columns: Sequence[Column], chunk: int) -> np.ndarray:
     place, group = groups[chunk]
-    names = [column.name for column in columns]
     texts = [column.name for column in columns if column.categories is not None and column.dtype != "bool"]
     with _whole(paths[place]), _open(paths[place], texts) as file:
-        table = file.read_row_group(group, columns=names, use_threads=False)
-        if len(table) != (said := file.metadata.row_group(group).num_rows):
-            raise ValueError(f"a row group has {len(table)} rows, and {said} by the footer")
-        values = np.empty((len(table), len(columns)), np.result_type(*(column.stored for column in columns)))
-        for at, column in enumerate(columns):
-            values[:, at] = cells_of(table[column.name], column)
+        rows = file.metadata.row_group(group).num_rows
+        values = np.empty((rows, len(columns)), np.result_type(*(column.stored for column in columns)))
+        read = [at for at, column in enumerate(columns) if column.is_number or column.categories is not None]
+        start = 0 if read else rows
+        values[:, [at for at in range(len(columns)) if at not in set(read)]] = np.nan
+        for batch in _batches(file, group, [columns[at].name for at in read]):
+            part = values[start : start + len(batch)]
+            for at in read if len(part) == len(batch) else ():
+                part[:, at] = cells_of(pa.chunked_array([batch[columns[at].name]]), columns[at])
+            start += len(batch)
+        if start != rows:
+            raise ValueError(f"a row group has {start} rows, and {rows} by the footer")
     return values
+
+
+def _batches(file: pq.ParquetFile, group: int, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group, some at a time, with some of its columns."""
+    if names:
+        each = max(1, _CELLS // len(names))
+        yield from file.iter_batches(each, row_groups=[group], columns=list(names), use_threads=False)
+
+
+def _check_pages(path: Path, names: Sequence[str], most: int) -> None:
+    """Raise DataError where a page of a column, which is unpacked as one, takes more than so many bytes."""
+    with _open(path) as parquet, _whole(path), path.open("rb") as file:
+        facts = parquet.metadata
+        used = set(names)
+        leaves = [leaf for leaf in range(facts.num_columns) if facts.schema.column(leaf).path in used]
+        for group in range(facts.num_row_groups):
+            for leaf in leaves:
+                chunk = facts.row_group(group).column(leaf)
+                if chunk.total_uncompressed_size <= most:
+                    continue
+                at, left = chunk.dictionary_page_offset or chunk.data_page_offset, chunk.total_compressed_size
+                while left > 0:
+                    file.seek(at)
+                    unpacked, packed, header = _page_sizes(file.read(_PAGE_HEADER))
+                    if unpacked > most:
+                        raise DataError(
+                            f"{path} has a page of {unpacked / 1e9:.3g} GB in the column {chunk.path_in_schema!r}, and "
+                            f"pages are unpacked whole: write it anew with row_group_size=100000."
+                        )
+                    at, left = at + header + packed, left - header - packed
+
+
+def _page_sizes(content: bytes) -> tuple[int, int, int]:
+    """Of a page: its bytes, those that it has packed, and those of its header, which is Thrift's compact protocol."""
+    sizes, at = {}, 0
+
+    def number() -> int:
+        nonlocal at
+        found = shift = 0
+        while True:
+            byte = content[at]
+            found |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return found
+
+    def skip(kind: int, depth: int) -> None:
+        nonlocal at
+        if kind == 3:  # a byte
+            at += 1
+        elif kind in (4, 5, 6):  # integers
+            number()
+        elif kind == 7:  # a float
+            at += 8
+        elif kind == 8:  # text
+            at += number()
+        elif kind == 12:  # a record
+            record(depth + 1)
+        elif kind not in (1, 2):  # truth values, which have no bytes
+            raise ValueError("a page has a header of unknown form")
+
+    def record(depth: int) -> None:
+        nonlocal at
+        field = 0
+        while (head := content[at]) != 0:
+            at += 1
+            field = field + (head >> 4) if head >> 4 else number() >> 1
+            if depth == 0 and head & 15 == 5:
+                value = number()
+                sizes[field] = (value >> 1) ^ -(value & 1)
+            else:
+                skip(head & 15, depth)
+        at += 1
+
+    record(0)
+    if sizes.get(2, -1) < 0 or sizes.get(3, -1) < 0:
+        raise ValueError("a page has no sizes")
+    return sizes[2], sizes[3], at
 
 
 def _categories(paths: Sequence[Path], name: str) -> tuple[str, ...] | None:
     """The different texts of a column in all files, read a row group at a time; see `categories_of`."""
     found: set[str] = set()
+    size = 0
     for path in paths:
         with _whole(path), _open(path, [name]) as file:
             for group in range(file.metadata.num_row_groups):
-                cells = file.read_row_group(group, columns=[name], use_threads=False)[name]
-                cells.validate(full=True)  # of a dictionary, every number in it
-                here = categories_of(cells)
-                if here is None:
-                    return None
-                found.update(here)
-                if len(found) > MOST_TEXTS:
-                    return None
+                for batch in _batches(file, group, [name]):
+                    cells = pa.chunked_array([batch[name]])
+                    cells.validate(full=True)  # of a dictionary, every number in it
+                    here = categories_of(cells)
+                    if here is None:
+                        return None
+                    size += sum(len(text) for text in here if text not in found)
+                    found.update(here)
+                    if len(found) > MOST_TEXTS or size > MOST_TEXT_BYTES:
+                        return None
     return tuple(sorted(found))
 
 
