@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults stability tables attack streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tutorial ablation quality faults stability tables attack fuzz streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -74,6 +74,9 @@ tables: $(STAMP) ## small tables under the default settings against a Gaussian; 
 
 attack: $(STAMP) ## hostile files, settings and run folders, outputs cut off; writes docs/attack.md
 	$(BIN)/python benchmarks/attack.py --write docs/attack.md
+
+fuzz: $(STAMP) ## damaged files of every format, read as data; writes docs/fuzz.md, and adds what fails to the corpus
+	$(BIN)/python benchmarks/fuzz.py --minutes 30 --write docs/fuzz.md
 
 streaming: $(STAMP) ## a 4 GB set from disk against memory; writes a table of docs/scaling.md
 	$(BIN)/python benchmarks/streaming.py --write docs/scaling.md

@@ -28,6 +28,7 @@ from hostile_codes import codes_cases  # noqa: E402
 from hostile_data import data_cases  # noqa: E402
 from hostile_runs import make_run, run_cases  # noqa: E402
 from hostile_settings import settings_cases  # noqa: E402
+from hostile_sizes import size_cases  # noqa: E402
 
 from facts import finish, paragraph, provenance, table  # noqa: E402
 
@@ -40,6 +41,7 @@ def cases(root: Path, few: bool, rng: random.Random) -> Iterator[Case]:
     foreign, home, times = root / "foreign", root / "outputs", 1 if few else 8
     for share, few_of_them, found in (
         (1.0, 0.15, data_cases(rng, times, large=not few, verbs=0 if few else 1)),
+        (1.0, 0.1, size_cases(2_000_000 if few else 100_000_000)),
         (1.0, 0.1, codes_cases(home, rng, times)),
         (1.0, 0.2, settings_cases(rng, times)),
         (0.1, 0.006, run_cases(foreign, rng, 1 if few else 2)),

@@ -191,52 +191,57 @@ def _written(path: Path, content: bytes) -> None:
 
 
 def parquet_files(size: int) -> Iterator[tuple[str, str, Maker]]:
-    rows = 10 * size  # a thousand million at full size
-    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), pa.array(["x" * (size // 10)]))
-    few = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), pa.array(["x"]))
-    lists = pa.ListArray.from_arrays(pa.array([0, ROWS], pa.int32()), pa.array(np.zeros(ROWS)))
-    nested = pa.StructArray.from_arrays([lists, lists], ["p", "q"])
-    repeated = pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS, np.int64)})
-    yield "a.parquet", "one number, many rows in one group", partial(_groups, table=repeated, rows=rows, at_once=rows)
-    yield "a.parquet", "one number, many rows", partial(_groups, table=repeated, rows=rows, at_once=ROWS)
-    yield (
-        "a.parquet",
-        "one text, many rows in one group",
-        partial(_groups, table=pa.table({"a": few}), rows=rows, at_once=rows),
-    )
-    yield (
-        "a.parquet",
-        "a long text, many rows",
-        partial(_groups, table=pa.table({"a": text, "b": np.zeros(ROWS)}), rows=4 * ROWS, at_once=ROWS),
-    )
-    yield (
-        "a.parquet",
-        "a long text beside a label",
-        partial(_groups, table=pa.table({"label": text, "b": np.zeros(ROWS)}), rows=ROWS, at_once=ROWS),
-    )
-    for what, column in {"lists": lists, "lists in objects": nested}.items():
-        table = pa.table({"a": pa.chunked_array([column] * 10), "b": np.arange(10.0)})
-        yield (
-            "a.parquet",
-            f"{what} of many numbers",
-            partial(_groups, table=table, rows=10 * max(1, rows // len(column) // ROWS // 10), at_once=rows),
-        )
-    null = pa.table({f"c{place}": pa.nulls(ROWS, pa.float64()) for place in range(100)})
-    yield "a.parquet", "100 columns of nothing", partial(_groups, table=null, rows=10 * ROWS, at_once=ROWS)
-    texts = pa.table({f"c{place}": pa.array([f"{place}-{n}" for n in range(20_000)]) for place in range(100)})
-    yield "a.parquet", "100 columns of texts, each another", partial(_groups, table=texts, rows=20_000, at_once=20_000)
-    plain = pa.table({"a": np.zeros(ROWS)})
+    rows = size  # a hundred million at full size
+
+    def texts(length: int) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int32)), pa.array(["x" * length]))
+
+    def lists() -> pa.Array:
+        return pa.ListArray.from_arrays(pa.array([0, ROWS], pa.int32()), pa.array(np.zeros(ROWS)))
+
+    def beside(column: pa.Array) -> pa.Table:
+        return pa.table({"a": pa.chunked_array([column] * 10), "b": np.arange(10.0)})
+
+    def named(name: str, length: int) -> pa.Table:
+        return pa.table({name: texts(length), "b": np.zeros(ROWS)})
+
+    def different() -> pa.Table:
+        return pa.table({f"c{place}": [f"{place}-{n}" for n in range(size // 5000)] for place in range(100)})
+
+    def repeated() -> pa.Table:
+        return pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS, np.int64)})
+
+    nothing = 10 * ROWS // 100
+    tables: dict[str, tuple[Callable[[], pa.Table], int, int]] = {
+        "one number, many rows in one group": (repeated, rows, rows),
+        "one number, many rows": (repeated, rows, ROWS),
+        "one text, many rows in one group": (lambda: pa.table({"a": texts(1)}), rows, rows),
+        "a long text, many rows": (lambda: named("a", size // 10), 4 * ROWS, ROWS),
+        "a long text for a label": (lambda: named("label", size // 10), ROWS, ROWS),
+        "lists of many numbers": (lambda: beside(lists()), rows // ROWS, rows),
+        "objects of lists of many numbers": (
+            lambda: beside(pa.StructArray.from_arrays([lists(), lists()], ["p", "q"])),
+            rows // ROWS,
+            rows,
+        ),
+        "100 columns of nothing": (
+            lambda: pa.table({f"c{place}": pa.nulls(nothing, pa.float64()) for place in range(100)}),
+            100 * nothing,
+            nothing,
+        ),
+        "100 columns of texts, each another": (different, 1, rows),
+    }
+    for what, (build, count, at_once) in tables.items():
+        yield "a.parquet", what, partial(_groups, build=build, rows=count, at_once=at_once)
     for codec in ("gzip", "zstd", "brotli", "snappy", "lz4"):
         options = {"use_dictionary": False, "compression": codec, "data_page_size": 1 << 30}
-        yield (
-            "a.parquet",
-            f"one page of zeros by {codec}",
-            partial(_groups, table=plain, rows=size, at_once=size, **options),
-        )
+        made = partial(_groups, build=lambda: pa.table({"a": np.zeros(ROWS)}), rows=rows, at_once=rows, **options)
+        yield "a.parquet", f"one page of zeros by {codec}", made
 
 
-def _groups(path: Path, table: pa.Table, rows: int, at_once: int, **options: Any) -> None:
+def _groups(path: Path, build: Callable[[], pa.Table], rows: int, at_once: int, **options: Any) -> None:
     """A table again and again, in row groups of at most so many rows."""
+    table = build()
     with pq.ParquetWriter(path, table.schema, **options) as writer:
         written = 0
         while written < rows:
@@ -246,27 +251,29 @@ def _groups(path: Path, table: pa.Table, rows: int, at_once: int, **options: Any
 
 
 def feather_files(size: int) -> Iterator[tuple[str, str, Maker]]:
-    few = pa.DictionaryArray.from_arrays(pa.array(np.zeros(ROWS, np.int8)), pa.array(["x"]))
-    tables = {
-        "zeros": pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS)}),
-        "one text": pa.table({"a": few}),
-        "nothing": pa.table({"a": pa.nulls(ROWS), "b": pa.nulls(ROWS)}),
-        "runs": pa.table({"a": pa.RunEndEncodedArray.from_arrays([ROWS], [1.0])}),
-        "texts": pa.table({"a": pa.array(["x" * 100] * ROWS)}),
-        "views of one text": pa.table({"a": pa.array(["x" * 1000] * ROWS, pa.string_view())}),
+    few = np.zeros(ROWS, np.int8)
+    tables: dict[str, Callable[[], pa.Table]] = {
+        "zeros": lambda: pa.table({"a": np.zeros(ROWS), "b": np.ones(ROWS)}),
+        "one text": lambda: pa.table({"a": pa.DictionaryArray.from_arrays(pa.array(few), pa.array(["x"]))}),
+        "nothing": lambda: pa.table({"a": pa.nulls(ROWS), "b": pa.nulls(ROWS)}),
+        "runs": lambda: pa.table({"a": pa.RunEndEncodedArray.from_arrays([ROWS], [1.0])}),
+        "texts": lambda: pa.table({"a": pa.array(["x" * 100] * ROWS)}),
+        "views of one text": lambda: pa.table({"a": pa.array(["x" * 1000] * ROWS, pa.string_view())}),
     }
-    for what, table in tables.items():
+    for what, build in tables.items():
         for times in (10, 3 * size // ROWS):
-            for codec in ("zstd", "uncompressed") if times * table.nbytes < 3 * size else ("zstd",):
-                name = f"{times} million rows of {what}, {codec}"
-                yield "a.feather", name, partial(_batches, table=table, times=times, codec=codec)
-    wide = pa.table({f"c{place}": [1.0] for place in range(40_000)})
-    yield "a.feather", "40,000 columns", lambda path: pa_feather.write_feather(wide, path)
+            name = f"{times} million rows of {what}"
+            yield "a.feather", name, partial(_batches, build=build, times=times)
+    yield "a.feather", "40,000 columns", _wide
 
 
-def _batches(path: Path, table: pa.Table, times: int, codec: str) -> None:
-    options = pa.ipc.IpcWriteOptions(compression=None if codec == "uncompressed" else codec)
-    with pa.ipc.new_file(path, table.schema, options=options) as writer:
+def _wide(path: Path) -> None:
+    pa_feather.write_feather(pa.table({f"c{place}": [1.0] for place in range(40_000)}), path)
+
+
+def _batches(path: Path, build: Callable[[], pa.Table], times: int) -> None:
+    table = build()
+    with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         for _ in range(times):
             writer.write_table(table)
 

@@ -23,7 +23,7 @@ def verdicts(tmp_path_factory) -> list[dict]:
 
 KINDS = (
     *("npy", "npz", "csv", "parquet", "idx", "renamed", "PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "pictures"),
-    *("not a file", "codes", "data for a run", "settings", "run folder", "outputs cut off"),
+    *("not a file", "codes", "data for a run", "settings", "run folder", "outputs cut off", "sizes"),
 )
 
 

@@ -1,5 +1,6 @@
 """Files that would take more memory or time than they are worth are refused before they are read."""
 
+import gzip
 import io
 import os
 import socket
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 from reading import CSV, IMAGES, TABLE, idx, load, npy, npz, refused, write
 
-from vaekit.data.bounds import check_streamed
+from vaekit.data.bounds import check_rows, check_streamed
 from vaekit.data.columns import check_distinct, check_drop, drop_setting, unnamed
 from vaekit.errors import DataError
 
@@ -171,6 +172,79 @@ def test_memory_that_runs_out_is_no_verdict_on_a_picture(tmp_path, free, said):
     write(tmp_path, "damaged.png", (tmp_path / "large.png").read_bytes()[:-200_000])
     done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path), str(free)], capture_output=True, text=True)
     assert said in done.stdout, done.stderr
+
+
+SMALL = """
+import resource, sys
+from vaekit.data import DataSpec, Limit, prepare
+import h5py, scipy.sparse, torch, vaekit.data.formats.csv, vaekit.data.formats.feather, vaekit.data.formats.parquet
+torch.set_num_threads(1)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000,) * 2)
+for name in sys.argv[1:]:
+    try:
+        print(prepare(DataSpec(source=name), Limit(data_gb=0.05)).schema.columns)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_small_files_that_unpack_to_much(tmp_path):
+    """Each unpacks to 300 MB and more, and is read or refused with 300 MB of memory."""
+    h5py = pytest.importorskip("h5py")
+    lists = pa.ListArray.from_arrays(pa.array([0, 10_000_000], pa.int32()), pa.array(np.zeros(10_000_000)))
+    beside = pa.table({"a": pa.chunked_array([lists] * 6), "b": np.arange(6.0) ** 2})
+    pq.write_table(beside, tmp_path / "lists.parquet")
+    zeros = pa.table({"a": np.zeros(40_000_000)})
+    pq.write_table(zeros, tmp_path / "group.parquet", row_group_size=40_000_000)
+    text = pa.table({"a": ["x" * 320_000_000]})
+    pq.write_table(text, tmp_path / "page.parquet", use_dictionary=False, compression="zstd")
+    runs = pa.record_batch({"a": pa.RunEndEncodedArray.from_arrays([100_000_000], [1.0])})
+    with pa.ipc.new_file(tmp_path / "runs.feather", runs.schema) as file:
+        file.write_batch(runs)
+    rows = b"1,2\n" * 1_000_000
+    write(tmp_path, "rows.csv.gz", gzip.compress(b"a,b\n", mtime=0) + gzip.compress(rows, 6, mtime=0) * 60)
+    write(tmp_path, "train-images-idx3-ubyte", idx(IMAGES))
+    labels = bytes([0, 0, 8, 1]) + struct.pack(">I", 500_000_000)
+    sparse(tmp_path / "train-labels-idx1-ubyte", labels, 500_000_008)
+    with h5py.File(tmp_path / "chunk.h5ad", "w") as file:
+        file.create_dataset("X", (1_000_000, 50), "f8", chunks=(1_000_000, 50), compression="gzip")[:1] = 1.0
+    said = {
+        "lists.parquet": "('b',)",
+        "group.parquet": "DataError group.parquet has a row group of 40000000 rows",
+        "page.parquet": "DataError page.parquet has a page of 0.32 GB in the column 'a'",
+        "runs.feather": "DataError runs.feather would take about 0.8 GB",
+        "rows.csv.gz": "DataError rows.csv.gz would",
+        "train-images-idx3-ubyte": "the labels have shape",
+        "chunk.h5ad": "lies in chunks of 0.4 GB",
+    }
+    words = [sys.executable, "-c", SMALL, *(str(tmp_path / name) for name in said)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    found = done.stdout.replace(f"{tmp_path}/", "").splitlines()
+    assert len(found) == len(said), done.stderr
+    assert not [line for line, part in zip(found, said.values(), strict=True) if part not in line], found
+
+
+def test_a_text_after_blocks_of_numbers(tmp_path):
+    """The column is one of text throughout, though its first 16 MB are numbers."""
+    path = write(tmp_path, "a.csv", b"a,b\n" + b"1.50,7\n" * 2_500_000 + b"x,8\n")
+    first, other = load(path).columns or ()
+    assert (first.categories, other.categories, other.dtype) == (("1.50", "x"), None, "int64")
+    assert load(path).whole()[[0, -2, -1]].tolist() == [[0, 7], [0, 7], [1, 8]]
+
+
+def test_a_late_row_is_named_by_its_number(tmp_path):
+    text = b"a,b\n" + b"1,2\n" * 150_000 + b"1,2,3\n"
+    refused(write(tmp_path, "a.csv", text), "row 150,001 below the header has 3 cells (1,2,3)")
+
+
+def test_what_is_made_of_data_counts(tmp_path):
+    """0.75 GB may be taken beside Limit.data_gb for what is made of data."""
+    check_rows("a", 100, 500, 1e9)
+    with pytest.raises(
+        DataError, match=r"takes 0\.9 GB in memory, and 1\.1 GB more as a model sees it.*Limit\.data_gb"
+    ):
+        check_rows("a", 900_000_000, 1_100_000_000, 1e9)
 
 
 AS_NOBODY = """

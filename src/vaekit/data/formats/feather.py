@@ -40,7 +40,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
             # By the messages that were looked at, and not by the footer of a file, which may name others.
             arrow = ipc.open_stream(file).read_all()
         arrow.validate(full=True)
-    except MemoryError:  # which is an ArrowException as well
+    except (MemoryError, DataError):  # the first is an ArrowException as well, the second a ValueError
         raise
     except (pa.ArrowException, OSError, ValueError, struct.error) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

@@ -110,6 +110,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except DataError:
+        raise
     # HDF5 reports what is wrong with a file in whatever error it comes upon.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise _damaged(path, (str(error).strip().splitlines() or [type(error).__name__])[0]) from None

@@ -178,7 +178,8 @@ def _page_sizes(content: bytes) -> tuple[int, int, int]:
         elif kind == 7:  # a float
             at += 8
         elif kind == 8:  # text
-            at += number()
+            length = number()
+            at += length
         elif kind == 12:  # a record
             record(depth + 1)
         elif kind not in (1, 2):  # truth values, which have no bytes
