@@ -42,6 +42,7 @@ _LINES = 50  # that are looked at for the delimiter
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d*)?$"
 _POINTED = r"^[+-]?(\d{1,3}(\.\d{3})+|\d{1,3}|\d+,\d+|\d{1,3}(\.\d{3})+,\d+)$"
 _TIME = r"^\d\d:\d\d(:\d\d(\.\d+)?)?$"
+_DIGIT = re.compile(r"\d")
 _TIMES = tuple(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "ns"))
 _BOOLEANS = ("false", "true", "False", "True", "FALSE", "TRUE", "0", "1")
 _FORMS = ("bool", "date", "1,234.5", "1.234,5", "1,5")  # that texts may have, in the order in which they are preferred
@@ -389,6 +390,7 @@ class _Cells:
     def __init__(self, name: str, what: str, delimiter: str, spec: DataSpec) -> None:
         self.name, self._what, self._delimiter, self._decimal = name, what, delimiter, spec.decimal
         self._missing = pa.array([*_MISSING, *spec.missing_values], pa.string())
+        self._missing_texts = frozenset((*_MISSING, *spec.missing_values))
         self._lost = np.array([float(text) for text in spec.missing_values if is_number(text)])
         self.form = "empty"
         self.late = False
@@ -423,7 +425,7 @@ class _Cells:
         if self.late or cells.null_count == len(cells):
             return
         if self.form != "text":
-            found = _as_numbers(cells, self._known, self.form)
+            found = _as_numbers(cells, self._known, self.form) if self._may_be_numbers(cells) else None
             if found is not None:
                 if found.null_count < len(found):
                     self.form = "real" if self.form == "real" or pa.types.is_floating(found.type) else "integer"
@@ -504,6 +506,8 @@ class _Cells:
         if len(known) == 0:
             return
         self._first = self._first or str(known[0])[:60]
+        if not all(text in _BOOLEANS or _DIGIT.search(text) for text in known[:_FEW].to_pylist()):
+            self._forms = []  # words
         self._forms = [form for form in self._forms if _is_written_as(form, self._decimal, known)]
         if "1,234.5" in self._forms:
             self._marked = self._marked or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py()
@@ -517,6 +521,11 @@ class _Cells:
         self._text_bytes += sum(map(len, new))
         if len(self._texts) > MOST_TEXTS or self._text_bytes > MOST_TEXT_BYTES:
             self._texts = None
+
+    def _may_be_numbers(self, cells: pa.Array) -> bool:
+        """Whether the first few are numbers or missing: a quick look, since Arrow takes long over what is none."""
+        few = [text.strip() for text in cells[:_FEW].to_pylist() if text is not None]
+        return all(is_number(text) or text[:2].lower() == "0x" or text in self._missing_texts for text in few)
 
     def _known(self, cells: pa.Array) -> pa.Array:
         """Cells without blanks around them, and without those that are missing."""
