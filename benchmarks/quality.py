@@ -237,7 +237,8 @@ def merge(page: str, parts: dict[str, str]) -> str:
     """The page with its parts replaced by those measured now; the others stay."""
     old = {text.split("\n", 1)[0]: "## " + text.rstrip() + "\n" for text in page.split("\n## ")[1:]}
     every = old | parts
-    return "\n".join([TITLE, *(every[promise.name] for promise in PROMISES if promise.name in every)])
+    promised = [promise.name for promise in PROMISES if promise.name in every]
+    return "\n".join([TITLE, *(every[name] for name in dict.fromkeys((*promised, *every)))])
 
 
 def main() -> None:

@@ -105,7 +105,7 @@ def test_the_page_has_all_its_parts(page: Path) -> None:
 def test_the_page_needs_nothing_from_outside(page: Path) -> None:
     read = Page(page)
     policy = next(meta["content"] for meta in read.all("meta") if "http-equiv" in meta)
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
     assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in read.tags}
     for tag, attributes in read.tags:
         for name in ("src", "href", "srcset", "action"):

@@ -26,6 +26,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A sound that the page plays, as a wav file, and what it is."""
+
+    wav: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """A cell of a table: its text, a smaller remark below it, and whether it stands out."""
 
@@ -47,12 +55,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a page: paragraphs, then pictures, then tables."""
+    """One part of a page: paragraphs, then pictures, then sounds, then tables."""
 
     title: str
     text: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
+    clips: tuple[Clip, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ _MOST_ROWS = 6
 
 @pictured
 def reconstructed_lines(originals: np.ndarray, reconstructions: np.ndarray) -> Figure:
-    """A few rows, (rows, channels, steps) each, and their reconstructions, dashed in the same colours."""
+    """A few rows of all, (rows, channels, steps) each, and their reconstructions, dashed in the same colours."""
     figure, panels = _panels(originals.shape[1])
+    shown = min(3, len(originals))
+    rows = [len(originals) * (2 * number + 1) // (2 * shown) for number in range(shown)]
     for channel, axes in panels:
-        for row, colour in zip(range(min(3, len(originals))), COLOURS, strict=False):
+        for row, colour in zip(rows, COLOURS, strict=False):
             axes.plot(originals[row, channel], color=colour, linewidth=1.4)
             axes.plot(reconstructions[row, channel], color=colour, linewidth=1.4, linestyle=STROKES[1])
     lines = panels[0][1].get_lines()[:2]

@@ -25,6 +25,7 @@ from vaekit.report.sections import (
     latent_section,
     reconstructions_section,
     samples_section,
+    sounds_section,
 )
 from vaekit.report.settings import circumstances, describe, differences
 from vaekit.runs import open_run
@@ -105,8 +106,11 @@ def _write(page: Path, facts: list[RunFacts], extra: Sequence[Section]) -> Path:
         uri = "data:image/png;base64," + base64.b64encode(png).decode()
         return _Shown(uri, width, height, picture.alt, picture.caption)
 
-    filled = (s for s in _sections(facts, extra) if s.text or s.pictures or s.tables)
-    sections = [(section, [show(picture) for picture in section.pictures]) for section in filled]
+    filled = (s for s in _sections(facts, extra) if s.text or s.pictures or s.tables or s.clips)
+    sections = [
+        (section, [show(one) for one in section.pictures], [(_wav_uri(one.wav), one.caption) for one in section.clips])
+        for section in filled
+    ]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text("utf-8"))
     common, own = describe(facts)
@@ -131,6 +135,7 @@ def _sections(facts: list[RunFacts], extra: Sequence[Section]) -> Iterable[Secti
         yield estimators_section()
     yield reconstructions_section(facts)
     yield samples_section(facts)
+    yield sounds_section(facts)
     yield columns_section(facts)
     yield latent_section(facts)
     numbers = estimates_table(facts)
@@ -159,6 +164,10 @@ def _notices(facts: list[RunFacts]) -> Iterable[str]:
         )
     if any(f.is_score for f in facts):
         yield f"A number computed from the likelihood soft_bernoulli is {WHY_NOT_A_LIKELIHOOD}."
+
+
+def _wav_uri(wav: bytes) -> str:
+    return "data:audio/wav;base64," + base64.b64encode(wav).decode()
 
 
 def _png(image: Image.Image) -> bytes:

@@ -8,7 +8,8 @@ from vaekit.evaluation.columns import Difference, compare_columns
 from vaekit.evaluation.results import NATS, NOT_A_LIKELIHOOD, SCORE, label_of, measure_of
 from vaekit.report.collect import HeldOut, RunFacts, manifold_axis
 from vaekit.report.columns import MOST_COLUMNS, MOST_MARGINALS, histograms_by_column, pairs_by_column
-from vaekit.report.components import MINUS, NOTHING, Cell, Picture, Section, Table, cells, typeset
+from vaekit.report.components import MINUS, NOTHING, Cell, Clip, Picture, Section, Table, cells, typeset
+from vaekit.report.counts import MANY, mean_and_variance, zeros_and_totals
 from vaekit.report.curves import Line, curves, typical_range
 from vaekit.report.figures import DENSITY
 from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
@@ -23,9 +24,11 @@ from vaekit.report.pictures import (
     pairs_grid,
     to_unit,
 )
+from vaekit.report.sounds import spectrograms, wavs
 
 Facts = Sequence[RunFacts]
 _MOST_PAIRS = 10
+_CLIPS = 4
 
 
 def curves_section(facts: Facts) -> Section:
@@ -51,7 +54,9 @@ def samples_section(facts: Facts) -> Section:
     pictures: list[Picture] = []
     for f in facts:
         tag = _tag(f, facts)
-        if f.schema.kind == "image":
+        if f.schema.sound is not None:
+            pictures += [_sampled_sounds(f, facts)]
+        elif f.schema.kind == "image":
             for kind, x in (("mean of p(x|z)", f.prior_means), ("draw of p(x|z)", f.prior_draws)):
                 alt = f"{len(x)} images from the prior of {f.label}: {kind}."
                 picture = image_grid(to_unit(x, f.schema))
@@ -62,8 +67,29 @@ def samples_section(facts: Facts) -> Section:
                 ]
         else:
             pictures += [_sampled_lines(f, facts) if f.schema.kind == "sequence" else _sampled_columns(f, facts)]
+            pictures += _counts(f, facts)
     text = "Means and draws come from the same z, in the same places." if any(_is_image(f) for f in facts) else ""
     return Section("Samples from the prior", (text,) if text else (), tuple(pictures))
+
+
+def sounds_section(facts: Facts) -> Section:
+    """Recordings to listen to: test rows, their reconstructions, and samples."""
+    clips: list[Clip] = []
+    for f in facts:
+        if f.schema.sound is None:
+            continue
+        tag, sets = _tag(f, facts), {"sample": f.prior_means}
+        if f.held_out is not None:
+            kinds = {"features of a test row": f.held_out.originals, "reconstruction": f.held_out.reconstructions}
+            sets = {**kinds, **sets}
+        for kind, rows in sets.items():
+            found = wavs(f.schema.to_stored(rows[:_CLIPS]), f.schema.sound)
+            clips += [Clip(wav, f"{tag}{kind} {number}") for number, wav in enumerate(found, 1)]
+    text = (
+        "Sound by the Griffin-Lim algorithm, which finds phases for log-mel features: the features of a test row sound "
+        "as good as a model could make them."
+    )
+    return Section("Sound", (text,) if clips else (), clips=tuple(clips))
 
 
 def latent_section(facts: Facts) -> Section:
@@ -176,6 +202,11 @@ def _best_epoch(f: RunFacts) -> int | None:
 def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
     tag, name = _tag(f, facts), _name("reconstructions", f, facts)
     alt = f"{len(held.originals)} test rows of {f.label} and their reconstructions."
+    if f.schema.sound is not None:
+        rows = [f.schema.to_stored(part) for part in (held.originals, held.reconstructions)]
+        image = spectrograms(rows, f.schema.sound, ("originals", "reconstructions"))
+        caption = f"{tag}log-mel features of recordings above, their reconstructions directly below"
+        return Picture(name, image, alt, caption, DENSITY)
     if _is_image(f):
         both = to_unit(np.concatenate([held.originals, held.reconstructions]), f.schema)
         originals, reconstructions = np.split(both, 2)
@@ -187,18 +218,49 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
         caption = f"{tag}three rows, a colour each, and dashed their reconstructions{_channels_left_out(f)}"
         return Picture(name, reconstructed_lines(originals, means), alt, caption, DENSITY)
     caption = f"{tag}{len(held.originals):,} rows; on the diagonal nothing is lost{_left_out(f)}"
+    first = _columns_shown(f, MOST_COLUMNS)
+    means = flat(f.schema.to_stored(held.reconstructions))
     return Picture(
         name,
-        pairs_by_column(
-            _tested(f, held),
-            flat(f.schema.to_stored(held.reconstructions)),
-            column_names(f.schema),
-            column_categories(f.schema),
-        ),
+        pairs_by_column(_tested(f, held)[:, first], means[:, first], *_names_of(f, first)),
         alt,
         caption,
         DENSITY,
     )
+
+
+def _sampled_sounds(f: RunFacts, facts: Facts) -> Picture:
+    assert f.schema.sound is not None
+    rows = [f.schema.to_stored(part) for part in (f.prior_means, f.prior_draws)]
+    image = spectrograms(rows, f.schema.sound, ("means of p(x|z)", "draws of p(x|z)"))
+    caption = f"{_tag(f, facts)}log-mel features from the prior: means of p(x|z), and draws at the same z below"
+    return Picture(_name("samples", f, facts), image, f"Recordings drawn from {f.label}.", caption, DENSITY)
+
+
+def _counts(f: RunFacts, facts: Facts) -> list[Picture]:
+    """Of many counts, what all columns of samples have in common with those of test rows."""
+    if f.held_out is None or not _has_many_counts(f):
+        return []
+    data, samples = _tested(f, f.held_out), flat(f.schema.to_stored(f.prior_draws))
+    sized = f.schema.context is not None and f.schema.context.size is not None
+    size = "; samples have the median size, and test rows their own" if sized else ""
+    counted = f"{len(data):,} test rows and {len(samples):,} samples{size}"
+    return [
+        Picture(
+            _name("mean-and-variance", f, facts),
+            mean_and_variance(data, samples),
+            f"The variance of each column over its mean, of test rows and of samples of {f.label}.",
+            f"{_tag(f, facts)}each point is a column, of {counted}",
+            DENSITY,
+        ),
+        Picture(
+            _name("zeros", f, facts),
+            zeros_and_totals(data, samples),
+            f"Shares of zeros in columns and rows, of test rows and of samples of {f.label}.",
+            f"{_tag(f, facts)}on the dashed line samples have as many zeros; {counted}",
+            DENSITY,
+        ),
+    ]
 
 
 def _sampled_lines(f: RunFacts, facts: Facts) -> Picture:
@@ -214,11 +276,12 @@ def _channels_left_out(f: RunFacts) -> str:
 
 
 def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
-    tables = {"samples": flat(f.schema.to_stored(f.prior_draws))}
+    most = _most_shown(f)
+    first = _columns_shown(f, most)
+    tables = {"samples": flat(f.schema.to_stored(f.prior_draws))[:, first]}
     if f.held_out is not None:
-        tables = {"test rows": _tested(f, f.held_out), **tables}
-    most = MOST_MARGINALS if f.schema.kind == "table" else MOST_COLUMNS
-    image = histograms_by_column(tables, column_names(f.schema), column_categories(f.schema), most)
+        tables = {"test rows": _tested(f, f.held_out)[:, first], **tables}
+    image = histograms_by_column(tables, *_names_of(f, first), most)
     caption = f"{_tag(f, facts)}{len(f.prior_draws):,} draws of p(x|z), z from the prior, by column{_left_out(f, most)}"
     return Picture(
         _name("samples", f, facts), image, f"Histograms of each column: {' and '.join(tables)}.", caption, DENSITY
@@ -227,7 +290,33 @@ def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
 
 def _left_out(f: RunFacts, most: int = MOST_COLUMNS) -> str:
     columns = len(column_names(f.schema))
-    return f"; the first {most} of {columns} columns" if columns > most else ""
+    which = f"{most} with the largest means" if _has_many_counts(f) else f"first {most}"
+    return f"; the {which} of {columns} columns" if columns > most else ""
+
+
+def _most_shown(f: RunFacts) -> int:
+    """How many columns are shown one by one, where these are compared with samples."""
+    return MOST_MARGINALS if f.schema.kind == "table" and not _has_many_counts(f) else MOST_COLUMNS
+
+
+def _columns_shown(f: RunFacts, most: int) -> np.ndarray:
+    """The columns that pictures show, by number: the first, or of many counts, which are mostly 0, the largest."""
+    columns = np.arange(len(column_names(f.schema)))
+    if _has_many_counts(f):
+        rows = f.prior_means if f.held_out is None else f.held_out.originals
+        columns = np.argsort(-flat(rows).mean(0), kind="stable")
+    return columns[:most]
+
+
+def _names_of(f: RunFacts, columns: np.ndarray) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The names of some columns, and of their categories; of these nothing where no column is known."""
+    names, categories = column_names(f.schema), column_categories(f.schema)
+    return [names[place] for place in columns], [categories[place] for place in columns] if categories else []
+
+
+def _has_many_counts(f: RunFacts) -> bool:
+    schema = f.schema
+    return schema.kind == "table" and schema.stored.kind in ("count", "binary") and len(column_names(schema)) > MANY
 
 
 def _tested(f: RunFacts, held: HeldOut) -> np.ndarray:
@@ -251,8 +340,8 @@ def columns_section(facts: Facts) -> Section:
 
 
 def _column_tables(f: RunFacts, held: HeldOut, facts: Facts) -> list[Table]:
-    first = slice(0, MOST_MARGINALS)
-    names, known = column_names(f.schema)[first], column_categories(f.schema)[first]
+    first = _columns_shown(f, _most_shown(f))
+    names, known = _names_of(f, first)
     data, samples = _tested(f, held)[:, first], flat(f.schema.to_stored(f.prior_draws))[:, first]
     found = compare_columns(data, samples, names, [bool(one) for one in known] or [False] * len(names))
     worst = sorted(found.pairs, key=lambda one: one.chance - one.value)[:_MOST_PAIRS]
