@@ -3,7 +3,7 @@
     python benchmarks/fuzz.py --minutes 10
 
 A file of the corpus is read as `vaekit data` reads it, in processes that are forked and bounded in time and memory. It
-holds where it gives a data set or an error of vaekit of one line. The counts are printed, and written to docs/fuzz.md.
+holds where it gives a data set or an error of vaekit of one line. The counts are printed, or written to docs/fuzz.md.
 """
 
 import argparse

@@ -205,10 +205,14 @@ def warm() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("main", "running", "suites", "context", "writing"):
+    for name in ("main", "suites", "console.running", "console.context", "console.writing"):
         importlib.import_module(f"vaekit.cli.{name}")
-    for name in ("data.formats.parquet", "data.formats.csv", "report.page", "models.networks.flow"):
+    formats = ("csv", "feather", "jsonl", "parquet", "pictures", "sounds", "sparse")
+    for name in (*(f"data.formats.{one}" for one in formats), "report.page", "models.networks.flow"):
         importlib.import_module(f"vaekit.{name}")
+    for name in ("h5py", "soundfile", "scipy.sparse", "scipy.signal"):
+        with suppress(ImportError):
+            importlib.import_module(name)
     sklearn.datasets.load_digits()
 
 

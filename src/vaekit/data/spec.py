@@ -141,8 +141,9 @@ class Limit:
             never limited.
         memory_gb: memory that a run may plan for, in gigabytes.
         data_gb: data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
-            Parquet, or a folder of pictures. Streaming keeps at most a quarter of it in memory. Below 0.512, the
-            order of the rows depends on it.
+            Parquet, or a folder of pictures; so is data that takes more than 0.75 GB beside it with the rows that are
+            made of it. Other files are refused then. Streaming keeps at most a quarter of it in memory. Below 0.512,
+            the order of the rows depends on it.
     """
 
     train: Rows | None = None
