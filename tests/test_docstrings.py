@@ -1,15 +1,20 @@
 """The examples in docstrings run, and print what they say."""
 
+import ast
 import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 PACKAGES = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation", "vaekit.training", "vaekit.runs")
+SOURCE = Path(__file__).parents[1] / "src" / "vaekit"
+MATHEMATICS = ("ln", "log", "exp")
 NAMESPACE = "\n".join(["import torch", "from torch import nn", *(f"from {package} import *" for package in PACKAGES)])
 
 
@@ -64,3 +69,27 @@ def test_every_public_method_that_no_base_class_documents_has_a_docstring() -> N
     of_protocols = {name for cls in protocols for name in vars(cls)}
     missing = sorted(line for cls in classes for line in _without_docstring(cls, of_protocols))
     assert not missing, "\n".join(missing)
+
+
+def _uncapitalised(docstring: str) -> Iterator[str]:
+    """Lines of Args, Attributes and Raises whose description begins with an ordinary word in lower case."""
+    described = False
+    for line in inspect.cleandoc(docstring).splitlines():
+        if line and not line.startswith(" "):
+            described = line in ("Args:", "Attributes:", "Raises:")
+        entry = re.match(r" {4}\*{0,2}[\w.]+: (a|[a-z]{2,})(?=[ ,;:.]|$)(?! ?\()", line)
+        if described and entry and entry[1] not in MATHEMATICS:
+            yield line.strip()
+
+
+def test_descriptions_of_arguments_begin_with_a_capital_letter() -> None:
+    of_example = "A test.\n\nArgs:\n    x: of it.\n    y: x of it.\n    z: Right.\n    u: ln p.\n    v: codes (n, d)."
+    assert list(_uncapitalised(of_example)) == ["x: of it."]
+    found = [
+        f"{path.relative_to(SOURCE)}: {line}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        for line in _uncapitalised(ast.get_docstring(node) or "")
+    ]
+    assert not found, "\n".join(found)

@@ -28,9 +28,9 @@ class VaekitError(Exception):
     where `one_line`, and the middle of one that is too long is left out.
 
     Args:
-        message: what is wrong, the rule, and the fix.
-        field: the setting, option or argument that is wrong, by its name.
-        value: what was given for it.
+        message: What is wrong, the rule, and the fix.
+        field: The setting, option or argument that is wrong, by its name.
+        value: What was given for it.
 
     Example:
         >>> error = ConfigError("--rows is 0: it should be at least 1", field="rows", value=0)

@@ -36,14 +36,14 @@ def written(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     names is replaced.
 
     Args:
-        path: of the file. What is there already must be a regular file.
+        path: Of the file. What is there already must be a regular file.
 
     Yields:
         A binary file to write to; its `name` is the path of the temporary file, in the same folder.
 
     Raises:
         NotRegular: `path` names a folder, a device or a FIFO.
-        OSError: it cannot be written; the old file is as it was.
+        OSError: It cannot be written; the old file is as it was.
     """
     target = Path(os.path.realpath(path))
     found = _mode(target)
@@ -105,14 +105,14 @@ def read_regular(path: str | os.PathLike[str], most: int, *, follow: bool = Fals
     """The bytes of a regular file of at most `most` bytes; nothing else is opened, waited for or followed.
 
     Args:
-        path: of the file.
-        most: bytes that it may have.
-        follow: whether `path` itself may be a symbolic link.
+        path: Of the file.
+        most: Bytes that it may have.
+        follow: Whether `path` itself may be a symbolic link.
 
     Raises:
-        NotRegular: it is a folder, a device, a FIFO or, unless `follow`, a symbolic link.
-        TooLarge: it has more bytes.
-        OSError: it cannot be read.
+        NotRegular: It is a folder, a device, a FIFO or, unless `follow`, a symbolic link.
+        TooLarge: It has more bytes.
+        OSError: It cannot be read.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0) | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -144,12 +144,12 @@ def inside(folder: str | os.PathLike[str], name: str) -> Path:
     So a folder from elsewhere cannot send its reader, or its writer, to files outside it.
 
     Args:
-        folder: may itself be a symbolic link.
-        name: relative to it, with slashes; it need not exist.
+        folder: May itself be a symbolic link.
+        name: Relative to it, with slashes; it need not exist.
 
     Raises:
-        NotRegular: a part of the name is a symbolic link, or what should be a folder is something else.
-        OSError: the way cannot be followed.
+        NotRegular: A part of the name is a symbolic link, or what should be a folder is something else.
+        OSError: The way cannot be followed.
     """
     path, parts = Path(folder), name.split("/")
     if any(part in ("", ".", "..") for part in parts):
@@ -171,8 +171,8 @@ def parse_json(content: bytes | str, *, unique: bool = False) -> Any:
     """The value of a JSON text, as ValueError whatever is wrong with it: depth and length of numbers included.
 
     Args:
-        content: the text.
-        unique: refuse a key that stands twice, of which one would silently be dropped.
+        content: The text.
+        unique: Refuse a key that stands twice, of which one would silently be dropped.
     """
     try:
         return json.loads(content, object_pairs_hook=_once if unique else None)

@@ -18,13 +18,13 @@ class Finding:
     """One thing that is wrong with a run, or may be.
 
     Attributes:
-        id: its name, the same for every run that has it.
-        severity: error where the trained model should not be used as it is, warning where it is likely to be worse
+        id: Its name, the same for every run that has it.
+        severity: Error where the trained model should not be used as it is, warning where it is likely to be worse
             than it could be, info for other facts worth knowing.
-        value: the number that was measured; None where there is none, or it is not finite.
-        threshold: the number that it was compared with.
-        why: what was found and why it matters, in at most two sentences.
-        fix: what to do: a setting as path=value, or in words.
+        value: The number that was measured; None where there is none, or it is not finite.
+        threshold: The number that it was compared with.
+        why: What was found and why it matters, in at most two sentences.
+        fix: What to do: a setting as path=value, or in words.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z_]{1,50}$")]

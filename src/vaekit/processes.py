@@ -39,7 +39,7 @@ class World:
         """The processes that torchrun started with this one, connected; without torchrun, this one alone.
 
         Raises:
-            ConfigError: the variables that torchrun sets, or another launcher, make no sense.
+            ConfigError: The variables that torchrun sets, or another launcher, make no sense.
         """
         local = _check_variables()
         if local is None:

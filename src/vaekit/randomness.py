@@ -103,8 +103,8 @@ def split_generator(seed: int, part: int) -> "np.random.Generator":  # whose imp
     once is made so again. It is entropy, beside which a spawn key never gives the same stream.
 
     Args:
-        seed: of the split, `data.seed`.
-        part: of the data that is divided: 0 for the training rows, and arrays given in Python; 1 for the test rows of a
+        seed: Of the split, `data.seed`.
+        part: Of the data that is divided: 0 for the training rows, and arrays given in Python; 1 for the test rows of a
             set that brings its own.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, part])))
@@ -127,13 +127,13 @@ def noise_of_rows(
     So a batch that is divided, among processes or to save memory, gets the noise that it would get whole.
 
     Args:
-        draw: makes noise for a number of rows, from a generator.
-        rows: those wanted, by number within the batch.
-        batch: rows of the whole batch.
-        seed: of the run.
-        key: purpose and step, and whatever else distinguishes draws; blocks of rows are distinguished here.
-        device: of the generators.
-        dim: the dimension of the noise that has the rows.
+        draw: Makes noise for a number of rows, from a generator.
+        rows: Those wanted, by number within the batch.
+        batch: Rows of the whole batch.
+        seed: Of the run.
+        key: Purpose and step, and whatever else distinguishes draws; blocks of rows are distinguished here.
+        device: Of the generators.
+        dim: The dimension of the noise that has the rows.
     """
     parts = []
     for block in range(rows.start // BLOCK, max(rows.start // BLOCK + 1, -(-rows.stop // BLOCK))):

@@ -84,15 +84,15 @@ def register(group: str, part: Part) -> Part:
     one before.
 
     Args:
-        group: priors, posteriors, likelihoods, networks, objectives, gradients, penalties or samplers.
-        part: a spec, that is a class decorated with `vaekit.spec.spec`, whose last field is `kind: Literal["name"] =
+        group: Priors, posteriors, likelihoods, networks, objectives, gradients, penalties or samplers.
+        part: A spec, that is a class decorated with `vaekit.spec.spec`, whose last field is `kind: Literal["name"] =
             "name"`, and which has what the others of its group have; `vaekit.testing` checks that it keeps to it.
 
     Returns:
         The class itself.
 
     Raises:
-        SpecError: there is no such group, the class is no such spec, or its kind is taken.
+        SpecError: There is no such group, the class is no such spec, or its kind is taken.
     """
     _known(group)
     if not isinstance(part, type):
@@ -115,7 +115,7 @@ def find(group: str, kind: str) -> type | None:
     """The part of a kind that comes from outside, imported if need be; None where there is none.
 
     Raises:
-        SpecError: the package that offers it cannot be imported, or offers something else.
+        SpecError: The package that offers it cannot be imported, or offers something else.
     """
     if kind in _registered[group]:
         return _registered[group][kind]
@@ -155,7 +155,7 @@ def origins(settings: Any) -> dict[str, str]:
     """The parts from outside in some settings: of each kind the package with its version, or else the module.
 
     Args:
-        settings: a spec, or a tree of specs such as a `Run`.
+        settings: A spec, or a tree of specs such as a `Run`.
     """
     found = {}
     inside = vars(settings).values() if hasattr(settings, "__pydantic_fields__") else settings

@@ -61,8 +61,8 @@ def explain(error: ValidationError, root: Any) -> str:
     """What is wrong with settings, in at most two lines.
 
     Args:
-        error: what pydantic found.
-        root: the class of the spec or tree that was to be made, from which paths are counted.
+        error: What pydantic found.
+        root: The class of the spec or tree that was to be made, from which paths are counted.
     """
     found = _by_path(error, root)
     # the alternatives of a union that all refuse one value share a line

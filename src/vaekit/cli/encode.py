@@ -82,10 +82,10 @@ def codes_of(
     """The columns of a file of codes, a block of rows at a time.
 
     Args:
-        trained: the run whose encoder is used.
-        rows: as the model takes them.
-        share: which of them.
-        advance: called with the number of rows done since the last call.
+        trained: The run whose encoder is used.
+        rows: As the model takes them.
+        share: Which of them.
+        advance: Called with the number of rows done since the last call.
 
     Yields:
         `row` (n,), the numbers of the rows; `mean` and `scale` (n, latents) of q(z|x), the most probable value of a

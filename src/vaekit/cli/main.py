@@ -41,7 +41,7 @@ def interruptible(received: list[int]) -> Iterator[None]:
     A second signal, or one in the middle of an import, where Python may swallow it, ends the process at once.
 
     Args:
-        received: the signals that have come, to which the first is added.
+        received: The signals that have come, to which the first is added.
     """
 
     def receive(number: int, frame: FrameType | None) -> None:

@@ -62,8 +62,8 @@ class SuiteResult:
     """What a suite found.
 
     Attributes:
-        estimates: by name.
-        about: how they were computed, in one line.
+        estimates: By name.
+        about: How they were computed, in one line.
     """
 
     estimates: Estimates

@@ -27,8 +27,8 @@ def size_of(path: Path) -> int:
     """How many bytes a file of data has. A symbolic link is followed.
 
     Raises:
-        DataError: it is no file of data, for one of the reasons that `why_not` gives.
-        OSError: it is not there.
+        DataError: It is no file of data, for one of the reasons that `why_not` gives.
+        OSError: It is not there.
     """
     if why := why_not(path):
         raise DataError(f"{path} {why}.")
@@ -41,7 +41,7 @@ def why_not(path: Path) -> str:
     A device, a FIFO and the like are refused, and a sparse file, of which hardly anything is on disk.
 
     Raises:
-        OSError: nothing is there.
+        OSError: Nothing is there.
     """
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
@@ -88,10 +88,10 @@ def check_rows(name: str, stored: int, made: int, most: float) -> None:
     """Raise DataError where data that cannot be streamed takes too much memory with what is made of it.
 
     Args:
-        name: of the data.
-        stored: bytes that it has as it is stored.
-        made: bytes that the rows have that a model sees.
-        most: bytes of Limit.data_gb, beside which 0.75 GB more are there.
+        name: Of the data.
+        stored: Bytes that it has as it is stored.
+        made: Bytes that the rows have that a model sees.
+        most: Bytes of Limit.data_gb, beside which 0.75 GB more are there.
     """
     if stored + made > most + BESIDE:
         raise DataError(
@@ -105,13 +105,13 @@ def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
     """Refuse data that streaming would need too much memory for: for one row, or for the order of all rows.
 
     Args:
-        name: of the data, for errors.
-        rows: how many there are.
-        row_numbers: how many numbers a row has.
-        cache: bytes of chunks that streaming may keep in memory, a quarter of Limit.data_gb.
+        name: Of the data, for errors.
+        rows: How many there are.
+        row_numbers: How many numbers a row has.
+        cache: Bytes of chunks that streaming may keep in memory, a quarter of Limit.data_gb.
 
     Raises:
-        DataError: it is too much.
+        DataError: It is too much.
     """
     largest = max(cache, _SUSPECT_BYTES // 4)
     if 16 * row_numbers > largest:
@@ -130,10 +130,10 @@ def check_chunks(name: str, starts: np.ndarray, row_bytes: int, cache: int) -> N
     """Raise DataError where a chunk takes more than streaming may keep in memory.
 
     Args:
-        name: of the data.
+        name: Of the data.
         starts: (chunks + 1,) the row at which each chunk starts, and the number of rows.
-        row_bytes: what a row takes.
-        cache: bytes of chunks that streaming may keep in memory.
+        row_bytes: What a row takes.
+        cache: Bytes of chunks that streaming may keep in memory.
     """
     largest = int(np.diff(starts).max())
     if largest > 1 and largest * row_bytes > cache:

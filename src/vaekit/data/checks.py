@@ -19,13 +19,13 @@ def check_cells(roles: Roles, x: np.ndarray, start: int, may_miss: bool) -> bool
     """Whether a cell of some rows is missing.
 
     Args:
-        roles: the table that they are of.
+        roles: The table that they are of.
         x: (n, *shape) the rows, of what is modelled.
-        start: number of the first.
-        may_miss: whether cells may be missing.
+        start: Number of the first.
+        may_miss: Whether cells may be missing.
 
     Raises:
-        DataError: a cell is infinite, too large for 32-bit floats, or missing where none may be; it names the first.
+        DataError: A cell is infinite, too large for 32-bit floats, or missing where none may be; it names the first.
     """
     if x.dtype.kind != "f":
         return False
@@ -71,13 +71,13 @@ def stored_support(roles: Roles, x: np.ndarray, start: int, spec: DataSpec) -> S
     """The support of stored values: the declared one, which is then checked, or else the one that they show.
 
     Args:
-        roles: the table that they are of.
+        roles: The table that they are of.
         x: (n, *shape) some rows or all, of what is modelled.
-        start: number of the first.
-        spec: which may declare the support.
+        start: Number of the first.
+        spec: Which may declare the support.
 
     Raises:
-        DataError: a value breaks the support that is declared.
+        DataError: A value breaks the support that is declared.
     """
     table = roles.table
     if spec.support == "auto":

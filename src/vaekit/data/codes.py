@@ -41,7 +41,7 @@ class Codes:
         """The rows in order, (n, size) float32, a block at a time.
 
         Raises:
-            DataError: a value is not finite in single precision.
+            DataError: A value is not finite in single precision.
         """
         start = 0
         for values in self._stored():
@@ -70,12 +70,12 @@ def read_codes(path: Path, size: int, with_labels: bool = False) -> Codes:
     they stand, or all columns of one without names.
 
     Args:
-        path: of the file.
-        size: numbers in a code.
-        with_labels: whether to read what is called `label`, too.
+        path: Of the file.
+        size: Numbers in a code.
+        with_labels: Whether to read what is called `label`, too.
 
     Raises:
-        DataError: the file cannot be read, is damaged, or holds something else.
+        DataError: The file cannot be read, is damaged, or holds something else.
     """
     limit = Limit()
     try:

@@ -26,7 +26,7 @@ def encode_labels(values: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str,
     """Labels as (n,) int64 numbers of classes, and the classes' names, sorted.
 
     Raises:
-        DataError: a label is missing, or the values are measurements and not classes.
+        DataError: A label is missing, or the values are measurements and not classes.
     """
     if not are_classes(values):
         raise DataError(

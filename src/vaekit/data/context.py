@@ -21,8 +21,8 @@ class Conditioning:
     """Makes the context of the rows of a table.
 
     Attributes:
-        roles: which columns are context.
-        context: what its numbers are.
+        roles: Which columns are context.
+        context: What its numbers are.
     """
 
     roles: Roles
@@ -69,14 +69,14 @@ def fit_context(
     """How the context is made: numbers are standardised by training rows, labels and categories are one-hot.
 
     Args:
-        roles: which columns are context.
-        spec: whether the label is, and what columns are declared to be.
-        facts: of each column of the context, over all rows.
-        train: training rows of columns as they are stored, or some of them.
+        roles: Which columns are context.
+        spec: Whether the label is, and what columns are declared to be.
+        facts: Of each column of the context, over all rows.
+        train: Training rows of columns as they are stored, or some of them.
         sizes: (n,) of all training rows, where they have sizes.
 
     Raises:
-        DataError: a column is neither numbers nor categories.
+        DataError: A column is neither numbers nor categories.
     """
     found = _fit_given(roles, spec, facts, train)
     if sizes is None:
@@ -103,13 +103,13 @@ def _fit_given(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: Part
     """The same without sizes.
 
     Args:
-        roles: which columns are context.
-        spec: whether the label is, and what columns are declared to be.
-        facts: of each column of the context, over all rows.
-        train: training rows of columns as they are stored, or some of them.
+        roles: Which columns are context.
+        spec: Whether the label is, and what columns are declared to be.
+        facts: Of each column of the context, over all rows.
+        train: Training rows of columns as they are stored, or some of them.
 
     Raises:
-        DataError: a column is neither numbers nor categories.
+        DataError: A column is neither numbers nor categories.
     """
     table = roles.table
     if not roles.context:
@@ -138,7 +138,7 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
     """A context (1, width), as a model takes it, of values by the names of columns; what is not given is missing.
 
     Raises:
-        DataError: a name is no column of the context, or a value is none that it can have.
+        DataError: A name is no column of the context, or a value is none that it can have.
     """
     size = [_log_size(given.get(SIZE))] if context.size is not None else []
     if context.kind == "label":

@@ -60,21 +60,21 @@ def prepare(
     """Open, split, fit and transform a data set, as `spec` says; the same call gives the same rows.
 
     Args:
-        spec: where the data is, and how it is read, split and scaled.
-        limit: how many training and validation rows are kept, and how large data may be before it is streamed.
-        discrete: whether the likelihood is one of integers, so that levels may stay what they are; for a continuous one
+        spec: Where the data is, and how it is read, split and scaled.
+        limit: How many training and validation rows are kept, and how large data may be before it is streamed.
+        discrete: Whether the likelihood is one of integers, so that levels may stay what they are; for a continuous one
             (discrete=False) they are divided by the highest level, unless `spec.scale` says otherwise. Where that
             depends on the data, a function of the stored support and the kind.
-        by_column: whether the columns of a table have a likelihood each: "never" where the likelihood is one of all,
+        by_column: Whether the columns of a table have a likelihood each: "never" where the likelihood is one of all,
             and "auto" where they are of several kinds.
-        sized: whether the likelihood's rates are shares of a size, which is then the total where nothing else is set.
-        data: rows in memory in place of `spec.source`: an array, a tensor, a data frame, a sparse matrix, a torch
+        sized: Whether the likelihood's rates are shares of a size, which is then the total where nothing else is set.
+        data: Rows in memory in place of `spec.source`: an array, a tensor, a data frame, a sparse matrix, a torch
             `Dataset`, or an iterable of chunks of rows.
 
     Raises:
-        SpecError: settings contradict each other or the data.
-        ConfigError: the format needs a package that is not installed.
-        DataError: the data is at fault.
+        SpecError: Settings contradict each other or the data.
+        ConfigError: The format needs a package that is not installed.
+        DataError: The data is at fault.
     """
     check_levels(spec)
     if spec.size_factor == "auto":
@@ -157,14 +157,14 @@ def _fit(
     """Fit the schema on training rows, and what makes rows by it.
 
     Args:
-        roles: which columns are what.
-        spec: settings.
-        limit: settings.
-        found: by the scan.
-        train: training rows in memory, or, where these are streamed, those that validate and test.
-        discrete: see `prepare`.
-        by_column: see `prepare`.
-        split: how the rows were divided.
+        roles: Which columns are what.
+        spec: Settings.
+        limit: Settings.
+        found: By the scan.
+        train: Training rows in memory, or, where these are streamed, those that validate and test.
+        discrete: See `prepare`.
+        by_column: See `prepare`.
+        split: How the rows were divided.
     """
     table = roles.table
     constants: tuple[Constant, ...] = ()
@@ -302,13 +302,13 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     `spec`'s. Of a table, only the columns that the model knows are read.
 
     Args:
-        source: its name or path, or rows in memory as `prepare` takes them.
-        spec: of the run's own data.
-        schema: of the run's own data.
-        limit: how large the source may be before it is streamed.
+        source: Its name or path, or rows in memory as `prepare` takes them.
+        spec: Of the run's own data.
+        schema: Of the run's own data.
+        limit: How large the source may be before it is streamed.
 
     Raises:
-        DataError: the rows are of another shape, lack a column, or break the support.
+        DataError: The rows are of another shape, lack a column, or break the support.
     """
     # What is set for the run's own data need not be possible for this.
     plain = replace(spec, stream="never" if spec.stream == "never" else "auto", columns={}, drop=())
@@ -350,13 +350,13 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
     Args:
         values: (n, *shape), in the units of the source; of a data frame, the columns that the model knows, by name.
             Where the model's data was binarised, rows of zeros and ones are taken as binarised already.
-        spec: of the run's own data.
-        schema: of the run's own data.
+        spec: Of the run's own data.
+        schema: Of the run's own data.
         context: (n,) labels, by name or number, or (n, width) columns as they are stored, where the model takes a
             context; a data frame may bring it among its columns.
 
     Raises:
-        DataError: they are of another shape or break the support.
+        DataError: They are of another shape or break the support.
     """
     plain = replace(spec, source=None, drop=(), columns={})
     table = table_of_rows(values, plain, schema.axes)
@@ -396,8 +396,8 @@ def context_like(context: Any, schema: Schema, rows: int, sizes: np.ndarray | No
 
     Args:
         context: (rows,) labels, or (rows, width) columns, of which the last may be the sizes where the model has some.
-        schema: says what the model takes.
-        rows: how many.
+        schema: Says what the model takes.
+        rows: How many.
         sizes: (rows,) where they are known otherwise. Where nothing says them, they are the median of training rows.
     """
     wanted = schema.context

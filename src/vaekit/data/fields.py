@@ -35,10 +35,10 @@ class Facts:
 
     Attributes:
         rows, missing: how many there are, and how many cells are missing.
-        whole: whether every number is an integer.
+        whole: Whether every number is an integer.
         low, high: of the numbers.
-        counts: of each number, where all are whole and there are few, or of each category.
-        runs: whether the numbers count the rows.
+        counts: Of each number, where all are whole and there are few, or of each category.
+        runs: Whether the numbers count the rows.
     """
 
     rows: int = 0
@@ -95,9 +95,9 @@ class Found:
     """What the columns are.
 
     Attributes:
-        fields: those to be modelled, in their order.
-        constants: those of one value.
-        ignored: the names of the others, each with why it is left out.
+        fields: Those to be modelled, in their order.
+        constants: Those of one value.
+        ignored: The names of the others, each with why it is left out.
     """
 
     fields: tuple[Field, ...]
@@ -131,14 +131,14 @@ def find_fields(
     """The kinds of columns, by what all rows show and, for their shape, some rows.
 
     Args:
-        columns: as the file has them.
-        facts: of each.
-        some: the cells of a column by its number, (n,), of the training rows or a sample of rows.
-        spec: whose `columns` declare kinds.
-        name: of the table, for errors.
+        columns: As the file has them.
+        facts: Of each.
+        some: The cells of a column by its number, (n,), of the training rows or a sample of rows.
+        spec: Whose `columns` declare kinds.
+        name: Of the table, for errors.
 
     Raises:
-        DataError: a declared kind does not fit the column, or none is left.
+        DataError: A declared kind does not fit the column, or none is left.
     """
     fields, constants, ignored = [], [], {}
     headed = {column.name for column in columns} != set(unnamed(columns))

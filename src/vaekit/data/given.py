@@ -29,15 +29,15 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
     Args:
         data: (n, *shape) as an array, a tensor or a data frame; or a torch `Dataset`, whose items are rows x or pairs
             (x, label).
-        spec: its support, the share of rows for validation, and the seed by which these are drawn.
-        valid: rows for validation, of the same kind, or the share of `data` that is drawn for it, as 0.2; by default
+        spec: Its support, the share of rows for validation, and the seed by which these are drawn.
+        valid: Rows for validation, of the same kind, or the share of `data` that is drawn for it, as 0.2; by default
             the share that `spec` says.
-        context: what the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; of a torch
+        context: What the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; of a torch
             `Dataset`, `"label"` takes the labels of its items. With `valid` given as an array, a pair of these.
 
     Raises:
-        TypeError: data is a `DataLoader`, or a torch `Dataset` whose items are neither rows nor pairs.
-        DataError: the rows are no numbers of one shape, or not finite, or too few.
+        TypeError: Data is a `DataLoader`, or a torch `Dataset` whose items are neither rows nor pairs.
+        DataError: The rows are no numbers of one shape, or not finite, or too few.
     """
     if isinstance(valid, float):
         if not 0 < valid < 1:

@@ -27,12 +27,12 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
         data: (n, *shape) as an array, a tensor, a data frame of pandas or polars, a table of Arrow, or a sparse matrix
             of scipy, whose rows are made dense a chunk at a time; a torch `Dataset`, whose items are rows x or pairs
             (x, label); or an iterator of chunks of rows, each any of these, which is read once.
-        spec: its layout and label.
-        axes: of an array, where they are known.
+        spec: Its layout and label.
+        axes: Of an array, where they are known.
 
     Raises:
-        TypeError: data is a `DataLoader`, or a torch `Dataset` whose items are neither rows nor pairs.
-        DataError: the rows are no numbers of one shape.
+        TypeError: Data is a `DataLoader`, or a torch `Dataset` whose items are neither rows nor pairs.
+        DataError: The rows are no numbers of one shape.
     """
     if isinstance(data, DataLoader):
         raise TypeError("data is a DataLoader, whose rows come in batches: give the Dataset behind it, loader.dataset")
@@ -69,7 +69,7 @@ def array_of(data: Any) -> np.ndarray:
     """The rows of an array, a tensor, a data frame or a torch `Dataset`, (n, *shape), as they are.
 
     Args:
-        data: rows x; of a torch `Dataset`, also pairs (x, label).
+        data: Rows x; of a torch `Dataset`, also pairs (x, label).
 
     Raises:
         TypeError, DataError: see `table_of_rows`.
@@ -208,11 +208,11 @@ def _items(data: TorchDataset) -> tuple[np.ndarray, np.ndarray | None]:
     """All items of a torch data set: rows, and their labels where an item is a pair.
 
     Args:
-        data: its items are rows x or pairs (x, label).
+        data: Its items are rows x or pairs (x, label).
 
     Raises:
-        TypeError: an item is neither.
-        DataError: there is no item, or rows differ in shape.
+        TypeError: An item is neither.
+        DataError: There is no item, or rows differ in shape.
     """
     name = type(data).__name__
     items: Iterable[Any] = data if not hasattr(data, "__len__") else (data[i] for i in range(len(data)))  # pyright: ignore

@@ -23,8 +23,8 @@ class Interactions:
     Attributes:
         users, items: names of the rows and the columns of the matrix.
         matrix: (users, items), a sparse matrix in compressed rows: 1 for each interaction, or its value.
-        unknown: how many interactions were left out, since their user or item is not among those wanted.
-        repeated: how many came more than once.
+        unknown: How many interactions were left out, since their user or item is not among those wanted.
+        repeated: How many came more than once.
     """
 
     users: tuple[str, ...]
@@ -42,15 +42,15 @@ def interactions_of(
     Without values, an interaction that comes more than once is one; with them, its values are added.
 
     Args:
-        table: an interaction in each row.
-        spec: which names the columns.
-        users: those that are wanted, in this order, such as those of the training rows; by default those that occur,
+        table: An interaction in each row.
+        spec: Which names the columns.
+        users: Those that are wanted, in this order, such as those of the training rows; by default those that occur,
             in rising order.
-        items: as users.
+        items: As users.
 
     Raises:
-        SpecError: one of the columns for users and items is named, and the other is not.
-        DataError: a column is not there, or a cell is missing or no name.
+        SpecError: One of the columns for users and items is named, and the other is not.
+        DataError: A column is not there, or a cell is missing or no name.
     """
     from scipy import sparse
 

@@ -21,7 +21,7 @@ class Reading:
     """How the rows of an array are read.
 
     Attributes:
-        axes: of the array as it is stored.
+        axes: Of the array as it is stored.
     """
 
     axes: Axes
@@ -54,11 +54,11 @@ def how_to_read(values: np.ndarray, layout: Layout, what: str) -> Reading:
 
     Args:
         values: (n, ...) some rows or all; of none, the type and the shape are believed to be those of pictures.
-        layout: what they are; "auto" looks.
-        what: how the values are called in errors.
+        layout: What they are; "auto" looks.
+        what: How the values are called in errors.
 
     Raises:
-        DataError: the shape or the type of the cells cannot be read so, there are no cells, or it is not clear what
+        DataError: The shape or the type of the cells cannot be read so, there are no cells, or it is not clear what
             they are.
     """
     if values.dtype.hasobject or values.dtype.kind not in "biuf":

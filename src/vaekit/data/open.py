@@ -25,10 +25,10 @@ class Format:
     """A format of files or folders that is read.
 
     Attributes:
-        name: with its article.
-        module: under `vaekit.data.formats`, whose `open(path, spec, sizes)` returns a `Table`.
-        endings: of the names of its files.
-        settings: of `DataSpec` that are for it alone, or for it and some others.
+        name: With its article.
+        module: Under `vaekit.data.formats`, whose `open(path, spec, sizes)` returns a `Table`.
+        endings: Of the names of its files.
+        settings: Of `DataSpec` that are for it alone, or for it and some others.
     """
 
     name: str
@@ -94,13 +94,13 @@ def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None)
     """The data set that `spec.source` names, before any of its values are read where its format allows that.
 
     Args:
-        spec: settings.
-        limit: settings.
-        items: of a table of interactions, the items that are columns; by default those that occur in it.
+        spec: Settings.
+        limit: Settings.
+        items: Of a table of interactions, the items that are columns; by default those that occur in it.
 
     Raises:
-        SpecError: no source, or a setting that is not for it, is given.
-        DataError: the data cannot be found or read, or is larger than Limit.data_gb and of a format that cannot be
+        SpecError: No source, or a setting that is not for it, is given.
+        DataError: The data cannot be found or read, or is larger than Limit.data_gb and of a format that cannot be
             read in chunks.
     """
     if not spec.source:

@@ -13,7 +13,7 @@ def sizes_of(roles: Roles, values: np.ndarray) -> np.ndarray:
     """The sizes of rows of counts, (n,): a column, or the total of the cells that are modelled and known, at least 1.
 
     Args:
-        roles: say which column is the size, or that it is the total.
+        roles: Say which column is the size, or that it is the total.
         values: (n, ...) rows of the table as they are stored.
     """
     if roles.size is not None:
@@ -26,7 +26,7 @@ def all_sizes(roles: Roles) -> np.ndarray:
     """The sizes of all rows of the table, (n,), read a chunk at a time.
 
     Raises:
-        DataError: a size is missing, infinite, or not above 0.
+        DataError: A size is missing, infinite, or not above 0.
     """
     table = roles.table
     if roles.size is not None:
@@ -38,7 +38,7 @@ def all_weights(roles: Roles) -> np.ndarray:
     """The weights of all rows of the table, (n,), as they are stored.
 
     Raises:
-        DataError: a weight is missing, infinite, or below 0.
+        DataError: A weight is missing, infinite, or below 0.
     """
     assert roles.weight is not None
     return _checked(roles, roles.weight, "DataSpec.weight", above=False)
@@ -48,11 +48,11 @@ def fit_weight(name: str, weights: np.ndarray) -> Weight:
     """What the weights of training rows are divided by, so that their mean is 1.
 
     Args:
-        name: of their column.
+        name: Of their column.
         weights: (n,) of the training rows, as they are stored.
 
     Raises:
-        DataError: all are 0.
+        DataError: All are 0.
     """
     mean = math.fsum(weights.tolist()) / max(1, len(weights))
     if mean <= 0:

@@ -29,14 +29,14 @@ class Preprocessor:
     """Turns stored rows into what a model takes.
 
     Attributes:
-        roles: which columns are modelled.
-        spec: says whether rows are binarised.
-        stored: the support of the values.
-        scaling: for those not binarised.
-        fields: of a table of several kinds.
-        missing: whether cells may be missing.
-        conditioning: how the context is made; None without one.
-        weight: how much rows count; None where all count alike.
+        roles: Which columns are modelled.
+        spec: Says whether rows are binarised.
+        stored: The support of the values.
+        scaling: For those not binarised.
+        fields: Of a table of several kinds.
+        missing: Whether cells may be missing.
+        conditioning: How the context is made; None without one.
+        weight: How much rows count; None where all count alike.
     """
 
     roles: Roles
@@ -64,8 +64,8 @@ class Preprocessor:
         """Test rows: with dynamic binarisation they are drawn once.
 
         Args:
-            part: the source's own test set whole, where it has one, so that its rows never depend on how it is divided.
-            chosen: those of these rows that are wanted; all by default.
+            part: The source's own test set whole, where it has one, so that its rows never depend on how it is divided.
+            chosen: Those of these rows that are wanted; all by default.
         """
         if self.spec.binarise == "dynamic":
             rows = self._drawn(part, TEST_SEED)

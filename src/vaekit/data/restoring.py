@@ -14,9 +14,9 @@ def restored(cells: np.ndarray, dtype: str, categories: Sequence[str] = (), deci
 
     Args:
         cells: (n,) numbers in the units of the source, or of categories; NaN becomes a missing cell.
-        dtype: of the column, as pandas calls it. Of integers, cells are rounded.
-        categories: what the numbers stand for, as text; none where they stand for themselves.
-        decimals: to which floats are rounded, if at all.
+        dtype: Of the column, as pandas calls it. Of integers, cells are rounded.
+        categories: What the numbers stand for, as text; none where they stand for themselves.
+        decimals: To which floats are rounded, if at all.
     """
     cells = cells.astype(np.float64)
     missing = np.isnan(cells)

@@ -33,12 +33,12 @@ class Roles:
     """A table whose columns have been assigned to roles.
 
     Attributes:
-        table: with the label among its labels, and no longer a column; dropped columns are gone.
-        x: the columns that are modelled, by number; None for all, and for arrays.
-        context: those that are context, by number.
-        size: the one that is the size of each row, by number; None where there is none, or it is the total.
-        total: whether the size of a row is the total of what is modelled.
-        weight: the one that says how much each row counts, by number.
+        table: With the label among its labels, and no longer a column; dropped columns are gone.
+        x: The columns that are modelled, by number; None for all, and for arrays.
+        context: Those that are context, by number.
+        size: The one that is the size of each row, by number; None where there is none, or it is the total.
+        total: Whether the size of a row is the total of what is modelled.
+        weight: The one that says how much each row counts, by number.
     """
 
     table: Table
@@ -76,8 +76,8 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
     """Tell the columns of a table apart, as `spec` says.
 
     Raises:
-        SpecError: a setting for tables is given for arrays, or what is named for context cannot be.
-        DataError: a column that is named is not there, or none is left to model.
+        SpecError: A setting for tables is given for arrays, or what is named for context cannot be.
+        DataError: A column that is named is not there, or none is left to model.
     """
     if table.columns is None:
         for setting, value in {"drop": list(spec.drop), "columns": dict(spec.columns)}.items():

@@ -40,7 +40,7 @@ class Rows:
         dynamic: x is drawn afresh by every call, 1 with probability values / scale, else 0.
         factors: (n, f) int64, what the rows were made from, or None.
         log_scales: ln scale of each value of a row, with as many axes as a row; None where there is no scaling.
-        protocol: which rows these are, and how they were made, where the schema does not say so: of other data.
+        protocol: Which rows these are, and how they were made, where the schema does not say so: of other data.
         mask: (n, *shape) bool, which cells are observed; None where all are. The values of the others are 0.
         weight: (n,) how much each row counts, 1 on average over the training rows; None where all count alike.
     """
@@ -75,7 +75,7 @@ class Rows:
         """The rows by number in a random order, (n,) int64 on the device of the values: one epoch.
 
         Args:
-            generator: on the CPU, so that the order is the same on every device.
+            generator: On the CPU, so that the order is the same on every device.
         """
         return torch.randperm(len(self), generator=generator).to(self.values.device)
 
@@ -97,9 +97,9 @@ class Rows:
         """The x of the rows in `index`, in the support that the schema declares.
 
         Args:
-            index: a slice, or (batch,) int64.
-            generator: on the device of the values; used by dynamic binarisation only.
-            noise: what `noise(batch, generator)` gives, where it has been drawn already.
+            index: A slice, or (batch,) int64.
+            generator: On the device of the values; used by dynamic binarisation only.
+            noise: What `noise(batch, generator)` gives, where it has been drawn already.
 
         Returns:
             (batch, *shape): int64 where the rows are discrete, else float32.
@@ -187,9 +187,9 @@ def in_their_weights(rows: Any, index: Tensor, most: int) -> Tensor:
     Where weights are multiples of the least one, it is exactly as often, if so many rows may be given.
 
     Args:
-        rows: some `Rows` or `StreamedRows`.
+        rows: Some `Rows` or `StreamedRows`.
         index: (n,) numbers of rows.
-        most: numbers that may be given; n may be in any case.
+        most: Numbers that may be given; n may be in any case.
     """
     weight = rows.weight_of(index)
     if weight is None or not weight.any():

@@ -22,7 +22,7 @@ class Scaling:
 
     Attributes:
         loc, scale: one number, or one per column; None where there is no scaling.
-        support: of x.
+        support: Of x.
     """
 
     loc: tuple[float, ...] | None
@@ -33,7 +33,7 @@ class Scaling:
         """Scaled values (n, *shape) as float32; NaN stays NaN.
 
         Raises:
-            DataError: the result leaves the range of float32.
+            DataError: The result leaves the range of float32.
         """
         if self.loc is None or self.scale is None:
             return values.astype(np.float32)
@@ -54,7 +54,7 @@ def choose_scale(spec: DataSpec, stored: Support, discrete: bool) -> Literal["no
     """The scale that `spec` names, or that the stored support and the kind of likelihood call for.
 
     Raises:
-        SpecError: the scale makes no sense for the support.
+        SpecError: The scale makes no sense for the support.
     """
     if spec.binarise != "none":
         if not isinstance(stored, Levels | Unit):
@@ -117,8 +117,8 @@ class Moments:
         """The moments of values (n, *shape), in float64.
 
         Args:
-            values: of which NaN is left out.
-            each: by columns or channels, and not once for all.
+            values: Of which NaN is left out.
+            each: By columns or channels, and not once for all.
         """
         axes = (0, *range(2, values.ndim)) if each else None
         known = None if values.dtype.kind != "f" or not np.isnan(values).any() else ~np.isnan(values)
@@ -174,14 +174,14 @@ def fit_scaling(how: str, stored: Support, fit: Moments | None, seen: Moments | 
 
     Args:
         how: "none", "unit" or "standard".
-        stored: the support of the values as they are stored.
-        fit: moments of the training rows, by which values are standardised.
-        seen: of these and all rows that are kept in memory, by whose range a column is scaled that is constant in the
+        stored: The support of the values as they are stored.
+        fit: Moments of the training rows, by which values are standardised.
+        seen: Of these and all rows that are kept in memory, by whose range a column is scaled that is constant in the
             training rows alone.
-        roles: the table, for errors.
+        roles: The table, for errors.
 
     Raises:
-        DataError: a column does not vary.
+        DataError: A column does not vary.
     """
     if how == "unit" and isinstance(stored, Levels):
         return Scaling((0.0,), (float(stored.count - 1),), Unit())
@@ -200,9 +200,9 @@ def fit_fields(fields: tuple[Field, ...], fit: Moments, facts: Sequence[Facts]) 
     """The fields with the location and scale of their numbers, by the moments of the training rows.
 
     Args:
-        fields: in the order of the columns.
-        fit: of the training rows.
-        facts: of all rows, by which a column is scaled that is constant in the training rows.
+        fields: In the order of the columns.
+        fit: Of the training rows.
+        facts: Of all rows, by which a column is scaled that is constant in the training rows.
     """
     fitted = []
     for place, (one, known) in enumerate(zip(fields, facts, strict=True)):

@@ -22,12 +22,12 @@ class Scan:
 
     Attributes:
         fingerprint: SHA-256, in hexadecimal, over dtype, shape and bytes of values, labels and factors.
-        kept: the rows that are kept, in memory, with all columns of the table.
-        missing: whether a cell that is modelled is missing.
-        support: of all values that are modelled, as one; None where columns are looked at one by one.
-        facts: of each column that is modelled; None for arrays, and where a support is declared.
-        context: the facts of each column of the context.
-        moments: of the training rows, where they are wanted.
+        kept: The rows that are kept, in memory, with all columns of the table.
+        missing: Whether a cell that is modelled is missing.
+        support: Of all values that are modelled, as one; None where columns are looked at one by one.
+        facts: Of each column that is modelled; None for arrays, and where a support is declared.
+        context: The facts of each column of the context.
+        moments: Of the training rows, where they are wanted.
     """
 
     fingerprint: str
@@ -45,15 +45,15 @@ def scan(
     """Read a table once, a chunk at a time.
 
     Args:
-        roles: the table, and which of its columns are modelled.
-        spec: the support that is declared, and what becomes of missing cells.
+        roles: The table, and which of its columns are modelled.
+        spec: The support that is declared, and what becomes of missing cells.
         keep: (n,) rows to keep in memory, by number, in the order in which they are returned.
         out: (m,) rows in rising order that training leaves out.
-        moments: whether to compute those of the training rows.
-        by_column: whether to look at every column by itself, and not for one support of all.
+        moments: Whether to compute those of the training rows.
+        by_column: Whether to look at every column by itself, and not for one support of all.
 
     Raises:
-        DataError: a cell is missing or infinite that may not be, or breaks the support that `spec` declares; it names
+        DataError: A cell is missing or infinite that may not be, or breaks the support that `spec` declares; it names
             the first.
     """
     table = roles.table
@@ -100,7 +100,7 @@ class _Kept:
     """The rows of a table that are kept in memory: copied, or, of a table that is whole in memory, by their numbers.
 
     Args:
-        table: that they are of.
+        table: That they are of.
         keep: (n,) their numbers, in the order that they are to have.
     """
 

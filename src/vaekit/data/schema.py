@@ -84,14 +84,14 @@ class Field:
     """A column that is modelled.
 
     Attributes:
-        name: of the column.
-        kind: of its values, which decides its likelihood. The x of a real or positive one is (stored - loc) / scale, of
+        name: Of the column.
+        kind: Of its values, which decides its likelihood. The x of a real or positive one is (stored - loc) / scale, of
             a count the count itself, of the others the number of the category.
-        categories: what the numbers of a binary, categorical or ordinal column stand for, as text; none where a binary
+        categories: What the numbers of a binary, categorical or ordinal column stand for, as text; none where a binary
             one holds 0 and 1 itself.
         loc, scale: of a real or positive one.
-        dtype: of the cells as they are stored, as pandas calls it.
-        decimals: how many digits after the point its numbers have; None where there are many.
+        dtype: Of the cells as they are stored, as pandas calls it.
+        decimals: How many digits after the point its numbers have; None where there are many.
     """
 
     name: str
@@ -113,9 +113,9 @@ class Constant:
     """A column that has one value in every row: not modelled, and put back into what a model makes.
 
     Attributes:
-        name: of the column.
-        value: as it is stored, a number or a text.
-        dtype: as pandas calls it.
+        name: Of the column.
+        value: As it is stored, a number or a text.
+        dtype: As pandas calls it.
     """
 
     name: str
@@ -128,9 +128,9 @@ class Dialect:
     """How a CSV file is written, so that another one can be written alike.
 
     Attributes:
-        delimiter: between cells, with the space that follows it.
-        decimal: what stands before the decimals of a number.
-        header: whether the first row names the columns.
+        delimiter: Between cells, with the space that follows it.
+        decimal: What stands before the decimals of a number.
+        header: Whether the first row names the columns.
     """
 
     delimiter: str = ","
@@ -143,8 +143,8 @@ class Weight:
     """How much each row counts: a column, divided by its mean over the training rows.
 
     Attributes:
-        name: of the column.
-        mean: over the training rows.
+        name: Of the column.
+        mean: Over the training rows.
     """
 
     name: str
@@ -160,10 +160,10 @@ class Context:
 
     Attributes:
         kind: "label", one number for each class, of which one is 1; or "columns".
-        names: of its numbers: the classes, or the columns; for each category of a column "column=category".
+        names: Of its numbers: the classes, or the columns; for each category of a column "column=category".
         loc, scale: of each number.
-        fields: the columns, where some are categories or miss cells; none where each is one number.
-        size: what the last number is the standardised logarithm of, 0 at its median: the "total" of each row, or a
+        fields: The columns, where some are categories or miss cells; none where each is one number.
+        size: What the last number is the standardised logarithm of, 0 at its median: the "total" of each row, or a
             column; None where there is no size factor.
     """
 
@@ -202,8 +202,8 @@ def log_scale(scale: tuple[float, ...] | None, shape: tuple[int, ...]) -> float:
     """Sum of ln scale over the values of a row, by which ln p(x) is above ln p(stored), x = (stored - loc) / scale.
 
     Args:
-        scale: one number for all values of a row of this shape, or one for each column; None where there is no scaling.
-        shape: of a row.
+        scale: One number for all values of a row of this shape, or one for each column; None where there is no scaling.
+        shape: Of a row.
     """
     if scale is None:
         return 0.0
@@ -218,32 +218,32 @@ class Schema:
     """The facts about a data set that outlive it: saved with every run, as JSON.
 
     Attributes:
-        name: of the source, or the name of its file.
-        shape: of one row, with the channels first: (columns,) of a table, (channels, height, width) of an image,
+        name: Of the source, or the name of its file.
+        shape: Of one row, with the channels first: (columns,) of a table, (channels, height, width) of an image,
             (channels, steps) of a sequence, (channels, depth, height, width) of a volume.
-        support: of x as the model sees it, after scaling and binarising.
-        stored: of the values before that.
+        support: Of x as the model sees it, after scaling and binarising.
+        stored: Of the values before that.
         loc, scale: x = (stored - loc) / scale, one number or one per column; None where there is no scaling.
-        columns: names of a table's columns.
-        classes: names of the labels, by number.
+        columns: Names of a table's columns.
+        classes: Names of the labels, by number.
         fingerprint: SHA-256 over dtype, shape and bytes of the source's values, labels and factors.
-        context: how the context of each row is made; None where the model takes none.
-        protocol: how the training, validation and test rows were made, in one line.
+        context: How the context of each row is made; None where the model takes none.
+        protocol: How the training, validation and test rows were made, in one line.
         factor_names, factor_sizes: of the factors that the data was made from, where they are known: their names, and
             how many values each takes.
-        fields: of a table, what each column is, in the order of `columns`; None where its columns were declared to be
+        fields: Of a table, what each column is, in the order of `columns`; None where its columns were declared to be
             of one kind.
-        constants: columns of one value, which are not modelled.
-        order: names of all columns that a row of the source has and vaekit can make, in their order; those of the
+        constants: Columns of one value, which are not modelled.
+        order: Names of all columns that a row of the source has and vaekit can make, in their order; those of the
             context it makes where their values are given.
-        missing: whether cells were missing in the training rows; a mask then says which.
-        observed_log_scale: sum of ln scale over the observed cells of a row, on average over the validation rows; None
+        missing: Whether cells were missing in the training rows; a mask then says which.
+        observed_log_scale: Sum of ln scale over the observed cells of a row, on average over the validation rows; None
             where no cell is missing.
-        weight: of the rows; None where all count alike.
-        axes: of the source's array, where it is one.
-        dialect: of the source, where it is a CSV file.
-        sound: how recordings became rows, where the source is some.
-        notices: what was left out or taken for something, and why.
+        weight: Of the rows; None where all count alike.
+        axes: Of the source's array, where it is one.
+        dialect: Of the source, where it is a CSV file.
+        sound: How recordings became rows, where the source is some.
+        notices: What was left out or taken for something, and why.
     """
 
     name: str

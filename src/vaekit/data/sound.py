@@ -43,8 +43,8 @@ def look(path: Path) -> tuple[int, int, int]:
     """Samples a second, channels and samples in each channel of a recording, from its header alone.
 
     Raises:
-        BadSound: it has none, or says that the recording has more than 50 million samples.
-        ConfigError: it is no wav of integers, and soundfile is not installed.
+        BadSound: It has none, or says that the recording has more than 50 million samples.
+        ConfigError: It is no wav of integers, and soundfile is not installed.
     """
     with _opened(path) as sound:
         return sound.rate, sound.channels, sound.length
@@ -60,8 +60,8 @@ def read(path: Path, most: int | None = None) -> tuple[np.ndarray, int]:
         most: Samples that are wanted; what follows is not read.
 
     Raises:
-        BadSound: it is no recording, it is damaged or cut off, or it has no samples or more than 50 million.
-        ConfigError: it is no wav of integers, and soundfile is not installed.
+        BadSound: It is no recording, it is damaged or cut off, or it has no samples or more than 50 million.
+        ConfigError: It is no wav of integers, and soundfile is not installed.
     """
     with _opened(path) as sound:
         wanted = sound.length if most is None else min(most, sound.length)
@@ -83,8 +83,8 @@ def load(path: Path, rate: int, length: int) -> np.ndarray:
     No more of the file is read than they are made of.
 
     Raises:
-        BadSound: as `read`.
-        ConfigError: as `read`.
+        BadSound: As `read`.
+        ConfigError: As `read`.
     """
     of_file, _, _ = look(path)
     per_sample = max(1.0, of_file / rate)
@@ -220,8 +220,8 @@ class Sound:
     """How recordings became rows, and can be had back.
 
     Attributes:
-        features: of a row.
-        length: samples of the sound that it has the features of.
+        features: Of a row.
+        length: Samples of the sound that it has the features of.
     """
 
     features: LogMel

@@ -24,7 +24,7 @@ class ColumnSpec:
     """What a column of a table is.
 
     Args:
-        kind: of its values; "ignore" leaves the column out.
+        kind: Of its values; "ignore" leaves the column out.
     """
 
     kind: Literal["real", "positive", "count", "binary", "categorical", "ordinal", "ignore"]
@@ -35,62 +35,62 @@ class DataSpec:
     """Where data comes from, what it is, and how it is scaled, binarised and split.
 
     Args:
-        source: a name that `vaekit data` lists, or the path of a .npy, .npz, .csv, .tsv, Parquet, Feather, JSON lines,
+        source: A name that `vaekit data` lists, or the path of a .npy, .npz, .csv, .tsv, Parquet, Feather, JSON lines,
             .h5ad or IDX file, or of a folder of Parquet files, of pictures or of recordings (wav, flac, ogg, mp3);
             or hf:owner/name[@revision][:split], a table of the Hugging Face hub.
-        label: the column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one
+        label: The column (of a table, or of obs in a .h5ad file) or array (npz) that holds the labels. By default one
             that is called label, labels, target, class or y, if there is one and its values are classes rather than
             measurements; "none" takes none. The labels of a folder of pictures are its subfolders.
-        drop: columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
-        columns: what single columns of a table are, by name, where that is not what they look like.
-        context: what the model is conditioned on besides x: "label", or columns of a table, which are then not
+        drop: Columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
+        columns: What single columns of a table are, by name, where that is not what they look like.
+        context: What the model is conditioned on besides x: "label", or columns of a table, which are then not
             modelled.
-        context_to: which parts of the model are given the context: "encoder", "prior" and "decoder", or some of these.
+        context_to: Which parts of the model are given the context: "encoder", "prior" and "decoder", or some of these.
             Size factors multiply the rates in any case.
-        size_factor: the size of each row of counts, which multiplies its rates and is one more number of the context:
+        size_factor: The size of each row of counts, which multiplies its rates and is one more number of the context:
             "total" is the sum of the row's counts, or it is a column, which is then not modelled; "none" has none, and
             "auto" takes the total where the likelihood's rates are shares of a size.
-        weight: a column that holds how much each row counts in training and evaluation, which is then not modelled. It
+        weight: A column that holds how much each row counts in training and evaluation, which is then not modelled. It
             is divided by its mean over the training rows.
-        layout: what an array is: "table", "image", "sequence" or "volume"; "auto" looks.
-        support: which values can occur in the data as stored; "auto" looks, at every column of a table by itself.
-        levels: how many levels there are, with support=levels; by default what the data says.
+        layout: What an array is: "table", "image", "sequence" or "volume"; "auto" looks.
+        support: Which values can occur in the data as stored; "auto" looks, at every column of a table by itself.
+        levels: How many levels there are, with support=levels; by default what the data says.
         scale: "unit" divides levels by the highest one, "standard" subtracts the mean of the training rows and divides
             by their standard deviation; "auto" takes what the support and the likelihood call for.
         binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test; "threshold"
             cuts at one half.
-        missing: what becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood,
+        missing: What becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood,
             "refuse" has no data with any; "auto" masks where some are missing.
-        missing_values: what stands for a missing cell in a table besides empty ones, NA and NaN: texts and numbers,
+        missing_values: What stands for a missing cell in a table besides empty ones, NA and NaN: texts and numbers,
             such as ["?", -999], in place of "?" alone.
         rows, items, values: the columns of a table of interactions, one in each row, that name the user, the item and,
             if there is one, the rating: it becomes a row for each user and a column for each item.
         delimiter, decimal, encoding: of a CSV file: what stands between its cells, what stands before decimals, and how
             its text is encoded, where these are not found right.
-        header: whether the first row of a CSV file names its columns; "auto" says no where all of its cells are
+        header: Whether the first row of a CSV file names its columns; "auto" says no where all of its cells are
             numbers.
-        valid_from: which part of the source gives up its rows for validation. A source without a test set is one pool,
+        valid_from: Which part of the source gives up its rows for validation. A source without a test set is one pool,
             from which validation and test are both drawn, so the choice makes no difference there.
-        valid_fraction: share of that part that becomes the validation rows; with 0 all of it trains, some training rows
+        valid_fraction: Share of that part that becomes the validation rows; with 0 all of it trains, some training rows
             stand in for validation, nothing stops early, and the last weights are kept.
-        test_fraction: share that becomes the test rows, for a source that brings no test set; 0 keeps none back, and
+        test_fraction: Share that becomes the test rows, for a source that brings no test set; 0 keeps none back, and
             an evaluation then needs other data.
         split_by: "blocks" divides rows into training, validation and test by blocks of consecutive ones, and "rows" one
             by one; "auto" takes blocks for windows of a series that overlap, and leaves out those between two blocks
             that share steps with both.
-        seed: seed of the split.
-        image_size: height and width that a folder's pictures get; without it they must all have one size.
-        image_fit: how a picture of another size gets it: "crop" cuts the largest part of that aspect from the centre
+        seed: Seed of the split.
+        image_size: Height and width that a folder's pictures get; without it they must all have one size.
+        image_fit: How a picture of another size gets it: "crop" cuts the largest part of that aspect from the centre
             and resizes it, "pad" resizes the whole and leaves the rest black, "stretch" changes the aspect.
-        image_mode: whether pictures are read as "grey" levels or in "colour"; "auto" says grey where all of them are.
-        sound_rate: samples a second that a folder's recordings get; by default those of most of them.
-        sound_seconds: how much of each is taken from its beginning, silence after its end, rounded up to a multiple of
+        image_mode: Whether pictures are read as "grey" levels or in "colour"; "auto" says grey where all of them are.
+        sound_rate: Samples a second that a folder's recordings get; by default those of most of them.
+        sound_seconds: How much of each is taken from its beginning, silence after its end, rounded up to a multiple of
             8 frames; by default so much that 95 of 100 are not cut, and at most 10.
-        sound_bands: bands of the log-mel features, which are what is modelled.
-        name_fields: what the parts of the recordings' names are that _ divides, such as [digit, speaker, take] of
+        sound_bands: Bands of the log-mel features, which are what is modelled.
+        name_fields: What the parts of the recordings' names are that _ divides, such as [digit, speaker, take] of
             3_george_12.wav; `label` is one of them.
-        bad_files: whether a folder with a file that is not a whole picture is refused, or read without that file.
-        stream: whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
+        bad_files: Whether a folder with a file that is not a whole picture is refused, or read without that file.
+        stream: Whether training rows are read from disk as they are needed ("always"), all at once ("never"), or as
             Limit.data_gb says ("auto").
     """
 
@@ -139,8 +139,8 @@ class Limit:
     Args:
         train, valid: rows kept of the training and validation splits, all where there are fewer; the test rows are
             never limited.
-        memory_gb: memory that a run may plan for, in gigabytes.
-        data_gb: data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
+        memory_gb: Memory that a run may plan for, in gigabytes.
+        data_gb: Data whose values would take more memory than this, in gigabytes, is streamed from disk: a .npy file,
             Parquet, or a folder of pictures; so is data that takes more than 0.75 GB beside it with the rows that are
             made of it. Other files are refused then. Streaming keeps at most a quarter of it in memory. Below 0.512,
             the order of the rows depends on it.

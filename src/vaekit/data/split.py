@@ -32,11 +32,11 @@ class Split:
     Between blocks of neighbouring rows, some are in none.
 
     Attributes:
-        train: in the order in which they were drawn; None where they are streamed: all that are not in `out`.
-        valid: in the order in which they were drawn; rows of `train` where DataSpec.valid_fraction is 0.
-        test: in the order of the table.
-        out: the rows that training leaves out where it is streamed, in rising order.
-        protocol: how they were drawn, in words.
+        train: In the order in which they were drawn; None where they are streamed: all that are not in `out`.
+        valid: In the order in which they were drawn; rows of `train` where DataSpec.valid_fraction is 0.
+        test: In the order of the table.
+        out: The rows that training leaves out where it is streamed, in rising order.
+        protocol: How they were drawn, in words.
     """
 
     train: np.ndarray | None
@@ -78,8 +78,8 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
     Limit.data_gb, these are drawn and read into memory, unless DataSpec.stream=always.
 
     Raises:
-        DataError: a split would be empty.
-        SpecError: the fractions leave no rows for training.
+        DataError: A split would be empty.
+        SpecError: The fractions leave no rows for training.
     """
     pool = _permuted(0, table.train_rows, spec.seed, _TRAIN_PART)
     tests = _permuted(table.train_rows, table.test_rows, spec.seed, _TEST_PART)
@@ -155,7 +155,7 @@ def steps_between_windows(rows: np.ndarray) -> int | None:
     """By how many steps each window of a series is moved on from the one before, where neighbours share two or more.
 
     Args:
-        rows: neighbouring sequences, (n, channels, steps); those that do not vary say nothing.
+        rows: Neighbouring sequences, (n, channels, steps); those that do not vary say nothing.
 
     Returns:
         The smallest number of steps; None where neighbours do not share their steps.
@@ -196,9 +196,9 @@ def _cut_blocks(rows: np.ndarray, count: int, gap: int) -> tuple[np.ndarray, np.
     """So many of the rows in whole blocks of consecutive ones, and the others that are more than `gap` away from these.
 
     Args:
-        rows: in a random order, which is also that of the blocks.
-        count: of rows to take; the last block may be a part of one.
-        gap: how many rows on either side of a block are in neither part.
+        rows: In a random order, which is also that of the blocks.
+        count: Of rows to take; the last block may be a part of one.
+        gap: How many rows on either side of a block are in neither part.
     """
     if count == 0 or len(rows) == 0:
         return rows[:0], rows

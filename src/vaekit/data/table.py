@@ -25,10 +25,10 @@ class Sizes:
     """How much is read, shuffled and kept in memory at a time, in bytes.
 
     Attributes:
-        chunk: of consecutive rows, which are read at once.
-        window: of chunks, whose rows are shuffled together.
-        cache: the most that chunks may take in memory.
-        whole: the most that data takes which is read whole.
+        chunk: Of consecutive rows, which are read at once.
+        window: Of chunks, whose rows are shuffled together.
+        cache: The most that chunks may take in memory.
+        whole: The most that data takes which is read whole.
     """
 
     chunk: int
@@ -56,11 +56,11 @@ class Column:
     """What a file says of one of its columns.
 
     Attributes:
-        name: of the column.
-        dtype: as pandas calls it: int64, float32, bool, string, category, datetime, ...
-        categories: the texts that cells are the numbers of; None where cells are numbers themselves. A column of text
+        name: Of the column.
+        dtype: As pandas calls it: int64, float32, bool, string, category, datetime, ...
+        categories: The texts that cells are the numbers of; None where cells are numbers themselves. A column of text
             that has too many different ones has none, and its cells read as missing.
-        stored: the smallest type of float, or the type of the array, that holds every number.
+        stored: The smallest type of float, or the type of the array, that holds every number.
     """
 
     name: str
@@ -86,25 +86,25 @@ class Table:
     Data in memory is one chunk. A cell is a number; one of text is the number of its category, and a missing one NaN.
 
     Attributes:
-        name: of the data set, or of its file.
+        name: Of the data set, or of its file.
         starts: (chunks + 1,) the row at which each chunk starts, and the number of rows.
         shape, dtype: of one row, and of its values.
-        read: the rows of a chunk by its number, (rows, *shape), or DataError. It may be called from another thread. Of
+        read: The rows of a chunk by its number, (rows, *shape), or DataError. It may be called from another thread. Of
             a table of columns, it is called with the numbers of those wanted, too.
-        columns: of a table; None for arrays of another kind.
-        picked: the numbers of `columns` in the file, where not all are taken.
+        columns: Of a table; None for arrays of another kind.
+        picked: The numbers of `columns` in the file, where not all are taken.
         labels: (n,) int64 numbers of the classes, or None.
-        classes: names of the labels, by number.
+        classes: Names of the labels, by number.
         factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
         factor_names, factor_sizes: of each factor, its name and how many values it takes.
-        test_rows: how many of the last rows are the source's own test set; 0 where it has none.
-        stored: the support, where the source declares one.
-        axes: of the array, where the source is one.
-        dialect: of a CSV file.
-        sound: how recordings became rows, where the source is some.
-        note: how it was read, in words, where that is worth saying; part of the protocol.
-        notices: what was left out or taken for something, and why: for the user.
-        streamable: whether chunks can be read one by one, again and again, without all of them in memory.
+        test_rows: How many of the last rows are the source's own test set; 0 where it has none.
+        stored: The support, where the source declares one.
+        axes: Of the array, where the source is one.
+        dialect: Of a CSV file.
+        sound: How recordings became rows, where the source is some.
+        note: How it was read, in words, where that is worth saying; part of the protocol.
+        notices: What was left out or taken for something, and why: for the user.
+        streamable: Whether chunks can be read one by one, again and again, without all of them in memory.
     """
 
     name: str
@@ -133,9 +133,9 @@ class Table:
         """Rows (n, *shape) in memory, as one chunk.
 
         Args:
-            name: of the data set.
-            values: in the types and units of the source.
-            facts: any other attribute.
+            name: Of the data set.
+            values: In the types and units of the source.
+            facts: Any other attribute.
         """
 
         def read(chunk: int, picked: Sequence[int] | None = None) -> np.ndarray:

@@ -50,10 +50,10 @@ class Annealing:
     """Settings of chains that move from an initial distribution to the posterior p(z|x).
 
     Args:
-        chains: how many for each row.
-        temperatures: how many densities after the initial one, the posterior among them:
+        chains: How many for each row.
+        temperatures: How many densities after the initial one, the posterior among them:
             ln f = (1 - beta) ln start(z) + beta ln p(x, z), with beta on a sigmoid.
-        leapfrogs: steps of each Hamiltonian trajectory; there is one at every temperature.
+        leapfrogs: Steps of each Hamiltonian trajectory; there is one at every temperature.
         start: "posterior", q(z|x) (of several groups of latents: the Gaussian with its moments), or "prior", p(z),
             which needs many more temperatures, but nothing of the encoder but its spread.
     """
@@ -72,9 +72,9 @@ class Annealed:
     """What annealed importance sampling gives.
 
     Attributes:
-        lower: the bound on ln p(x), in nats.
-        acceptance: mean acceptance probability of trajectories.
-        effective_chains: how many chains carry the weight.
+        lower: The bound on ln p(x), in nats.
+        acceptance: Mean acceptance probability of trajectories.
+        effective_chains: How many chains carry the weight.
     """
 
     lower: Estimate
@@ -87,11 +87,11 @@ class Sandwich:
     """What bidirectional Monte Carlo gives: bounds on ln p(x) of the same rows from both sides, in nats.
 
     Attributes:
-        lower: as of `Annealed`.
-        upper: the bound from above.
-        gap: upper - lower, the most that either is off on average.
-        acceptance: mean acceptance probability of trajectories.
-        effective_chains: how many chains carry the weight.
+        lower: As of `Annealed`.
+        upper: The bound from above.
+        gap: Upper - lower, the most that either is off on average.
+        acceptance: Mean acceptance probability of trajectories.
+        effective_chains: How many chains carry the weight.
     """
 
     lower: Estimate
@@ -121,13 +121,13 @@ def annealed_bound(
     Source: Neal, 2001, arXiv physics/9803008, equation 11; for generative models, Wu et al., 2017, arXiv 1611.04273.
 
     Args:
-        model: a VAE, or anything with its `encode`, `draw` and `log_joint`, whose latents are continuous and unbounded.
+        model: A VAE, or anything with its `encode`, `draw` and `log_joint`, whose latents are continuous and unbounded.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
-        settings: chains, temperatures and where they start.
-        seed: of the noise.
+        settings: Chains, temperatures and where they start.
+        seed: Of the noise.
         context: (rows, ...), if the model takes one.
-        progress: called with the number of rows done.
-        world: the processes that divide the rows.
+        progress: Called with the number of rows done.
+        world: The processes that divide the rows.
         mask: (rows, *data), True where a cell of x is observed; the bound is on ln p of these.
 
     Raises:
@@ -174,14 +174,14 @@ def bidirectional(
     Source: Grosse, Ghahramani and Adams, 2015, arXiv 1511.02543, section 3; Wu et al., 2017, arXiv 1611.04273.
 
     Args:
-        model: see `annealed_bound`; with `simulate`, too.
-        rows: how many (x, z) are simulated.
-        settings: chains, temperatures and where they start.
-        seed: of the noise.
+        model: See `annealed_bound`; with `simulate`, too.
+        rows: How many (x, z) are simulated.
+        settings: Chains, temperatures and where they start.
+        seed: Of the noise.
         context: (rows, ...), if the model takes one.
-        progress: called with the number of rows done.
-        world: the processes that divide the rows.
-        log_scale: of the data that the model is of, as `Rows` have it, for densities of the rows as they are stored.
+        progress: Called with the number of rows done.
+        world: The processes that divide the rows.
+        log_scale: Of the data that the model is of, as `Rows` have it, for densities of the rows as they are stored.
     """
     if rows < 1:
         raise ValueError(f"got rows={rows}: at least one is needed")

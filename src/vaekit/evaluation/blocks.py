@@ -36,10 +36,10 @@ class Block:
 
     Attributes:
         x: (rows, *data).
-        context: of these rows, or None.
+        context: Of these rows, or None.
         mask: True where a cell of x is observed, (rows, *data); None where all are.
-        generator: of their noise.
-        first: number of the first row.
+        generator: Of their noise.
+        first: Number of the first row.
     """
 
     x: Tensor
@@ -174,10 +174,10 @@ def cached(compute: PerBlock, folder: str | Path | None, model: Weighted, *setti
     """`compute` with a cache: results are read from a folder where it holds them, and else written there if possible.
 
     Args:
-        compute: what gives the results of a block.
-        folder: of the cache; None for none.
-        model: whose weights are part of the key, as rows, context and mask are.
-        settings: whatever else the results depend on.
+        compute: What gives the results of a block.
+        folder: Of the cache; None for none.
+        model: Whose weights are part of the key, as rows, context and mask are.
+        settings: Whatever else the results depend on.
 
     Returns:
         A function like `compute`. What is damaged or has another key is computed anew.

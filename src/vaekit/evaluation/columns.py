@@ -16,12 +16,12 @@ class Difference:
     """A distance between two tables, from 0 (alike) to 1.
 
     Attributes:
-        columns: one name, or the two of a pair.
+        columns: One name, or the two of a pair.
         measure: "total variation" of categories and of pairs with one, "Kolmogorov-Smirnov" of a column of numbers, or
             "rank correlation", half the absolute difference, of two of these.
-        value: the distance.
-        error: its standard error, by resampling the rows of both tables.
-        chance: what it is on average between two tables of as many rows from the same distribution.
+        value: The distance.
+        error: Its standard error, by resampling the rows of both tables.
+        chance: What it is on average between two tables of as many rows from the same distribution.
     """
 
     columns: tuple[str, ...]
@@ -54,9 +54,9 @@ def compare_columns(
     Args:
         data: (n, columns), NaN where a cell is missing.
         samples: (m, columns), likewise.
-        names: of the columns.
-        categories: whether the numbers of each column stand for categories.
-        seed: of the resampling.
+        names: Of the columns.
+        categories: Whether the numbers of each column stand for categories.
+        seed: Of the resampling.
     """
     rng = np.random.default_rng(seed)
     places = range(len(names))
@@ -98,8 +98,8 @@ class _Coded:
     Attributes:
         ranks: (rows, columns) of numbers, NaN where one is missing.
         codes: (rows, columns) of categories, or of the bin that a number is in; -1 where one is missing.
-        sizes: how many codes each column has.
-        categories: which columns have categories.
+        sizes: How many codes each column has.
+        categories: Which columns have categories.
     """
 
     ranks: np.ndarray

@@ -52,18 +52,18 @@ def disentanglement_scores(
     """All scores of `scores_of`, with the posterior's means as codes.
 
     Args:
-        model: a VAE, or anything with its `encode`.
-        rows: of a split whose factors are known, as those of `sprites` are; the more rows, the better (the published
+        model: A VAE, or anything with its `encode`.
+        rows: Of a split whose factors are known, as those of `sprites` are; the more rows, the better (the published
             protocols take 10,000).
-        seed: of the choice of rows and of what is fitted.
+        seed: Of the choice of rows and of what is fitted.
         context: (rows, width), if the model takes one.
-        world: processes that divide the rows.
+        world: Processes that divide the rows.
 
     Returns:
         Estimates by name.
 
     Raises:
-        DataError: the rows have no factors.
+        DataError: The rows have no factors.
     """
     if not isinstance(rows, Rows) or rows.factors is None:
         raise DataError(
@@ -94,13 +94,13 @@ def scores_of(codes: Codes, factors: Factors, seed: int = 0) -> dict[str, Estima
     Args:
         codes: (n, d).
         factors: (n, f) integers.
-        seed: of the choice of rows and of what is fitted.
+        seed: Of the choice of rows and of what is fitted.
 
     Returns:
         Estimates by name.
 
     Raises:
-        DataError: the shapes do not fit, codes are not finite, or a factor has one value only.
+        DataError: The shapes do not fit, codes are not finite, or a factor has one value only.
 
     Example:
         >>> factors = np.stack(np.meshgrid(np.arange(5), np.arange(4)), -1).reshape(-1, 2).repeat(20, 0)

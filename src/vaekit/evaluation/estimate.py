@@ -16,12 +16,12 @@ class Estimate:
     """A number with its standard error, its unit and its warning.
 
     Attributes:
-        value: the mean over rows, or another statistic; None where it is not defined, and `warning` says why.
-        stderr: its standard error.
-        n: how many rows it was computed from; of rows with weights, the effective sample size.
-        unit: of the value, as "nats".
-        warning: what limits its meaning; empty for nothing.
-        scaled: of a log-density of rows as they are stored, that of the rows as the model sees them; else None.
+        value: The mean over rows, or another statistic; None where it is not defined, and `warning` says why.
+        stderr: Its standard error.
+        n: How many rows it was computed from; of rows with weights, the effective sample size.
+        unit: Of the value, as "nats".
+        warning: What limits its meaning; empty for nothing.
+        scaled: Of a log-density of rows as they are stored, that of the rows as the model sees them; else None.
 
     Example:
         >>> print(Estimate(-92.13, 0.41, 180, "nats"))
@@ -97,9 +97,9 @@ def mean_of(rows: "Tensor", unit: str, warning: str = "", weight: "Tensor | None
 
     Args:
         rows: (n,).
-        unit: of the values.
-        warning: of the estimate.
-        weight: of each row, (n,); None where all count alike.
+        unit: Of the values.
+        warning: Of the estimate.
+        weight: Of each row, (n,); None where all count alike.
     """
     rows = rows.double()
     n = len(rows)

@@ -101,11 +101,11 @@ def classifier_features(rows: Rows | StreamedRows, seed: int = 0) -> ClassifierF
     half a minute on one core for MNIST.
 
     Args:
-        rows: training rows with labels.
-        seed: of its weights and of the order of the rows.
+        rows: Training rows with labels.
+        seed: Of its weights and of the order of the rows.
 
     Raises:
-        DataError: there are no labels, or fewer than two.
+        DataError: There are no labels, or fewer than two.
     """
     labels = rows.labels
     if labels is None or len(labels.unique()) < 2:
@@ -135,9 +135,9 @@ def pca_features(rows: Rows | StreamedRows, size: int = COMPONENTS, seed: int = 
     All are divided by one number, so that those of training rows have a mean square of 1.
 
     Args:
-        rows: training rows.
-        size: how many components.
-        seed: of binarisation, and of the search for components.
+        rows: Training rows.
+        size: How many components.
+        seed: Of binarisation, and of the search for components.
     """
     from sklearn.decomposition import PCA  # slow to import
 
@@ -154,8 +154,8 @@ def choose_features(rows: Rows | StreamedRows, seed: int = 0) -> Extractor:
     """The features to compare samples in: a classifier's where training rows have labels, else principal components.
 
     Args:
-        rows: training rows.
-        seed: of the classifier's weights and of binarisation.
+        rows: Training rows.
+        seed: Of the classifier's weights and of binarisation.
     """
     labelled = rows.labels is not None and len(rows.labels.unique()) > 1
     return classifier_features(rows, seed) if labelled else pca_features(rows, seed=seed)
@@ -165,9 +165,9 @@ def features_of(extractor: Extractor, data: Data, seed: int = 0) -> Tensor:
     """The features of rows.
 
     Args:
-        extractor: from x to features.
+        extractor: From x to features.
         data: x (n, *data), or the rows of a split of a data set.
-        seed: of binarisation.
+        seed: Of binarisation.
 
     Returns:
         (n, d), in double precision on the CPU.

@@ -59,8 +59,8 @@ class Path:
     Attributes:
         start: ln f_0, whose integral is 1.
         end: ln f_1.
-        start_widths: about the standard deviation of each dimension of z under f_0, (batch, *event) of each group.
-        end_widths: the same under f_1.
+        start_widths: About the standard deviation of each dimension of z under f_0, (batch, *event) of each group.
+        end_widths: The same under f_1.
     """
 
     start: Density
@@ -96,12 +96,12 @@ def move(
     Source: Neal, 2011, arXiv 1206.1901, section 3.2, step sizes as in 3.1 and 4.2.
 
     Args:
-        path: the densities between which f_beta lies.
-        here: the states of the chains.
-        beta: the inverse temperature.
+        path: The densities between which f_beta lies.
+        here: The states of the chains.
+        beta: The inverse temperature.
         steps: e of each row, (batch,), in units of the widths.
-        leapfrogs: how many steps a trajectory has.
-        generator: of momenta, step sizes and acceptance.
+        leapfrogs: How many steps a trajectory has.
+        generator: Of momenta, step sizes and acceptance.
 
     Returns:
         The next states, and the acceptance probability of each trajectory (chains, batch).

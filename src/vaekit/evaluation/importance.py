@@ -36,8 +36,8 @@ class BoundAt:
 
     Attributes:
         samples: K.
-        bound: on ln p(x), in nats.
-        effective_samples: how many of the K carry the weight.
+        bound: On ln p(x), in nats.
+        effective_samples: How many of the K carry the weight.
     """
 
     samples: int
@@ -64,14 +64,14 @@ def bound_curve(
     share their noise and its shape is smoother than their errors, which are those over rows.
 
     Args:
-        model: a VAE, or anything with its `encode` and `draw`.
+        model: A VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
-        samples: every K, in any order; the cost is that of the largest.
-        seed: of the noise.
+        samples: Every K, in any order; the cost is that of the largest.
+        seed: Of the noise.
         context: (rows, ...), if the model takes one.
-        progress: called with the number of rows done.
-        world: the processes that divide the rows.
-        keep: a folder in which finished blocks are kept: see `evaluate`.
+        progress: Called with the number of rows done.
+        world: The processes that divide the rows.
+        keep: A folder in which finished blocks are kept: see `evaluate`.
         mask: (rows, *data), True where a cell of x is observed; the bounds are on ln p of these.
 
     Returns:

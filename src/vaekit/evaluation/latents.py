@@ -59,13 +59,13 @@ def aggregate_posterior(
     where that depends on a context; all for a model with several groups of latents, and where q(z|x) has no density.
 
     Args:
-        model: a VAE, or anything with its `encode` and `draw`.
+        model: A VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), in the support of the likelihood, or the rows of a split of a data set.
-        rows: the largest N.
-        seed: of the noise.
+        rows: The largest N.
+        seed: Of the noise.
         context: (rows, ...), if the model takes one.
-        progress: called with the number of rows done since the last call.
-        world: processes that divide the work; each gets the same result.
+        progress: Called with the number of rows done since the last call.
+        world: Processes that divide the work; each gets the same result.
         mask: (rows, *data), True where a cell of x is observed.
 
     Source: Hoffman and Johnson, 2016, "ELBO surgery"; Chen et al., 2018, arXiv 1802.04942, equation 2; for the errors,
@@ -169,7 +169,7 @@ def _mixtures(sums: Tensor, rows: int) -> Tensor:
     """ln of the mean over the rows of each of `_subsets`, (batch, subsets, ...), from ln of the sums over each group.
 
     Args:
-        sums: of every block, (blocks, batch, groups, ...).
+        sums: Of every block, (blocks, batch, groups, ...).
         rows: N, of all groups together.
     """
     by_group = sums.logsumexp(0)

@@ -70,21 +70,21 @@ def evaluate(
     tensor, ln p is that of the numbers given.
 
     Args:
-        model: a VAE, or anything with its `encode` and `draw`.
+        model: A VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), in the support of the likelihood, in an array, a tensor or a data frame; a torch
             `Dataset` of such rows, or of pairs (x, label); or the rows of a split of a data set.
         samples: K.
-        seed: of the noise.
+        seed: Of the noise.
         context: (rows, width), if the model takes one and the data does not bring it.
-        progress: called with the number of rows done since the last call.
-        world: processes that divide the rows; each gets the same result, whatever their number.
-        keep: folder that caches the results of each block, so that the same call resumes after it was interrupted.
+        progress: Called with the number of rows done since the last call.
+        world: Processes that divide the rows; each gets the same result, whatever their number.
+        keep: Folder that caches the results of each block, so that the same call resumes after it was interrupted.
             Those of other weights, rows, samples or another seed are computed anew.
-        per_row: called with the values of each row, (rows,) each, whose means are the estimates of the same names:
+        per_row: Called with the values of each row, (rows,) each, whose means are the estimates of the same names:
             `elbo`, `log_likelihood`, `rate` and `distortion`, or `distortion` alone.
         mask: (rows, *data), True where a cell of x is observed. Everything is then of the observed cells: bounds are on
             ln p of them, and D is their mean number.
-        weight: of each row, (rows,), not below 0: estimates are weighted means, but for the number of active units. By
+        weight: Of each row, (rows,), not below 0: estimates are weighted means, but for the number of active units. By
             default those that the rows of a data set bring.
 
     Returns:
@@ -149,10 +149,10 @@ def kl_per_dimension(
     """Mean KL(q(z_i|x) || p(z_i)) of each latent dimension, in nats.
 
     Args:
-        model: a VAE, or anything with its `encode` and `draw`.
+        model: A VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), or the rows of a split of a data set.
         context: (rows, width), if the model takes one and the data does not bring it.
-        world: processes that divide the rows; each gets the same result.
+        world: Processes that divide the rows; each gets the same result.
         mask: (rows, *data), True where a cell of x is observed.
 
     Returns:
@@ -179,11 +179,11 @@ def kl_per_group(
     deterministic posterior.
 
     Args:
-        model: a VAE, or anything with its `encode` and `draw`.
+        model: A VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data), or the rows of a split of a data set.
-        seed: of the noise.
+        seed: Of the noise.
         context: (rows, width), if the model takes one and the data does not bring it.
-        world: processes that divide the rows; each gets the same result.
+        world: Processes that divide the rows; each gets the same result.
         mask: (rows, *data), True where a cell of x is observed.
 
     Returns:
@@ -216,14 +216,14 @@ def baseline(
     """Mean ln p(x) of rows under the best model without latents, in nats: each dimension on its own.
 
     Args:
-        likelihood: whose family p(x) is of.
+        likelihood: Whose family p(x) is of.
         train: x (rows, *data) that p(x) is fitted to, or training rows, of which at most 10,000 are taken, each as
             often as its weight says.
         data: x (rows, *data) that ln p(x) is taken of, or the rows of a split of a data set.
-        seed: of binarisation.
-        world: processes that divide the rows; each gets the same result.
-        train_mask: of `train`, True where a cell is observed.
-        mask: of `data`, likewise; ln p is that of the observed cells.
+        seed: Of binarisation.
+        world: Processes that divide the rows; each gets the same result.
+        train_mask: Of `train`, True where a cell is observed.
+        mask: Of `data`, likewise; ln p is that of the observed cells.
     """
     context = None
     if isinstance(train, Rows | StreamedRows):
@@ -259,10 +259,10 @@ def bound_rows(
     their distortion.
 
     Args:
-        model: a VAE, or anything with its `encode` and `draw`.
+        model: A VAE, or anything with its `encode` and `draw`.
         data: x (rows, *data).
         context: (rows, width), or None.
-        generator: of the noise.
+        generator: Of the noise.
         samples: K.
         mask: (rows, *data), True where a cell of x is observed; None where all are.
 

@@ -32,8 +32,8 @@ class Probe:
     """How well, and how fast, labels are predicted from codes.
 
     Attributes:
-        accuracy: share of test rows whose label is right, with its binomial error.
-        time: of a prediction from a code, in microseconds for each row; its error is the spread over batches of 100
+        accuracy: Share of test rows whose label is right, with its binomial error.
+        time: Of a prediction from a code, in microseconds for each row; its error is the spread over batches of 100
             rows.
     """
 
@@ -68,10 +68,10 @@ def linear_probe(
         train_labels: (n,) integers.
         test_codes: (m, d), to measure on.
         test_labels: (m,) integers.
-        seed: of the folds.
+        seed: Of the folds.
 
     Raises:
-        DataError: the shapes do not fit, numbers are not finite, or there is one class only.
+        DataError: The shapes do not fit, numbers are not finite, or there is one class only.
     """
     from sklearn.exceptions import ConvergenceWarning  # slow to import
     from sklearn.linear_model import LogisticRegression
@@ -107,10 +107,10 @@ def nearest_neighbours(
         train_labels: (n,) integers.
         test_codes: (m, d), to measure on.
         test_labels: (m,) integers.
-        k: neighbours.
+        k: Neighbours.
 
     Raises:
-        DataError: as `linear_probe`, or k is not between 1 and the number of training rows.
+        DataError: As `linear_probe`, or k is not between 1 and the number of training rows.
     """
     from sklearn.neighbors import KNeighborsClassifier  # slow to import
 
@@ -131,14 +131,14 @@ def representation(
     measured on this machine.
 
     Args:
-        model: anything with `encode`.
-        train: rows with labels, to fit on.
-        test: rows with labels of the same data set, to measure on.
-        k: neighbours.
-        seed: of folds and binarisation.
+        model: Anything with `encode`.
+        train: Rows with labels, to fit on.
+        test: Rows with labels of the same data set, to measure on.
+        k: Neighbours.
+        seed: Of folds and binarisation.
 
     Raises:
-        DataError: rows have no labels.
+        DataError: Rows have no labels.
     """
     if train.labels is None or test.labels is None:
         raise DataError("the rows have no labels for a probe to predict: give rows that have them", field="labels")

@@ -21,11 +21,11 @@ class Measure:
     """What a measure is called and what its values mean.
 
     Attributes:
-        label: its name in a table; {} is the number at the end of the estimate's name, as in `bound_100`.
-        unit: of its values; {} depends on the model or the settings, and is empty where other words stand there.
-        definition: in a few words or a formula, shown beside the label.
-        about: one line more, for a reader who has room for it; {samples} is K.
-        higher_is_better: whether runs are ranked by it, the largest value first.
+        label: Its name in a table; {} is the number at the end of the estimate's name, as in `bound_100`.
+        unit: Of its values; {} depends on the model or the settings, and is empty where other words stand there.
+        definition: In a few words or a formula, shown beside the label.
+        about: One line more, for a reader who has room for it; {samples} is K.
+        higher_is_better: Whether runs are ranked by it, the largest value first.
         log_density: 1 of a log-density of rows, -1 of what is less a log-density, such as a loss, and 0 of others:
             which way its values move where rows are in other units.
     """

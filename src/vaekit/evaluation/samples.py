@@ -23,11 +23,11 @@ def sample_quality(features: Extractor, data: Data, generated: Data, k: int = 5,
     """Frechet distance, KID, precision, recall, density and coverage of generated rows against real ones.
 
     Args:
-        features: what they are compared in: `choose_features(training rows)`, or a module of one's own with a `name`.
-        data: real rows, best of the test set: a model may have memorised those that it was trained on.
+        features: What they are compared in: `choose_features(training rows)`, or a module of one's own with a `name`.
+        data: Real rows, best of the test set: a model may have memorised those that it was trained on.
         generated: x (n, *data), as from `model.generate(n)`; as many as there are real rows are best.
-        k: neighbours, of precision, recall, density and coverage.
-        seed: of binarisation.
+        k: Neighbours, of precision, recall, density and coverage.
+        seed: Of binarisation.
     """
     real, made = features_of(features, data, seed), features_of(features, generated, seed)
     about = unit_of("kid", features.name)
@@ -50,8 +50,8 @@ def frechet_distance(real: Tensor, generated: Tensor, about: str = GIVEN) -> Est
 
     Args:
         real: features (n, d), n > 10; more than d, or the covariance is singular.
-        generated: the same of generated rows.
-        about: of the estimate, where another library would write a unit.
+        generated: The same of generated rows.
+        about: Of the estimate, where another library would write a unit.
     """
     _check(real, generated, GROUPS + 1)
     real, generated = real.double(), generated.double()
@@ -76,8 +76,8 @@ def kid(real: Tensor, generated: Tensor, about: str = GIVEN) -> Estimate:
 
     Args:
         real: features (n, d), n > 20.
-        generated: the same of generated rows.
-        about: of the estimate, where another library would write a unit.
+        generated: The same of generated rows.
+        about: Of the estimate, where another library would write a unit.
     """
     _check(real, generated, 2 * GROUPS + 1)
     real, generated = real.double(), generated.double()
@@ -111,9 +111,9 @@ def prdc(real: Tensor, generated: Tensor, k: int = 5, about: str = GIVEN) -> dic
 
     Args:
         real: features (n, d), n >= 2 (k + 10).
-        generated: the same of generated rows.
-        k: neighbours.
-        about: of the estimates, where another library would write a unit.
+        generated: The same of generated rows.
+        k: Neighbours.
+        about: Of the estimates, where another library would write a unit.
     """
     if k < 1:
         raise ValueError(f"k is {k}: at least one neighbour is needed")

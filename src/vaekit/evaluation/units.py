@@ -33,11 +33,11 @@ def mean_in_stored_units(
     """The mean over rows of log-densities or losses, and its error, as those of stored rows; see `mean_of`.
 
     Args:
-        name: of the estimate.
+        name: Of the estimate.
         rows: (n,), of rows as the model sees them.
-        log_scale: of each row, (n,), or of all.
-        warning: of the estimate.
-        weight: of each row, (n,); None where all count alike.
+        log_scale: Of each row, (n,), or of all.
+        warning: Of the estimate.
+        weight: Of each row, (n,); None where all count alike.
     """
     found, shift = mean_of(rows, NATS, warning, weight), shift_of(name, log_scale)
     if not isinstance(shift, Tensor):

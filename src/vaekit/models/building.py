@@ -20,7 +20,7 @@ class FieldEvent:
 
     Attributes:
         name: Of the column.
-        kind: real, positive, count, binary, categorical or ordinal.
+        kind: Real, positive, count, binary, categorical or ordinal.
         categories: How many, of a categorical or ordinal column; its values are 0, 1, ... below that.
     """
 

@@ -24,8 +24,8 @@ class Settling(Protocol):
         """Take in what was noted of the batch, and drop the notes.
 
         Args:
-            total: the sum of a tensor over all processes that divide the batch.
-            gather: the rows of a tensor (n, ...) of all processes.
+            total: The sum of a tensor over all processes that divide the batch.
+            gather: The rows of a tensor (n, ...) of all processes.
         """
         ...
 

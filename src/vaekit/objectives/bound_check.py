@@ -54,11 +54,11 @@ def bound_check(
     """Measure the bias and variance of gradient estimators of `Iwae` at each K.
 
     Args:
-        seed: of the story (10 latents, 30 dimensions, float64), of x and of all noise.
-        samples: every K.
-        estimators: by name, `Pathwise`, `StickTheLanding` and `DoublyReparametrised` or some of them.
+        seed: Of the story (10 latents, 30 dimensions, float64), of x and of all noise.
+        samples: Every K.
+        estimators: By name, `Pathwise`, `StickTheLanding` and `DoublyReparametrised` or some of them.
         too_wide: c, the scale of q over that of the true posterior.
-        rows: independent estimates for each reading, at least 2.
+        rows: Independent estimates for each reading, at least 2.
 
     Source: Tucker et al., 2018, arXiv 1810.04152 (the bias of STL, and the estimator without it); Rainforth et al.,
     2018, arXiv 1802.04537 (what becomes of the pathwise one at many samples).

@@ -31,10 +31,10 @@ class Critic:
     """A discriminator, trained by Adam with a learning rate of its own, which follows the schedule of the training.
 
     Args:
-        network: from what it looks at to its features.
-        features: numbers that the network gives; one linear layer follows.
-        lr: learning rate.
-        betas: of Adam.
+        network: From what it looks at to its features.
+        features: Numbers that the network gives; one linear layer follows.
+        lr: Learning rate.
+        betas: Of Adam.
     """
 
     network: Network = Mlp((256, 256), "leaky_relu")
@@ -149,9 +149,9 @@ class FeatureGan(Penalty):
     Not a bound on ln p(x); the bound among the parts is that of the likelihood, which is not what is trained.
 
     Args:
-        weight: on the decoder's part against the critic; 1 / gamma of the paper.
-        pixels: weight of ln p(x|z) that is left.
-        critic: looks at x.
+        weight: On the decoder's part against the critic; 1 / gamma of the paper.
+        pixels: Weight of ln p(x|z) that is left.
+        critic: Looks at x.
 
     Source: Larsen, Sonderby, Larochelle and Winther, 2016, arXiv 1512.09300, equations 7 to 9, algorithm 1; the decoder
     maximises ln P(data) where the paper has it minimise ln P(decoded), as usual since Goodfellow et al., 2014.

@@ -28,17 +28,17 @@ class Elbo:
     name.
 
     Args:
-        beta: weight of the KL, a number, a warm-up or cyclical (Higgins et al., 2017).
-        free_nats: a group of latents whose mean KL over the batch is below this is not pushed lower
+        beta: Weight of the KL, a number, a warm-up or cyclical (Higgins et al., 2017).
+        free_nats: A group of latents whose mean KL over the batch is below this is not pushed lower
             (Kingma et al., 2016, arXiv 1606.04934, equation 15).
         capacity: C, the nats that a row's KL is drawn to, from either side: its cost is beta |KL - C| (Burgess et al.,
             2018, arXiv 1804.03599, equation 8; there beta is gamma, and C rises in a straight line).
-        balance: while beta is below 1, weigh the KL of each group of latents by its share, as a mean over the batch
+        balance: While beta is below 1, weigh the KL of each group of latents by its share, as a mean over the batch
             and per latent number; the weights' mean is 1 (Vahdat and Kautz, 2020, arXiv 2007.03898, appendix A).
         samples: K, samples of z for each row, averaged.
         kl: "closed" where q and p have a closed form, "sampled" as ln q(z|x) - ln p(z) at the samples (the tutorial's
             way), "auto" closed where it exists.
-        gradient: the estimator of the encoder's gradient.
+        gradient: The estimator of the encoder's gradient.
 
     Source: Kingma and Welling, 2014, arXiv 1312.6114, equations 3 and 7 (sampled), 10 (closed).
 

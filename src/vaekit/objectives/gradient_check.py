@@ -58,11 +58,11 @@ def gradient_check(
     Variances are those of a single sample: an estimate that averages K samples has its variance multiplied by K.
 
     Args:
-        seed: of the story, of x and of all noise; the result is a function of it.
-        estimators: objectives by name, each with beta = 1 and no free nats; by default one for each estimator.
-        story: the model, in float64; by default 30 dimensions, 10 latents, and loadings that are not orthogonal, so
+        seed: Of the story, of x and of all noise; the result is a function of it.
+        estimators: Objectives by name, each with beta = 1 and no free nats; by default one for each estimator.
+        story: The model, in float64; by default 30 dimensions, 10 latents, and loadings that are not orthogonal, so
             that no diagonal q is the true posterior.
-        rows: independent estimates for each reading, at least 2.
+        rows: Independent estimates for each reading, at least 2.
 
     Example:
         >>> readings = gradient_check(rows=2000)

@@ -45,8 +45,8 @@ class RunningMean(nn.Module):
         """Take in the signals noted since the last call.
 
         Args:
-            total: the sum of a tensor over all processes that divide the batch.
-            gather: not used.
+            total: The sum of a tensor over all processes that divide the batch.
+            gather: Not used.
         """
         if not self.used:
             return
@@ -112,7 +112,7 @@ class Score(GradientEstimator):
     Sources: Williams, 1992; Mnih and Gregor, 2014, arXiv 1402.0030; Kool et al., 2019 (leave one out).
 
     Args:
-        baseline: subtract the baseline; without it the variance is larger by orders of magnitude.
+        baseline: Subtract the baseline; without it the variance is larger by orders of magnitude.
     """
 
     baseline: bool = True

@@ -37,9 +37,9 @@ class Iwae:
         samples: M K, z drawn for each row.
         groups: M.
         encoder_groups: M for the encoder's gradient; none is as `groups`. For doubly_reparametrised only.
-        elbo_share: weight of the ELBO, in [0, 1].
-        alpha: order, below 1.
-        gradient: the estimator of the encoder's gradient. score has VIMCO's baseline (Mnih and Rezende, 2016, arXiv
+        elbo_share: Weight of the ELBO, in [0, 1].
+        alpha: Order, below 1.
+        gradient: The estimator of the encoder's gradient. score has VIMCO's baseline (Mnih and Rezende, 2016, arXiv
             1602.06725); stick_the_landing is biased for K > 1, doubly_reparametrised is not.
 
     Example:

@@ -28,8 +28,8 @@ class Cost:
     """What a penalty returns.
 
     Attributes:
-        value: subtracted from the value of each row, (batch,), in nats.
-        discriminator: what its discriminator maximises, (batch,), where it has one.
+        value: Subtracted from the value of each row, (batch,), in nats.
+        discriminator: What its discriminator maximises, (batch,), where it has one.
     """
 
     value: PerRow
@@ -64,10 +64,10 @@ class TotalCorrelation(Penalty):
     counts each of them once; the weights here come on top, so beta of the paper is 1 + weight.
 
     Args:
-        weight: on the total correlation.
-        information: on the mutual information.
-        dimensions: on the KL of single dimensions.
-        sampling: how ln q(z) is had from a batch of n out of N rows. "stratified": the row that z came from counts
+        weight: On the total correlation.
+        information: On the mutual information.
+        dimensions: On the KL of single dimensions.
+        sampling: How ln q(z) is had from a batch of n out of N rows. "stratified": the row that z came from counts
             1/N, the others share (N - 1)/N; unbiased for q(z), and exact where the batch is all rows. (It is the mean
             over all roles of the rows in the paper's stratified sampling.) "weighted": every row counts 1/(N n), the
             paper's equation 3.
@@ -132,7 +132,7 @@ class Dip(Penalty):
 
     Args:
         off_diagonal, diagonal: weights.
-        of: whose covariance, "means" or "z".
+        of: Whose covariance, "means" or "z".
 
     Not a bound on ln p(x).
 
@@ -178,8 +178,8 @@ class Mmd(Penalty):
     Not a bound on ln p(x). Draws of a mixture prior carry no gradient to its weights.
 
     Args:
-        weight: on the discrepancy, in nats.
-        kernel: imq or rbf.
+        weight: On the discrepancy, in nats.
+        kernel: Imq or rbf.
         scales: s, the squared bandwidths, in units of the prior's variance.
     """
 

@@ -28,8 +28,8 @@ class Regularised:
     A penalty on the whole batch counts the same for each of its rows. Parts hold each penalty by its kind.
 
     Args:
-        elbo: what they are taken off, with its weight of the KL; samples and gradient are its own.
-        penalties: any number; one of them may have a discriminator.
+        elbo: What they are taken off, with its weight of the KL; samples and gradient are its own.
+        penalties: Any number; one of them may have a discriminator.
 
     Example:
         >>> x = torch.zeros(5, 8)

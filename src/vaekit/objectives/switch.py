@@ -22,9 +22,9 @@ class Switch:
     (Burda et al., 2015, arXiv 1509.00519, section 5.3, train a VAE on as an IWAE). The change is made between epochs.
 
     Args:
-        first: until then.
-        then: from then on.
-        at: share of all steps that are the first's.
+        first: Until then.
+        then: From then on.
+        at: Share of all steps that are the first's.
     """
 
     first: Bound = Elbo()

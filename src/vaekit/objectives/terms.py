@@ -20,9 +20,9 @@ class Terms:
     """What an objective returns.
 
     Attributes:
-        value: to maximise, for each row, (batch,), in nats.
-        parts: named parts of the value, (batch,) each, for reading only.
-        discriminator: what the discriminator maximises, (batch,), where there is one. Neither value has gradients for
+        value: To maximise, for each row, (batch,), in nats.
+        parts: Named parts of the value, (batch,) each, for reading only.
+        discriminator: What the discriminator maximises, (batch,), where there is one. Neither value has gradients for
             the other's weights.
     """
 
@@ -38,17 +38,17 @@ class StepContext:
     In a loop of your own with `Score` at one sample, keep one context and call `signal_mean.settle()` after each step.
 
     Attributes:
-        step: steps done so far, a number or a tensor ().
-        steps: of the whole training, likewise.
-        rows: number of training rows.
-        model: in training.
-        generator: source of noise that is not given.
-        signal_mean: baseline of the estimator `Score`.
-        batch_mean: from values of rows (rows,) to their mean over the whole batch.
-        gather: from rows (rows, ...) to those of the whole batch, at all processes, and the slice of them that are this
+        step: Steps done so far, a number or a tensor ().
+        steps: Of the whole training, likewise.
+        rows: Number of training rows.
+        model: In training.
+        generator: Source of noise that is not given.
+        signal_mean: Baseline of the estimator `Score`.
+        batch_mean: From values of rows (rows,) to their mean over the whole batch.
+        gather: From rows (rows, ...) to those of the whole batch, at all processes, and the slice of them that are this
             process's own; gradients reach these alone.
-        discriminator: the network of the objective's discriminator, where there is one.
-        noise: standard normal, (batch, *z), for the objective to use.
+        discriminator: The network of the objective's discriminator, where there is one.
+        noise: Standard normal, (batch, *z), for the objective to use.
     """
 
     step: int | Tensor = 0

@@ -35,14 +35,14 @@ class HeldOut:
     """Estimates, reconstructions and codes of test rows; x as the model sees it.
 
     Attributes:
-        rows: how many the estimates are computed from.
-        of: how many test rows there are.
-        training_rows: how many the model was trained on.
-        estimates: by name, as `evaluate` gives them.
+        rows: How many the estimates are computed from.
+        of: How many test rows there are.
+        training_rows: How many the model was trained on.
+        estimates: By name, as `evaluate` gives them.
         baseline: ln p(x) of the best model without z; None where there is none.
-        kl: of each latent dimension, in nats; None without a closed form.
+        kl: Of each latent dimension, in nats; None without a closed form.
         originals: (n, *shape), a few test rows.
-        mask: of these, True where a cell is observed; None where all are.
+        mask: Of these, True where a cell is observed; None where all are.
         reconstructions: (n, *shape), the mean of p(x|z) at the mean of q(z|x).
         codes: (m, latent), means of q(z|x).
         labels: (m,) of the codes, where the rows have labels.
@@ -66,26 +66,26 @@ class RunFacts:
     """A run, as a page shows it.
 
     Attributes:
-        label: what the page calls it.
-        folder: of the run.
-        run: its settings.
-        schema: what is known of its data.
-        weights: which weights are shown, and their metadata.
-        status: finished, or where training stopped.
-        environment: machine and versions.
-        history: the metrics of each epoch, log-densities as those of rows as they are stored.
-        findings: of training.
-        config: run.yaml.
-        log_scale: by how much log-densities of x are above those of rows as they are stored, in nats.
-        measure: what p(x|z) is: a mass, a density, or a score that is no likelihood.
-        parameters: the number of weights.
+        label: What the page calls it.
+        folder: Of the run.
+        run: Its settings.
+        schema: What is known of its data.
+        weights: Which weights are shown, and their metadata.
+        status: Finished, or where training stopped.
+        environment: Machine and versions.
+        history: The metrics of each epoch, log-densities as those of rows as they are stored.
+        findings: Of training.
+        config: Run.yaml.
+        log_scale: By how much log-densities of x are above those of rows as they are stored, in nats.
+        measure: What p(x|z) is: a mass, a density, or a score that is no likelihood.
+        parameters: The number of weights.
         samples: K of the importance-weighted bound.
-        held_out: what was computed from test rows; None where the data is gone.
+        held_out: What was computed from test rows; None where the data is gone.
         prior_means: (n, *shape), means of p(x|z), z from the prior.
         prior_draws: (n, *shape), draws of p(x|z) at the same z.
         manifold: (side, side, *shape), means of p(x|z) over quantiles of z1 (across) and z2 (upwards); None where z is
             no plane.
-        missing: sentences that say what is left out, and why.
+        missing: Sentences that say what is left out, and why.
     """
 
     label: str
@@ -123,10 +123,10 @@ def collect(trained: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths
     """Read and compute the facts of a run; `missing` says what is left out, and why.
 
     Args:
-        trained: the run.
+        trained: The run.
         samples: K of the importance-weighted bound.
-        rows: at most so many test rows, drawn at random with a fixed seed, go into the estimates.
-        full_paths: whether to show whole paths; else the names of files and folders alone.
+        rows: At most so many test rows, drawn at random with a fixed seed, go into the estimates.
+        full_paths: Whether to show whole paths; else the names of files and folders alone.
 
     Returns:
         The facts.

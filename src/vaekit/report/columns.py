@@ -58,10 +58,10 @@ def histograms_by_column(
     """The distribution of each column in each table (rows, columns), as shares of its rows; the first one is filled.
 
     Args:
-        tables: by name; NaN is a missing cell, and a share is one of the others.
-        names: of the columns.
-        categories: of each column, for one of numbers none.
-        most: columns that are shown.
+        tables: By name; NaN is a missing cell, and a share is one of the others.
+        names: Of the columns.
+        categories: Of each column, for one of numbers none.
+        most: Columns that are shown.
     """
     figure, panels = _panels(names, most, across=2 if any(categories) else _ACROSS)
     handles: list[Any] = []

@@ -86,8 +86,8 @@ def manifold(tiles: np.ndarray, axis: np.ndarray) -> Figure:
     """What the plane of z decodes to: tiles (rows, columns, height, width, 1 or 3) in [0, 1], the first row at the top.
 
     Args:
-        tiles: the images.
-        axis: the values of z1, and of z2, of the tiles.
+        tiles: The images.
+        axis: The values of z1, and of z2, of the tiles.
     """
     rows, columns, height, width, channels = tiles.shape
     if max(height, width) < _SMALL:

@@ -33,9 +33,9 @@ def sampled_lines(
     """A few rows, (rows, channels, steps), each a line; behind them the range of others, between 5% and 95%.
 
     Args:
-        samples: the rows.
-        others: the other rows.
-        names: of both.
+        samples: The rows.
+        others: The other rows.
+        names: Of both.
     """
     figure, panels = _panels(samples.shape[1])
     handles: list[object] = []

@@ -42,20 +42,20 @@ def write_report(
     """Write one HTML page about runs, with all pictures inside it, and the same pictures as PNG files beside it.
 
     Args:
-        runs: run folders; of several, curves are overlaid and numbers stand side by side.
-        out: the page; by default report.html in the first run's folder. Its pictures go to the folder beside it that
+        runs: Run folders; of several, curves are overlaid and numbers stand side by side.
+        out: The page; by default report.html in the first run's folder. Its pictures go to the folder beside it that
             has its name without the ending.
         samples: K of the importance-weighted bound.
-        sections: further sections, shown after the numbers.
-        full_paths: whether to show whole paths of data and folders, and not their names alone.
+        sections: Further sections, shown after the numbers.
+        full_paths: Whether to show whole paths of data and folders, and not their names alone.
 
     Returns:
         Where the page is.
 
     Raises:
-        ModelFileError: a folder is not a run's, or is damaged.
-        ValueError: there is no run.
-        ConfigError: the page cannot be written there.
+        ModelFileError: A folder is not a run's, or is damaged.
+        ValueError: There is no run.
+        ConfigError: The page cannot be written there.
     """
     if not runs:
         raise ValueError("no run to report on: name at least one run folder")

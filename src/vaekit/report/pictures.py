@@ -54,9 +54,9 @@ def image_grid(images: np.ndarray, columns: int | None = None, pad: int = 3, sca
     Args:
         images: (n, channels, height, width) in [0, 1], with 1 (grey), 3 (RGB) or 4 (RGBA) channels; others are grey
             pictures side by side.
-        columns: images in a row; by default about as many as there are rows.
-        pad: width of the gutters in pixels.
-        scale: how many times a pixel is enlarged; by default until an image is at least 48 pixels wide or high.
+        columns: Images in a row; by default about as many as there are rows.
+        pad: Width of the gutters in pixels.
+        scale: How many times a pixel is enlarged; by default until an image is at least 48 pixels wide or high.
     """
     columns = columns or max(1, math.ceil(math.sqrt(len(images))))
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
@@ -70,10 +70,10 @@ def pairs_grid(
 
     Args:
         originals: (n, channels, height, width) in [0, 1].
-        reconstructions: the same shape.
-        columns: images in a row.
-        pad: width of the gutters in pixels.
-        scale: how many times a pixel is enlarged; see `image_grid`.
+        reconstructions: The same shape.
+        columns: Images in a row.
+        pad: Width of the gutters in pixels.
+        scale: How many times a pixel is enlarged; see `image_grid`.
     """
     if originals.shape != reconstructions.shape:
         raise ValueError(f"{originals.shape} originals and {reconstructions.shape} reconstructions make no pairs")
@@ -91,8 +91,8 @@ def reconstruction_picture(
     """Originals over their reconstructions, with a caption; for a table, one against the other by column.
 
     Args:
-        model: a VAE, or anything with its `encode` and `decode`.
-        schema: of the data.
+        model: A VAE, or anything with its `encode` and `decode`.
+        schema: Of the data.
         x: (n, *shape), as the model sees it.
         context: (n, width), if the model takes one.
         mask: (n, *shape), True where a cell is observed; None where all are.
@@ -121,11 +121,11 @@ def sample_picture(
     """Rows from the prior, with a caption; for a table, histograms by column.
 
     Args:
-        model: a VAE, or anything with its `generate`.
-        schema: of the data.
-        n: how many rows.
-        generator: of the noise.
-        mean: whether to show the mean of p(x|z) in place of a draw.
+        model: A VAE, or anything with its `generate`.
+        schema: Of the data.
+        n: How many rows.
+        generator: Of the noise.
+        mean: Whether to show the mean of p(x|z) in place of a draw.
     """
     what = f"{'means' if mean else 'draws'} of p(x|z), z from the prior{context_in_words(schema)}"
     return captioned(rows_picture(from_prior(model, schema, n, generator, mean), schema), what)

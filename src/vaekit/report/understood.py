@@ -49,9 +49,9 @@ def data_picture(schema: Schema, rows: Rows, likelihoods: Sequence[str] = ()) ->
     recordings spectrograms, of sequences lines.
 
     Args:
-        schema: of the data.
-        rows: some of its training rows.
-        likelihoods: of each column of a table of several kinds, by name.
+        schema: Of the data.
+        rows: Some of its training rows.
+        likelihoods: Of each column of a table of several kinds, by name.
     """
     x = rows.batch(slice(None)).numpy()
     mask = None if rows.mask is None else rows.mask.numpy()
@@ -84,9 +84,9 @@ def table_panels(schema: Schema, cells: np.ndarray, likelihoods: Sequence[str] =
     """The panels of a table, and what they are in words.
 
     Args:
-        schema: of the data.
+        schema: Of the data.
         cells: (rows, columns), as they are stored; NaN is a missing one.
-        likelihoods: of each column, by name; none where all have one.
+        likelihoods: Of each column, by name; none where all have one.
     """
     names, categories = column_names(schema), column_categories(schema) or [()] * cells.shape[1]
     kinds = [field.kind for field in schema.fields] if schema.fields else [schema.stored.kind] * len(names)

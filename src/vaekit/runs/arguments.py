@@ -43,13 +43,13 @@ def run(
 
     Args:
         words: DATA, a name or a path, and settings as path=value, or by the end of a path where only one ends so.
-        preset: start from these settings (see `vaekit.runs.presets`).
-        config: start from the settings in this YAML file.
-        initialise_from: start from the settings of the run in this folder, and from its weights.
-        run_dir: folder to write to; none writes nothing.
+        preset: Start from these settings (see `vaekit.runs.presets`).
+        config: Start from the settings in this YAML file.
+        initialise_from: Start from the settings of the run in this folder, and from its weights.
+        run_dir: Folder to write to; none writes nothing.
 
     Raises:
-        ConfigError: a word is wrong, or the words do not go together.
+        ConfigError: A word is wrong, or the words do not go together.
 
     Example:
         >>> run("digits", "epochs=5").model.latent

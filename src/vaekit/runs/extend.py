@@ -25,12 +25,12 @@ def extend(folder: str | Path, settings: Sequence[str], run_dir: str | Path | No
     number of epochs up to here, and are for the new one from here on. The run's provenance says which of the two it is.
 
     Args:
-        folder: of the run.
+        folder: Of the run.
         settings: `train.epochs=N`, and any of train.patience, train.log_every and train.save_every.
-        run_dir: a new folder for the extended run; without it, the run is extended where it is.
+        run_dir: A new folder for the extended run; without it, the run is extended where it is.
 
     Raises:
-        ConfigError: other settings, or no more epochs than before.
+        ConfigError: Other settings, or no more epochs than before.
         ModelFileError, DataError: as `TrainingRun.resume`.
     """
     home, leads = RunFolder(folder), World.join().leads

@@ -60,23 +60,23 @@ def fit(
     raises KeyboardInterrupt at once.
 
     Args:
-        model: a `Run`, which has all settings; or a `VAE` or `HierarchicalVAE` of any modules, in float32.
+        model: A `Run`, which has all settings; or a `VAE` or `HierarchicalVAE` of any modules, in float32.
         data: rows (n, *shape) in an array, a tensor or a data frame, or a torch `Dataset`, whose items are rows x or
             pairs (x, label); for a run, also a sparse matrix or an iterator of chunks. It is read into memory.
-        objective: what is maximised.
-        train: how to train.
-        valid: rows for validation, of the same kind; or the share of `data` that validates, as 0.2, drawn with `seed`.
-        progress: show progress on stderr: a bar on a terminal, a line every few epochs elsewhere.
-        context: what the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; `"label"`
+        objective: What is maximised.
+        train: How to train.
+        valid: Rows for validation, of the same kind; or the share of `data` that validates, as 0.2, drawn with `seed`.
+        progress: Show progress on stderr: a bar on a terminal, a line every few epochs elsewhere.
+        context: What the model is conditioned on: (n,) labels, which become one-hot, or (n, width) numbers; `"label"`
             takes the labels of a torch `Dataset`. With rows in `valid`, a pair of those of both.
-        seed: of the order of the rows, the noise, and which rows validate.
+        seed: Of the order of the rows, the noise, and which rows validate.
 
     Raises:
-        TypeError: an argument is not of its kind, or data is missing.
-        ValueError: the model does not fit the data or the objective; or none of its weights would move.
-        RuntimeError: it is called within `torch.inference_mode()`.
-        DataError: the rows cannot be used.
-        Diverged: a number that training needs is not finite, again and again.
+        TypeError: An argument is not of its kind, or data is missing.
+        ValueError: The model does not fit the data or the objective; or none of its weights would move.
+        RuntimeError: It is called within `torch.inference_mode()`.
+        DataError: The rows cannot be used.
+        Diverged: A number that training needs is not finite, again and again.
 
     Example:
         >>> from vaekit.models import Bernoulli

@@ -15,7 +15,7 @@ def inherit(run: Run, model: VAE | HierarchicalVAE) -> Run:
         The run, whose provenance says which weights these are.
 
     Raises:
-        ModelFileError: there is no such run, or its weights are of another model.
+        ModelFileError: There is no such run, or its weights are of another model.
     """
     if run.initialise_from is None:
         return run.model_copy(update={"provenance": ()})

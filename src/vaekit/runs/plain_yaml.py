@@ -50,7 +50,7 @@ def parse_plain(text: str) -> Any:
     """The value of a YAML text.
 
     Raises:
-        ValueError: it is not YAML, or more than plain values: says what is wrong and where, in one line.
+        ValueError: It is not YAML, or more than plain values: says what is wrong and where, in one line.
     """
     try:
         size = len(text.encode())

@@ -13,9 +13,9 @@ def shown(events: Iterable[Event], train: Train, log_scale: float = 0.0) -> Iter
     """The events of a training, shown on stderr as they pass.
 
     Args:
-        events: see `vaekit.train`.
-        train: its settings, of which `log_every` says how often a line is printed.
-        log_scale: what log-densities are above those of rows as they are stored, in nats.
+        events: See `vaekit.train`.
+        train: Its settings, of which `log_every` says how often a line is printed.
+        log_scale: What log-densities are above those of rows as they are stored, in nats.
     """
     from rich.console import Console
     from rich.markup import escape

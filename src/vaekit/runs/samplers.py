@@ -64,14 +64,14 @@ def sampling(
     weights, the data or its settings are others than those it was fitted to.
 
     Args:
-        trained: the run.
-        sampler: the source; by default the model's prior.
-        temperature: see `vaekit.samplers.temperature.tempered`; of every group of latents.
-        data: where the data that the run was trained on lies now; by default where it lay then.
+        trained: The run.
+        sampler: The source; by default the model's prior.
+        temperature: See `vaekit.samplers.temperature.tempered`; of every group of latents.
+        data: Where the data that the run was trained on lies now; by default where it lay then.
 
     Raises:
-        ConfigError: the temperature is not above 0, or z is not of a kind that the sampler takes.
-        DataError: the training rows are needed, and are gone or have changed.
+        ConfigError: The temperature is not above 0, or z is not of a kind that the sampler takes.
+        DataError: The training rows are needed, and are gone or have changed.
     """
     check_temperature(temperature)
     model, device = trained.model, next(trained.model.parameters()).device

@@ -56,14 +56,14 @@ class TrainedRun:
     is scaled back.
 
     Attributes:
-        settings: the settings that it was trained with. Of modules of one's own, `settings.model` is a default and
+        settings: The settings that it was trained with. Of modules of one's own, `settings.model` is a default and
             describes nothing.
-        schema: what is known of its data: shape, support, scaling, names.
-        model: the model, in evaluation mode.
-        weights: which weights they are, as text: `weights` is best or last, and `epoch`, `step` say of when.
-        written_to: its run folder; None where none was written.
-        dataset: the data that it was trained on, where that is in memory already.
-        own_modules: whether its model is made of modules of one's own, which no settings describe.
+        schema: What is known of its data: shape, support, scaling, names.
+        model: The model, in evaluation mode.
+        weights: Which weights they are, as text: `weights` is best or last, and `epoch`, `step` say of when.
+        written_to: Its run folder; None where none was written.
+        dataset: The data that it was trained on, where that is in memory already.
+        own_modules: Whether its model is made of modules of one's own, which no settings describe.
     """
 
     settings: Run
@@ -93,7 +93,7 @@ class TrainedRun:
         """Its run folder.
 
         Raises:
-            ValueError: it was trained without one.
+            ValueError: It was trained without one.
         """
         if self.written_to is None and self.own_modules:
             raise ValueError(
@@ -108,7 +108,7 @@ class TrainedRun:
         """The data that it was trained on: training, validation and test rows, split and scaled as then.
 
         Raises:
-            DataError: it is gone, or has changed.
+            DataError: It is gone, or has changed.
         """
         return reopen(self) if self.dataset is None else self.dataset
 
@@ -116,13 +116,13 @@ class TrainedRun:
         """Rows as the model takes them: its own test rows, or other ones.
 
         Args:
-            data: rows as they are stored, in an array, a tensor or a data frame, (n, *shape), or in a torch `Dataset`;
+            data: Rows as they are stored, in an array, a tensor or a data frame, (n, *shape), or in a torch `Dataset`;
                 the name or path of other data; or rows of a split, which are taken as they are.
             context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; data that
                 is named, or a split, brings its own.
 
         Raises:
-            DataError: they are not such rows.
+            DataError: They are not such rows.
         """
         return self._rows(data, context, self.settings.data, self.schema)
 
@@ -156,10 +156,10 @@ class TrainedRun:
         """Bounds on ln p(x) of rows as they are stored, in nats, with standard errors: see `vaekit.evaluate`.
 
         Args:
-            data: see `rows`; by default the run's own test rows.
+            data: See `rows`; by default the run's own test rows.
             samples: K, samples of z for each row.
-            context: see `rows`.
-            seed: of the noise.
+            context: See `rows`.
+            seed: Of the noise.
         """
         return evaluate(self.model, self.rows(data, context).to(self._device), samples, seed=seed)
 
@@ -167,8 +167,8 @@ class TrainedRun:
         """Codes of rows: the mean of q(z|x) of each, or the most probable value of a discrete z.
 
         Args:
-            data: see `rows`; by default the run's own test rows.
-            context: see `rows`.
+            data: See `rows`; by default the run's own test rows.
+            context: See `rows`.
 
         Returns:
             (n, latent), all groups of latents side by side.
@@ -185,8 +185,8 @@ class TrainedRun:
         Of a category it is the most probable one. Cells that were missing are filled.
 
         Args:
-            data: see `rows`; by default the run's own test rows.
-            context: see `rows`.
+            data: See `rows`; by default the run's own test rows.
+            context: See `rows`.
 
         Returns:
             As `sample`.
@@ -202,11 +202,11 @@ class TrainedRun:
         """New rows from the model, as the data is stored: z from the prior, then x from p(x|z).
 
         Args:
-            n: number of rows.
+            n: Number of rows.
             context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; by default
                 every label in turn, or the mean of the columns.
-            seed: of the noise; the first rows of many are those of few.
-            mean: give the mean of p(x|z) in place of a sample of it.
+            seed: Of the noise; the first rows of many are those of few.
+            mean: Give the mean of p(x|z) in place of a sample of it.
 
         Returns:
             An array (n, ...) with the axes and in the units of the data; of a table whose columns are of several kinds,
@@ -283,7 +283,7 @@ def posterior_moments(
     """Means and standard deviations of q(z|x), (batch, latent) each; of a discrete z, its most probable value.
 
     Args:
-        model: a VAE.
+        model: A VAE.
         x: (batch, *data), as the model takes it.
         context: (batch, width), where the model takes one.
         mask: (batch, *data), True where a cell of x is observed; None where all are.
@@ -299,12 +299,12 @@ def open_run(folder: str | Path, weights: str | None = None) -> TrainedRun:
     """The trained run in a folder; its model is in evaluation mode, on the CPU.
 
     Args:
-        folder: the run folder, as `vaekit train` or `fit` with `run_dir` set writes it.
-        weights: best or last; by default what the run's settings say.
+        folder: The run folder, as `vaekit train` or `fit` with `run_dir` set writes it.
+        weights: Best or last; by default what the run's settings say.
 
     Raises:
-        ValueError: weights is neither.
-        ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
+        ValueError: Weights is neither.
+        ModelFileError: The folder is not a run's, or its files are damaged or do not belong together.
     """
     if weights not in (None, "best", "last"):
         raise ValueError(f"weights is {weights!r}: it should be 'best' or 'last'")
@@ -338,13 +338,13 @@ def rebuilt(home: RunFolder, run: Run, schema: Schema, training: bool) -> VAE | 
     """The untrained model of a run folder, if it fits in memory: a folder may describe a model of any size.
 
     Args:
-        home: the run folder.
-        run: its settings.
-        schema: of its data.
-        training: whether it has to fit with all that training keeps beside it.
+        home: The run folder.
+        run: Its settings.
+        schema: Of its data.
+        training: Whether it has to fit with all that training keeps beside it.
 
     Raises:
-        ModelFileError: it does not fit, or its settings do not go with its data.
+        ModelFileError: It does not fit, or its settings do not go with its data.
     """
     try:
         if run.model.likelihood is not None:
@@ -377,11 +377,11 @@ def load(run_folder: str | Path, weights: str | None = None) -> VAE | Hierarchic
     """The trained model in a run folder, in evaluation mode, on the CPU: `open_run(run_folder).model`.
 
     Args:
-        run_folder: the run folder.
-        weights: best or last; by default what the run's settings say.
+        run_folder: The run folder.
+        weights: Best or last; by default what the run's settings say.
 
     Raises:
-        ModelFileError: the folder is not a run's, or its files are damaged or do not belong together.
+        ModelFileError: The folder is not a run's, or its files are damaged or do not belong together.
     """
     return open_run(run_folder, weights).model
 
@@ -402,11 +402,11 @@ def reopen(trained: TrainedRun, moved: str | None = None) -> Dataset:
     """The data that a run was trained on, split and scaled as then.
 
     Args:
-        trained: the run.
-        moved: where the data lies now; by default where it lay then.
+        trained: The run.
+        moved: Where the data lies now; by default where it lay then.
 
     Raises:
-        DataError: it is gone, or has changed.
+        DataError: It is gone, or has changed.
     """
     return same_data(trained.settings, trained.schema, trained.folder, moved)
 

@@ -95,12 +95,12 @@ class TrainingRun:
         """A training of modules of one's own, which writes no folder.
 
         Args:
-            run: the settings of training; its model is not read.
-            data: in memory.
-            model: it is trained in place, on the device of `run.train.device`.
+            run: The settings of training; its model is not read.
+            data: In memory.
+            model: It is trained in place, on the device of `run.train.device`.
 
         Raises:
-            ValueError: the objective does not go with the model, or the model with the data.
+            ValueError: The objective does not go with the model, or the model with the data.
         """
         world = World.join()
         run = run.model_copy(update={"train": run.train.of_rows(len(data.train))})
@@ -126,8 +126,8 @@ class TrainingRun:
         processes; otherwise they are close, and `notice` says so.
 
         Raises:
-            ModelFileError: the folder is not a run's, or none of its checkpoints can be used.
-            DataError: its data is gone, or has changed.
+            ModelFileError: The folder is not a run's, or none of its checkpoints can be used.
+            DataError: Its data is gone, or has changed.
         """
         world = World.join()
         folder = RunFolder(run_folder)
@@ -185,11 +185,11 @@ class TrainingRun:
         """Train, yielding events. Ended early, by `stop` or by closing the iterator, it can be resumed.
 
         Args:
-            clock: the time in seconds, by which a time budget is kept and speeds are measured.
+            clock: The time in seconds, by which a time budget is kept and speeds are measured.
 
         Raises:
-            Diverged: a number that training needs was not finite, again and again.
-            VaekitError: another process trains into the folder, or checkpoints cannot be written.
+            Diverged: A number that training needs was not finite, again and again.
+            VaekitError: Another process trains into the folder, or checkpoints cannot be written.
         """
         if self.state.status == "finished":
             raise VaekitError(
@@ -224,7 +224,7 @@ def train(run: Run) -> Iterator[Event]:
 
     Raises:
         ConfigError, DataError: the run cannot be built.
-        Diverged: a number that training needs was not finite, again and again.
+        Diverged: A number that training needs was not finite, again and again.
     """
     yield from TrainingRun.start(run).events()
 

@@ -35,18 +35,18 @@ class ModelSpec:
     """What to build.
 
     Args:
-        latent: dimensions of z; of a discrete one, its groups or positions.
-        encoder: network from x to the numbers of q(z|x); none chooses it by the data: convolutions for pictures of 16
+        latent: Dimensions of z; of a discrete one, its groups or positions.
+        encoder: Network from x to the numbers of q(z|x); none chooses it by the data: convolutions for pictures of 16
             pixels or more a side, else fully connected layers.
-        posterior: family of q(z|x).
-        decoder: network from z to the numbers of p(x|z); none chooses it likewise.
-        likelihood: family of p(x|z); none chooses it by the data's support.
+        posterior: Family of q(z|x).
+        decoder: Network from z to the numbers of p(x|z); none chooses it likewise.
+        likelihood: Family of p(x|z); none chooses it by the data's support.
         prior: p(z).
-        refine: how draws of q(z|x) are moved nearer to the true posterior; none leaves them.
-        bias_start: start the decoder's output bias at the best fit to the data without z.
-        input_scale: how the encoder sees x; "auto" as its support asks for, counts by ln (1 + x). "log1p_of_shares" is
+        refine: How draws of q(z|x) are moved nearer to the true posterior; none leaves them.
+        bias_start: Start the decoder's output bias at the best fit to the data without z.
+        input_scale: How the encoder sees x; "auto" as its support asks for, counts by ln (1 + x). "log1p_of_shares" is
             ln (1 + 10,000 x / sum x), "unit_length" is x / |x|; both are for counts and {0, 1}.
-        input_dropout: the probability with which each number of the encoder's input is hidden in training.
+        input_dropout: The probability with which each number of the encoder's input is hidden in training.
     """
 
     latent: Annotated[int, Field(ge=1, le=100_000_000)] = 16
@@ -76,8 +76,8 @@ class HierarchicalSpec:
     """A hierarchical VAE: several groups of latents, from the top down.
 
     Args:
-        groups: their sizes, and the networks between them.
-        posterior: family of q(z_1|x), of the first group; the others' are diagonal Gaussians.
+        groups: Their sizes, and the networks between them.
+        posterior: Family of q(z_1|x), of the first group; the others' are diagonal Gaussians.
         prior: p(z_1), of the first group.
         likelihood, bias_start: see `ModelSpec`.
     """
@@ -106,13 +106,13 @@ class Run(BaseModel):
     """All settings of one run. Frozen; unknown keys are refused.
 
     Args:
-        name: of the run, used for its folder; without slashes.
-        about: what the run is and where it comes from.
-        seed: of the weights' start, the order of the rows and all noise in training.
+        name: Of the run, used for its folder; without slashes.
+        about: What the run is and where it comes from.
+        seed: Of the weights' start, the order of the rows and all noise in training.
         data, model, objective, train, limit: the parts' settings.
-        initialise_from: folder of a run with the same model, whose weights this one begins with.
-        run_dir: folder to write to; none writes nothing.
-        provenance: what besides these settings the weights come from; written by vaekit when the run begins.
+        initialise_from: Folder of a run with the same model, whose weights this one begins with.
+        run_dir: Folder to write to; none writes nothing.
+        provenance: What besides these settings the weights come from; written by vaekit when the run begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -149,7 +149,7 @@ def in_settings(text: str) -> str:
     Those of `Run` itself are at the top: `Run.run_dir` becomes `run_dir`.
 
     Args:
-        text: the message.
+        text: The message.
     """
     if not _names_settings.get():
         return text

@@ -143,7 +143,7 @@ class RunWriter:
         """Write a checkpoint; what there is to tell of it, mostly nothing.
 
         Raises:
-            VaekitError: it has failed too often.
+            VaekitError: It has failed too often.
         """
         self.saved = time.monotonic()
         if self.run.run_dir is None:

@@ -75,16 +75,16 @@ def fit_network(
     """Minimise a loss over rows by Adam; the learning rate rises over a tenth of the steps, then falls as a cosine.
 
     Args:
-        network: whose weights are fitted, in place.
-        loss: of the rows with these numbers, (batch,) int64: their mean, a scalar.
-        rows: how many there are; each is seen once in a random order before any is seen again.
-        steps: updates of the weights.
-        generator: of the order, on the CPU.
-        batch_size: rows of a step.
-        lr: the highest learning rate.
+        network: Whose weights are fitted, in place.
+        loss: Of the rows with these numbers, (batch,) int64: their mean, a scalar.
+        rows: How many there are; each is seen once in a random order before any is seen again.
+        steps: Updates of the weights.
+        generator: Of the order, on the CPU.
+        batch_size: Rows of a step.
+        lr: The highest learning rate.
 
     Raises:
-        VaekitError: the loss was not finite.
+        VaekitError: The loss was not finite.
 
     Example:
         >>> line, x = nn.Linear(1, 1), torch.linspace(0, 1, 50)[:, None]

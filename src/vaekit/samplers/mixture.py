@@ -67,7 +67,7 @@ class FromMixture:
         """The mixture of the highest likelihood that EM finds for codes (n, size), on the CPU.
 
         Raises:
-            SpecError: there are fewer codes than components.
+            SpecError: There are fewer codes than components.
         """
         from sklearn.exceptions import ConvergenceWarning  # slow to import
         from sklearn.mixture import GaussianMixture

@@ -51,7 +51,7 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
     Below 1 draws are more typical and less various; 1 leaves p as it is. (This is not p^(1/T^2), but for a Gaussian.)
 
     Raises:
-        SpecError: the temperature is not above 0, or p is of another family.
+        SpecError: The temperature is not above 0, or p is of another family.
 
     Example:
         >>> standard = independent(td.Normal(torch.zeros(3), torch.ones(3)), 1)

@@ -90,9 +90,9 @@ def checked_samples(p: Distribution, shape: tuple[int, ...], where: str = "") ->
     """Samples, which should have the right shape, be finite, and be a function of the generator.
 
     Args:
-        p: the distribution.
-        shape: of the sample.
-        where: what a message about numbers that are not finite adds.
+        p: The distribution.
+        shape: Of the sample.
+        where: What a message about numbers that are not finite adds.
     """
     with named("sampling, by rsample or sample,"), torch.no_grad():
         before = torch.get_rng_state()

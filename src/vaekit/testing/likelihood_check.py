@@ -64,12 +64,12 @@ def check_likelihood(
     it was drawn by, and `fitted` no worse.
 
     Args:
-        likelihood: the family.
-        events: shapes of x. One that `build` refuses with ValueError is left out; one at least must build.
+        likelihood: The family.
+        events: Shapes of x. One that `build` refuses with ValueError is left out; one at least must build.
 
     Raises:
-        AssertionError: says what does not hold.
-        TypeError: it is a class, not an instance.
+        AssertionError: Says what does not hold.
+        TypeError: It is a class, not an instance.
 
     Example:
         >>> from vaekit.likelihoods import Gaussian

@@ -35,11 +35,11 @@ def check_objective(objective: Any) -> None:
     tried in each of them.
 
     Args:
-        objective: the spec.
+        objective: The spec.
 
     Raises:
-        AssertionError: says what does not hold.
-        TypeError: it is a class, not an instance.
+        AssertionError: Says what does not hold.
+        TypeError: It is a class, not an instance.
 
     Example:
         >>> from vaekit.objectives import Elbo
@@ -59,12 +59,12 @@ class Trial:
     """An objective with a small model, and rows to try it on.
 
     Attributes:
-        objective: the spec.
-        model: in float64.
-        discriminator: that of the objective; None where it has none.
-        x: rows.
-        noise: base noise of a Gaussian z; None where all values are listed.
-        more: noise for the objective; None where it needs none.
+        objective: The spec.
+        model: In float64.
+        discriminator: That of the objective; None where it has none.
+        x: Rows.
+        noise: Base noise of a Gaussian z; None where all values are listed.
+        more: Noise for the objective; None where it needs none.
     """
 
     objective: Any

@@ -59,12 +59,12 @@ def check_posterior(posterior: PosteriorFamily, latents: tuple[int, ...] = (1, 2
     that is the mean of ln q(z|x) - ln p(z) over samples; `as_seen` gives the shape that it says.
 
     Args:
-        posterior: the family.
-        latents: how many units of z it has. A number that `build` refuses with ValueError is left out.
+        posterior: The family.
+        latents: How many units of z it has. A number that `build` refuses with ValueError is left out.
 
     Raises:
-        AssertionError: says what does not hold.
-        TypeError: it is a class, not an instance.
+        AssertionError: Says what does not hold.
+        TypeError: It is a class, not an instance.
 
     Example:
         >>> from vaekit.posteriors import Gaussian

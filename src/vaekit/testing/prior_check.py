@@ -54,12 +54,12 @@ def check_prior(prior: Any, sizes: tuple[int, ...] = (1, 2, 5)) -> None:
     is what its call returns.
 
     Args:
-        prior: the spec.
-        sizes: of z. A size that `build` refuses with ValueError is left out; one at least must build.
+        prior: The spec.
+        sizes: Of z. A size that `build` refuses with ValueError is left out; one at least must build.
 
     Raises:
-        AssertionError: says what does not hold.
-        TypeError: it is a class, not an instance.
+        AssertionError: Says what does not hold.
+        TypeError: It is a class, not an instance.
 
     Example:
         >>> from vaekit.priors import Mixture

@@ -23,11 +23,11 @@ class TrainingFacts:
     """What the findings depend on besides the history.
 
     Attributes:
-        settings: of training.
-        values: numbers in a row of the data.
-        rising: steps until which a schedule rises, so that the loss is not yet what is minimised.
-        over: whether training has come to its end.
-        stopped_early: whether that was because validation did not improve.
+        settings: Of training.
+        values: Numbers in a row of the data.
+        rising: Steps until which a schedule rises, so that the loss is not yet what is minimised.
+        over: Whether training has come to its end.
+        stopped_early: Whether that was because validation did not improve.
     """
 
     settings: Train

@@ -61,8 +61,8 @@ class RunFolder:
         """Make an empty run folder and claim it; of several processes that try at once, one succeeds.
 
         Raises:
-            Taken: it holds a run already, or another process has claimed it.
-            ConfigError: it cannot be written.
+            Taken: It holds a run already, or another process has claimed it.
+            ConfigError: It cannot be written.
         """
         folder = cls(path)
         try:
@@ -121,8 +121,8 @@ class RunFolder:
         """The bytes of a file, of which there may be `most`, by default as many as MOST_BYTES has.
 
         Raises:
-            FileNotFoundError: there is none.
-            ModelFileError: it is no regular file, or too large.
+            FileNotFoundError: There is none.
+            ModelFileError: It is no regular file, or too large.
         """
         try:
             return read_regular(inside(self.path, name), most or MOST_BYTES[name.partition("/")[0]])
@@ -168,7 +168,7 @@ class RunFolder:
         """The lines of metrics.jsonl, oldest first; one that was cut off while it was written is left out.
 
         Raises:
-            ModelFileError: it is damaged.
+            ModelFileError: It is damaged.
         """
         where = self.path / "metrics.jsonl"
         try:
@@ -203,7 +203,7 @@ class RunFolder:
         """Hold the folder for one trainer, from here or from `create` on; the lock goes with the process that holds it.
 
         Raises:
-            VaekitError: another process trains into the folder.
+            VaekitError: Another process trains into the folder.
             ModelFileError: LOCK cannot be locked.
         """
         self.hold()

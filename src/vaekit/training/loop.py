@@ -69,15 +69,15 @@ def train_model(
     ends after a step, without an `end`.
 
     Args:
-        state: of the training, at its start or restored from a checkpoint.
-        train: rows to train on.
-        valid: rows to validate on.
-        settings: of training.
-        seed: of all randomness.
-        clock: the time in seconds, by which a budget is kept and speeds are measured.
+        state: Of the training, at its start or restored from a checkpoint.
+        train: Rows to train on.
+        valid: Rows to validate on.
+        settings: Of training.
+        seed: Of all randomness.
+        clock: The time in seconds, by which a budget is kept and speeds are measured.
 
     Raises:
-        Diverged: the loss, the validation ELBO or a weight is not finite, again and again.
+        Diverged: The loss, the validation ELBO or a weight is not finite, again and again.
     """
     batches = math.ceil(len(train) / settings.batch_size)
     pace = _Pace(settings.of_rows(len(train)), batches, state.at.step, clock)

@@ -21,9 +21,9 @@ class Noise:
     """The base noise of a step, for some rows.
 
     Attributes:
-        latents: of each latent group, (samples, batch, *event); None for a group that takes none.
-        objective: standard normal, (batch, *z), where the objective needs some.
-        hiding: uniform on [0, 1), (batch, *shape), where numbers are hidden from the encoder.
+        latents: Of each latent group, (samples, batch, *event); None for a group that takes none.
+        objective: Standard normal, (batch, *z), where the objective needs some.
+        hiding: Uniform on [0, 1), (batch, *shape), where numbers are hidden from the encoder.
     """
 
     latents: Sequence[Tensor | None] = ()
@@ -47,13 +47,13 @@ class NoiseSource:
     steps is drawn at once.
 
     Args:
-        model: what the noise is for.
-        x: at least one row, (batch, *data).
-        context: of that row, or None.
+        model: What the noise is for.
+        x: At least one row, (batch, *data).
+        context: Of that row, or None.
         samples: K, samples of z for each row.
-        seed: of the run.
-        for_objective: draw standard normal numbers too, of the shape of the first group's z, one sample for each row.
-        first: whether training begins with this number of samples; else an objective switches to it.
+        seed: Of the run.
+        for_objective: Draw standard normal numbers too, of the shape of the first group's z, one sample for each row.
+        first: Whether training begins with this number of samples; else an objective switches to it.
     """
 
     def __init__(

@@ -71,8 +71,8 @@ class TorchOptimiser:
     """An optimiser of `torch.optim`, by its name.
 
     Args:
-        name: of the class, such as RMSprop.
-        settings: its arguments besides parameters and learning rate.
+        name: Of the class, such as RMSprop.
+        settings: Its arguments besides parameters and learning rate.
 
     Example:
         >>> TorchOptimiser("SGD", {"momentum": 0.9}).title
@@ -121,7 +121,7 @@ class PythonOptimiser:
     resumed.
 
     Args:
-        function: from the parameters to an optimiser of them.
+        function: From the parameters to an optimiser of them.
     """
 
     function: Annotated[Callable[..., Any] | str, PlainSerializer(_name_of)]
@@ -136,9 +136,9 @@ class PythonOptimiser:
         """The optimiser of these parameters.
 
         Raises:
-            SpecError: only the function's name is known.
-            TypeError: the function makes something else.
-            ValueError: the optimiser needs what training does not do, or holds none of the parameters.
+            SpecError: Only the function's name is known.
+            TypeError: The function makes something else.
+            ValueError: The optimiser needs what training does not do, or holds none of the parameters.
         """
         if isinstance(self.function, str):
             raise SpecError(

@@ -32,9 +32,9 @@ class Patience:
     epoch.
 
     Args:
-        settings: of training.
+        settings: Of training.
         objective, model: what may hold schedules.
-        batches: steps of an epoch.
+        batches: Steps of an epoch.
     """
 
     def __init__(self, settings: Train, objective: Objective | Bound, model: nn.Module, batches: int):

@@ -132,7 +132,7 @@ def parsed(kind: type[T], content: bytes, where: Path) -> T:
     """The value of type `kind` that the JSON text of a file holds.
 
     Raises:
-        ModelFileError: it holds something else, or is of a newer format.
+        ModelFileError: It holds something else, or is of a newer format.
     """
     refuse_newer(content, where)
     try:

@@ -42,33 +42,33 @@ class Train:
     """How to train.
 
     Args:
-        epochs: passes over the training rows, at most a million: each is a line of metrics.jsonl. None takes 50, or as
+        epochs: Passes over the training rows, at most a million: each is a line of metrics.jsonl. None takes 50, or as
             many as make 1,500 steps where rows are few, and then a patience of a quarter of these.
-        budget: time to train for, as 90s, 10m or 1.5h, in place of `epochs`. The number of steps is fixed once the
+        budget: Time to train for, as 90s, 10m or 1.5h, in place of `epochs`. The number of steps is fixed once the
             speed is known, and schedules stretch to it.
-        batch_size: rows for each step, over all processes together.
-        micro_batch: rows that go through the model at once; gradients are added up to the batch. None takes the whole
+        batch_size: Rows for each step, over all processes together.
+        micro_batch: Rows that go through the model at once; gradients are added up to the batch. None takes the whole
             batch. Halved by itself when memory runs out.
-        lr: learning rate, before its schedule.
-        optimiser: adam, adamw or adamax; another of torch by its name, as torch.optim.RMSprop, or with its settings, as
+        lr: Learning rate, before its schedule.
+        optimiser: Adam, adamw or adamax; another of torch by its name, as torch.optim.RMSprop, or with its settings, as
             {kind: torch, name: SGD, settings: {momentum: 0.9}}; in Python also a function from parameters to a torch
             optimiser, whose own learning rates then follow the schedule in place of `lr`.
-        schedule: factor on the learning rate over the steps.
-        clip: largest gradient norm; longer gradients are scaled down to it.
-        skip_above: a step whose gradient norm, before clipping, is above this is skipped.
-        rollbacks: how often a loss that is not finite sends training back to the last good state with half the
+        schedule: Factor on the learning rate over the steps.
+        clip: Largest gradient norm; longer gradients are scaled down to it.
+        skip_above: A step whose gradient norm, before clipping, is above this is skipped.
+        rollbacks: How often a loss that is not finite sends training back to the last good state with half the
             learning rate, before it is given up.
-        ema: decay of an exponential moving average of the weights, which is then validated and kept.
-        patience: stop after this many epochs without a better validation ELBO; none never stops early.
-        weights: which weights the run keeps: those of the best validation ELBO or the last.
-        device: auto, cpu, cuda, cuda:1, mps.
-        precision: of the networks' products and convolutions: fp32, or bf16, with densities, KL, weights and the
+        ema: Decay of an exponential moving average of the weights, which is then validated and kept.
+        patience: Stop after this many epochs without a better validation ELBO; none never stops early.
+        weights: Which weights the run keeps: those of the best validation ELBO or the last.
+        device: Auto, cpu, cuda, cuda:1, mps.
+        precision: Of the networks' products and convolutions: fp32, or bf16, with densities, KL, weights and the
             optimiser in fp32 all the same. auto takes bf16 where this machine is much faster in it.
-        compile: whether a step is compiled; takes some 20 s and a C++ compiler. auto decides by the steps left and
+        compile: Whether a step is compiled; takes some 20 s and a C++ compiler. auto decides by the steps left and
             the gain, and says so.
-        parallel: how several processes divide the model: ddp keeps it whole at each, fsdp divides it among them.
-        save_every: steps between checkpoints; none saves about once a minute.
-        log_every: epochs between printed lines and saved pictures; none makes about ten.
+        parallel: How several processes divide the model: ddp keeps it whole at each, fsdp divides it among them.
+        save_every: Steps between checkpoints; none saves about once a minute.
+        log_every: Epochs between printed lines and saved pictures; none makes about ten.
     """
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | None = None

@@ -29,24 +29,24 @@ class Progress:
     """The numbers of a training so far, those decided by measuring among them.
 
     Attributes:
-        step: steps done.
-        epoch: epochs done.
-        steps: of the whole training; None until a time budget has been turned into them.
-        micro_batch: rows through the model at once, at each process.
-        lr_factor: on the learning rate, halved by every rollback.
-        precision: of the networks, once decided.
-        compiled: whether steps are compiled, once decided.
-        kernels: that of each matrix product by its name, once decided.
-        rollbacks: how often training went back to its last good state.
-        skipped: steps skipped for their gradients.
-        in_a_row: how many of them just now.
-        best_epoch: the epoch of the best validation, 0 before the first.
-        best_elbo: its ELBO or bound, in nats.
-        sums: of the loss and its parts over the rows of this epoch.
-        rows: that this epoch has seen.
-        seconds: spent in this epoch.
-        total_seconds: spent in all.
-        baseline: mean ln p of the validation rows by the best model without z, in nats.
+        step: Steps done.
+        epoch: Epochs done.
+        steps: Of the whole training; None until a time budget has been turned into them.
+        micro_batch: Rows through the model at once, at each process.
+        lr_factor: On the learning rate, halved by every rollback.
+        precision: Of the networks, once decided.
+        compiled: Whether steps are compiled, once decided.
+        kernels: That of each matrix product by its name, once decided.
+        rollbacks: How often training went back to its last good state.
+        skipped: Steps skipped for their gradients.
+        in_a_row: How many of them just now.
+        best_epoch: The epoch of the best validation, 0 before the first.
+        best_elbo: Its ELBO or bound, in nats.
+        sums: Of the loss and its parts over the rows of this epoch.
+        rows: That this epoch has seen.
+        seconds: Spent in this epoch.
+        total_seconds: Spent in all.
+        baseline: Mean ln p of the validation rows by the best model without z, in nats.
     """
 
     step: Whole = 0
@@ -89,10 +89,10 @@ class _Learner:
     """The model or the discriminator, with its optimiser.
 
     Attributes:
-        prefix: of the names of its optimiser's tensors in a snapshot.
-        module: whose parameters are updated.
-        updates: its optimiser.
-        lr: its own learning rate before the schedule; None for the model, which has the training's.
+        prefix: Of the names of its optimiser's tensors in a snapshot.
+        module: Whose parameters are updated.
+        updates: Its optimiser.
+        lr: Its own learning rate before the schedule; None for the model, which has the training's.
     """
 
     prefix: str
@@ -111,7 +111,7 @@ class State:
         status: "ready" between two steps; "updating" within one, when it is not to be saved; "stopping" between two
             steps, once all processes have agreed to go no further; "finished" once the weights are those that the run
             keeps, and no longer those in training.
-        stop_requested: whether this process is to end training after the step that it is in; safe to set from a
+        stop_requested: Whether this process is to end training after the step that it is in; safe to set from a
             signal handler.
     """
 
@@ -168,8 +168,8 @@ class State:
         """Update the weights of model and discriminator by their gradients.
 
         Args:
-            lr: learning rate of the model.
-            share: factor on the discriminator's own learning rate.
+            lr: Learning rate of the model.
+            share: Factor on the discriminator's own learning rate.
         """
         for learner in self.learners:
             learner.updates(lr if learner.lr is None else share * learner.lr)
@@ -197,7 +197,7 @@ class State:
         """Go back to where the snapshot was taken.
 
         Raises:
-            ModelFileError: it is of another model or another optimiser; the state is then as it was.
+            ModelFileError: It is of another model or another optimiser; the state is then as it was.
         """
         self.check(snapshot.tensors)
         with torch.no_grad():
@@ -264,7 +264,7 @@ class State:
         """Go back to the last good state with half the learning rate; says so.
 
         Raises:
-            Diverged: that has been done `allowed` times already.
+            Diverged: That has been done `allowed` times already.
         """
         self.give_up()
         if self.at.rollbacks >= allowed:

@@ -44,15 +44,15 @@ class StepInputs:
     """What a step computes from, besides the weights.
 
     Attributes:
-        x: rows of a batch, (batch, *data).
-        context: of these rows, (batch, ...), or None.
+        x: Rows of a batch, (batch, *data).
+        context: Of these rows, (batch, ...), or None.
         mask: True where a cell of x is observed, (batch, *data); None where all are.
-        weight: of these rows, (batch,), whose mean over the training rows is 1; None where all count alike.
-        noise: base noise of z, of the objective, and of what is hidden from the encoder.
-        generator: source of noise for distributions that take no base noise.
-        objective: what to maximise in this epoch.
-        step: steps done so far, a number or a tensor ().
-        steps: of the whole training, likewise.
+        weight: Of these rows, (batch,), whose mean over the training rows is 1; None where all count alike.
+        noise: Base noise of z, of the objective, and of what is hidden from the encoder.
+        generator: Source of noise for distributions that take no base noise.
+        objective: What to maximise in this epoch.
+        step: Steps done so far, a number or a tensor ().
+        steps: Of the whole training, likewise.
         counts: False for a stand-in row, with which a process without rows keeps in step with the others: all sums
             and gradients are zero.
     """
@@ -73,11 +73,11 @@ class Step(nn.Module):
     """Model and objective as one module: `StepInputs` in, named sums out; no distribution crosses its boundary.
 
     Args:
-        model: a VAE.
-        objective: what to maximise over the whole training.
-        rows: number of training rows.
-        world: the processes that divide each batch.
-        discriminator: that of the objective, where it has one; `discriminator_loss` is then among the sums.
+        model: A VAE.
+        objective: What to maximise over the whole training.
+        rows: Number of training rows.
+        world: The processes that divide each batch.
+        discriminator: That of the objective, where it has one; `discriminator_loss` is then among the sums.
     """
 
     def __init__(

@@ -48,8 +48,8 @@ class Updates(ABC):
     """An optimiser at work.
 
     Args:
-        parameters: what it updates, by their gradients; one without a gradient is left as it is.
-        others: modules that update theirs among these themselves.
+        parameters: What it updates, by their gradients; one without a gradient is left as it is.
+        others: Modules that update theirs among these themselves.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], others: Iterable[OwnRule] = ()):
@@ -102,7 +102,7 @@ class AdamUpdates(Updates):
     """Adam, AdamW or Adamax; see `Updates` for the other arguments.
 
     Args:
-        settings: which of them, and its numbers.
+        settings: Which of them, and its numbers.
     """
 
     def __init__(self, settings: AdamKind, parameters: Iterable[nn.Parameter], others: Iterable[OwnRule] = ()):
@@ -184,8 +184,8 @@ class TorchUpdates(Updates):
     parameter is part of a checkpoint; numbers that it changes in its `param_groups` are not.
 
     Args:
-        settings: which optimiser.
-        lr: learning rate of the training, before its schedule.
+        settings: Which optimiser.
+        lr: Learning rate of the training, before its schedule.
     """
 
     def __init__(

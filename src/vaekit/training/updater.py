@@ -73,7 +73,7 @@ class Piece:
     """Rows of a batch that go through the model together.
 
     Attributes:
-        places: of the rows in the batch.
+        places: Of the rows in the batch.
         counts: False for a stand-in row, which only keeps the processes in step.
     """
 
@@ -105,16 +105,16 @@ class Updater:
         """Update the weights by a batch.
 
         Args:
-            index: the training rows of the batch, of all processes together.
-            objective: what to maximise in this epoch.
-            steps: of the whole training.
+            index: The training rows of the batch, of all processes together.
+            objective: What to maximise in this epoch.
+            steps: Of the whole training.
 
         Returns:
             A notice for the user, mostly empty.
 
         Raises:
-            TrainingNotFinite: the loss is not; the weights are then as they were.
-            Diverged: too many steps in a row had to be skipped.
+            TrainingNotFinite: The loss is not; the weights are then as they were.
+            Diverged: Too many steps in a row had to be skipped.
         """
         state = self.state
         state.status = "updating"

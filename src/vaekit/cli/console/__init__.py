@@ -53,8 +53,8 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
     """A progress bar on stderr, where that is a terminal.
 
     Args:
-        what: the words beside the bar.
-        total: how many steps there are; None where that is unknown, and the bar only moves.
+        what: The words beside the bar.
+        total: How many steps there are; None where that is unknown, and the bar only moves.
 
     Yields:
         A function to call with the number of steps done since the last call.
@@ -92,9 +92,9 @@ def print_estimates(console: Console, estimates: "Mapping[str, Estimate]", count
     """A table with a line for each estimate; below its name where the terminal is too narrow for both.
 
     Args:
-        console: where it is printed.
-        estimates: by name.
-        counts: whether to show the n of each.
+        console: Where it is printed.
+        estimates: By name.
+        counts: Whether to show the n of each.
     """
     from vaekit.evaluation.results import title_of
 

@@ -20,7 +20,7 @@ def context_of_rows(trained: TrainedRun, label: str | None, rows: range) -> torc
         (rows, width), or None for a model without context.
 
     Raises:
-        ConfigError: the label is unknown, or the model takes none.
+        ConfigError: The label is unknown, or the model takes none.
     """
     context = trained.schema.context
     if label is None:
@@ -58,7 +58,7 @@ def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) 
     """The context (1, width) of values as column=value; None where none are given.
 
     Raises:
-        ConfigError: they are no such values, or the model takes none of them.
+        ConfigError: They are no such values, or the model takes none of them.
     """
     if not given:
         return None
@@ -100,8 +100,8 @@ def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tu
         The number of each code's class (rows,), or None where the context is another one; and words that say which.
 
     Raises:
-        ConfigError: the label is unknown, or the model takes none, or it needs one and there is none.
-        DataError: the file's labels are no classes.
+        ConfigError: The label is unknown, or the model takes none, or it needs one and there is none.
+        DataError: The file's labels are no classes.
     """
     context = trained.schema.context
     if context is None or label is not None:

@@ -17,13 +17,13 @@ def piped(source: str | None, out: Path, as_json: bool = False) -> Iterator[tupl
     """Files to read and to write in place of `-`; what is written is on stdout once the block has ended well.
 
     Args:
-        source: what a command reads; `-` is a table with a header on standard input.
-        out: what it writes; `-` is a table on stdout, which then holds nothing else.
-        as_json: whether stdout is to hold a JSON object.
+        source: What a command reads; `-` is a table with a header on standard input.
+        out: What it writes; `-` is a table on stdout, which then holds nothing else.
+        as_json: Whether stdout is to hold a JSON object.
 
     Raises:
-        ConfigError: standard input is a terminal, several processes would share it, or stdout is taken by JSON.
-        DataError: standard input is longer than 1 GiB.
+        ConfigError: Standard input is a terminal, several processes would share it, or stdout is taken by JSON.
+        DataError: Standard input is longer than 1 GiB.
     """
     reads, writes = source is not None and Path(source) == PIPE, out == PIPE
     if not (reads or writes):

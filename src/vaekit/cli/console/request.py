@@ -49,13 +49,13 @@ class EvaluationRequest:
     """The options of `vaekit evaluate`, and what they name: the trained run, its device, the rows.
 
     Attributes:
-        folder: of the run.
+        folder: Of the run.
         samples: K of the importance-weighted bound.
-        data: other data than the run's own, or where that lies now; None for the run's own.
-        split: of the run's own data.
-        rows: the first so many alone; None for all.
-        weights: best or last; None for what the run's settings name.
-        seed: of the noise.
+        data: Other data than the run's own, or where that lies now; None for the run's own.
+        split: Of the run's own data.
+        rows: The first so many alone; None for all.
+        weights: Best or last; None for what the run's settings name.
+        seed: Of the noise.
     """
 
     folder: Path

@@ -27,8 +27,8 @@ def run(arguments: Sequence[str], received: Sequence[int] = ()) -> int:
     """Run a command line.
 
     Args:
-        arguments: its words.
-        received: the signals that have come, which others add to.
+        arguments: Its words.
+        received: The signals that have come, which others add to.
 
     Returns:
         The exit code.
@@ -114,8 +114,8 @@ def _note_for_launcher(text: str, later: int = 0) -> None:
     """Leave a message in the file whose content torchrun prints last, after pages of its own.
 
     Args:
-        text: the message.
-        later: seconds to add to the time of the error, of which torchrun takes the earliest for the cause of all.
+        text: The message.
+        later: Seconds to add to the time of the error, of which torchrun takes the earliest for the cause of all.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:

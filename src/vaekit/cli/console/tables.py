@@ -16,13 +16,13 @@ def write_tables(out: Path, tables: "Iterable[pa.Table]", rows: int, dialect: Di
 
     Args:
         out: .csv, .parquet or .feather.
-        tables: of Arrow, all with the same columns.
-        rows: of all together.
-        dialect: of a CSV file; by default commas and a header.
+        tables: Of Arrow, all with the same columns.
+        rows: Of all together.
+        dialect: Of a CSV file; by default commas and a header.
 
     Raises:
-        ConfigError: there is no room for so many rows.
-        VaekitError: it cannot be written; the old file is as it was.
+        ConfigError: There is no room for so many rows.
+        VaekitError: It cannot be written; the old file is as it was.
     """
     ending = out.suffix.lower()
     with outgoing(out) as file:

@@ -39,10 +39,10 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
 
     Args:
         out: .png, .npy, .npz, .csv, .parquet, .feather or, of recordings, .wav.
-        trained: the run, whose schema leads back to the form that the data is stored in.
+        trained: The run, whose schema leads back to the form that the data is stored in.
         blocks: (n, *shape) each, as the model sees them.
-        rows: of all blocks together.
-        caption: of a picture.
+        rows: Of all blocks together.
+        caption: Of a picture.
     """
     from vaekit.cli.console.tables import write_tables
 
@@ -118,11 +118,11 @@ def write_rows(out: Path, blocks: Iterable[Columns], rows: int) -> None:
         out: .npy takes the first array of each block, .npz all by name, .csv, .parquet and .feather all side by side,
             an array (rows, size) named z as the columns z0, z1, ...
         blocks: arrays (n, ...) by name, the same in every block.
-        rows: of all blocks together.
+        rows: Of all blocks together.
 
     Raises:
-        ConfigError: there is no room for so many rows.
-        VaekitError: it cannot be written; the old file is as it was.
+        ConfigError: There is no room for so many rows.
+        VaekitError: It cannot be written; the old file is as it was.
     """
     with outgoing(out) as file:
         _WRITERS[out.suffix.lower()](file, _if_there_is_room(out, blocks, rows), rows)

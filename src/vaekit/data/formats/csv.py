@@ -56,10 +56,10 @@ class _Layout:
     """How a file is written.
 
     Attributes:
-        encoding: of its text.
-        delimiter: between cells.
-        names: of the columns.
-        header_lines: lines up to the end of the header; 0 without one.
+        encoding: Of its text.
+        delimiter: Between cells.
+        names: Of the columns.
+        header_lines: Lines up to the end of the header; 0 without one.
     """
 
     encoding: str
@@ -76,7 +76,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     empty cell is missing, as are NA, NaN, null and `spec.missing_values`.
 
     Raises:
-        DataError: rows have different numbers of cells, the text is in another encoding, it takes more memory than
+        DataError: Rows have different numbers of cells, the text is in another encoding, it takes more memory than
             `sizes.whole`, and the like.
     """
     text = _text_bytes(path, sizes.whole)
@@ -263,10 +263,10 @@ class _Reader:
     """Reads the rows of a file in blocks of cells that are texts, and names what is wrong with a row.
 
     Args:
-        path: of the file.
-        found: how it is written.
-        spec: settings.
-        most: bytes that its cells may take as numbers.
+        path: Of the file.
+        found: How it is written.
+        spec: Settings.
+        most: Bytes that its cells may take as numbers.
     """
 
     def __init__(self, path: Path, found: _Layout, spec: DataSpec, most: float) -> None:
@@ -375,16 +375,16 @@ class _Cells:
     """What the cells of a column turn out to be, a block after the other; and their numbers.
 
     Args:
-        name: of the column.
-        what: it is called in errors.
-        delimiter: of the file.
-        spec: settings.
+        name: Of the column.
+        what: It is called in errors.
+        delimiter: Of the file.
+        spec: Settings.
 
     Attributes:
-        form: integer, real, text, bool, date or empty; 1,234.5 where thousands are marked, 1.234,5 where decimals
+        form: Integer, real, text, bool, date or empty; 1,234.5 where thousands are marked, 1.234,5 where decimals
             follow a comma, too, and 1,5 where they do and thousands are not marked.
-        late: whether a text came after blocks of numbers, so that all have to be looked at again.
-        spaced: of a column of text, whether each begins with a space; None of numbers.
+        late: Whether a text came after blocks of numbers, so that all have to be looked at again.
+        spaced: Of a column of text, whether each begins with a space; None of numbers.
     """
 
     def __init__(self, name: str, what: str, delimiter: str, spec: DataSpec) -> None:
@@ -449,7 +449,7 @@ class _Cells:
         """Decide, once all cells were seen.
 
         Raises:
-            DataError: a comma may stand before decimals or thousands.
+            DataError: A comma may stand before decimals or thousands.
         """
         if not self._forms:
             return

@@ -25,7 +25,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """A table from a Feather or Arrow file, read at once.
 
     Raises:
-        DataError: the file is damaged, or takes more memory than `sizes.whole` once it is unpacked.
+        DataError: The file is damaged, or takes more memory than `sizes.whole` once it is unpacked.
     """
     size = size_of(path)
     try:
@@ -81,8 +81,8 @@ class _Record:
     """A table of a flatbuffer, for the sizes in the headers of Arrow's messages, which pyarrow does not show.
 
     Args:
-        content: the flatbuffer.
-        at: where the table lies in it.
+        content: The flatbuffer.
+        at: Where the table lies in it.
     """
 
     def __init__(self, content: bytes, at: int) -> None:

@@ -11,11 +11,11 @@ def files_of(path: Path, what: str) -> tuple[list[Path], list[Path]]:
     """The files in the order of their names, subfolder by subfolder, and the subfolders.
 
     Args:
-        path: of the folder.
-        what: a file is, in a word, for errors.
+        path: Of the folder.
+        what: A file is, in a word, for errors.
 
     Raises:
-        DataError: there are both files and subfolders, or a subfolder is empty or holds another.
+        DataError: There are both files and subfolders, or a subfolder is empty or holds another.
     """
     here = _entries(path)
     folders = [entry for entry in here if entry.is_dir()]

@@ -53,7 +53,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
 
     Raises:
         ConfigError: h5py is not installed.
-        DataError: the file is damaged, holds no matrix or no such column, or is too large to be kept in memory.
+        DataError: The file is damaged, holds no matrix or no such column, or is too large to be kept in memory.
     """
     size = size_of(path)
     with _opened(path) as file:
@@ -139,9 +139,9 @@ class _Source:
     """Reads the parts of a file, after their sizes are checked.
 
     Args:
-        path: of the file.
-        size: bytes that it has.
-        most: bytes that its parts may take in memory.
+        path: Of the file.
+        size: Bytes that it has.
+        most: Bytes that its parts may take in memory.
     """
 
     def __init__(self, path: Path, size: int, most: float) -> None:
@@ -151,7 +151,7 @@ class _Source:
         """What is at a place; None where nothing is.
 
         Raises:
-            DataError: it lies in another file.
+            DataError: It lies in another file.
         """
         import h5py  # pyright: ignore[reportMissingImports]
 

@@ -22,9 +22,9 @@ def open_hub(spec: DataSpec, sizes: Sizes) -> Table:
     The package `datasets` downloads it, or takes it from its cache; HF_HUB_OFFLINE=1 keeps it to that.
 
     Raises:
-        ConfigError: that package is not installed.
-        SpecError: the name is none.
-        DataError: there is no such data set, revision or split, or it takes more memory than `sizes.whole`.
+        ConfigError: That package is not installed.
+        SpecError: The name is none.
+        DataError: There is no such data set, revision or split, or it takes more memory than `sizes.whole`.
     """
     source = spec.source or ""
     parts = _NAME.fullmatch(source)

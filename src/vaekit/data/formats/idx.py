@@ -27,7 +27,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """The array of an IDX file, and the labels in the file that MNIST's naming puts beside it; read at once.
 
     Raises:
-        DataError: a file is damaged, there is not one label for each row, or they are too large to be read whole.
+        DataError: A file is damaged, there is not one label for each row, or they are too large to be read whole.
     """
     check_whole(path, idx_bytes(path), sizes.whole)
     values = read_idx(path)

@@ -18,7 +18,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """A table from a file of JSON lines, read at once; a key that a line lacks, or null, is a missing cell.
 
     Raises:
-        DataError: a line is no JSON object, a column holds values of several types, and the like.
+        DataError: A line is no JSON object, a column holds values of several types, and the like.
     """
     check_whole(path, size_of(path), sizes.whole)
     rows, names = _look(path)

@@ -20,7 +20,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """A .npy file of rows one after another, which are read a chunk at a time; in Fortran order, all at once.
 
     Raises:
-        DataError: the header is damaged or does not fit the file, the array cannot be read as `spec.layout` says, or it
+        DataError: The header is damaged or does not fit the file, the array cannot be read as `spec.layout` says, or it
             is laid out column by column and too large to be read whole.
     """
     size = size_of(path)
@@ -95,12 +95,12 @@ def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], boo
     """Shape of the array in a .npy file, whether it is in Fortran order, and dtype.
 
     Args:
-        file: which is left where the values begin.
-        size: bytes of the file.
-        what: how the array is called in errors.
+        file: Which is left where the values begin.
+        size: Bytes of the file.
+        what: How the array is called in errors.
 
     Raises:
-        DataError: the header is damaged, or does not fit the file.
+        DataError: The header is damaged, or does not fit the file.
     """
     try:
         version = np.lib.format.read_magic(file)

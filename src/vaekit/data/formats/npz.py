@@ -37,7 +37,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     set. All is read at once.
 
     Raises:
-        DataError: the file is damaged or ambiguous, or too large to be read whole.
+        DataError: The file is damaged or ambiguous, or too large to be read whole.
     """
     check_whole(path, npz_bytes(path), sizes.whole)
     with _open_archive(path) as archive:

@@ -33,7 +33,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     16), else float64; a missing value is NaN. Columns of text are read once, for their categories.
 
     Raises:
-        DataError: a file is damaged, or its columns are not those of the first, or there are no rows.
+        DataError: A file is damaged, or its columns are not those of the first, or there are no rows.
     """
     paths = [path]
     if path.is_dir():

@@ -23,7 +23,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     leave out; else a file with a good header that proves damaged later is an error when it is read.
 
     Raises:
-        DataError: a file is no picture, has more than 50 million pixels, or another size than the first and
+        DataError: A file is no picture, has more than 50 million pixels, or another size than the first and
             DataSpec.image_size is not set, or folders are empty or nested.
     """
     if spec.label not in (None, NO_LABEL):

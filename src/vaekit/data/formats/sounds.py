@@ -29,9 +29,9 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     DataSpec.bad_files=skip, every file is decoded once to know which to leave out.
 
     Raises:
-        DataError: a file is no recording, or its name has not the parts that DataSpec.name_fields says.
-        SpecError: settings do not go together.
-        ConfigError: soundfile is needed, and not installed.
+        DataError: A file is no recording, or its name has not the parts that DataSpec.name_fields says.
+        SpecError: Settings do not go together.
+        ConfigError: Soundfile is needed, and not installed.
     """
     if spec.layout not in ("auto", "image", "sequence"):
         raise SpecError(

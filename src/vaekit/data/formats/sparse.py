@@ -20,7 +20,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     """A sparse matrix as scipy.sparse.save_npz writes it, kept sparse; a chunk of rows is made dense as it is read.
 
     Raises:
-        DataError: the file is damaged, its numbers are no sparse matrix, or it is too large to be kept in memory.
+        DataError: The file is damaged, its numbers are no sparse matrix, or it is too large to be kept in memory.
     """
     if spec.label not in (None, NO_LABEL):
         raise DataError(
@@ -55,11 +55,11 @@ def check_sizes(path: Path, rows: int, width: int, size: int, most: float) -> No
     """Raise DataError where a sparse matrix would take too much memory, or has no rows or columns.
 
     Args:
-        path: of its file.
-        rows: of the matrix.
-        width: how many columns it has.
-        size: bytes of its numbers in memory.
-        most: bytes that it may take.
+        path: Of its file.
+        rows: Of the matrix.
+        width: How many columns it has.
+        size: Bytes of its numbers in memory.
+        most: Bytes that it may take.
     """
     if min(rows, width) < 1:
         raise DataError(f"{path} holds a matrix of shape ({rows}, {width}); rows and columns are needed.")
@@ -77,15 +77,15 @@ def compressed_rows(
     """A sparse matrix of scipy in compressed rows, of arrays that come out of an unknown file.
 
     Args:
-        path: of the file, for errors.
-        layout: csr, csc or coo.
-        shape: of the matrix.
-        data: its numbers.
-        first: indices, or the rows.
-        second: indptr, or the columns.
+        path: Of the file, for errors.
+        layout: Csr, csc or coo.
+        shape: Of the matrix.
+        data: Its numbers.
+        first: Indices, or the rows.
+        second: Indptr, or the columns.
 
     Raises:
-        DataError: they do not make a matrix.
+        DataError: They do not make a matrix.
     """
     from scipy import sparse
 

@@ -20,13 +20,13 @@ def fetch(url: str, sha256: str, folder: Path, timeout: float = TIMEOUT) -> Path
     The file gets its name only once it is complete and verified.
 
     Args:
-        url: of the file.
-        sha256: of its content, in hexadecimal.
-        folder: where it is kept.
-        timeout: in seconds, for each wait on the server.
+        url: Of the file.
+        sha256: Of its content, in hexadecimal.
+        folder: Where it is kept.
+        timeout: In seconds, for each wait on the server.
 
     Raises:
-        DataError: it cannot be had; the message names the URL, what was wrong, and how to go on without the network.
+        DataError: It cannot be had; the message names the URL, what was wrong, and how to go on without the network.
     """
     name = url.rsplit("/", 1)[-1]
     # Any: pooch's own downloader does not fit its own type for one. No stream: pooch would not close its socket.

@@ -22,14 +22,14 @@ class StreamedRows:
 
     Attributes:
         out: (m,) the rows that are left out, by number, in rising order.
-        make: turns rows as they are stored into rows in memory.
-        table: the data on disk.
-        shape: of one row, as the model sees it.
-        sizes: how many bytes a window has.
-        cache: the chunks in memory.
+        make: Turns rows as they are stored into rows in memory.
+        table: The data on disk.
+        shape: Of one row, as the model sees it.
+        sizes: How many bytes a window has.
+        cache: The chunks in memory.
         labels: (n,) int64, or None.
-        n: how many rows these are.
-        device: where batches go.
+        n: How many rows these are.
+        device: Where batches go.
         log_scales, protocol: see `Rows`.
     """
 
@@ -94,7 +94,7 @@ class StreamedRows:
         """The x of the rows in `index`, as `Rows.batch` gives it; quickest for consecutive parts of the last `order`.
 
         Raises:
-            DataError: the file can no longer be read.
+            DataError: The file can no longer be read.
         """
         return self._rows(index).batch(slice(None), generator, noise)
 

@@ -105,8 +105,8 @@ class Factorised(Unchecked):
 
     Args:
         logits: (*batch, positions, classes).
-        space: what z is.
-        even: whether all values have one probability, which then needs no look at z.
+        space: What z is.
+        even: Whether all values have one probability, which then needs no look at z.
         relaxation: Of samples that carry gradients; without it they are hard.
     """
 
@@ -211,8 +211,8 @@ class Quantised(Unchecked):
 
     Args:
         z: (*batch, size), whose gradient goes straight through to the encoder.
-        space: what z is.
-        penalties: named costs of the quantisation, (*batch,) each, in nats.
+        space: What z is.
+        penalties: Named costs of the quantisation, (*batch,) each, in nats.
     """
 
     has_rsample = True

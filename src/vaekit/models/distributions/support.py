@@ -41,7 +41,7 @@ def check_values(px: Distribution, x: Tensor, mask: Tensor | None = None) -> Non
         mask: True where a cell is observed: what others hold does not count.
 
     Raises:
-        ValueError: names the value, its row, and where values may lie.
+        ValueError: Names the value, its row, and where values may lie.
     """
     if x.device.type == "meta":
         return

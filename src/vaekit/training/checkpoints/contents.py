@@ -85,7 +85,7 @@ def unpack(checkpoint: Checkpoint, state: State, batch_size: int) -> str:
     """Put the state where the checkpoint was made; says so where only nearly the same numbers can follow.
 
     Raises:
-        ModelFileError: the checkpoint is of another model or another way of training.
+        ModelFileError: The checkpoint is of another model or another way of training.
     """
     for name in (LAST, TRAINING, PROGRESS):
         if name not in checkpoint.files:

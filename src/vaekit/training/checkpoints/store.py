@@ -46,7 +46,7 @@ class Checkpoints:
         """Add a checkpoint, then drop all but the newest few; returns a warning, mostly empty.
 
         Raises:
-            OSError: it could not be written; those that were there still are.
+            OSError: It could not be written; those that were there still are.
         """
         self._check()
         needed, free = 2 * sum(map(len, files.values())), shutil.disk_usage(self.path).free
@@ -77,11 +77,11 @@ class Checkpoints:
         """The newest checkpoint that is whole; warns of each newer one that is not.
 
         Args:
-            wanted: the files to read where a checkpoint has them, and how many bytes each may have; None reads all.
-            trained: pass over the one that a run begins with.
+            wanted: The files to read where a checkpoint has them, and how many bytes each may have; None reads all.
+            trained: Pass over the one that a run begins with.
 
         Raises:
-            ModelFileError: there is none, or one is of a newer format.
+            ModelFileError: There is none, or one is of a newer format.
         """
         self._check()
         problems, found_here = [], self._found()

@@ -72,7 +72,7 @@ def unpack_tensors(content: bytes, where: Path) -> tuple[dict[str, Tensor], dict
     """Tensors and metadata of a file's bytes.
 
     Raises:
-        ModelFileError: it is not a whole safetensors file, says a thing twice, or is of a newer format.
+        ModelFileError: It is not a whole safetensors file, says a thing twice, or is of a newer format.
     """
     try:
         metadata = _check_header(content)

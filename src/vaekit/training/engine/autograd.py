@@ -14,10 +14,10 @@ class Autograd:
     """Gradients operation by operation: for several processes, short trainings, and steps that cannot be traced.
 
     Args:
-        state: of the training; its precision is decided.
+        state: Of the training; its precision is decided.
 
     Attributes:
-        notice: what the user should know, until it is taken.
+        notice: What the user should know, until it is taken.
     """
 
     def __init__(self, state: State):
@@ -29,9 +29,9 @@ class Autograd:
         """Add the gradient of scale times the loss to that of each parameter.
 
         Args:
-            inputs: a piece of a batch.
-            scale: factor on the loss.
-            last: whether this piece is the last of its batch.
+            inputs: A piece of a batch.
+            scale: Factor on the loss.
+            last: Whether this piece is the last of its batch.
 
         Returns:
             The step's sums, detached.

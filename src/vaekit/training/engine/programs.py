@@ -32,11 +32,11 @@ class Traced:
     """A program, how it is run, and what its results are: the sums stacked, then the gradients of some parameters.
 
     Attributes:
-        program: the operations.
-        run: calls them, perhaps compiled.
-        sums: names of the sums.
-        parameters: those that have gradients.
-        seconds: taken by its first calls.
+        program: The operations.
+        run: Calls them, perhaps compiled.
+        sums: Names of the sums.
+        parameters: Those that have gradients.
+        seconds: Taken by its first calls.
     """
 
     program: fx.GraphModule
@@ -52,9 +52,9 @@ class Programs(Autograd):
     What is decided about compiling is noted in the state, and followed where the state has it already.
 
     Args:
-        state: of the training; its precision is decided.
-        settings: of training.
-        first: the first step that is run by a program.
+        state: Of the training; its precision is decided.
+        settings: Of training.
+        first: The first step that is run by a program.
     """
 
     def __init__(self, state: State, settings: Train, first: int = 0):

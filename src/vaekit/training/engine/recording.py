@@ -40,7 +40,7 @@ def record(function: Flat, inputs: Sequence[Tensor]) -> fx.GraphModule:
     """The operations of one call `function(*inputs)`, in order; the module gives the results of the call as a list.
 
     Raises:
-        Untraceable: another call may do other operations, since this one depends on a tensor's values.
+        Untraceable: Another call may do other operations, since this one depends on a tensor's values.
     """
     recorder = _Recorder(inputs)
     with torch.autograd.set_multithreading_enabled(False), recorder:
