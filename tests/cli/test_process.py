@@ -56,6 +56,19 @@ def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
     assert evaluated.returncode == 0
 
 
+def test_a_terminal_shows_that_data_is_read():
+    leader, follower = os.openpty()
+    environment = {**os.environ, "TERM": "xterm"}
+    process = subprocess.Popen([*VAEKIT, "data", "digits"], stdout=subprocess.PIPE, stderr=follower, env=environment)
+    out, _ = process.communicate(timeout=60)
+    os.close(follower)
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert process.returncode == 0
+    assert "reading data" in shown
+    assert b"1x8x8" in out or b"1, 8, 8" in out
+
+
 def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("evaluation-*"))  # those of other tests

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from vaekit.cli.console import print_json, print_listing
+from vaekit.cli.console import print_json, print_listing, progress
 from vaekit.cli.console.options import Force, Json, Words
 from vaekit.errors import ConfigError
 from vaekit.setting_errors import short
@@ -71,7 +71,8 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
 
         check_out(out, (".png",), force)
         check_apart(out, None, data)
-    run, dataset = open_data(runs.run(data, *settings))
+    with progress("reading data", None):
+        run, dataset = open_data(runs.run(data, *settings))
     schema, likelihood = dataset.schema, run.model.likelihood
     some = _some_rows(dataset)
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}

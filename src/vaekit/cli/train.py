@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 
-from vaekit.cli.console import print_json, print_next_steps
+from vaekit.cli.console import print_json, print_next_steps, progress
 from vaekit.cli.console.options import FLAG, Json, Words
 from vaekit.cli.console.streams import ReaderLeft
 from vaekit.errors import ConfigError, Diverged
@@ -73,11 +73,12 @@ def train(
     from vaekit.training import RunFolder
 
     world = World.join()
-    if resume or extend:
-        training = _continue(arguments, preset, config, source, run_dir, resume, extend)
-    else:
-        settings = runs.run(*arguments, preset=preset, config=config, initialise_from=source)
-        training = _start(settings, run_dir)
+    with progress("reading data", None):
+        if resume or extend:
+            training = _continue(arguments, preset, config, source, run_dir, resume, extend)
+        else:
+            settings = runs.run(*arguments, preset=preset, config=config, initialise_from=source)
+            training = _start(settings, run_dir)
     folder = Path(training.run.run_dir or "")
     console = Console(stderr=json, highlight=False, quiet=not world.leads)
     try:
