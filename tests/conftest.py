@@ -55,6 +55,14 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def trains_long() -> Iterator[None]:
+    """For modules that train whole runs: their annotations are not checked at each of thousands of equal calls."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """For modules of many small tensor operations: beside other workers, more threads only wait for one another."""
     import torch

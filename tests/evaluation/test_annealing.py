@@ -16,7 +16,7 @@ from vaekit.likelihoods import SoftBernoulli
 from vaekit.models import Draw, Latent
 from vaekit.models.vae import Code
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
 
 
 @pytest.mark.parametrize(("latents", "settings"), [

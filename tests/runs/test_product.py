@@ -35,7 +35,7 @@ from vaekit.runs import TrainingRun, load, make_run, override, preset
 from vaekit.runs.validation import check_parts, rows_of
 from vaekit.samplers import Sampler
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
 
 TINY = [
     "limit.train=30",

@@ -272,7 +272,9 @@ PRIORS = {
             Vamp,
             {"components": 5},
             over=("real",),
-            build=lambda self, size, ctx: OtherBeside(ctx.posterior, ctx.data_shape, 5, ctx.context_size),
+            build=lambda self, size, ctx: OtherBeside(
+                ctx.posterior, ctx.seen_shape, 5, ctx.context_of("encoder"), ctx.context_of("prior")
+            ),
         ),
         "encoded beside a batch, by beside and of_posteriors, p.z. is another",
     ),

@@ -18,6 +18,8 @@ from vaekit.errors import ConfigError, Diverged, ModelFileError, VaekitError
 from vaekit.runs import TrainingRun, fit, load, open_run
 from vaekit.training import RunFolder, pack_tensors
 
+pytestmark = pytest.mark.usefixtures("trains_long")
+
 HERE = Path(__file__).parent
 FORK = multiprocessing.get_context("fork")
 
@@ -131,7 +133,11 @@ def test_a_start_that_is_not_finite_diverges(tmp_path):
 
 def test_values_that_no_network_takes_diverge(tmp_path):
     (tmp_path / "big.csv").write_text("a,b\n" + "\n".join(f"{i}e30,{i * i}e30" for i in range(1, 99)))
-    tree = {"data": {"source": str(tmp_path / "big.csv"), "scale": "none"}, "run_dir": str(tmp_path / "run")}
+    tree = {
+        "data": {"source": str(tmp_path / "big.csv"), "scale": "none", "support": "real"},
+        "model": {"likelihood": "gaussian"},
+        "run_dir": str(tmp_path / "run"),
+    }
     with pytest.raises(Diverged):
         fit(vaekit.runs.make_run(tree))
     assert status(tmp_path).startswith("failed at step 0")

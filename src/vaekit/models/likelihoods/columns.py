@@ -48,7 +48,7 @@ OfColumn = Annotated[
     choice("likelihoods"),
 ]
 
-NUMBERS = "cpu"  # where numbers of columns begin: sums and comparisons of those on "meta" import torch's compiler
+NUMBERS = "cpu"  # where numbers of columns begin: to sum those on "meta" imports torch._dynamo, which takes seconds
 
 SUPPORTS = {  # of the columns of each kind, by the names that families use; the first is its own
     "real": ("real",),

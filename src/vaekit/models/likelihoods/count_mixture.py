@@ -81,7 +81,7 @@ class MixedCounts(nn.Module, LikelihoodHead):
         at = torch.linspace(0.0, 5.0, components).reshape(-1, *[1] * len(event_shape))
         self.components = components
         self.register_buffer("logits", torch.zeros(shape))
-        self.register_buffer("loc", torch.zeros(2, *shape))  # not stacked, which on "meta" imports torch's compiler
+        self.register_buffer("loc", torch.zeros(2, *shape))  # not stacked, which on "meta" imports torch._dynamo
         self.loc[0] += at
         self.register_buffer("log_scale", torch.full(shape, math.log(WIDEST / 2)))
 

@@ -20,10 +20,11 @@ ROUNDS = 500  # of expectation and maximisation
 DEGREES = (2.5, 4.0, 8.0, 20.0, 100.0, 900.0)  # of freedom, of which the best is where learning begins
 LEAST_DEGREES, MOST_DEGREES = 2.0, 1000.0  # at the first there is no variance; at the second it is a Gaussian
 FEW_ROUNDS, FEW_ROWS = 50, 2000  # for each of `DEGREES`
+LEAST_SQUARE = 1e-290  # of a residual: what rows leave of it is still a number other than 0
 
 
 class WithTails(td.StudentT):
-    """torch's Student's t, without the chi-squared of its samples until one is drawn, so that steps can be traced.
+    """torch's Student's t, without the chi-squared of its samples until one is drawn: the density alone needs none.
 
     Args:
         df, loc, scale: Of shapes that go together.
@@ -199,7 +200,7 @@ def _fitted(x: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x: Rows, (n, *event), of which some even quantiles are taken where they are many.
         spread: Squared residuals of the one more, (columns,).
     """
-    spread, one_more = spread.clamp_min(torch.finfo(torch.float64).tiny), 1 / (len(x) + 1)
+    spread, one_more = spread.clamp_min(LEAST_SQUARE), 1 / (len(x) + 1)
     x = x.flatten(1).double()
     if len(x) > FEW_ROWS:
         places = torch.linspace(0, len(x) - 1, FEW_ROWS, dtype=torch.float64, device=x.device).round().long()

@@ -59,7 +59,7 @@ class ColumnsAsNumbers(nn.Module):
         self.embedded = [place for place, _ in many]
         widths = [min(WIDEST_EMBEDDING, math.ceil(math.sqrt(count))) for _, count in many]
         self.most = [count - 1 for _, count in many]
-        self.embeddings = nn.ModuleList(  # torch's start; by itself it imports the compiler where weights are "meta"
+        self.embeddings = nn.ModuleList(  # torch's start; by itself it imports torch._dynamo where weights are "meta"
             nn.Embedding(count, width, _weight=torch.randn(count, width))
             for (_, count), width in zip(many, widths, strict=True)
         )

@@ -54,6 +54,6 @@ class Units(nn.Module):
             dims = tuple(range(0 if self.shared == "event" else 1, scale.dim()))
             scale = scale.square().mean(dims, keepdim=True).sqrt().expand_as(scale)
             size = size.amax(dims, keepdim=True).expand_as(size)
-        scale = torch.where(scale > CONSTANT * size, scale, size)  # of a constant, its own size
+        scale = torch.where(scale > CONSTANT * size, scale, size).to(self.scale.dtype)  # of a constant, its own size
         self.loc.copy_(loc)
         self.scale.copy_(torch.where(scale > 0, scale, 1.0))
