@@ -24,7 +24,7 @@ def test_each_column_is_described(cli, cli_json, tmp_path):
     )
     assert code == 0
     assert "context  size; given to decoder" in out
-    assert f"wrote {tmp_path / 't.png'}" in out
+    assert f"Wrote {tmp_path / 't.png'}" in out
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.width > 500
     assert cli(f"data {tmp_path / 't.csv'} --out {tmp_path / 't.png'}")[0] == 2

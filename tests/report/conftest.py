@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaekit.runs import TrainingRun, make_run, override, preset
+from vaekit.runs import TrainingRun, fit, make_run, override, preset, run
 
 SMALL = [
     "train.epochs=2",
@@ -29,6 +29,19 @@ def train_small(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         for _ in TrainingRun.start(make_run({**tree, "run_dir": str(folder)})).events():
             pass
         return folder
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def train_convolved() -> Callable[..., Path]:
+    """Train tiny convolutions for one epoch on a file or a folder; returns the run's folder beside it."""
+
+    def trained(source: Path, *settings: str) -> Path:
+        network = "{kind: conv, channels: [4], hidden: 8}"
+        words = [str(source), "epochs=1", f"encoder={network}", f"decoder={network}", *settings]
+        fit(run(*words, run_dir=source.parent / "run"), progress=False)
+        return source.parent / "run"
 
     return trained
 

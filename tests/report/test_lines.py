@@ -7,22 +7,18 @@ import pytest
 
 from vaekit.report import write_report
 from vaekit.report.lines import reconstructed_lines, sampled_lines
-from vaekit.runs import TrainingRun, open_run, reopen, run
+from vaekit.runs import open_run, reopen
 
 STEPS, CHANNELS = 8, 11
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, train_convolved):
     rng = np.random.default_rng(0)
     waves = np.sin(np.arange(STEPS)[:, None] / 2 + rng.uniform(0, 6, (120, 1, CHANNELS)))
     above = tmp_path_factory.mktemp("sequences")
     np.save(above / "waves.npy", 1000 + 10 * waves)
-    network = "{kind: conv, channels: [4], hidden: 8}"
-    words = [str(above / "waves.npy"), "layout=sequence", "epochs=1", f"encoder={network}", f"decoder={network}"]
-    for _ in TrainingRun.start(run(*words, run_dir=above / "run")).events():
-        pass
-    return above / "run"
+    return train_convolved(above / "waves.npy", "layout=sequence")
 
 
 def test_a_report_of_sequences_shows_lines_and_says_which_channels(folder, tmp_path):

@@ -13,22 +13,18 @@ import torch
 from vaekit.data.sound import write_wav
 from vaekit.report import write_report
 from vaekit.report.sounds import spectrograms, wavs
-from vaekit.runs import TrainingRun, open_run, run
+from vaekit.runs import open_run
 
 RATE, LENGTH = 4000, 1500
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, train_convolved):
     above, time = tmp_path_factory.mktemp("sounds"), np.arange(LENGTH) / RATE
     (above / "tones").mkdir()
     for number in range(30):
         write_wav(above / "tones" / f"{number}.wav", 0.5 * np.sin(2 * np.pi * (200 + 40 * number) * time), RATE)
-    network = "{kind: conv, channels: [4], hidden: 8}"
-    words = [str(above / "tones"), "sound_bands=16", "epochs=1", f"encoder={network}", f"decoder={network}"]
-    for _ in TrainingRun.start(run(*words, run_dir=above / "run")).events():
-        pass
-    return above / "run"
+    return train_convolved(above / "tones", "sound_bands=16")
 
 
 def test_a_report_of_recordings_shows_spectrograms_and_plays_them(folder, tmp_path):

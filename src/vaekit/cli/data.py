@@ -109,7 +109,7 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
     for notice in schema.notices:
         console.print(f"note: {notice}", markup=False)
     if out is not None:
-        console.print(f"wrote {out}", soft_wrap=True, markup=False)
+        console.print(f"Wrote {out}: what was understood", soft_wrap=True, markup=False)
     console.print(f"\nNext: vaekit train {shlex.join((data, *settings))}", soft_wrap=True, markup=False)
 
 
