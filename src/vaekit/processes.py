@@ -119,20 +119,32 @@ def _check_variables() -> int | None:
     fix = "start vaekit with torchrun, or unset WORLD_SIZE, RANK and LOCAL_RANK"
     for name, text in given.items():
         if not (text.isascii() and text.isdigit() and len(text) < 8):
-            raise ConfigError(f"the variable {name} is {text[:60]!r}, and should be a whole number: {fix}")
+            raise ConfigError(
+                f"the variable {name} is {text[:60]!r}, and should be a whole number: {fix}", field=name, value=text
+            )
     size, rank, local = (
         int(given.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0))
     )
     if size < 1 or rank >= size or local >= size:
-        raise ConfigError(f"the variables WORLD_SIZE={size}, RANK={rank}, LOCAL_RANK={local} name no process: {fix}")
+        raise ConfigError(
+            f"the variables WORLD_SIZE={size}, RANK={rank}, LOCAL_RANK={local} name no process: {fix}",
+            field="WORLD_SIZE",
+            value=size,
+        )
     if size == 1:
         return None
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
-        raise ConfigError(f"the variable WORLD_SIZE is {size}, and {', '.join(missing)} not set: {fix}")
+        raise ConfigError(
+            f"the variable WORLD_SIZE is {size}, and {', '.join(missing)} not set: {fix}", field=missing[0]
+        )
     port = os.environ["MASTER_PORT"]
     if not (port.isascii() and port.isdigit() and 0 < int(port[:8]) < 65536):
-        raise ConfigError(f"the variable MASTER_PORT is {port[:60]!r}, and should be a port, 1 to 65535: {fix}")
+        raise ConfigError(
+            f"the variable MASTER_PORT is {port[:60]!r}, and should be a port, 1 to 65535: {fix}",
+            field="MASTER_PORT",
+            value=port,
+        )
     return local
 
 

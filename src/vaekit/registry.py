@@ -97,11 +97,17 @@ def register(group: str, part: Part) -> Part:
     _known(group)
     if not isinstance(part, type):
         name = type(part).__name__
-        raise SpecError(f"an instance of {name} was registered: register its class, as in register({group!r}, {name})")
+        raise SpecError(
+            f"an instance of {name} was registered: register its class, as in register({group!r}, {name})",
+            field="part",
+        )
     kind = _checked(group, part, f"{part.__module__}.{part.__qualname__}")
     other = _own(group).get(kind, _registered[group].get(kind))
     if other is not None and (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
-        raise SpecError(f"the kind {kind!r} of {group} is {other.__module__}.{other.__qualname__} already: rename it")
+        raise SpecError(
+            f"the kind {kind!r} of {group} is {other.__module__}.{other.__qualname__} already: rename it",
+            field="part",
+        )
     _registered[group][kind] = part
     return part
 
@@ -128,10 +134,16 @@ def find(group: str, kind: str) -> type | None:
     except Exception as error:
         raise SpecError(
             f"the kind {kind!r} of {group} comes from the package {package}, which cannot be imported: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}",
+            field="kind",
+            value=kind,
         ) from None
     if _checked(group, part, f"{entry.value} of the package {package}") != kind:
-        raise SpecError(f"the package {package} offers the kind {kind!r}, and {entry.value} is of kind {part.kind!r}")
+        raise SpecError(
+            f"the package {package} offers the kind {kind!r}, and {entry.value} is of kind {part.kind!r}",
+            field="kind",
+            value=kind,
+        )
     _registered[group][kind] = part
     return part
 
@@ -220,7 +232,9 @@ def _adapter(members: tuple[type, ...]) -> TypeAdapter:
 
 def _known(group: str) -> str:
     if group not in GROUPS:
-        raise SpecError(f"there is no group {group!r} of parts: it should be one of {', '.join(GROUPS)}")
+        raise SpecError(
+            f"there is no group {group!r} of parts: it should be one of {', '.join(GROUPS)}", field="group", value=group
+        )
     return group
 
 
@@ -236,11 +250,12 @@ def _checked(group: str, part: Any, name: str) -> str:
     if not isinstance(part, type) or not hasattr(part, "__pydantic_fields__") or not isinstance(kind, str):
         raise SpecError(
             f"{name} is no spec with a kind: decorate a class with vaekit.spec.spec, and end it with "
-            'kind: Literal["name"] = "name"'
+            'kind: Literal["name"] = "name"',
+            field="part",
         )
     if missing := [what for what in GROUPS[group] if not _has(part, what.partition("(")[0])]:
         advice = f": derive it from {BASES[group]}, or add them" if group in BASES else ": add them"
-        raise SpecError(f"{name} lacks {', '.join(missing)}, which all {group} have{advice}")
+        raise SpecError(f"{name} lacks {', '.join(missing)}, which all {group} have{advice}", field="part")
     return kind
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from vaekit.errors import VaekitError
 from vaekit.registry import parts, registered
 
 MOST_EXPLAINED = 50  # of the mistakes of one tree; the others are only counted
@@ -78,9 +79,16 @@ def explain(error: ValidationError, root: Any) -> str:
 
 
 def first_mistake(error: ValidationError, root: Any) -> tuple[str, object]:
-    """The dotted path of the setting that `explain` names first, and what was given for it."""
+    """The dotted path of the setting that `explain` names first, and what was given for it.
+
+    Where a spec refuses settings for the sake of one another, its error says which of them is meant.
+    """
     path, mistakes = next(iter(_by_path(error, root).items()))
-    return path, mistakes[0][0]["input"]
+    mistake = mistakes[0][0]
+    why = mistake.get("ctx", {}).get("error")
+    if isinstance(why, VaekitError) and why.field:
+        return f"{path}.{why.field}".removeprefix("."), why.value
+    return path, mistake["input"]
 
 
 def _by_path(error: ValidationError, root: Any) -> dict[str, list[tuple[Any, Mapping[str, Any], dict[str, str]]]]:

@@ -66,7 +66,11 @@ def evaluate(
     if suite is None:
         return _evaluate_bounds(request, json, per_row, force)
     if per_row is not None:
-        raise ConfigError(f"--per-row writes the usual bounds, and --suite {suite} measures others: leave one out")
+        raise ConfigError(
+            f"--per-row writes the usual bounds, and --suite {suite} measures others: leave one out",
+            field="per_row",
+            value=per_row,
+        )
     from vaekit.cli.suites import evaluate_suites
 
     return evaluate_suites(request, suite, json)

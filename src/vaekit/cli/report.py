@@ -43,7 +43,7 @@ def report(
     check_one_process("report")
     check_samples(samples)
     if not runs:
-        raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`")
+        raise ConfigError("no run: name one or more run folders, as in `vaekit report runs/digits-1`", field="runs")
     if out is not None:
         check_out(out, (".html",), force)
         for folder in map(RunFolder, runs):

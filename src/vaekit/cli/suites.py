@@ -202,11 +202,13 @@ def representation_of(request: EvaluationRequest) -> SuiteResult:
     if request.has_label_context:
         raise ConfigError(
             "the codes of a model trained with data.context=label are computed from the label, so predicting it from "
-            "them says nothing: train a model without it"
+            "them says nothing: train a model without it",
+            field="data.context",
         )
     if request.on_training_rows:
         raise ConfigError(
-            "probes are fitted to the training rows, so these cannot test them: use --split valid or test"
+            "probes are fitted to the training rows, so these cannot test them: use --split valid or test",
+            field="split",
         )
     if request.train.labels is None or request.held_out.labels is None:
         raise DataError("the rows have no labels for a probe to predict: set data.label", field="data.label")

@@ -121,7 +121,9 @@ def _folder(settings: "Run", run_dir: Path | None) -> str | None:
     """The run's folder, the same at every process and after every restart; None for the next free one."""
     folder = run_dir or settings.run_dir
     if folder is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
-        raise ConfigError("torchrun is to restart this run when it fails: give --run-dir, so that a restart finds it")
+        raise ConfigError(
+            "torchrun is to restart this run when it fails: give --run-dir, so that a restart finds it", field="run_dir"
+        )
     return None if folder is None else str(folder)
 
 
@@ -144,13 +146,17 @@ def _continue(
             raise ConfigError(
                 f"--resume continues with the settings of the run, and {', '.join(others)} would change them: "
                 f"leave it out; for more epochs use `vaekit train --extend {shlex.quote(str(resume))} "
-                "train.epochs=N`, for other settings --from"
+                "train.epochs=N`, for other settings --from",
+                field="resume",
+                value=resume,
             )
         return TrainingRun.resume(resume)
     data, settings = split_words(list(arguments))
     if others := [*given, *(["--resume"] if resume else []), *([data] if data else [])]:
         raise ConfigError(
-            f"--extend continues with the settings of the run, and {', '.join(others)} would change it: leave it out"
+            f"--extend continues with the settings of the run, and {', '.join(others)} would change it: leave it out",
+            field="extend",
+            value=extended,
         )
     return extend(cast(Path, extended), settings, run_dir)
 

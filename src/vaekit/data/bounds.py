@@ -80,7 +80,9 @@ def check_whole(path: Path | str, size: float, most: float) -> None:
     if size > most:
         raise DataError(
             f"{path} would take about {size / 1e9:.3g} GB in memory, which is more than Limit.data_gb={most / 1e9:g}, "
-            "and such a file cannot be streamed: convert it to .npy or Parquet, or raise Limit.data_gb."
+            "and such a file cannot be streamed: convert it to .npy or Parquet, or raise Limit.data_gb.",
+            field="Limit.data_gb",
+            value=most / 1e9,
         )
 
 
@@ -97,7 +99,9 @@ def check_rows(name: str, stored: int, made: int, most: float) -> None:
         raise DataError(
             f"{name} takes {stored / 1e9:.3g} GB in memory, and {made / 1e9:.3g} GB more as a model sees it, which is "
             f"more than Limit.data_gb={most / 1e9:g} and {BESIDE / 1e9:g} beside it, and such data cannot be streamed: "
-            "convert it to .npy or Parquet, or raise Limit.data_gb."
+            "convert it to .npy or Parquet, or raise Limit.data_gb.",
+            field="Limit.data_gb",
+            value=most / 1e9,
         )
 
 
@@ -117,12 +121,14 @@ def check_streamed(name: str, rows: int, row_numbers: int, cache: int) -> None:
     if 16 * row_numbers > largest:
         raise DataError(
             f"{name} has {row_numbers:,} numbers in each row, and streaming takes at most {largest // 16:,}, as "
-            "Limit.data_gb says: make the rows smaller, or raise Limit.data_gb."
+            "Limit.data_gb says: make the rows smaller, or raise Limit.data_gb.",
+            field="Limit.data_gb",
         )
     if BYTES_PER_ROW * rows > 4 * largest:
         raise DataError(
             f"{name} has {rows:,} rows, and streaming takes at most {4 * largest // BYTES_PER_ROW:,}, as "
-            "Limit.data_gb says: give fewer rows, or raise Limit.data_gb."
+            "Limit.data_gb says: give fewer rows, or raise Limit.data_gb.",
+            field="Limit.data_gb",
         )
 
 
@@ -141,7 +147,8 @@ def check_chunks(name: str, starts: np.ndarray, row_bytes: int, cache: int) -> N
         raise DataError(
             f"{name} has a row group of {largest} rows, which is {largest * row_bytes / 1e9:.3g} GB of numbers, "
             f"and streaming holds a quarter of Limit.data_gb, {cache / 1e9:.3g} GB: write it anew with "
-            f"row_group_size={min(fits, 100_000)}, or raise Limit.data_gb."
+            f"row_group_size={min(fits, 100_000)}, or raise Limit.data_gb.",
+            field="Limit.data_gb",
         )
 
 

@@ -83,7 +83,10 @@ def fit_context(
         return found
     given = Context("columns", (), (), ()) if found is None else found.context
     if SIZE in given.names:
-        raise DataError(f"the context has a number that is called {SIZE}, as the size factor is: rename the column")
+        raise DataError(
+            f"the context has a number that is called {SIZE}, as the size factor is: rename the column",
+            field="DataSpec.context",
+        )
     # Sorted, so that the order in which rows train changes no bit.
     log_size = np.sort(np.log(sizes))
     scale = float(log_size.std()) if log_size[0] < log_size[-1] else 1.0
@@ -143,25 +146,39 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
     size = [_log_size(given.get(SIZE))] if context.size is not None else []
     if context.kind == "label":
         if set(given) - ({SIZE} if size else set()) != {LABEL} or given[LABEL] not in context.given:
-            raise DataError(f"the context is the label: give label=VALUE, one of {listing(context.given)}")
+            raise DataError(
+                f"the context is the label: give label=VALUE, one of {listing(context.given)}",
+                field=LABEL,
+                value=given.get(LABEL),
+            )
         label = one_hot(np.array([context.given.index(given[LABEL])]), len(context.given))
         return context.scaled(np.array([[*label[0], *size]], np.float64))
     fields = context.fields or tuple(Field(name, "real") for name in context.given)
     known = [*(field.name for field in fields), *([SIZE] if size else [])]
     if unknown := [name for name in given if name not in known]:
-        raise DataError(f"{unknown[0]!r} is no column of the context: these are {listing(known)}")
+        raise DataError(
+            f"{unknown[0]!r} is no column of the context: these are {listing(known)}",
+            field=unknown[0],
+            value=given[unknown[0]],
+        )
     parts: list[float] = []
     for field in fields:
         value = given.get(field.name)
         if field.categories:
             if value is not None and value not in field.categories:
-                raise DataError(f"{field.name}={value} is none of its categories: they are {listing(field.categories)}")
+                raise DataError(
+                    f"{field.name}={value} is none of its categories: they are {listing(field.categories)}",
+                    field=field.name,
+                    value=value,
+                )
             parts += [float(value == name) for name in field.categories]
         else:
             try:
                 parts.append(np.nan if value is None else float(value))
             except ValueError:
-                raise DataError(f"{field.name}={value} is no number: give one, as {field.name}=1.5") from None
+                raise DataError(
+                    f"{field.name}={value} is no number: give one, as {field.name}=1.5", field=field.name, value=value
+                ) from None
         if context.fields:
             parts.append(float(value is None))
     return context.scaled(np.array([[*parts, *size]]))
@@ -185,7 +202,7 @@ def _log_size(given: str | None) -> float:
     except ValueError:
         size = 0.0
     if size <= 0 or size == np.inf:
-        raise DataError(f"{SIZE}={given} is no size: give a number above 0, as {SIZE}=1000")
+        raise DataError(f"{SIZE}={given} is no size: give a number above 0, as {SIZE}=1000", field=SIZE, value=given)
     return float(np.log(size))
 
 

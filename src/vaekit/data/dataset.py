@@ -386,7 +386,8 @@ def _sizes_like(table: Table, rows: Rows, wanted: Context, context: Any) -> np.n
     if wanted.kind == "label" or np.ndim(context) != 2 or np.shape(context)[1] != len(wanted.names):
         raise DataError(
             f"the size of each row is the column {wanted.size!r}, and the rows given have none of that name: give it "
-            "in a data frame, or as the last column of context="
+            "in a data frame, or as the last column of context=",
+            field="context",
         )
     return None
 
@@ -412,7 +413,8 @@ def context_like(context: Any, schema: Schema, rows: int, sizes: np.ndarray | No
     if wanted is None or given is None or given.shape != shape:
         raise DataError(
             f"the context given has shape {None if given is None else given.shape}, and the model takes "
-            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(wanted.given)}")
+            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(wanted.given)}"),
+            field="context",
         )
     if wanted.kind == "label":
         numbers = {name: number for number, name in enumerate(wanted.given)}
@@ -424,7 +426,9 @@ def context_like(context: Any, schema: Schema, rows: int, sizes: np.ndarray | No
         return torch.from_numpy(wanted.scaled(given))
     sizes = np.full(rows, np.nan) if sizes is None else np.asarray(sizes, np.float64)
     if (bad := ~np.isnan(sizes) & ~((sizes > 0) & (sizes < np.inf))).any():
-        raise DataError(f"{SIZE} of row {int(bad.argmax())} is {sizes[bad][0]:g}: sizes are finite and above 0")
+        raise DataError(
+            f"{SIZE} of row {int(bad.argmax())} is {sizes[bad][0]:g}: sizes are finite and above 0", field="context"
+        )
     return torch.from_numpy(wanted.scaled(np.column_stack([given, np.log(sizes)])))
 
 
@@ -451,7 +455,9 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
     if streamed and spec.binarise == "dynamic":
         raise DataError(
             f"{other.name} is too large to be binarised once and for all, as DataSpec.binarise=dynamic needs for "
-            "rows that are not trained on: raise Limit.data_gb, or give fewer rows."
+            "rows that are not trained on: raise Limit.data_gb, or give fewer rows.",
+            field="DataSpec.binarise",
+            value=spec.binarise,
         )
     levels = schema.stored.count if isinstance(schema.stored, Levels) else None
     mixed = isinstance(schema.stored, Mixed)

@@ -41,7 +41,9 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
     """
     if isinstance(valid, float):
         if not 0 < valid < 1:
-            raise DataError(f"valid is {valid}: a share of the rows lies between 0 and 1, as 0.1")
+            raise DataError(
+                f"valid is {valid}: a share of the rows lies between 0 and 1, as 0.1", field="valid", value=valid
+            )
         spec, valid = replace(spec, valid_fraction=valid), None
     by_label = isinstance(context, str) and context == LABEL
     of_train, of_valid = context if isinstance(context, tuple) and valid is not None else (context, None)
@@ -51,7 +53,9 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
     if valid is not None:
         other, other_labels, _ = read_rows(valid)
         if other.shape[1:] != x.shape[1:] or len(other) == 0:
-            raise DataError(f"the validation rows have shape {other.shape}, and the training rows {x.shape}")
+            raise DataError(
+                f"the validation rows have shape {other.shape}, and the training rows {x.shape}", field="valid"
+            )
         held = len(x) + np.arange(len(other))
         contexts += [other_labels if by_label else of_valid]
         x = np.concatenate([x, other])
@@ -59,7 +63,9 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
         order = split_generator(spec.seed, 0).permutation(len(x))
         held, train = np.split(order, [max(1, round(spec.valid_fraction * len(x)))])
     if min(len(train), len(held)) == 0:
-        raise DataError(f"there are {len(x)} rows; training and validation need at least one row each: add rows")
+        raise DataError(
+            f"there are {len(x)} rows; training and validation need at least one row each: add rows", field="data"
+        )
     given = None if context is None else _context(contexts, len(x))
     x = np.ascontiguousarray(x)
     stored_columns = None
@@ -104,13 +110,15 @@ def _context(parts: list[Any], rows: int) -> tuple[np.ndarray, Context]:
     if any(part is None for part in parts):
         raise DataError(
             "a context is missing: give one for the validation rows, too, as context=(of data, of valid), or data "
-            "whose items are pairs (x, label)"
+            "whose items are pairs (x, label)",
+            field="context",
         )
     arrays = [part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else np.asarray(part) for part in parts]
     values = np.concatenate(arrays)
     if len(values) != rows or values.ndim > 2:
         raise DataError(
-            f"the context has shape {values.shape}: it should be (n,) labels or (n, width), with n = {rows}"
+            f"the context has shape {values.shape}: it should be (n,) labels or (n, width), with n = {rows}",
+            field="context",
         )
     if values.ndim == 1:
         names, numbers = np.unique(values, return_inverse=True)
@@ -118,6 +126,8 @@ def _context(parts: list[Any], rows: int) -> tuple[np.ndarray, Context]:
         return one_hot(numbers, width), Context("label", tuple(map(str, names)), (0.0,) * width, (1.0,) * width)
     width = values.shape[1]
     if values.dtype.kind not in "biuf" or not np.isfinite(values.astype(np.float64)).all():
-        raise DataError("the context holds values that are no finite numbers: a context must be finite")
+        raise DataError(
+            "the context holds values that are no finite numbers: a context must be finite", field="context"
+        )
     names = tuple(f"context {i}" for i in range(width))
     return values.astype(np.float64), Context("columns", names, (0.0,) * width, (1.0,) * width)

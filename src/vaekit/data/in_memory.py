@@ -37,9 +37,15 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
     if isinstance(data, DataLoader):
         raise TypeError("data is a DataLoader, whose rows come in batches: give the Dataset behind it, loader.dataset")
     if isinstance(data, str | Path):
-        raise DataError(f"the rows given are a text or a path, {str(data)!r}: a file is named by DataSpec.source")
+        raise DataError(
+            f"the rows given are a text or a path, {str(data)!r}: a file is named by DataSpec.source",
+            field="data",
+            value=data,
+        )
     if hasattr(data, "to_frame"):
-        raise DataError(f"the rows given are a {type(data).__name__}, which is one column: give data.to_frame()")
+        raise DataError(
+            f"the rows given are a {type(data).__name__}, which is one column: give data.to_frame()", field="data"
+        )
     if isinstance(data, Iterator):
         data = _joined(list(data))
     if _is_frame(data):
@@ -52,7 +58,8 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
     values = _array(data)
     if values.dtype.kind not in "biuf" or values.ndim < 2 or len(values) == 0:
         raise DataError(
-            f"the rows given are {values.dtype} of shape {values.shape}: numbers of shape (n, ...) are needed, n > 0"
+            f"the rows given are {values.dtype} of shape {values.shape}: numbers of shape (n, ...) are needed, n > 0",
+            field="data",
         )
     if axes is not None and values.ndim != len(axes):
         axes = None
@@ -90,7 +97,9 @@ def read_rows(data: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]
         data = data.toarray()
     x = _array(data)
     if x.dtype.kind not in "biuf" or x.ndim < 2 or len(x) == 0:
-        raise DataError(f"the rows given are {x.dtype} of shape {x.shape}: give numbers of shape (n, ...), n > 0")
+        raise DataError(
+            f"the rows given are {x.dtype} of shape {x.shape}: give numbers of shape (n, ...), n > 0", field="data"
+        )
     return x, labels, columns
 
 
@@ -105,7 +114,8 @@ def _array(data: Any) -> np.ndarray:
     except ValueError:  # rows of several shapes
         raise DataError(
             f"the {type(data).__name__} given is no array of rows: they should all have one shape; chunks of rows are "
-            "given by an iterator, iter(chunks)"
+            "given by an iterator, iter(chunks)",
+            field="data",
         ) from None
 
 
@@ -115,7 +125,9 @@ def _of_frame(frame: Any) -> Table:
 
     arrow = _arrow(frame)
     if arrow.num_rows == 0 or arrow.num_columns == 0:
-        raise DataError(f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both")
+        raise DataError(
+            f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both", field="data"
+        )
     return table_of_arrow(NAME, arrow)
 
 
@@ -135,14 +147,16 @@ def _arrow(frame: Any) -> Any:
     except DataError:
         raise
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DataError(f"the data frame cannot be read: {str(error).splitlines()[0][:200]}") from None
+        raise DataError(f"the data frame cannot be read: {str(error).splitlines()[0][:200]}", field="data") from None
 
 
 def _of_sparse(matrix: Any) -> Table:
     """A sparse matrix of scipy, made dense a chunk at a time."""
     rows = matrix.tocsr()
     if rows.dtype.kind not in "biuf" or min(rows.shape) == 0:
-        raise DataError(f"the sparse matrix is {rows.dtype} of shape {rows.shape}: give numbers, and some of them")
+        raise DataError(
+            f"the sparse matrix is {rows.dtype} of shape {rows.shape}: give numbers, and some of them", field="data"
+        )
     return sparse_table(NAME, rows)
 
 
@@ -180,27 +194,35 @@ def _is_frame(data: Any) -> bool:
 def _joined(chunks: list[Any]) -> Any:
     """Chunks of rows, one after another: frames as a table of Arrow, sparse matrices as one, all else as an array."""
     if not chunks:
-        raise DataError("the iterator of chunks given has none: give at least one array (n, ...)")
+        raise DataError("the iterator of chunks given has none: give at least one array (n, ...)", field="data")
     if all(map(_is_frame, chunks)):
         import pyarrow as pa
 
         try:
             return pa.concat_tables([_arrow(chunk) for chunk in chunks], promote_options="permissive")
         except pa.ArrowException as error:
-            raise DataError(f"the chunks given are no one table: {str(error).splitlines()[0][:200]}") from None
+            raise DataError(
+                f"the chunks given are no one table: {str(error).splitlines()[0][:200]}", field="data"
+            ) from None
     if all(hasattr(chunk, "tocsr") for chunk in chunks):
         from scipy.sparse import vstack
 
         widths = sorted({chunk.shape[1] for chunk in chunks})
         if len(widths) != 1:
-            raise DataError(f"the chunks given have {widths[0]} and {widths[1]} columns: they should all have as many")
+            raise DataError(
+                f"the chunks given have {widths[0]} and {widths[1]} columns: they should all have as many", field="data"
+            )
         return vstack(chunks, format="csr")
     parts = [_array(chunk) for chunk in chunks]
     if any(part.ndim == 0 for part in parts):
-        raise DataError("the iterator given yields single values, and not chunks of rows: give arrays (n, ...)")
+        raise DataError(
+            "the iterator given yields single values, and not chunks of rows: give arrays (n, ...)", field="data"
+        )
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) != 1:
-        raise DataError(f"the chunks given have rows of the shapes {shapes[:3]}: they should all have one")
+        raise DataError(
+            f"the chunks given have rows of the shapes {shapes[:3]}: they should all have one", field="data"
+        )
     return np.concatenate(parts)
 
 
@@ -226,8 +248,10 @@ def _items(data: TorchDataset) -> tuple[np.ndarray, np.ndarray | None]:
         rows += [np.asarray(row)]
         labels += [np.asarray(rest[0])] if rest else []
     if not rows:
-        raise DataError(f"the {name} given has no items: give at least one row for training and one for validation")
+        raise DataError(
+            f"the {name} given has no items: give at least one row for training and one for validation", field="data"
+        )
     shapes = sorted({row.shape for row in rows})
     if len(shapes) != 1:
-        raise DataError(f"the items of {name} have the shapes {shapes[:3]}: they should all have one")
+        raise DataError(f"the items of {name} have the shapes {shapes[:3]}: they should all have one", field="data")
     return np.stack(rows), np.stack(labels) if len(labels) == len(rows) else None

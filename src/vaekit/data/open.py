@@ -119,11 +119,17 @@ def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None)
         return table if (spec.rows, spec.items, spec.values) == (None, None, None) else by_user(table, spec, items)
     place = os.path.expanduser(spec.source)
     if os.path.normpath(place) == "-":
-        raise DataError("DATA is -, and this reads its data more than once: write the table to a file, and name that")
+        raise DataError(
+            "DATA is -, and this reads its data more than once: write the table to a file, and name that",
+            field="DataSpec.source",
+            value=spec.source,
+        )
     if not os.path.exists(place):
         raise DataError(
             f"no data is named {spec.source[:200]!r}{nearest(spec.source.lower(), NAMED)}, and no file is there; "
-            f"names are {', '.join(NAMED)}, and a path must exist."
+            f"names are {', '.join(NAMED)}, and a path must exist.",
+            field="DataSpec.source",
+            value=spec.source,
         )
     path, sizes = Path(place), Sizes.of(limit)
     if spec.stream == "never":

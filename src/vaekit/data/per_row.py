@@ -77,5 +77,6 @@ def _checked(roles: Roles, place: int, setting: str, above: bool) -> np.ndarray:
             f"{setting} cannot be: it takes finite numbers {'above 0' if above else 'that are not below 0'}. Correct "
             "them, or leave out the rows.",
             field=setting,
+            value=(table.names or ())[place],
         )
     return cells

@@ -125,11 +125,14 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
     if len(taken) < len(context) + (size is not None) + (weight is not None):
         raise SpecError(
             "one column has two of the roles that DataSpec.context, DataSpec.size_factor and DataSpec.weight name: "
-            "name it once"
+            "name it once",
+            field="DataSpec.context",
         )
     x = tuple(place for place in range(len(table.columns or ())) if place not in taken) if taken else None
     if x == ():
-        raise DataError(f"{table.name}: every column is context, size or weight: leave some for x")
+        raise DataError(
+            f"{table.name}: every column is context, size or weight: leave some for x", field="DataSpec.context"
+        )
     return Roles(table, x, context, size, spec.size_factor == "total", weight)
 
 

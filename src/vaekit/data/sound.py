@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from vaekit.data.bounds import why_not
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, SpecError
 from vaekit.files import write_whole
 from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
@@ -148,16 +148,24 @@ class LogMel:
 
     def __post_init__(self) -> None:
         if 2 * self.hop > self.window:
-            raise ValueError(f"hop is {self.hop}: it is at most half of the window, which is {self.window}")
+            raise SpecError(
+                f"hop is {self.hop}: it is at most half of the window, which is {self.window}",
+                field="hop",
+                value=self.hop,
+            )
         if not self.lowest < self.top <= self.rate / 2:
-            raise ValueError(
+            raise SpecError(
                 f"lowest is {self.lowest:g} and highest {self.top:g} Hz: they rise, up to half the rate, "
-                f"{self.rate / 2:g} Hz"
+                f"{self.rate / 2:g} Hz",
+                field="highest",
+                value=self.highest,
             )
         if not bool(self.filters().any(1).all()):
-            raise ValueError(
+            raise SpecError(
                 f"bands is {self.bands}, and some of them lie between two of the {self.window // 2 + 1} frequencies of "
-                f"a window of {self.window} samples: use fewer bands, or a longer window"
+                f"a window of {self.window} samples: use fewer bands, or a longer window",
+                field="bands",
+                value=self.bands,
             )
 
     @property

@@ -231,4 +231,8 @@ def _empty(name: str, rows: int, tests: int, spec: DataSpec, gap: int | None) ->
     fractions = f"DataSpec.valid_fraction={spec.valid_fraction:g}"
     if tests == 0:
         fractions += f" and DataSpec.test_fraction={spec.test_fraction:g}"
-    return SpecError(f"{fractions} leave no rows of the {divided} of {name} over: lower them.")
+    return SpecError(
+        f"{fractions} leave no rows of the {divided} of {name} over: lower them.",
+        field="DataSpec.valid_fraction",
+        value=spec.valid_fraction,
+    )

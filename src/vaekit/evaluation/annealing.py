@@ -284,7 +284,9 @@ def _prior(draw: Draw) -> Distribution:
     if len(draw.latents) != 1 or draw.latents[0].p is None:
         raise NotApplicable(
             f"annealing from the prior needs p(z) of one group of latents, and this model has {len(draw.latents)}: "
-            "use start='posterior'"
+            "use start='posterior'",
+            field="Annealing.start",
+            value="prior",
         )
     return draw.latents[0].p
 

@@ -68,7 +68,8 @@ def disentanglement_scores(
     if not isinstance(rows, Rows) or rows.factors is None:
         raise DataError(
             "disentanglement is measured against known factors of variation, and these rows have none: use data that "
-            "comes with them, as `sprites` does"
+            "comes with them, as `sprites` does",
+            field="rows",
         )
     return scores_of(posterior_means(model, rows, seed, context, world), rows.factors.cpu().numpy(), seed)
 
@@ -297,15 +298,19 @@ def _checked(codes: Codes, factors: Factors) -> Codes:
     if len(codes) != len(factors) or len(codes) < 2 or codes.shape[1] == 0 or factors.shape[1] == 0:
         raise DataError(
             f"codes of shape {codes.shape} and factors of shape {factors.shape}: both need the same rows, at least "
-            "two, and at least one column"
+            "two, and at least one column",
+            field="codes",
         )
     if not np.isfinite(codes).all():
-        raise DataError("the codes hold values that are not finite: encode other rows, or train the model again")
+        raise DataError(
+            "the codes hold values that are not finite: encode other rows, or train the model again", field="codes"
+        )
     still = [column for column, v in enumerate(factors.T) if (v == v[0]).all()]
     if still:
         raise DataError(
             f"factor {still[0]} (counted from 0) has one value in all {len(factors)} rows: leave its column out, or "
-            "give rows in which it varies"
+            "give rows in which it varies",
+            field="factors",
         )
     return settled(codes)
 

@@ -109,7 +109,10 @@ def classifier_features(rows: Rows | StreamedRows, seed: int = 0) -> ClassifierF
     """
     labels = rows.labels
     if labels is None or len(labels.unique()) < 2:
-        raise DataError("a classifier needs rows with labels of two classes or more: use pca_features, or raw_features")
+        raise DataError(
+            "a classifier needs rows with labels of two classes or more: use pca_features, or raw_features",
+            field="rows",
+        )
     chosen = rows.some(TRAINED_ON)
     first = rows.batch(chosen[:1000], new_generator(seed, Purpose.CLASSIFIER_SCALE, device=rows.device)).float()
     scale = Rescale(float(first.mean()), float(first.std().clamp_min(1e-6)))

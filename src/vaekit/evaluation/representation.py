@@ -116,7 +116,9 @@ def nearest_neighbours(
 
     x, y, test_x, test_y = _checked(train_codes, train_labels, test_codes, test_labels)
     if not 1 <= k <= len(x):
-        raise DataError(f"k is {k}, and there are {len(x)} training rows: it should be between 1 and that")
+        raise DataError(
+            f"k is {k}, and there are {len(x)} training rows: it should be between 1 and that", field="k", value=k
+        )
     return _probe(KNeighborsClassifier(k, algorithm="brute").fit(x, y), test_x, test_y, _unknown_warning(y, test_y))
 
 
@@ -224,11 +226,12 @@ def _checked(
     if any(len(shape) != 2 or 0 in shape for shape in shapes) or shapes[0][1] != shapes[1][1] or not labelled:
         raise DataError(
             f"got codes of shapes {shapes[0]} (training) and {shapes[1]} (test) with {len(train_labels)} and "
-            f"{len(test_labels)} labels: (n, d) with n labels is needed, with the same d for both"
+            f"{len(test_labels)} labels: (n, d) with n labels is needed, with the same d for both",
+            field="codes",
         )
     if len(train_labels.unique()) < 2:
-        raise DataError("all training rows have the same label: at least two classes are needed")
+        raise DataError("all training rows have the same label: at least two classes are needed", field="labels")
     x, test_x = (codes.detach().cpu().float().numpy() for codes in (train_codes, test_codes))
     if not (np.isfinite(x).all() and np.isfinite(test_x).all()):
-        raise DataError("codes hold numbers that are not finite: look at the model that made them")
+        raise DataError("codes hold numbers that are not finite: look at the model that made them", field="codes")
     return x, train_labels.cpu().numpy(), test_x, test_labels.cpu().numpy()

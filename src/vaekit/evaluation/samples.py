@@ -133,10 +133,13 @@ def _check(real: Tensor, generated: Tensor, least: int) -> None:
         if rows.dim() != 2 or rows.shape[1:] != real.shape[1:] or len(rows) < least:
             raise DataError(
                 f"the {name} features have shape {tuple(rows.shape)}: (n, d) is needed, with the same d for real and "
-                f"generated rows and n of {least} at least"
+                f"generated rows and n of {least} at least",
+                field=name,
             )
         if not bool(rows.isfinite().all()):
-            raise DataError(f"the {name} features hold numbers that are not finite: look at what extracts them")
+            raise DataError(
+                f"the {name} features hold numbers that are not finite: look at what extracts them", field=name
+            )
 
 
 def _jackknife(value: Tensor, left_out: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vaekit.errors import SpecError
 from vaekit.models.families import LikelihoodFamily, PosteriorFamily
 
 
@@ -411,14 +412,19 @@ def refusal(
     )
 
 
-def refuse(**rows: Row) -> None:
+def refuse(field: str, value: object, /, **rows: Row) -> None:
     """Refuse parts that break a rule: see `broken_rule`.
 
+    Args:
+        field: The setting that chose one of them.
+        value: What was given for it.
+        rows: Of the parts, by name.
+
     Raises:
-        ValueError: Parts do not go together.
+        SpecError: Parts do not go together.
     """
     if rule := broken_rule(**rows):
-        raise ValueError(refusal(rule, rows))
+        raise SpecError(refusal(rule, rows), field=field, value=value)
 
 
 def likelihood_fits(likelihood: LikelihoodRow, support: str, levels: int | None) -> bool:

@@ -170,7 +170,10 @@ class FeatureGan(Penalty):
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         latent, critic = only_latent(draw), _discriminator(ctx)
         if not isinstance(ctx.model, Model):
-            raise SpecError("feature_gan decodes draws of the prior: pass the model in StepContext(model=)")
+            raise SpecError(
+                "feature_gan decodes draws of the prior: pass the model in StepContext(model=)",
+                field="StepContext.model",
+            )
         x, decoded = floating(draw.x), observed(draw.px.mean[0], draw.mask)
         distance = 0.5 * (_held(critic, x)[1] - _held(critic, decoded)[1]).square().sum(-1)
         z = torch.stack([latent.z[0].detach(), prior_draw(latent, ctx).detach()])
@@ -189,7 +192,8 @@ def _discriminator(ctx: StepContext) -> nn.Module:
     if ctx.discriminator is None:
         raise SpecError(
             "this objective has a discriminator: build it with objective.build(BuildContext(data_shape, "
-            "event_shape=z_shape)), and pass it in StepContext(discriminator=)"
+            "event_shape=z_shape)), and pass it in StepContext(discriminator=)",
+            field="StepContext.discriminator",
         )
     return ctx.discriminator
 

@@ -61,13 +61,17 @@ class Elbo:
 
     def __post_init__(self) -> None:
         if self.kl == "closed" and not self.gradient.score:
-            raise ValueError(
-                f"kl 'closed' leaves {self.gradient.kind} no ln q(z|x) to act on: use kl 'sampled' or 'auto'"
+            raise SpecError(
+                f"kl 'closed' leaves {self.gradient.kind} no ln q(z|x) to act on: use kl 'sampled' or 'auto'",
+                field="kl",
+                value=self.kl,
             )
         if self.capacity is not None and self.free_nats:
-            raise ValueError(
+            raise SpecError(
                 f"free_nats is {self.free_nats} and capacity is set: one keeps the KL above a floor, the other at a "
-                "value; use one of them"
+                "value; use one of them",
+                field="free_nats",
+                value=self.free_nats,
             )
 
     def __call__(self, draw: Draw, ctx: StepContext | None = None) -> Terms:
@@ -136,7 +140,9 @@ class Elbo:
         if closed is None and self.kl == "closed":
             raise SpecError(
                 f"Elbo.kl is closed, but KL({type(latent.q).__name__} || {type(latent.p).__name__}) has no closed "
-                "form: use Elbo.kl=sampled"
+                "form: use Elbo.kl=sampled",
+                field="Elbo.kl",
+                value=self.kl,
             )
         return closed
 

@@ -63,19 +63,25 @@ class Iwae:
     def __post_init__(self) -> None:
         for name, groups in {"groups": self.groups, "encoder_groups": self.encoder_groups or 1}.items():
             if self.samples % groups:
-                raise ValueError(
+                raise SpecError(
                     f"{self.samples} samples cannot be divided into {groups} {name} of one size: make samples a "
-                    "multiple of it"
+                    "multiple of it",
+                    field=name,
+                    value=groups,
                 )
         if self.encoder_groups and not self.gradient.weighs_paths:
-            raise ValueError(
-                f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}"
+            raise SpecError(
+                f"encoder_groups is for the gradient doubly_reparametrised, and the gradient is {self.gradient.kind}",
+                field="encoder_groups",
+                value=self.encoder_groups,
             )
-        refuse(objective=objective_row(self), gradient=gradient_row(self.gradient))
+        refuse("gradient", self.gradient, objective=objective_row(self), gradient=gradient_row(self.gradient))
         if self.gradient.has_baseline and self.samples == self.groups:
-            raise ValueError(
+            raise SpecError(
                 "the score's baseline is made of the other samples of a group, and each group has one: use more "
-                "samples, fewer groups, or the elbo objective"
+                "samples, fewer groups, or the elbo objective",
+                field="samples",
+                value=self.samples,
             )
 
     @property
@@ -90,7 +96,8 @@ class Iwae:
         if not draw.has_bound:
             raise SpecError(
                 "the samples of a deterministic posterior are all the same, and have no density to weigh them by: use "
-                "the elbo objective, or another posterior"
+                "the elbo objective, or another posterior",
+                field="draw",
             )
         if len(draw.log_w) % math.lcm(self.groups, self.encoder_groups or 1):
             raise ValueError(

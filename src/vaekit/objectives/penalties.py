@@ -91,7 +91,8 @@ class TotalCorrelation(Penalty):
         if not isinstance(q, Normal):
             raise SpecError(
                 f"total_correlation needs a diagonal Gaussian posterior, and it is {type(q).__name__}: use the "
-                "posterior gaussian, or the penalty factor"
+                "posterior gaussian, or the penalty factor",
+                field="draw",
             )
         rows = torch.stack([latent.z[0].flatten(1), q.loc.flatten(1), q.scale.flatten(1)], 1)
 
@@ -225,7 +226,10 @@ class DecoderWeights(Penalty):
 
     def __call__(self, draw: Draw, ctx: StepContext) -> Cost:
         if not isinstance(ctx.model, VAE):
-            raise SpecError("decoder_weights needs a VAE, whose likelihood is its decoder, in StepContext(model=)")
+            raise SpecError(
+                "decoder_weights needs a VAE, whose likelihood is its decoder, in StepContext(model=)",
+                field="StepContext.model",
+            )
         squares = [weight.square().sum() for weight in ctx.model.likelihood.parameters()]
         return Cost((self.weight * torch.stack(squares).sum()).expand(len(draw.x)))
 
@@ -252,7 +256,10 @@ class DecoderSlope(Penalty):
         with torch.enable_grad():
             if not mean.requires_grad or not z.requires_grad:
                 if not isinstance(ctx.model, VAE):
-                    raise SpecError("without gradients, decoder_slope needs the model in StepContext(model=)")
+                    raise SpecError(
+                        "without gradients, decoder_slope needs the model in StepContext(model=)",
+                        field="StepContext.model",
+                    )
                 z = z.detach().requires_grad_()
                 mean = ctx.model.decode((z,), draw.context).mean
             # J^T v is linear in v, and its slope in v, along u, is J u
@@ -267,7 +274,8 @@ def only_latent(draw: Draw) -> Latent:
     """The one group of latents of a draw."""
     if len(draw.latents) != 1:
         raise SpecError(
-            f"penalties on the codes are for models with one group of latents, and this one has {len(draw.latents)}"
+            f"penalties on the codes are for models with one group of latents, and this one has {len(draw.latents)}",
+            field="draw",
         )
     return draw.latents[0]
 
@@ -276,7 +284,7 @@ def prior_draw(latent: Latent, ctx: StepContext) -> Tensor:
     """One draw of p(z) for each row, (batch, *event)."""
     p = latent.p
     if p is None:
-        raise SpecError("this penalty draws from the prior, and the model's draw does not hold it")
+        raise SpecError("this penalty draws from the prior, and the model's draw does not hold it", field="draw")
     found = noise_map(p)
     normal = found is not None and found.base is torch.randn  # as the context's noise is; codes take another
     noise = ctx.noise if normal else None
@@ -295,5 +303,6 @@ def _moments(q: Distribution | None) -> tuple[Tensor, Tensor]:
         return q.mean.flatten(1), q.variance.flatten(1).diag_embed()
     raise SpecError(
         f"dip needs a posterior whose covariance is known, and that of {type(q).__name__} is not: use the posterior "
-        "gaussian"
+        "gaussian",
+        field="draw",
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from torch import nn
 
+from vaekit.errors import SpecError
 from vaekit.models.building import BuildContext
 from vaekit.models.compatibility import gradient_row, penalty_row, refuse
 from vaekit.models.vae import Draw
@@ -48,11 +49,17 @@ class Regularised:
     def __post_init__(self) -> None:
         kinds = [penalty.kind for penalty in self.penalties]
         if len(set(kinds)) < len(kinds):
-            raise ValueError(f"the penalties are {', '.join(kinds)}: each may stand there once")
+            raise SpecError(
+                f"the penalties are {', '.join(kinds)}: each may stand there once", field="penalties", value=kinds
+            )
         if len(self._critics()) > 1:
-            raise ValueError(f"the penalties are {', '.join(kinds)}: at most one may have a discriminator")
+            raise SpecError(
+                f"the penalties are {', '.join(kinds)}: at most one may have a discriminator",
+                field="penalties",
+                value=kinds,
+            )
         for penalty in self.penalties:
-            refuse(penalty=penalty_row(penalty), gradient=gradient_row(self.gradient))
+            refuse("penalties", kinds, penalty=penalty_row(penalty), gradient=gradient_row(self.gradient))
 
     @property
     def samples(self) -> int:

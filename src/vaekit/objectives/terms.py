@@ -150,5 +150,7 @@ def check_has_gradient(draw: Draw, gradient: Gradient) -> None:
     if not (draw.has_bound or gradient.reparametrised):
         raise SpecError(
             f"the gradient estimator {gradient.kind} works through ln q(z|x), which a deterministic posterior lacks: "
-            "use gradient pathwise, or another posterior"
+            "use gradient pathwise, or another posterior",
+            field="gradient",
+            value=gradient,
         )

@@ -69,24 +69,32 @@ def split_words(words: tuple[str, ...] | list[str]) -> tuple[str | None, list[st
             name, value = dashed[1].replace("-", "_"), dashed[3] or next(left, None)
             check_known(name, f"--{dashed[1]}", OPTIONS)
             if value is None or _DASHED.match(value):
-                raise ConfigError(f"--{dashed[1]} has no value: write --{dashed[1]} VALUE, or {name}=VALUE")
+                raise ConfigError(f"--{dashed[1]} has no value: write --{dashed[1]} VALUE, or {name}=VALUE", field=name)
             settings += [f"{name}{value}" if dashed[3] else f"{name}={value}"]
         elif _SETTING.match(word) and not os.path.exists(word):
             settings += [word]
         elif word.startswith("-") and not os.path.exists(word):
-            raise ConfigError(f"there is no option {short(word)}; settings are written path=value or --path value")
+            raise ConfigError(
+                f"there is no option {short(word)}; settings are written path=value or --path value", field=word
+            )
         else:
             data += [word]
     if len(data) > 1:
         shown = ", ".join(short(word) for word in data[:4])
-        raise ConfigError(f"one DATA at a time, not {len(data)}: {shown}; settings are written path=value")
+        raise ConfigError(
+            f"one DATA at a time, not {len(data)}: {shown}; settings are written path=value", field="data", value=data
+        )
     return (data[0] if data else None), settings
 
 
 def _start(data: str | None, named: str | None, config: str | Path | None, initialise_from: str | Path | None) -> Tree:
     """The settings to start from, before those among the words."""
     if named and config:
-        raise ConfigError("--preset and --config are two starting points: give one, and change settings by path=value")
+        raise ConfigError(
+            "--preset and --config are two starting points: give one, and change settings by path=value",
+            field="preset",
+            value=named,
+        )
     begun: Tree = {} if initialise_from is None else {"initialise_from": os.path.abspath(initialise_from)}
     if named:
         return {**preset_tree(named), **begun}
@@ -102,7 +110,11 @@ def _start(data: str | None, named: str | None, config: str | Path | None, initi
 def _place(data: str) -> str:
     """DATA as settings keep it: a name, or a path that holds wherever they are read."""
     if data in preset_files() and data not in names() and not os.path.exists(data):
-        raise ConfigError(f"{data} is a preset, not data: write --preset {data}, after DATA if it is for other data")
+        raise ConfigError(
+            f"{data} is a preset, not data: write --preset {data}, after DATA if it is for other data",
+            field="data",
+            value=data,
+        )
     return os.path.realpath(data) if os.path.exists(data) and data not in names() else data
 
 

@@ -49,7 +49,11 @@ def preset_tree(name: str) -> Tree:
     """One preset as a plain tree."""
     known = preset_files()
     if name not in known:
-        raise ConfigError(f"there is no preset '{short(name)}'{nearest(name, known)}; known: {', '.join(known)}")
+        raise ConfigError(
+            f"there is no preset '{short(name)}'{nearest(name, known)}; known: {', '.join(known)}",
+            field="preset",
+            value=name,
+        )
     return {"name": name, **parse_yaml(known[name].read_text("utf-8"), name)}
 
 
@@ -63,7 +67,7 @@ def read_yaml(path: str | Path) -> Tree:
         reason = error.strerror or str(error)
     except ValueError:
         reason = "no file has such a name"
-    raise ConfigError(f"cannot read the config {show(str(path))}: {reason}")
+    raise ConfigError(f"cannot read the config {show(str(path))}: {reason}", field="config", value=str(path))
 
 
 def parse_yaml(text: str, name: str) -> Tree:
@@ -71,13 +75,17 @@ def parse_yaml(text: str, name: str) -> Tree:
     try:
         tree = parse_plain(text)
     except ValueError as error:
-        raise ConfigError(f"{name} is not YAML that settings can be read from: {error}") from None
+        raise ConfigError(
+            f"{name} is not YAML that settings can be read from: {error}", field="config", value=name
+        ) from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{name} holds {type(tree).__name__}, not settings: write `key: value` lines")
+        raise ConfigError(
+            f"{name} holds {type(tree).__name__}, not settings: write `key: value` lines", field="config", value=name
+        )
     try:
         check_format(tree.pop("format_version", FORMAT_VERSION), name)
     except NewerFormat as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(str(error), field="config", value=name) from None
     return tree
 
 
@@ -109,7 +117,8 @@ def override_in_order(tree: Tree | Run, assignments: Sequence[str]) -> Tree:
                 if above.startswith(f"{'.'.join(path).removesuffix('.kind')}.")
             )
             raise ConfigError(
-                f"'{short(later)}' comes after '{short(earlier)}' and drops it: write '{short(later)}' first"
+                f"'{short(later)}' comes after '{short(earlier)}' and drops it: write '{short(later)}' first",
+                field=above,
             )
     return found
 
@@ -119,13 +128,17 @@ def _assign(tree: Tree, assignment: str) -> list[str]:
     path, found, text = assignment.partition("=")
     keys = path.strip().split(".")
     if not found or not all(keys):
-        raise ConfigError(f"'{short(assignment)}' is not a setting: write path=value, as in train.epochs=20")
+        raise ConfigError(
+            f"'{short(assignment)}' is not a setting: write path=value, as in train.epochs=20", field=path
+        )
     if len(keys) > MOST_DEPTH:
-        raise ConfigError(f"'{short(assignment)}' is not a setting: its path has {len(keys):,} parts")
+        raise ConfigError(f"'{short(assignment)}' is not a setting: its path has {len(keys):,} parts", field=path)
     try:
         value = parse_plain(text)
     except ValueError as error:
-        raise ConfigError(f"the value in '{short(assignment)}' is not YAML that a setting can be: {error}") from None
+        raise ConfigError(
+            f"the value in '{short(assignment)}' is not YAML that a setting can be: {error}", field=path, value=text
+        ) from None
     keys = _whole_path(tree, keys)
     node = tree
     for place, key in enumerate(keys[:-1], 1):
@@ -134,7 +147,9 @@ def _assign(tree: Tree, assignment: str) -> list[str]:
                 ".".join(keys[:place]),
                 yaml.safe_dump(items, default_flow_style=True, sort_keys=False, width=10_000).strip(),
             )
-            raise ConfigError(f"'{short(assignment)}': {above} is a list, so write it whole, as in {above}='{whole}'")
+            raise ConfigError(
+                f"'{short(assignment)}': {above} is a list, so write it whole, as in {above}='{whole}'", field=above
+            )
         if not isinstance(node.get(key), dict):
             node[key] = {"kind": node[key]} if isinstance(node.get(key), str) else {}
         node = node[key]
@@ -152,7 +167,9 @@ def _whole_path(tree: Tree, keys: list[str]) -> list[str]:
     end = "." + ".".join(keys)
     ending = [path for path in _paths(tree, [Run], Run()) if path.endswith(end)]
     if len(ending) > 1:
-        raise ConfigError(f"'{end[1:]}' may be {', '.join(ending[:-1])} or {ending[-1]}: write it in full")
+        raise ConfigError(
+            f"'{end[1:]}' may be {', '.join(ending[:-1])} or {ending[-1]}: write it in full", field=end[1:]
+        )
     return ending[0].split(".") if ending else keys
 
 
@@ -165,7 +182,7 @@ def check_known(path: str, word: str, others: Iterable[str]) -> None:
     if not known and not any(f".{whole}".endswith(f".{path}") for whole in all_paths(Run)):
         close = difflib.get_close_matches(word[:100], list(others), 1, 0.75)
         hint = f": did you mean '{close[0]}'?" if close else where_is(path, Run)
-        raise ConfigError(f"there is no option or setting {short(word)}{hint}")
+        raise ConfigError(f"there is no option or setting {short(word)}{hint}", field=path)
 
 
 def _paths(tree: Any, members: Sequence[Any], default: Any, above: str = "") -> Iterator[str]:

@@ -77,7 +77,9 @@ def _extended(training: TrainingRun, settings: Sequence[str]) -> Run:
     if run.model_copy(update={"train": kept}) != training.run or run.train.budget != training.run.train.budget:
         raise ConfigError(
             f"--extend goes on with the settings that the run has, and among {', '.join(settings)} are others than "
-            "train.epochs and train.patience: leave them out, or start a new run from its weights by --from"
+            "train.epochs and train.patience: leave them out, or start a new run from its weights by --from",
+            field="settings",
+            value=list(settings),
         )
     epochs, at = run.train.epochs, training.state.at
     done = at.epoch if training.run.train.budget is not None else training.run.train.epochs
@@ -86,13 +88,17 @@ def _extended(training: TrainingRun, settings: Sequence[str]) -> Run:
     if epochs <= done:
         raise ConfigError(
             f"train.epochs is {epochs}, and {training.run.run_dir} has {done} already: to extend it, give more, as in "
-            f"train.epochs={2 * done}"
+            f"train.epochs={2 * done}",
+            field="train.epochs",
+            value=epochs,
         )
     patience = training.run.train.patience
     if patience is not None and run.train.patience == patience and at.epoch - at.best_epoch >= patience:
         raise ConfigError(
             f"{training.run.run_dir} was stopped by train.patience={patience} after epoch {at.epoch}: to extend it, "
-            "give a larger one, or train.patience=null, too"
+            "give a larger one, or train.patience=null, too",
+            field="train.patience",
+            value=patience,
         )
     return run
 

@@ -69,7 +69,9 @@ def open_data(run: Run, data: Any = None) -> tuple[Run, Dataset]:
         DataError: The data cannot be read.
     """
     if run.data.source is None and data is None:
-        raise ConfigError("no data: name a set or a path, as in `vaekit train digits`, or set data.source")
+        raise ConfigError(
+            "no data: name a set or a path, as in `vaekit train digits`, or set data.source", field="data.source"
+        )
     family = run.model.likelihood
     with naming_settings():
         discrete = _default_is_discrete if family is None else family.integers
@@ -145,7 +147,7 @@ def build_discriminator(run: Run, schema: Schema, size: int | None = None) -> nn
                 size = math.prod(run.model.posterior.z_shape(run.model.latent))
             return run.objective.build(BuildContext(tuple(schema.shape), event_shape=(size,)))
         except ValueError as error:
-            raise ConfigError(f"objective: {error}") from None
+            raise ConfigError(f"objective: {error}", field="objective", value=run.objective) from None
 
 
 def initialise_from_data(model: VAE | HierarchicalVAE, data: Dataset, run: Run) -> None:
@@ -220,9 +222,15 @@ def choose_device(name: str, local: int = 0) -> torch.device:
     device = torch.device("cpu" if name == "auto" else name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         have = f"{torch.cuda.device_count()} CUDA devices are here"
-        raise ConfigError(f"train.device is {name}, but {have}: use train.device=auto or cpu")
+        raise ConfigError(
+            f"train.device is {name}, but {have}: use train.device=auto or cpu", field="train.device", value=name
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("train.device is mps, but this machine has none: use train.device=auto or cpu")
+        raise ConfigError(
+            "train.device is mps, but this machine has none: use train.device=auto or cpu",
+            field="train.device",
+            value=name,
+        )
     return device
 
 
@@ -238,7 +246,7 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     """
     spec, shape = run.model, tuple(schema.shape)
     if spec.likelihood is None:
-        raise ConfigError("model.likelihood is not set: a model cannot be built without one")
+        raise ConfigError("model.likelihood is not set: a model cannot be built without one", field="model.likelihood")
     check_parts(run)
     support, context = schema.support, 0 if schema.context is None else len(schema.context.names)
     transform = Rescale(0, support.count - 1) if isinstance(support, Levels) else None
@@ -271,7 +279,7 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
             model = _vae(spec, likelihood, ctx)
         check_enumerable_latents(run, code_space_of(model.posterior))
     except ValueError as error:
-        raise ConfigError(f"model: {error}") from None
+        raise ConfigError(f"model: {error}", field="model", value=spec) from None
     if spec.likelihood.takes_units and not isinstance(support, Unit | Binary):
         assert isinstance(model.likelihood, Conditional)
         model.likelihood.units = Units(shape, _SHARED_SCALE[schema.kind], standardised=schema.loc is not None)
@@ -282,11 +290,17 @@ def _input_of(spec: ModelSpec, support: Support, transform: nn.Module | None) ->
     """What is applied to x before the encoder, by the settings; `transform` is what the support asks for."""
     if spec.input_scale != "auto":
         if not isinstance(support, Count | Binary):
-            raise ConfigError(f"model.input_scale is {spec.input_scale}, for counts, and x is {support}: use auto")
+            raise ConfigError(
+                f"model.input_scale is {spec.input_scale}, for counts, and x is {support}: use auto",
+                field="model.input_scale",
+                value=spec.input_scale,
+            )
         transform = UnitLength() if spec.input_scale == "unit_length" else Log1pOfShares()
     if spec.input_dropout > 0 and support.kind == "mixed":
         raise ConfigError(
-            f"model.input_dropout is {spec.input_dropout:g}, for values of one kind, and x is {support}: leave it out"
+            f"model.input_dropout is {spec.input_dropout:g}, for values of one kind, and x is {support}: leave it out",
+            field="model.input_dropout",
+            value=spec.input_dropout,
         )
     return InputDropout(transform, spec.input_dropout) if spec.input_dropout > 0 else transform
 

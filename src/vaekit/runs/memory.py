@@ -46,11 +46,17 @@ def check_memory(run: Run, schema: Schema, model: VAE | HierarchicalVAE | None =
     if needed > allowed:
         model_is = f"{weights:,} weights, {run.model.summary}"
         if not training:
-            raise ConfigError(f"it needs about {needed:.1f} GB ({model_is}), and {allowed:.1f} GB is allowed here")
+            raise ConfigError(
+                f"it needs about {needed:.1f} GB ({model_is}), and {allowed:.1f} GB is allowed here",
+                field="model",
+                value=run.model,
+            )
         raise ConfigError(
             f"this model needs about {needed:.1f} GB to train ({model_is}, {rows} samples of z at a time), and "
             f"{allowed:.1f} GB is allowed, and free: make model.latent or the networks smaller, lower "
-            "train.batch_size, or raise limit.memory_gb"
+            "train.batch_size, or raise limit.memory_gb",
+            field="limit.memory_gb",
+            value=run.limit.memory_gb,
         )
 
 
@@ -62,7 +68,9 @@ def _count_weights(run: Run, schema: Schema) -> int:
     except (RuntimeError, OverflowError, MemoryError):  # of sizes that no computer counts to
         raise ConfigError(
             f"this model ({run.model.summary}) has a layer with more weights than can be counted: make model.latent or "
-            "the networks smaller"
+            "the networks smaller",
+            field="model",
+            value=run.model,
         ) from None
     return sum(values.numel() for values in (*model.parameters(), *model.buffers()))
 

@@ -79,12 +79,18 @@ def sampling(
     is_prior = getattr(sampler, "is_prior", False)
     row, context = sampler_row(sampler), trained.schema.context
     if context is not None and not go_together(sampler=row, context=Row(context.kind)):
-        raise ConfigError("z of a model with a context depends on that, which only its prior takes: use prior")
+        raise ConfigError(
+            "z of a model with a context depends on that, which only its prior takes: use prior",
+            field="sampler",
+            value=sampler,
+        )
     posterior = posterior_row(trained.settings.model.posterior)
     if not (trained.own_modules or go_together(sampler=row, posterior=posterior)):
         raise ConfigError(
             f"model.posterior is {posterior.kind}, whose z is {posterior.z}, and a mixture or a flow is fitted to "
-            "vectors of real numbers: draw from the prior or from the aggregated posterior"
+            "vectors of real numbers: draw from the prior or from the aggregated posterior",
+            field="sampler",
+            value=sampler,
         )
     if isinstance(sampler, ModelSampler):
         prior, facts = sampler.of_model(model, lambda: reopen(trained, data).train.to(device)), {}

@@ -273,7 +273,8 @@ def naming_likelihood(model: VAE | HierarchicalVAE, *data: Any) -> Iterator[None
         least, largest = min(x.min() for x in found), max(x.max() for x in found)
         raise DataError(
             f"the likelihood {name} is over {over}, and the smallest value of the rows is {least:g}, the largest "
-            f"{largest:g}: give rows in that range, or another likelihood"
+            f"{largest:g}: give rows in that range, or another likelihood",
+            field="data",
         ) from None
 
 
@@ -416,20 +417,24 @@ def same_data(run: Run, schema: Schema, folder: RunFolder, moved: str | None = N
     if moved is not None:
         run = run.model_copy(update={"data": replace(run.data, source=moved)})
     if run.data.source is None:
-        raise DataError(f"{folder.path} was trained on rows in memory: give them, or a file of them with --data")
+        raise DataError(
+            f"{folder.path} was trained on rows in memory: give them, or a file of them with --data", field="data"
+        )
     try:
         _, data = open_data(run)
     except DataError as error:
         what = f"the data of {folder.path} cannot be opened" if moved is None else f"{moved} is not its data"
         fix = "if it has moved, say where it is: --data PATH, or for `reconstruct` and `encode` the path after the run"
-        raise DataError(f"{what}: {error} ({fix})") from None
+        raise DataError(f"{what}: {error} ({fix})", field=error.field, value=error.value) from None
     except ConfigError as error:
         raise ModelFileError(f"the settings of {folder.path} do not go with its data: {error}") from None
     if data.schema.fingerprint != schema.fingerprint:
         raise DataError(
             f"{run.data.source} has changed since {folder.path} was trained, or is other data: its fingerprint is "
             f"{data.schema.fingerprint[:12]}, and was {schema.fingerprint[:12]}; put the old data back, or say with "
-            "--data where it is"
+            "--data where it is",
+            field="data.source",
+            value=run.data.source,
         )
     for fact in ("kind", "shape", "support", "stored"):
         theirs, ours = getattr(schema, fact), getattr(data.schema, fact)
@@ -470,7 +475,11 @@ def check_same_run(world: World, trained: TrainedRun, other: Rows | StreamedRows
 def _some(rows: Rows) -> Rows:
     """Test rows, of which there must be some."""
     if len(rows) == 0:
-        raise DataError("no rows were kept back for testing (data.test_fraction=0): give other data")
+        raise DataError(
+            "no rows were kept back for testing (data.test_fraction=0): give other data",
+            field="data.test_fraction",
+            value=0.0,
+        )
     return rows
 
 

@@ -146,7 +146,11 @@ class TrainingRun:
         if not begun and run.initialise_from is None:
             initialise_from_data(model, data, run)
         elif not begun and inherit(run, model).provenance != run.provenance:
-            raise ModelFileError(f"the weights of {run.initialise_from} have changed since {folder.path} was begun")
+            raise ModelFileError(
+                f"the weights of {run.initialise_from} have changed since {folder.path} was begun",
+                field="initialise_from",
+                value=run.initialise_from,
+            )
         training = cls._assemble(run, data, model.to(device), folder if world.leads else None, world)
         if not begun:
             return training
@@ -241,7 +245,10 @@ def check_apart_from_data(run: Run, above: Path | None = None) -> None:
     place, source = run.run_dir or above, run.data.source
     if place and source and source not in names() and is_within(place, os.path.expanduser(source)):
         raise ConfigError(
-            f"the run folder would lie in the data {source}: give another run_dir (the option --run-dir), outside of it"
+            f"the run folder would lie in the data {source}: give another run_dir (the option --run-dir), outside of "
+            "it",
+            field="run_dir",
+            value=str(place),
         )
 
 

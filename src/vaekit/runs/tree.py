@@ -171,6 +171,7 @@ def naming_settings() -> Iterator[None]:
     try:
         yield
     except VaekitError as error:
-        if (text := in_settings(str(error))) == str(error):
+        text, field = in_settings(str(error)), in_settings(error.field)
+        if (text, field) == (str(error), error.field):
             raise
-        raise type(error)(text, field=in_settings(error.field), value=error.value) from None
+        raise type(error)(text, field=field, value=error.value) from None

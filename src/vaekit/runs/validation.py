@@ -54,7 +54,8 @@ def check_likelihood(family: Likelihood, schema: Schema) -> None:
         if given.needs_size and (schema.context is None or schema.context.size is None):
             raise ConfigError(
                 f"model.likelihood is {given.in_words} whose rates are shares of a row's size (rates: softmax), and "
-                "data.size_factor is none: use data.size_factor=total or a column, or model.likelihood.rates=free"
+                "data.size_factor is none: use data.size_factor=total or a column, or model.likelihood.rates=free",
+                field="data.size_factor",
             )
         return
     right = likelihood_row(default_likelihood(support if schema.loc is None else schema.stored, schema.kind))
@@ -63,7 +64,9 @@ def check_likelihood(family: Likelihood, schema: Schema) -> None:
         f"model.likelihood is {given.in_words}, which does not fit {schema.name}: its values are {schema.stored}"
         f"{'' if support == schema.stored else f', scaled to {support}'}; use "
         f"model.likelihood={{kind: {right.kind}{levels}}}"
-        + (", or make the values binary with data.binarise=dynamic" if tuple(family.accepts) == ("binary",) else "")
+        + (", or make the values binary with data.binarise=dynamic" if tuple(family.accepts) == ("binary",) else ""),
+        field="model.likelihood",
+        value=family,
     )
 
 
@@ -120,10 +123,15 @@ def check_parts(run: Run) -> None:
     """
     for rows in rows_of(run):
         if rule := broken_rule(**rows):
-            raise ConfigError(_why(rule, rows))
+            first = rule.parts[0]
+            raise ConfigError(_why(rule, rows), field=SETTINGS[first], value=rows[first].kind)
     if isinstance(run.objective, InPhases) and run.train.budget is not None:
         kind = run.objective.kind
-        raise ConfigError(f"train.budget needs steps of one length, and objective.kind is {kind}: set train.epochs")
+        raise ConfigError(
+            f"train.budget needs steps of one length, and objective.kind is {kind}: set train.epochs",
+            field="train.budget",
+            value=run.train.budget,
+        )
     _check_context_to(run)
 
 
@@ -148,16 +156,24 @@ def _check_context_to(run: Run) -> None:
         return
     said = f"data.context_to is {', '.join(to)}"
     if not run.data.context:
-        raise ConfigError(f"{said}, and there is no context to give: set data.context, or leave data.context_to out")
+        raise ConfigError(
+            f"{said}, and there is no context to give: set data.context, or leave data.context_to out",
+            field="data.context_to",
+            value=to,
+        )
     if run.model.several_groups and set(to) != {"encoder"}:
         raise ConfigError(
             f"{said}, and in a hierarchical VAE what leads from one group of latents to the next is prior, posterior "
-            "and decoder in one: use data.context_to=encoder, or all three parts"
+            "and decoder in one: use data.context_to=encoder, or all three parts",
+            field="data.context_to",
+            value=to,
         )
     if "encoder" not in to and not samples_are_conditional(run):
         raise ConfigError(
             f"{said}, and model.prior is {run.model.prior.kind}, which takes no context: add decoder or encoder, or "
-            "use model.prior=flow or mixture"
+            "use model.prior=flow or mixture",
+            field="data.context_to",
+            value=to,
         )
 
 

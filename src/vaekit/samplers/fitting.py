@@ -124,5 +124,6 @@ def check_real(q: Distribution) -> None:
         where = "is one of a few code vectors" if isinstance(q, Quantised) else f"lies in {in_words(support)}"
         raise SpecError(
             f"z of this model has the shape {tuple(q.event_shape)} and {where}, and a mixture or a flow is fitted "
-            "to vectors of real numbers: draw from the prior or from the aggregated posterior"
+            "to vectors of real numbers: draw from the prior or from the aggregated posterior",
+            field="q",
         )

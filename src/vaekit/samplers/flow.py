@@ -63,7 +63,7 @@ class FromFlow:
         try:
             return StandardisedFlow(FlowNetwork(self.flow, size, self.transforms, self.hidden), size)
         except ValueError as error:
-            raise SpecError(str(error)) from None
+            raise SpecError(str(error), field="BuildContext.event_shape", value=context.event_shape) from None
 
     def fit(self, codes: Tensor, seed: int = 0) -> StandardisedFlow:
         """The flow of a high likelihood for codes (n, size), on the CPU."""

@@ -73,7 +73,11 @@ class FromMixture:
         from sklearn.mixture import GaussianMixture
 
         if len(codes) < self.components:
-            raise SpecError(f"{len(codes)} codes are too few for {self.components} components: use fewer components")
+            raise SpecError(
+                f"{len(codes)} codes are too few for {self.components} components: use fewer components",
+                field="FromMixture.components",
+                value=self.components,
+            )
         random_state = sklearn_seed(seed, Purpose.SAMPLER_MIXTURE)
         em = GaussianMixture(self.components, max_iter=200, reg_covar=1e-6, random_state=random_state)
         with warnings.catch_warnings():

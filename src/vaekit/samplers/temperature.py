@@ -75,10 +75,18 @@ def tempered(p: Distribution, temperature: float) -> Distribution:
         return Transformed(zuko().transforms.ComposedTransform(p.to_noise, scaled), p.base)
     if isinstance(p, AggregatedPosterior):
         return AggregatedPosterior(lambda x: tempered(p.posterior(x), temperature), p.take, p.rows)
-    raise SpecError(f"a temperature is not defined for z of {type(p).__name__}, only for Gaussian noise: use 1")
+    raise SpecError(
+        f"a temperature is not defined for z of {type(p).__name__}, only for Gaussian noise: use 1",
+        field="temperature",
+        value=temperature,
+    )
 
 
 def check_temperature(temperature: float) -> None:
     """Refuse one that is not above 0 and finite, as SpecError."""
     if not 0 < temperature < float("inf"):
-        raise SpecError(f"the temperature is {temperature}: it should be above 0 and finite; 1 changes nothing")
+        raise SpecError(
+            f"the temperature is {temperature}: it should be above 0 and finite; 1 changes nothing",
+            field="temperature",
+            value=temperature,
+        )

@@ -68,9 +68,17 @@ class RunFolder:
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             if not folder._claim(starting=True):
-                raise Taken(f"another process is training into {folder.path}: give another run folder")
+                raise Taken(
+                    f"another process is training into {folder.path}: give another run folder",
+                    field="Run.run_dir",
+                    value=str(path),
+                )
             if os.path.lexists(folder.path / "run.yaml"):
-                raise Taken(f"{folder.path} holds a run already: give another Run.run_dir, or remove it")
+                raise Taken(
+                    f"{folder.path} holds a run already: give another Run.run_dir, or remove it",
+                    field="Run.run_dir",
+                    value=str(path),
+                )
             for part in ("checkpoints", "samples"):
                 inside(folder.path, part).mkdir(exist_ok=True)
             folder.write_status(STARTING)
@@ -301,7 +309,11 @@ def environment() -> dict[str, Any]:
 
 
 def _cannot_write(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"cannot write a run into {path}: {error.strerror}; give another run folder")
+    return ConfigError(
+        f"cannot write a run into {path}: {error.strerror}; give another run folder",
+        field="Run.run_dir",
+        value=str(path),
+    )
 
 
 def _lock(descriptor: int, needed: bool = True) -> bool:

@@ -86,13 +86,25 @@ class TorchOptimiser:
     def __post_init__(self) -> None:
         known = getattr(torch.optim, self.name, None)
         if not (isinstance(known, type) and issubclass(known, Optimizer)) or known is Optimizer:
-            raise ValueError(f"torch.optim has no optimiser {self.name!r}: use one such as SGD, RMSprop or NAdam")
+            raise SpecError(
+                f"torch.optim has no optimiser {self.name!r}: use one such as SGD, RMSprop or NAdam",
+                field="name",
+                value=self.name,
+            )
         if self.name in UNFIT:
-            raise ValueError(f"torch.optim.{self.name} {UNFIT[self.name]}, which training does not do: use another")
+            raise SpecError(
+                f"torch.optim.{self.name} {UNFIT[self.name]}, which training does not do: use another",
+                field="name",
+                value=self.name,
+            )
         try:
             self.make([nn.Parameter(torch.zeros(1, 1))], 1e-3)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"torch.optim.{self.name} does not take {dict(self.settings)}: {error}") from None
+            raise SpecError(
+                f"torch.optim.{self.name} does not take {dict(self.settings)}: {error}",
+                field="settings",
+                value=dict(self.settings),
+            ) from None
 
     @property
     def title(self) -> str:
@@ -143,7 +155,9 @@ class PythonOptimiser:
         if isinstance(self.function, str):
             raise SpecError(
                 f"the optimiser was made by the Python function {self.function}, of which only the name is kept: train "
-                "further with Train(optimiser=) of a new run that is initialised from this one"
+                "further with Train(optimiser=) of a new run that is initialised from this one",
+                field="Train.optimiser",
+                value=self.function,
             )
         parameters = list(parameters)
         made = self.function(iter(parameters))

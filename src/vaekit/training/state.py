@@ -117,10 +117,18 @@ class State:
 
     def __init__(self, step: Step, settings: Train):
         if settings.ema is not None and settings.parallel == "fsdp" and step.world.size > 1:
-            raise SpecError("Train.ema is not available with Train.parallel=fsdp: use ddp, or leave Train.ema out")
+            raise SpecError(
+                "Train.ema is not available with Train.parallel=fsdp: use ddp, or leave Train.ema out",
+                field="Train.ema",
+                value=settings.ema,
+            )
         if isinstance(step.objective, Penalised) and settings.parallel == "fsdp" and step.world.size > 1:
             kind = getattr(step.objective, "kind", type(step.objective).__name__)
-            raise SpecError(f"the objective {kind} is not available with Train.parallel=fsdp: use ddp")
+            raise SpecError(
+                f"the objective {kind} is not available with Train.parallel=fsdp: use ddp",
+                field="Train.parallel",
+                value=settings.parallel,
+            )
         self.step = step
         self.average = None
         if settings.ema is not None:

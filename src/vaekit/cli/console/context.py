@@ -112,7 +112,8 @@ def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tu
     if codes.labels is None:
         raise ConfigError(
             f"this model is conditioned on each row's label, and {codes.path} has none: give --label, or codes that "
-            f"`vaekit encode` wrote with them; labels are {', '.join(context.given)}"
+            f"`vaekit encode` wrote with them; labels are {', '.join(context.given)}",
+            field="label",
         )
     known = {name: number for number, name in enumerate(context.given)}
     if not np.isin(codes.labels, list(known)).all():

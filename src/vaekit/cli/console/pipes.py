@@ -37,7 +37,7 @@ def piped(source: str | None, out: Path, as_json: bool = False) -> Iterator[tupl
     if World.join().size > 1:
         raise ConfigError("- is a pipe, which several processes cannot share: name files, or leave torchrun out")
     if writes and as_json:
-        raise ConfigError("--out - and --json both write to stdout: give one of them")
+        raise ConfigError("--out - and --json both write to stdout: give one of them", field="out", value=out)
     with TemporaryDirectory(prefix="vaekit-") as folder:
         if reads:
             source = str(_spooled(Path(folder) / "stdin.csv"))
@@ -55,7 +55,11 @@ def _spooled(path: Path) -> Path:
     """Standard input, in a file."""
     stdin = sys.stdin
     if stdin is None or stdin.isatty():
-        raise ConfigError("DATA is -, and standard input is a terminal: pipe a table into it, or name a file")
+        raise ConfigError(
+            "DATA is -, and standard input is a terminal: pipe a table into it, or name a file",
+            field="data",
+            value=PIPE,
+        )
     with path.open("wb") as file:
         left = MOST_BYTES
         while part := stdin.buffer.read(min(1 << 20, left + 1)):

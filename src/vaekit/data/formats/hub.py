@@ -51,13 +51,25 @@ def open_hub(spec: DataSpec, sizes: Sizes) -> Table:
     # It is a client of a service: what goes wrong there cannot be listed.
     except Exception as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-        raise DataError(f"{source} cannot be had ({why}): check the name, the revision and the network.") from None
+        raise DataError(
+            f"{source} cannot be had ({why}): check the name, the revision and the network.",
+            field="DataSpec.source",
+            value=source,
+        ) from None
     if lacking or not wanted:
-        raise DataError(f"{source}: its splits are {listing(list(found))}: name one of them, as hf:owner/name:split.")
+        raise DataError(
+            f"{source}: its splits are {listing(list(found))}: name one of them, as hf:owner/name:split.",
+            field="DataSpec.source",
+            value=source,
+        )
     check = sum(8 * arrow.num_rows * arrow.num_columns for arrow in arrows)
     check_whole(source, check, sizes.whole)
     if any(arrow.schema != arrows[0].schema for arrow in arrows):
-        raise DataError(f"{source}: its splits have different columns: name one of them, as hf:owner/name:split.")
+        raise DataError(
+            f"{source}: its splits have different columns: name one of them, as hf:owner/name:split.",
+            field="DataSpec.source",
+            value=source,
+        )
     arrow = pa.concat_tables(arrows)
     if arrow.num_rows == 0 or arrow.num_columns == 0:
         raise DataError(f"{source} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")

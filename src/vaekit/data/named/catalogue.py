@@ -36,7 +36,9 @@ def names() -> dict[str, str]:
 def where(name: str) -> str:
     """Where a named data set is now: bundled, found in a folder, or still to be downloaded."""
     if name not in NAMED:
-        raise DataError(f"no data is named {name!r}{nearest(name, NAMED)}; names are {', '.join(NAMED)}.")
+        raise DataError(
+            f"no data is named {name!r}{nearest(name, NAMED)}; names are {', '.join(NAMED)}.", field="name", value=name
+        )
     url = NAMED[name].url
     if url is None:
         return "bundled"

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import BuildContext
 from vaekit.models.conditional import Conditional
 from vaekit.models.families import LikelihoodFamily, PosteriorFamily
@@ -64,11 +65,17 @@ class SpatialHierarchy:
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.channels):
-            raise ValueError(
-                f"groups is {self.groups} and channels {self.channels}: give one number for each stage in both"
+            raise SpecError(
+                f"groups is {self.groups} and channels {self.channels}: give one number for each stage in both",
+                field="groups",
+                value=self.groups,
             )
         if sum(self.groups) == 0:
-            raise ValueError("groups are all 0: a hierarchical VAE has at least one group below the first")
+            raise SpecError(
+                "groups are all 0: a hierarchical VAE has at least one group below the first",
+                field="groups",
+                value=self.groups,
+            )
 
     @property
     def summary(self) -> str:

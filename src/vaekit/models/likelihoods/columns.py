@@ -101,7 +101,9 @@ class Columns(LikelihoodFamily):
         known = [field.name for field in fields]
         if unknown := [name for name in named if name not in known]:
             raise SpecError(
-                f"heads names the column {unknown[0]!r}, and the columns are {', '.join(known)}: take one of these"
+                f"heads names the column {unknown[0]!r}, and the columns are {', '.join(known)}: take one of these",
+                field="Columns.heads",
+                value=unknown[0],
             )
         families: list[Any] = [named.get(field.name, getattr(self, field.kind)) for field in fields]
         return replace(self, heads=tuple(map(_fitting, families, fields)))
@@ -120,7 +122,9 @@ class Columns(LikelihoodFamily):
             given = "by name" if isinstance(self.heads, Mapping) else "in order"
             raise SpecError(
                 f"columns has {len(self.heads)} heads {given}, and a row of x has the shape {event_shape}: give one "
-                "for each column, as Columns((Gaussian(), Bernoulli()))"
+                "for each column, as Columns((Gaussian(), Bernoulli()))",
+                field="Columns.heads",
+                value=self.heads,
             )
         return self.heads
 
@@ -132,7 +136,9 @@ def _fitting(family: LikelihoodFamily, field: FieldEvent) -> Any:
     if not set(SUPPORTS[field.kind]) & set(family.accepts):
         raise SpecError(
             f"the column {field.name!r} is {field.kind}, and the likelihood {getattr(family, 'kind', family)} is over "
-            f"{' or '.join(family.accepts)}: take another, or another kind of column"
+            f"{' or '.join(family.accepts)}: take another, or another kind of column",
+            field=f"Columns.{field.kind}",
+            value=family,
         )
     return family
 
@@ -223,7 +229,11 @@ class _Group(nn.Module):
         head = family.build(ALONE.over(self.event))
         if not isinstance(head, LikelihoodHead) or head.takes_context:
             lacks = "needs a context" if head.takes_context else "gives no density of single values"
-            raise SpecError(f"{type(family).__name__} {lacks}, and is for no single column: take another likelihood")
+            raise SpecError(
+                f"{type(family).__name__} {lacks}, and is for no single column: take another likelihood",
+                field="Columns.heads",
+                value=family,
+            )
         self.head = head
         self.features = family.features(self.event)
         self.units = Units(self.event, standardised=standardised) if family.takes_units else None

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from vaekit.errors import SpecError
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.codes import CodeSpace, Quantised, one_hot
 from vaekit.models.families import Head, PosteriorFamily
@@ -293,9 +294,11 @@ class FsqPosterior(QuantisedPosterior, Head):
 
     def __post_init__(self) -> None:
         if math.prod(self.levels) > MOST_CODES:
-            raise ValueError(
+            raise SpecError(
                 f"levels are {list(self.levels)}, which make {math.prod(self.levels)} codes of a position, and a prior "
-                f"has a number for each: make it at most {MOST_CODES}, and use more positions"
+                f"has a number for each: make it at most {MOST_CODES}, and use more positions",
+                field="levels",
+                value=self.levels,
             )
 
     def z_shape(self, latent: int) -> Shape:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext, check_size
 from vaekit.models.distributions.autoregressive import Autoregressive
 from vaekit.models.distributions.codes import CodeSpace, Factorised
@@ -89,8 +90,10 @@ class AutoregressiveCodes:
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ValueError(
-                f"{self.heads} heads do not divide a width of {self.width}: use a multiple of {self.heads}"
+            raise SpecError(
+                f"{self.heads} heads do not divide a width of {self.width}: use a multiple of {self.heads}",
+                field="width",
+                value=self.width,
             )
 
     def build(self, size: int, ctx: BuildContext = ALONE) -> "AutoregressivePrior":
