@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,14 @@ def attempted(path: Path) -> Table | str:
         return str(error)
 
 
-def refused(path: Path, *parts: str, error: type[VaekitError] = DataError, **settings) -> str:
-    with pytest.raises(error) as caught:
+def refused(
+    path: Path,
+    *parts: str,
+    error: type[VaekitError] = DataError,
+    check: Callable[[VaekitError], bool] | None = None,
+    **settings,
+) -> str:
+    with pytest.raises(error, check=check) as caught:
         prepare(DataSpec(source=str(path), **settings), Limit(), by_column="never")
     message = str(caught.value)
     for part in parts:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from naming import naming
 from vaekit.data import Dataset, DataSpec, Limit, Rows, Schema, StreamedRows, prepare, read_like
 from vaekit.errors import DataError, SpecError, VaekitError
 
@@ -110,24 +111,23 @@ def test_examples_of_labels_are_every_class_in_turn(people):
 
 
 @pytest.mark.parametrize(
-    ("context", "error", "parts"),
+    ("context", "why"),
     [
-        (("aged",), SpecError, ["DataSpec.context names 'aged'", "did you mean age"]),
-        (("age", "age"), SpecError, ["DataSpec.context names 'age' twice"]),
-        (("age", "height", "weight", "old"), SpecError, ["every column", "leave some for x"]),
+        (["aged"], "did you mean age"),
+        (["age", "age"], "'age' twice"),
+        (["age", "height", "weight", "old"], "leave some for x"),
     ],
 )
-def test_what_cannot_be_a_context_of_a_table(people, context, error, parts):
-    with pytest.raises(error) as raised:
+def test_what_cannot_be_a_context_of_a_table(people, context, why):
+    with pytest.raises(SpecError, match=why, check=naming("DataSpec.context", context)):
         of(people, *context)
-    assert all(part in str(raised.value) for part in parts), raised.value
 
 
 def test_what_has_no_labels_and_what_is_no_table(tmp_path):
-    with pytest.raises(SpecError, match=r"DataSpec.context=label, but plain.csv has no labels: set DataSpec.label"):
+    with pytest.raises(SpecError, check=naming("DataSpec.context", ["label"])):
         of(write(tmp_path / "plain.csv", table()), "label")
     np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8))
-    with pytest.raises(SpecError, match=r"names columns, and images.npy is no table: use label"):
+    with pytest.raises(SpecError, check=naming("DataSpec.context", ["age"])):
         of(str(tmp_path / "images.npy"), "age")
     for bad in (np.nan, np.inf):
         columns = table()

@@ -15,6 +15,7 @@ import numpy as np
 import pooch
 import pytest
 
+from naming import naming
 from vaekit.data import Limit, names, where
 from vaekit.data.named import catalogue as named
 from vaekit.data.named.download import fetch
@@ -190,12 +191,12 @@ def test_names_are_described():
     ("name", "guess"), [("minst", "mnist"), ("MNIST", "mnist"), ("digit", "digits"), ("zzz", None)]
 )
 def test_unknown_names(name, guess):
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, check=naming("DataSpec.source", name)) as caught:
         open_table(DataSpec(source=name), Limit())
     assert ("did you mean" in str(caught.value)) == (guess is not None)
     for part in (name, guess or "", "digits, sprites, mnist, fashion-mnist", "a path must exist"):
         assert part in str(caught.value)
-    with pytest.raises(DataError, match="names are digits"):
+    with pytest.raises(DataError, check=naming("name", name)):
         where(name)
 
 

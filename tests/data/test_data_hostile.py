@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import CSV, IMAGES, TABLE, idx, load, npy, npz, refused, write
 
+from naming import naming
 from vaekit.errors import DataError, SpecError
 
 CONTENTS = {
@@ -208,9 +209,9 @@ def test_npz_errors(tmp_path, arrays, settings, parts):
 
 def test_settings_that_are_not_for_the_data(tmp_path):
     table, images = write(tmp_path, "a.npy", npy(TABLE)), write(tmp_path, "b.npy", npy(IMAGES))
-    refused(table, "DataSpec.label=y", "only one array", label="y")
-    refused(images, "DataSpec.drop", "tables", error=SpecError, drop=("a",))
-    refused(Path("digits"), "DataSpec.label=y", "leave DataSpec.label out", error=SpecError, label="y")
+    refused(table, check=naming("DataSpec.label", "y"), label="y")
+    refused(images, error=SpecError, check=naming("DataSpec.drop", ["a"]), drop=("a",))
+    refused(Path("digits"), error=SpecError, check=naming("DataSpec.label", "y"), label="y")
 
 
 def test_folders_devices_and_paths_that_are_not_there(tmp_path):

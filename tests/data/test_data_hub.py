@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from naming import naming
 from vaekit.data import DataSpec, Limit, prepare
 from vaekit.data.open import open_table
 from vaekit.errors import ConfigError, DataError, SpecError
@@ -56,13 +57,13 @@ def test_splits_revisions_and_classes(hub):
     [("hf:owner/none", "cannot be had (no data set owner/none)"), ("hf:owner/pets:valid", "splits are train, test")],
 )
 def test_what_is_not_there_is_one_line(hub, source, said):
-    with pytest.raises(DataError, match=re.escape(said)) as caught:
+    with pytest.raises(DataError, match=re.escape(said), check=naming("DataSpec.source", source)) as caught:
         opened(source)
     assert "\n" not in str(caught.value)
 
 
 def test_a_name_that_is_none(hub):
-    with pytest.raises(SpecError, match="is no name on the hub"):
+    with pytest.raises(SpecError, check=naming("DataSpec.source", "hf:")):
         opened("hf:")
 
 

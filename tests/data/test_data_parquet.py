@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from reading import load, refused
 
+from naming import naming
 from vaekit.data import DataSpec, Limit, StreamedRows, prepare
 from vaekit.errors import DataError, SpecError
 
@@ -77,12 +78,12 @@ def test_small_types_take_four_bytes(tmp_path, columns, dtype):
 def test_what_is_no_table_of_numbers(tmp_path):
     path = write(tmp_path / "t.parquet", table(b=KINDS))
     refused(path, "the column 'b' holds 'cat' in row 0", 'DataSpec.drop=["b"]')
-    refused(path, "'colour'", "columns are a, b, c, label", label="colour")
-    refused(path, "'x'", drop=("x",))
+    refused(path, check=naming("DataSpec.label", "colour"), label="colour")
+    refused(path, check=naming("DataSpec.drop", ["x"]), drop=("x",))
     refused(write(tmp_path / "n.parquet", table(b=[None, *X[1:, 1]])), "nan in row 0", "column 'b'", missing="refuse")
     refused(write(tmp_path / "e.parquet", table(slice(0, 0))), "no rows")
     refused(write(tmp_path / "l.parquet", pa.table({"label": KINDS})), "no column of data is left")
-    refused(path, "DataSpec.image_size=[8, 8]", error=SpecError, image_size=(8, 8))
+    refused(path, error=SpecError, check=naming("DataSpec.image_size", (8, 8)), image_size=(8, 8))
 
 
 def test_damage_is_one_error_wherever_it_is(tmp_path):
@@ -105,7 +106,7 @@ def test_damage_is_one_error_wherever_it_is(tmp_path):
 def test_a_row_group_that_cannot_be_held(tmp_path):
     path = write(tmp_path / "t.parquet", table())
     spec = DataSpec(source=str(path), stream="always")
-    with pytest.raises(DataError, match=r"row group of 60 rows.*row_group_size=10\b.*Limit\.data_gb"):
+    with pytest.raises(DataError, match=r"row group of 60 rows.*row_group_size=10\b", check=naming("Limit.data_gb")):
         prepare(spec, Limit(data_gb=1e-6))
     write(path, table(), row_group_size=10)
     assert isinstance(prepare(spec, Limit(data_gb=1e-6)).train, StreamedRows)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from reading import load, refused
 
+from naming import naming
 from vaekit.data import Binary, DataSpec, Levels, Limit, StreamedRows, prepare
 from vaekit.data.open import open_table
 from vaekit.errors import SpecError
@@ -182,7 +183,7 @@ def test_masks_are_binary(tmp_path):
     assert declared.schema.stored == Binary()
     np.testing.assert_array_equal(load(tmp_path / "bytes", support="binary").whole()[:, 0], masks)
     save(tmp_path / "bytes" / "99.png", GREY[0])
-    refused(tmp_path / "bytes", "99.png is not black and white", support="binary")
+    refused(tmp_path / "bytes", "99.png", check=naming("DataSpec.support", "binary"), support="binary")
 
 
 def test_floats_and_integers_are_not_mixed(folder):
@@ -190,17 +191,13 @@ def test_floats_and_integers_are_not_mixed(folder):
     refused(folder, "floating point")
 
 
-def refused_source(source: str, **settings) -> str:
-    with pytest.raises(SpecError) as caught:
-        open_table(DataSpec(source=source, **settings), Limit())
-    return str(caught.value)
-
-
 def test_settings_for_pictures_and_for_tables(folder):
-    assert "DataSpec.image_size=[6, 5] is for a folder of pictures" in refused_source("digits", image_size=(6, 5))
-    assert "DataSpec.bad_files=skip is for a folder of pictures" in refused_source("digits", bad_files="skip")
-    refused(folder, "DataSpec.drop", "tables", error=SpecError, drop=("a",))
-    refused(folder, "DataSpec.label=a", "subfolders", label="a")
+    with pytest.raises(SpecError, check=naming("DataSpec.image_size", (6, 5))):
+        open_table(DataSpec(source="digits", image_size=(6, 5)), Limit())
+    with pytest.raises(SpecError, check=naming("DataSpec.bad_files", "skip")):
+        open_table(DataSpec(source="digits", bad_files="skip"), Limit())
+    refused(folder, error=SpecError, check=naming("DataSpec.drop", ["a"]), drop=("a",))
+    refused(folder, check=naming("DataSpec.label", "a"), label="a")
 
 
 BAD = {

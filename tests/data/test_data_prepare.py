@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from preparing import GREY, TABLE, refused
 from sklearn.datasets import load_digits
 
+from naming import naming
 from vaekit.data import Binary, Count, DataSpec, Levels, Limit, Real, Rows, Schema, Unit, prepare
 from vaekit.data.open import open_table
 from vaekit.errors import DataError, ModelFileError, SpecError
@@ -120,7 +121,7 @@ def test_too_few_rows(make, rows):
 
 
 def test_fractions_that_leave_nothing(make):
-    with refused(SpecError, "DataSpec.valid_fraction=0.6", "DataSpec.test_fraction=0.5", "60 of", "lower"):
+    with pytest.raises(SpecError, check=naming("DataSpec.valid_fraction", 0.6)):
         make(NUMBERED, valid_fraction=0.6, test_fraction=0.5)
 
 
@@ -128,7 +129,7 @@ def test_fractions_that_leave_nothing(make):
 
 
 def test_no_source():
-    with refused(SpecError, "DataSpec.source", "digits, sprites, mnist"):
+    with pytest.raises(SpecError, check=naming("DataSpec.source", None)):
         prepare(DataSpec(), Limit())
 
 
@@ -137,9 +138,9 @@ def test_no_source():
     [{"valid_fraction": -0.1}, {"test_fraction": 1}, {"levels": 1}, {"seed": -1}, {"support": "x"}, {"unknown": 1}],
 )
 def test_specs_are_checked(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
+    with pytest.raises(SpecError, check=naming(*next(iter(settings.items())))):
         DataSpec(**settings)
-    with pytest.raises(ValueError, match="train"):
+    with pytest.raises(SpecError, check=naming("train", 0)):
         Limit(train=0)
 
 
@@ -240,12 +241,10 @@ def test_idx_sets(name, first):
 
 
 def test_errors_name_fields_in_python_and_settings_in_a_run():
-    with pytest.raises(SpecError, match=r"DataSpec\.drop=") as found:
+    with pytest.raises(SpecError, match=r"^DataSpec\.drop=", check=naming("DataSpec.drop", ["a"])):
         prepare(DataSpec(source="digits", drop=("a",)), Limit())
-    assert (found.value.field, found.value.value) == ("DataSpec.drop", ["a"])
-    with pytest.raises(SpecError, match=r"^data\.drop=") as found:
+    with pytest.raises(SpecError, match=r"^data\.drop=", check=naming("data.drop", ["a"])):
         TrainingRun.start(make_run({"data": {"source": "digits", "drop": ["a"]}}))
-    assert (found.value.field, found.value.value) == ("data.drop", ["a"])
 
 
 def test_digits_are_those_of_scikit_learn() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from reading import CSV, IMAGES, TABLE, idx, load, npy, npz, refused, write
 
+from naming import naming
 from vaekit.data.formats.idx import read_idx
 
 
@@ -69,7 +70,7 @@ def test_npz_test_set(tmp_path, train, labels):
 def test_npz_measurements_called_y_are_not_labels_unless_named(tmp_path):
     path = write(tmp_path, "a.npz", npz(X=TABLE, y=TABLE[:, 0]))
     assert load(path).labels is None
-    refused(path, "not classes", "DataSpec.label", label="y")
+    refused(path, "not classes", check=naming("DataSpec.label"), label="y")
 
 
 @pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])

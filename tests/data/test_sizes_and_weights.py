@@ -9,6 +9,7 @@ import torch
 from pyarrow import parquet
 from streams import SMALL
 
+from naming import naming
 from vaekit.data import DataSpec, Limit, Schema, prepare
 from vaekit.data.context import given_context
 from vaekit.data.dataset import context_like, read_like, rows_like
@@ -133,7 +134,7 @@ def test_rows_in_memory_know_their_totals_and_a_size_that_is_given_counts(path):
     np.testing.assert_allclose(np.exp(given[:, 0].numpy() * context.scale[0] + context.loc[0]), [50, 9], rtol=1e-5)
     np.testing.assert_array_equal(given_context(context, {"size_factor": "50"}), given[:1])
     assert given_context(context, {}).tolist() == [[0.0]]
-    with pytest.raises(DataError, match=r"size_factor=-1 is no size"):
+    with pytest.raises(DataError, check=naming("size_factor", "-1")):
         given_context(context, {"size_factor": "-1"})
 
 
@@ -149,33 +150,17 @@ def test_a_size_goes_beside_a_label(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "settings", "error", "parts"),
+    ("column", "settings", "error", "field", "value"),
     [
-        ({"depth": -SIZES}, {}, DataError, ["row 0", "'depth'", "DataSpec.size_factor", "above 0"]),
-        (
-            {"w": -WEIGHTS - 1},
-            {"size_factor": "none", "drop": ("depth",)},
-            DataError,
-            ["'w'", "DataSpec.weight", "not below 0"],
-        ),
-        (
-            {"w": 0 * WEIGHTS},
-            {"size_factor": "none", "drop": ("depth",)},
-            DataError,
-            ["all of the training rows have weight 0"],
-        ),
-        ({}, {"weight": None}, DataError, ["DataSpec.size_factor names 'depth'", "does not have"]),
-        ({"w": SIZES}, {"size_factor": "w"}, SpecError, ["one column has two of the roles"]),
-        (
-            {},
-            {"size_factor": "total", "weight": None, "support": "real"},
-            SpecError,
-            ["values of counts.csv are real", "support=count"],
-        ),
+        ({"depth": -SIZES}, {}, DataError, "size_factor", "depth"),
+        ({"w": -WEIGHTS - 1}, {"size_factor": "none", "drop": ("depth",)}, DataError, "weight", "w"),
+        ({"w": 0 * WEIGHTS}, {"size_factor": "none", "drop": ("depth",)}, DataError, "weight", "w"),
+        ({}, {"weight": None}, DataError, "size_factor", "depth"),
+        ({"w": SIZES}, {"size_factor": "w"}, SpecError, "context", None),
+        ({}, {"size_factor": "total", "weight": None, "support": "real"}, SpecError, "size_factor", "total"),
     ],
 )
-def test_what_cannot_be_a_size_or_a_weight(tmp_path, column, settings, error, parts):
+def test_what_cannot_be_a_size_or_a_weight(tmp_path, column, settings, error, field, value):
     columns = {"depth": SIZES, "w": WEIGHTS} | column if column else {}
-    with pytest.raises(error) as raised:
+    with pytest.raises(error, check=naming(f"DataSpec.{field}", value)):
         of(write(tmp_path, **columns), **settings)
-    assert all(part in str(raised.value) for part in parts), raised.value

@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from naming import naming
 from vaekit.data.sound import (
     BadSound,
     LogMel,
@@ -26,7 +27,7 @@ from vaekit.data.sound import (
     windows,
     write_wav,
 )
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, SpecError
 
 RATE, LENGTH = 8000, 8192
 SPEECH = LogMel(rate=RATE, window=256, hop=64, bands=64)
@@ -137,14 +138,14 @@ def test_spoken_digits_come_back_from_their_features() -> None:
 @pytest.mark.parametrize(
     ("settings", "wrong"),
     [
-        ({"hop": 600}, "hop is 600: it is at most half of the window, which is 1024"),
-        ({"highest": 9000}, "lowest is 0 and highest 9000 Hz: they rise, up to half the rate, 8000 Hz"),
-        ({"lowest": 4000, "highest": 3000}, "lowest is 4000 and highest 3000 Hz"),
-        ({"window": 64, "hop": 32, "bands": 60}, "bands is 60, and some of them lie between two"),
+        ({"hop": 600}, "hop"),
+        ({"highest": 9000}, "highest"),
+        ({"lowest": 4000, "highest": 3000}, "highest"),
+        ({"window": 64, "hop": 32, "bands": 60}, "bands"),
     ],
 )
 def test_features_that_do_not_exist_are_refused(settings: dict, wrong: str) -> None:
-    with pytest.raises(ValueError, match=wrong):
+    with pytest.raises(SpecError, check=naming(wrong, settings[wrong])):
         LogMel(**settings)
 
 
