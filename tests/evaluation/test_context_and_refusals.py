@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from naming import naming
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
 from vaekit.data import Rows
-from vaekit.errors import ConfigError, NotApplicable
+from vaekit.errors import NotApplicable, SpecError
 from vaekit.evaluation import (
     Annealing,
     aggregate_posterior,
@@ -70,7 +71,7 @@ def test_code_vectors_are_neither_annealed_nor_fitted():
     x = torch.ones(7, 5)
     with pytest.raises(NotApplicable, match="code vectors"):
         annealed_bound(model_of(CodeVectors()), x, Annealing(chains=2, temperatures=2))
-    with pytest.raises(ConfigError, match="one of a few code vectors"):
+    with pytest.raises(SpecError, check=naming("q")):
         check_real(CodeVectors()(x))
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 from torch.utils.data import TensorDataset
 
+from naming import naming
 from vaekit import VAE, Bernoulli, Conditional, ContinuousBernoulli, Gaussian, StandardNormal, evaluate
 from vaekit.errors import DataError, NotFinite
 from vaekit.evaluation import Estimate, baseline, bound_rows, kl_per_dimension
@@ -180,22 +181,19 @@ def test_effective_samples_stay_between_one_and_all_of_them():
 def test_values_outside_the_support_are_refused_with_their_row():
     x = torch.bernoulli(torch.full((5, 6), 0.5))
     x[3, 2] = 7
-    with pytest.raises(DataError, match="from 0 to 7: scale") as refused:
+    with pytest.raises(DataError, check=naming("row", 3)):
         evaluate(decoder(Bernoulli(), 6), x)
-    assert (refused.value.field, refused.value.value) == ("row", 3)
     x[3, 2] = float("nan")
-    with pytest.raises(DataError) as refused:
+    with pytest.raises(DataError, check=naming("row", 3)):
         evaluate(decoder(Gaussian(), 12), x)
-    assert (refused.value.field, refused.value.value) == ("row", 3)
 
 
 def test_a_model_whose_numbers_are_not_finite_is_named():
     model = decoder(Gaussian(), 12)
     with torch.no_grad():
         model.likelihood.network.bias[0] = float("inf")
-    with pytest.raises(NotFinite) as refused:
+    with pytest.raises(NotFinite, check=naming("row", 0)):
         evaluate(model, torch.zeros(5, 6))
-    assert (refused.value.field, refused.value.value) == ("row", 0)
 
 
 def test_numpy_data_and_progress(oracle, rows):

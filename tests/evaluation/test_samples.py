@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 from sklearn.metrics.pairwise import polynomial_kernel
 
+from naming import naming
 from vaekit.errors import DataError
 from vaekit.evaluation import frechet_distance, kid, prdc, sample_quality
 from vaekit.evaluation.features import RawFeatures
@@ -162,9 +163,9 @@ def test_every_number_names_its_features_and_does_not_hang_on_the_place_of_rows(
 
 def test_features_that_make_no_sense_are_refused():
     x = normal(50, 3, 0)
-    for bad, why in ((x[:, :2], "same d"), (x[:5], "at least"), (x / 0, "not finite"), (x[:, 0], "is needed")):
+    for bad in (x[:, :2], x[:5], x / 0, x[:, 0]):
         for measure in (frechet_distance, kid, prdc):
-            with pytest.raises(DataError, match=why):
+            with pytest.raises(DataError, check=naming("generated")):
                 measure(x, bad)
     with pytest.raises(ValueError, match="k is 0"):
         prdc(x, x, k=0)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from naming import naming
 from unions import examples, name
-from vaekit.errors import ConfigError
+from vaekit.errors import SpecError
 from vaekit.models import CategoricalPosterior, Conditional, Likelihood, Posterior, Prior
 from vaekit.models.building import BuildContext
 from vaekit.models.compatibility import (
@@ -75,7 +76,7 @@ def test_penalties_take_the_distributions_that_the_table_says(penalty: Any, fami
     if go_together(penalty=penalty_row(penalty), posterior=posterior_row(family)):
         assert penalty(draw, StepContext()).value.isfinite().all()
     else:
-        with pytest.raises(ConfigError, match="needs a"):
+        with pytest.raises(SpecError, check=naming("draw")):
             penalty(draw, StepContext())
 
 

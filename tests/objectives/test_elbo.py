@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from naming import naming
 from unions import name, sampling
-from vaekit.errors import ConfigError, SpecError
+from vaekit.errors import SpecError
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -180,13 +181,13 @@ def test_a_closed_kl_that_does_not_exist_is_refused_and_auto_samples() -> None:
     prior = Mixture(components=2).build(2)
     vae = VAE(FullCovariance(), prior, Conditional(nn.Linear(2, 6), Bernoulli())).double()
     draw = drawn(vae)
-    with pytest.raises(ConfigError, match=r"KL\(MultivariateNormal \|\| GaussianMixture\).*use Elbo.kl=sampled"):
+    with pytest.raises(SpecError, check=naming("Elbo.kl", "closed")):
         Elbo(kl="closed")(draw)
     torch.testing.assert_close(Elbo(kl="auto")(draw).value, draw.log_w.mean(0))
 
 
 def test_stick_the_landing_refuses_a_closed_kl_and_samples_by_itself() -> None:
-    with pytest.raises(SpecError, match="kl 'closed' leaves stick_the_landing"):
+    with pytest.raises(SpecError, check=naming("kl", "closed")):
         Elbo(kl="closed", gradient=StickTheLanding())
     draw = drawn(model(), score=False)
     torch.testing.assert_close(Elbo(gradient=StickTheLanding())(draw).value, draw.log_w.mean(0))
@@ -209,7 +210,7 @@ def test_stick_the_landing_refuses_a_closed_kl_and_samples_by_itself() -> None:
     ids=str,
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(SpecError):
+    with pytest.raises(SpecError, check=naming(*next(iter(settings.items())))):
         Elbo(**settings)
 
 
@@ -259,7 +260,7 @@ def test_a_capacity_rises_and_does_not_go_with_free_nats() -> None:
     torch.testing.assert_close(at, Elbo(capacity=4.0)(draw).value)
     with pytest.raises(ValueError, match="capacity changes with the step"):
         rising(draw)
-    with pytest.raises(SpecError, match="use one of them"):
+    with pytest.raises(SpecError, check=naming("free_nats", 1.0)):
         Elbo(capacity=4.0, free_nats=1.0)
 
 
@@ -317,7 +318,7 @@ def test_with_a_point_posterior_it_is_an_autoencoder_and_claims_no_bound() -> No
 
 def test_estimators_through_the_density_are_refused_for_a_deterministic_posterior() -> None:
     vae = autoencoder()
-    with pytest.raises(ConfigError, match="which a deterministic posterior lacks"):
+    with pytest.raises(SpecError, check=naming("gradient", Score())):
         Elbo(gradient=Score())(drawn(vae, reparametrised=False))
-    with pytest.raises(ConfigError, match="samples of a deterministic posterior are all the same"):
+    with pytest.raises(SpecError, check=naming("draw")):
         Iwae()(drawn(vae))

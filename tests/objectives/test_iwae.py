@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from naming import naming
+from vaekit.errors import SpecError
 from vaekit.models import LinearGaussian
 from vaekit.objectives import Detached, DoublyReparametrised, Elbo, Iwae, Pathwise, Score, StickTheLanding
 from vaekit.objectives.gradient_check import PosteriorPerRow, gradient_estimates
@@ -149,16 +151,16 @@ def test_an_encoder_with_groups_of_one_climbs_the_elbo_where_the_bound_sees_but_
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    ("settings", "field"),
     [
-        ({"samples": 5, "groups": 2}, "5 samples cannot be divided into 2 groups"),
-        ({"samples": 4, "encoder_groups": 2}, "for the gradient doubly_reparametrised, and the gradient is pathwise"),
-        ({"samples": 1, "gradient": Score()}, "made of the other samples"),
-        ({"samples": 4, "alpha": 1.0}, "less than 1"),
+        ({"samples": 5, "groups": 2}, "groups"),
+        ({"samples": 4, "encoder_groups": 2}, "encoder_groups"),
+        ({"samples": 1, "gradient": Score()}, "samples"),
+        ({"samples": 4, "alpha": 1.0}, "alpha"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict, why: str) -> None:
-    with pytest.raises(ValueError, match=why):
+def test_settings_that_make_no_sense_are_refused(settings: dict, field: str) -> None:
+    with pytest.raises(SpecError, check=naming(field, settings[field])):
         Iwae(**settings)
 
 
