@@ -8,9 +8,10 @@ import pytest
 import torch
 from pyarrow import csv
 
+from naming import naming
 from vaekit.cli.main import main
 from vaekit.data.spec import CONTEXT_PARTS
-from vaekit.errors import ConfigError, DataError, SpecError
+from vaekit.errors import ConfigError, DataError
 from vaekit.runs import fit, open_run, run
 from vaekit.runs.factory import build_model, initialise_from_data, open_data
 from vaekit.runs.validation import check_parts, samples_are_conditional
@@ -76,7 +77,7 @@ def test_the_encoder_alone_of_a_hierarchy():
     z = (torch.randn(3, 5, 2), torch.randn(3, 5, 2))
     assert depends(lambda c: model.encode(given["x"], c).posteriors[0].log_prob(z[0]), given["context"])
     assert not depends(lambda c: model.log_joint(given["x"], z, c), given["context"])
-    with pytest.raises(ConfigError, match="context_to is encoder, prior, and in a hierarchical VAE"):
+    with pytest.raises(ConfigError, check=naming("data.context_to", ("encoder", "prior"))):
         check_parts(run(*settings, "data.context_to=[encoder,prior]"))
 
 
@@ -97,14 +98,14 @@ def test_rows_are_encoded_without_a_context_that_the_encoder_is_not_given(tmp_pa
     trained = open_run(tmp_path / "decoder")
     np.testing.assert_array_equal(np.load(tmp_path / "decoder.npy"), trained.encode(rows))
     np.testing.assert_array_equal(trained.encode(rows.select(["x", "y"])), trained.encode(rows))
-    with pytest.raises(DataError, match="context"):
+    with pytest.raises(DataError, check=naming("context")):
         trained.evaluate(rows.select(["x", "y"]), samples=2)
 
 
 def test_a_context_of_which_nothing_comes_is_refused():
-    with pytest.raises(ConfigError, match=r"context_to is prior, and model\.prior is standard_normal"):
+    with pytest.raises(ConfigError, check=naming("data.context_to", ("prior",))):
         check_parts(run(*FEW, "data.context_to=prior"))
-    with pytest.raises(ConfigError, match="no context to give"):
+    with pytest.raises(ConfigError, check=naming("data.context_to", ("decoder",))):
         check_parts(run("data.context_to=decoder"))
-    with pytest.raises((ConfigError, SpecError), match="context_to"):
+    with pytest.raises(ConfigError, check=naming("data.context_to", [])):
         run("data.context_to=[]")

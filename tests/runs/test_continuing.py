@@ -9,6 +9,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from naming import naming
 from vaekit.errors import ConfigError, ModelFileError, VaekitError
 from vaekit.runs import TrainingRun, extend, fit, open_run, run
 from vaekit.runs.samplers import fingerprint
@@ -94,7 +95,7 @@ def test_an_extension_stays_out_of_the_data(tmp_path):
     values = np.random.default_rng(0).normal(size=(300, 2))
     parquet.write_table(pyarrow.table({"a": values[:, 0], "b": values[:, 1]}), data / "part.parquet")
     fit(run(str(data), *TINY, "epochs=1", run_dir=tmp_path / "run"))
-    with pytest.raises(ConfigError, match="would lie in the data"):
+    with pytest.raises(ConfigError, check=naming("run_dir", str(data / "longer"))):
         extend(tmp_path / "run", ["epochs=2"], run_dir=data / "longer")
     assert [path.name for path in data.iterdir()] == ["part.parquet"]
 
@@ -120,18 +121,18 @@ def test_schedules_over_the_length_are_named_in_the_provenance(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    ("settings", "field", "value"),
     [
-        (["epochs=2"], "has 2 already"),
-        (["epochs=1"], "has 2 already"),
-        (["epochs=4", "lr=0.1"], "by --from"),
-        (["epochs=4", "data.source=mnist"], "by --from"),
-        ([], "has 2 already"),
+        (["epochs=2"], "train.epochs", 2),
+        (["epochs=1"], "train.epochs", 1),
+        (["epochs=4", "lr=0.1"], "settings", ["epochs=4", "lr=0.1"]),
+        (["epochs=4", "data.source=mnist"], "settings", ["epochs=4", "data.source=mnist"]),
+        ([], "train.epochs", 2),
     ],
 )
-def test_what_is_no_extension_is_refused_and_nothing_is_written(two_epochs, tmp_path, settings, why):
+def test_what_is_no_extension_is_refused_and_nothing_is_written(two_epochs, tmp_path, settings, field, value):
     before = {path: path.read_bytes() for path in two_epochs.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises(ConfigError, check=naming(field, value)):
         extend(two_epochs, settings, run_dir=tmp_path / "new")
     assert {path: path.read_bytes() for path in two_epochs.rglob("*") if path.is_file()} == before
     assert not (tmp_path / "new").exists()
@@ -139,7 +140,7 @@ def test_what_is_no_extension_is_refused_and_nothing_is_written(two_epochs, tmp_
 
 def test_a_run_that_patience_ended_needs_more_of_it(tmp_path):
     fit(small(tmp_path / "run", "epochs=20", "patience=1", "lr=0.5"))
-    with pytest.raises(ConfigError, match=r"was stopped by train\.patience=1"):
+    with pytest.raises(ConfigError, check=naming("train.patience", 1)):
         extend(tmp_path / "run", ["epochs=30"])
     assert finish(extend(tmp_path / "run", ["epochs=21", "patience=null", "train.log_every=9"]))
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 21

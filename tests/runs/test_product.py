@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from naming import naming
 from unions import examples, members, name, over_real
 from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
@@ -174,7 +175,7 @@ REFUSED = [(q, p) for q in POSTERIORS for p in PRIORS if not fits(q, p)]
 @pytest.mark.parametrize(("posterior", "prior"), REFUSED)
 def test_a_posterior_and_a_prior_that_do_not_go_together_are_refused(posterior: str, prior: str) -> None:
     run = settings_of(*POSTERIORS[posterior], f"model.prior={PRIORS[prior]}")
-    with pytest.raises(ConfigError, match=rf"model.prior is {PRIOR_ROWS[prior].kind}, .* and model.posterior is"):
+    with pytest.raises(ConfigError, check=naming("model.prior", PRIOR_ROWS[prior].kind)):
         TrainingRun.start(run)
 
 
@@ -219,7 +220,7 @@ def test_a_penalty_takes_the_posteriors_that_the_table_says(penalty: Any, poster
     if go_together(penalty=penalty_row(penalty), posterior=POSTERIOR_ROWS[posterior]):
         TrainingRun.start(run)
     else:
-        with pytest.raises(ConfigError, match="which needs"):
+        with pytest.raises(ConfigError, check=naming("model.posterior", POSTERIOR_ROWS[posterior].kind)):
             TrainingRun.start(run)
 
 
@@ -237,20 +238,20 @@ def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, cod
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "field", "value"),
     [
-        (["model.posterior=deterministic", "objective=iwae"], "use objective=elbo"),
-        (["model.posterior=deterministic", "objective=switch"], "use objective=elbo"),
-        (["model.posterior=deterministic", "objective.gradient=score"], "use objective.gradient=pathwise"),
-        (["model.prior=mixture", "objective.kl=closed"], "use objective.kl=auto or sampled"),
-        (["model.posterior=planar", "objective={kind: regularised, penalties: [dip]}"], "use model.posterior=gaussian"),
-        (["model.kind=hierarchical", "objective={kind: regularised, penalties: [mmd]}"], "over one group of latents"),
+        (["model.posterior=deterministic", "objective=iwae"], "objective", "iwae"),
+        (["model.posterior=deterministic", "objective=switch"], "objective", "iwae"),
+        (["model.posterior=deterministic", "objective.gradient=score"], "objective.gradient", "score"),
+        (["model.prior=mixture", "objective.kl=closed"], "objective.kl", "closed"),
+        (["model.posterior=planar", "objective={kind: regularised, penalties: [dip]}"], "model.posterior", "planar"),
+        (["model.kind=hierarchical", "objective={kind: regularised, penalties: [mmd]}"], "objective", "regularised"),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused_before_a_folder_is_made(settings, said, tmp_path) -> None:
+def test_parts_that_do_not_go_together_are_refused_before_a_folder_is_made(settings, field, value, tmp_path) -> None:
     start = TINY[:4] if "model.kind=hierarchical" in settings else TINY
     run = make_run(override(preset("digits"), [*start, *settings, f"run_dir={tmp_path / 'run'}"]))
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, check=naming(field, value)):
         TrainingRun.start(run)
     assert not (tmp_path / "run").exists()
 

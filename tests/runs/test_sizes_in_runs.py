@@ -6,6 +6,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from naming import naming
 from vaekit.errors import ConfigError
 from vaekit.evaluation import evaluate
 from vaekit.runs import TrainingRun, fit, open_run, run
@@ -44,7 +45,7 @@ def test_softmax_rates_take_the_total_without_another_setting(path):
 
 
 def test_softmax_rates_without_sizes_are_refused_in_words_of_settings(path):
-    with pytest.raises(ConfigError, match=r"data.size_factor is none: use data.size_factor=total or a column, or mod"):
+    with pytest.raises(ConfigError, check=naming("data.size_factor")):
         open_data(run(path, *TINY, SOFTMAX, "data.size_factor=none"))
 
 
