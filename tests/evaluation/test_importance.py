@@ -9,7 +9,9 @@ import pytest
 import torch
 from stories import Stretched, rows_of, story
 
+from naming import naming
 from vaekit import evaluate
+from vaekit.errors import SpecError
 from vaekit.evaluation import bound_curve
 from vaekit.evaluation.importance import effective_samples, weighted_bound
 
@@ -189,5 +191,5 @@ def test_an_evaluation_that_cannot_be_kept_is_done_all_the_same(tmp_path):
 def test_bad_numbers_of_samples_are_refused():
     truth = story(1)
     for rows, samples in ((0, (1,)), (3, ()), (3, (5, 0))):
-        with pytest.raises(ValueError, match="at least one"):
+        with pytest.raises(SpecError, check=naming("samples" if rows else "data", 0)):
             bound_curve(truth.vae(), rows_of(truth, 3)[:rows], samples)

@@ -8,8 +8,10 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from naming import naming
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal, evaluate
 from vaekit.data import Rows
+from vaekit.errors import SpecError
 from vaekit.evaluation.latents import NAMES, aggregate_posterior
 from vaekit.models import FlowPosterior, Mixture
 from vaekit.models.building import BuildContext
@@ -176,5 +178,5 @@ def test_a_flow_posterior_on_rows_of_a_split(globals_untouched):
     assert value["rate"] == pytest.approx(value["mutual_information"] + value["marginal_kl"], abs=1e-5)
     assert 0 < value["mutual_information"] < math.log(130)
     assert found["total_correlation"].value is None
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(SpecError, check=naming("rows", 0)):
         aggregate_posterior(model, rows, rows=0)

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from naming import naming
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal, evaluate
 from vaekit.data import Rows
 from vaekit.data.rows import in_their_weights
+from vaekit.errors import SpecError
 from vaekit.evaluation import baseline
 from vaekit.evaluation.estimate import mean_of
 from vaekit.models import Laplace
@@ -52,7 +54,7 @@ def test_rows_of_weight_0_count_for_nothing_and_of_weight_2_twice() -> None:
     bits = -found["log_likelihood"].value / (6 * math.log(2))
     assert found["bits_per_dim"].value == pytest.approx(bits, rel=1e-6)
     for wrong in (weight[:3], -weight, 0 * weight):
-        with pytest.raises(ValueError, match="give each row one that is not below 0"):
+        with pytest.raises(SpecError, check=naming("weight")):
             evaluate(model, x, 4, weight=wrong)
 
 

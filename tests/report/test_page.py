@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from naming import naming
-from vaekit.errors import ConfigError, ModelFileError
+from vaekit.errors import ConfigError, ModelFileError, SpecError
 from vaekit.report import Cell, Picture, Section, Table, write_report
 from vaekit.report import estimators as estimators_module
 from vaekit.report import sections as sections_module
@@ -226,7 +226,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_run_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="no run"):
+    with pytest.raises(SpecError, check=naming("runs")):
         write_report([])
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from naming import naming
 from vaekit.data import Binary, Levels, Real, Schema, Unit
+from vaekit.errors import SpecError
 from vaekit.randomness import new_generator
 from vaekit.report import (
     captioned,
@@ -85,7 +87,7 @@ def test_reconstructions_stand_below_their_originals() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 1, 2, 2), (3, 2, 2)])
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="channels"):
+    with pytest.raises(SpecError, check=naming("images")):
         image_grid(np.zeros(shape))
 
 
@@ -98,7 +100,7 @@ def test_channels_that_are_no_colours_are_side_by_side(channels: int) -> None:
 
 
 def test_pairs_must_match() -> None:
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(SpecError, check=naming("reconstructions")):
         pairs_grid(np.zeros((2, 1, 2, 2)), np.zeros((3, 1, 2, 2)))
 
 

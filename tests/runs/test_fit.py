@@ -411,7 +411,7 @@ def test_a_trained_run_is_printed_in_a_few_lines():
 
 
 def test_weights_of_an_unknown_name_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="'firstt': it should be 'best' or 'last'"):
+    with pytest.raises(SpecError, check=naming("weights", "firstt")):
         open_run(tmp_path, "firstt")
 
 

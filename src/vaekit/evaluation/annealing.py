@@ -17,6 +17,7 @@ from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
     check_finite,
+    check_some,
     checked,
     draw_of_first,
     joined,
@@ -139,8 +140,7 @@ def annealed_bound(
         >>> annealed_bound(model, torch.ones(5, 8), Annealing(chains=4, temperatures=10)).lower.n
         5
     """
-    if len(data) == 0:
-        raise ValueError("got no rows: at least one is needed")
+    check_some(data=len(data))
     blocks = Blocks(model, data, seed, context, world, mask)
 
     def bound_of(block: Block) -> tuple[Tensor, ...]:
@@ -183,8 +183,7 @@ def bidirectional(
         world: The processes that divide the rows.
         log_scale: Of the data that the model is of, as `Rows` have it, for densities of the rows as they are stored.
     """
-    if rows < 1:
-        raise ValueError(f"got rows={rows}: at least one is needed")
+    check_some(rows=rows)
     x, latents = simulated(model, rows, seed, context)
     blocks = Blocks(model, x, seed, context, world)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
-from vaekit.errors import DataError, NotFinite
+from vaekit.errors import DataError, NotFinite, SpecError
 from vaekit.evaluation.blocks import Block, Blocks, PerBlock, evaluating
 from vaekit.evaluation.results import WHY_NOT_A_LIKELIHOOD
 from vaekit.models.distributions.cells import observed
@@ -32,6 +32,21 @@ def checked(model: Model, compute: PerBlock, progress: Progress | None) -> PerBl
         return found
 
     return of_block
+
+
+def check_some(**counts: int) -> None:
+    """Refuse data of no rows, and numbers below 1.
+
+    Args:
+        counts: Rows of `data`, and other arguments, by name.
+
+    Raises:
+        SpecError: There is not one of each.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            what = "rows" if name == "data" else name
+            raise SpecError(f"got {count} {what}: at least one is needed", field=name, value=count)
 
 
 def draw_of_first(model: Model, blocks: Blocks) -> Draw:

@@ -13,6 +13,7 @@ from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
     check_finite,
+    check_some,
     checked,
     draw_of_first,
     joined,
@@ -83,8 +84,7 @@ def bound_curve(
         >>> [point.samples for point in bound_curve(model, torch.ones(5, 8), samples=(1, 10))]
         [1, 10]
     """
-    if len(data) == 0 or not samples or min(samples) < 1:
-        raise ValueError(f"got {len(data)} rows and samples={samples}: at least one of each is needed")
+    check_some(data=len(data), samples=min(samples, default=0))
     blocks = Blocks(model, data, seed, context, world, mask)
 
     def bounds_of(block: Block) -> tuple[Tensor, ...]:

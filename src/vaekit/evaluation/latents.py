@@ -8,7 +8,7 @@ from torch.distributions import Distribution, Independent
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.evaluation.blocks import BLOCK, Block, Blocks, Data, evaluating
-from vaekit.evaluation.checks import NO_DENSITY, Progress, draw_of_first
+from vaekit.evaluation.checks import NO_DENSITY, Progress, check_some, draw_of_first
 from vaekit.evaluation.estimate import Estimate, mean_of
 from vaekit.evaluation.results import NATS, label_of
 from vaekit.models.distributions.hamiltonian import Refined
@@ -71,8 +71,7 @@ def aggregate_posterior(
     Source: Hoffman and Johnson, 2016, "ELBO surgery"; Chen et al., 2018, arXiv 1802.04942, equation 2; for the errors,
     Efron and Stein, 1981, "The jackknife estimate of variance", section 4.
     """
-    if len(data) == 0 or rows < 1:
-        raise ValueError(f"got {len(data)} rows and rows={rows}: at least one is needed")
+    check_some(data=len(data), rows=rows)
     data = data.take(rows) if isinstance(data, Rows | StreamedRows) else data[:rows]
     blocks = Blocks(model, data, seed, context, world, None if mask is None else mask[:rows])
     with evaluating(model):

@@ -15,11 +15,13 @@ from torch.distributions import Normal
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.data.rows import in_their_weights
+from vaekit.errors import SpecError
 from vaekit.evaluation.blocks import Block, Blocks, Data, cached, evaluating
 from vaekit.evaluation.checks import (
     NO_DENSITY,
     Progress,
     check_finite,
+    check_some,
     checked,
     draw_of_first,
     joined,
@@ -91,13 +93,13 @@ def evaluate(
         Estimates by name, in nats for each row unless their unit says otherwise.
     """
     blocks = Blocks(model, data, seed, context, world, mask)
-    if len(blocks) == 0 or samples < 1:
-        raise ValueError(f"got {len(blocks)} rows and samples={samples}: at least one of each is needed")
+    check_some(data=len(blocks), samples=samples)
     weight = blocks.row_weights() if weight is None else weight
     if weight is not None and (weight.shape != (len(blocks),) or not bool((weight >= 0).all() and weight.any())):
-        raise ValueError(
+        raise SpecError(
             f"weight has shape {tuple(weight.shape)} for {len(blocks)} rows, or is below 0, or 0 everywhere: give each "
-            "row one that is not below 0"
+            "row one that is not below 0",
+            field="weight",
         )
 
     def bounds_of(block: Block) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from vaekit.errors import DataError
+from vaekit.errors import DataError, SpecError
 from vaekit.evaluation.blocks import Data
 from vaekit.evaluation.estimate import Estimate
 from vaekit.evaluation.features import Extractor, features_of
@@ -116,7 +116,7 @@ def prdc(real: Tensor, generated: Tensor, k: int = 5, about: str = GIVEN) -> dic
         about: Of the estimates, where another library would write a unit.
     """
     if k < 1:
-        raise ValueError(f"k is {k}: at least one neighbour is needed")
+        raise SpecError(f"k is {k}: at least one neighbour is needed", field="k", value=k)
     _check(real, generated, 2 * (k + GROUPS))
     real, generated = real.double(), generated.double()
     names, n = ("precision", "recall", "density", "coverage"), min(len(real), len(generated))

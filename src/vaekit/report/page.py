@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from vaekit import __version__
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, SpecError
 from vaekit.evaluation.results import WHY_NOT_A_LIKELIHOOD
 from vaekit.report.collect import RunFacts, collect
 from vaekit.report.components import Picture, Section
@@ -54,11 +54,11 @@ def write_report(
 
     Raises:
         ModelFileError: A folder is not a run's, or is damaged.
-        ValueError: There is no run.
+        SpecError: There is no run.
         ConfigError: The page cannot be written there.
     """
     if not runs:
-        raise ValueError("no run to report on: name at least one run folder")
+        raise SpecError("no run to report on: name at least one run folder", field="runs")
     trained_runs = [open_run(folder) for folder in runs]
     page = Path(runs[0]) / "report.html" if out is None else Path(out)
     page = page / "report.html" if page.is_dir() else page

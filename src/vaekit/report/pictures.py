@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vaekit.data import Levels, Schema, Support
+from vaekit.errors import SpecError
 from vaekit.evaluation import evaluating
 from vaekit.models import Code, Model
 from vaekit.models.distributions.codes import centre, centre_in_words
@@ -76,7 +77,10 @@ def pairs_grid(
         scale: How many times a pixel is enlarged; see `image_grid`.
     """
     if originals.shape != reconstructions.shape:
-        raise ValueError(f"{originals.shape} originals and {reconstructions.shape} reconstructions make no pairs")
+        raise SpecError(
+            f"{originals.shape} originals and {reconstructions.shape} reconstructions make no pairs",
+            field="reconstructions",
+        )
     columns = max(1, min(columns, len(originals)))
     rows, gaps = [], [pad]
     for start in range(0, len(originals), columns):
@@ -249,7 +253,7 @@ def _paste(rows: Sequence[np.ndarray], gaps: Sequence[int], columns: int, pad: i
     """Rows of images on one canvas, with gaps[i] pixels above row i and the last gap below them all."""
     shape = rows[0].shape if rows else (0,)
     if len(shape) != 4 or 0 in shape:
-        raise ValueError(f"got images of shape {shape}: (n, channels, height, width) is needed")
+        raise SpecError(f"got images of shape {shape}: (n, channels, height, width) is needed", field="images")
     if shape[1] not in _COLOURED:
         rows = [row.transpose(0, 2, 1, 3).reshape(len(row), 1, shape[2], -1) for row in rows]
         shape = rows[0].shape

@@ -9,6 +9,7 @@ from typing import Any, overload
 import torch
 
 from vaekit.data import DataSpec, dataset_of
+from vaekit.errors import SpecError
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.families import LikelihoodFamily
 from vaekit.objectives import Bound, Elbo, Objective
@@ -105,9 +106,13 @@ def fit(
         raise TypeError("fit(model, data) needs data: an array, a tensor, a data frame or a torch Dataset")
     _check_arguments(objective, train, seed)
     if not any(weight.requires_grad for weight in model.parameters()):
-        raise ValueError("no weight of the model can be trained: all have requires_grad=False; set it on some")
+        raise SpecError(
+            "no weight of the model can be trained: all have requires_grad=False; set it on some", field="model"
+        )
     if any(weight.is_inference() for weight in model.parameters()):
-        raise ValueError("the model was made within torch.inference_mode(), which forbids gradients: make it outside")
+        raise SpecError(
+            "the model was made within torch.inference_mode(), which forbids gradients: make it outside", field="model"
+        )
     if wrong := next((name for name, weight in model.named_parameters() if weight.dtype != torch.float32), None):
         raise TypeError(f"fit trains models in float32, and {wrong} is {model.get_parameter(wrong).dtype}")
     device = next(model.parameters()).device
@@ -135,7 +140,7 @@ def _check_arguments(objective: Any, train: Any, seed: Any) -> None:
         given = f"the class {train.__name__}" if isinstance(train, type) else repr(train)
         raise TypeError(f"train is {given}: give Train(...), as Train(epochs=50)")
     if not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed is {seed!r}: it should be a whole number, 0 or above")
+        raise SpecError(f"seed is {seed!r}: it should be a whole number, 0 or above", field="seed", value=seed)
 
 
 def _spec_of(model: VAE | HierarchicalVAE, data: Any) -> DataSpec:

@@ -25,7 +25,7 @@ from vaekit.data import (
     read_like,
     rows_like,
 )
-from vaekit.errors import ConfigError, DataError, ModelFileError, VaekitError
+from vaekit.errors import ConfigError, DataError, ModelFileError, SpecError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.distributions.codes import centre
@@ -304,11 +304,11 @@ def open_run(folder: str | Path, weights: str | None = None) -> TrainedRun:
         weights: Best or last; by default what the run's settings say.
 
     Raises:
-        ValueError: Weights is neither.
+        SpecError: Weights is neither.
         ModelFileError: The folder is not a run's, or its files are damaged or do not belong together.
     """
     if weights not in (None, "best", "last"):
-        raise ValueError(f"weights is {weights!r}: it should be 'best' or 'last'")
+        raise SpecError(f"weights is {weights!r}: it should be 'best' or 'last'", field="weights", value=weights)
     home = RunFolder(folder)
     run, schema = read_run(home)
     model = rebuilt(home, run, schema, training=False)
