@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from naming import naming
 from vaekit import VAE, Bernoulli, Conditional, Gaussian, StandardNormal
+from vaekit.errors import SpecError
 from vaekit.models import Conv, Mlp
 from vaekit.models.generative import BLOCK, Generative, blocks_of, filled, in_blocks
 from vaekit.randomness import new_generator
@@ -80,7 +82,7 @@ def test_blocks_cover_the_rows_and_a_part_is_filled_with_its_last() -> None:
     part = filled(torch.arange(6).reshape(3, 2))
     assert part.shape == (BLOCK, 2)
     assert part[2:].unique(dim=0).tolist() == [[4, 5]]
-    with pytest.raises(ValueError, match="no rows"):
+    with pytest.raises(SpecError, check=naming("x")):
         in_blocks(lambda x: (x,), torch.empty(0, 2))
 
 
@@ -90,7 +92,7 @@ class Zeros(Generative):
 
 
 def test_a_simulation_of_rows_that_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="n is -1"):
+    with pytest.raises(SpecError, check=naming("n", -1)):
         Zeros().simulate(-1)
-    with pytest.raises(ValueError, match="the context has 3 rows, and 5 are to be drawn"):
+    with pytest.raises(SpecError, check=naming("context")):
         Zeros().generate(5, context=torch.zeros(3, 1))

@@ -9,6 +9,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch import distributions as td
 
+from naming import naming
+from vaekit.errors import SpecError
 from vaekit.models import VAE, CalibratedGaussian, Conditional, Gaussian, LinearGaussian, Mlp, StandardNormal
 from vaekit.objectives import Elbo
 from vaekit.randomness import new_generator
@@ -206,14 +208,14 @@ def test_from_vae_refuses_a_model_that_is_not_linear_gaussian(likelihood: nn.Mod
     model.prior.float()
     del model.likelihood
     model.likelihood = likelihood
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SpecError, match=message, check=naming("model")):
         LinearGaussian.from_vae(model)
 
 
 def test_from_vae_refuses_another_prior() -> None:
     model = story().vae()
     model.prior.loc += 1
-    with pytest.raises(ValueError, match="prior is not N"):
+    with pytest.raises(SpecError, match="prior is not N", check=naming("model")):
         LinearGaussian.from_vae(model)
 
 
@@ -229,5 +231,5 @@ def test_the_model_of_a_story_holds_copies_and_leaves_global_state(globals_untou
 
 @pytest.mark.parametrize("noise", [0.0, -1.0, math.inf, math.nan])
 def test_noise_must_be_a_standard_deviation(noise: float) -> None:
-    with pytest.raises(ValueError, match="noise"):
+    with pytest.raises(SpecError, check=naming("noise", noise)):
         LinearGaussian(torch.ones(2, 1), torch.zeros(2), noise)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
+from naming import naming
 from unions import examples, name
+from vaekit.errors import DataError, SpecError
 from vaekit.models import (
     VAE,
     Bernoulli,
@@ -205,7 +207,7 @@ def test_values_of_missing_cells_are_not_checked():
     x = torch.tensor([[0.0, 1.0, 5.0], [1.0, math.nan, 0.0]])
     mask = torch.tensor([[True, True, False], [True, False, True]])
     check_values(px, x, mask)
-    with pytest.raises(ValueError, match="row 1"):
+    with pytest.raises(DataError, check=naming("row", 1)):
         check_values(px, x, mask | torch.tensor([[False], [True]]))
 
 
@@ -215,7 +217,7 @@ def test_a_likelihood_that_ties_cells_refuses_a_mask():
     px = Conditional(nn.Linear(2, head.features((3, 4, 4))), head, (3, 4, 4))
     posterior = Conditional(nn.Sequential(nn.Flatten(), nn.Linear(48, 4)), Gaussian(), (2,))
     model = VAE(posterior, StandardNormal().build(2), px)
-    with pytest.raises(ValueError, match="ties the cells"):
+    with pytest.raises(SpecError, match="ties the cells", check=naming("mask")):
         model.draw(x.float(), mask=torch.ones_like(x, dtype=torch.bool))
     grey = LogisticMixture(levels=16, components=2)(torch.zeros(2, 6 * 16), (1, 4, 4))
     mask = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
@@ -225,7 +227,7 @@ def test_a_likelihood_that_ties_cells_refuses_a_mask():
 def test_a_mask_that_does_not_fit_is_refused(story, rows):
     x, mask = rows
     model = story.vae()
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(SpecError, match="shape", check=naming("mask")):
         model.draw(x, mask=mask[:, :3])
     with pytest.raises(TypeError, match="booleans"):
         model.draw(x, mask=mask.double())

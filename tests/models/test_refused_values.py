@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch import distributions as td
 
+from naming import naming
 from unions import examples, name
+from vaekit.errors import DataError
 from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Mlp, StandardNormal
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.families import LikelihoodFamily
@@ -45,7 +47,7 @@ def test_a_draw_takes_what_the_likelihood_gives_and_nothing_else(head: Likelihoo
     for value in (*REFUSED.get(head.kind, []), math.nan, math.inf):
         bad = x.clone()
         bad[3, 1] = value
-        with pytest.raises(ValueError, match=f"row 3 of x holds {value:g}") as refused:
+        with pytest.raises(DataError, match=f"row 3 of x holds {value:g}", check=naming("row", 3)) as refused:
             model.draw(bad, 2)
         assert len(str(refused.value)) < 240
 
@@ -53,9 +55,9 @@ def test_a_draw_takes_what_the_likelihood_gives_and_nothing_else(head: Likelihoo
 def test_it_says_what_to_do() -> None:
     x = torch.full((2, SIZE), 0.5)
     heads = {head.kind: head for head in examples(Likelihood)}
-    with pytest.raises(ValueError, match=r"over \{0, 1\}: binarise the data"):
+    with pytest.raises(DataError, match=r"over \{0, 1\}: binarise the data", check=naming("row", 0)):
         model_of(likelihood_of(heads["bernoulli"])).draw(x)
-    with pytest.raises(ValueError, match="whole numbers from 0 to 2: give whole numbers"):
+    with pytest.raises(DataError, match="whole numbers from 0 to 2: give whole numbers", check=naming("row", 0)):
         model_of(likelihood_of(heads["categorical"])).draw(x)
 
 
@@ -75,11 +77,11 @@ def test_a_distribution_of_torch_is_taken_at_its_word() -> None:
     ones = torch.ones(2, SIZE)
     binary = model_of(Torchs(lambda raw: td.Bernoulli(logits=raw, validate_args=False)))
     assert binary.draw(ones).log_px.isfinite().all()
-    with pytest.raises(ValueError, match=r"holds 0\.5"):
+    with pytest.raises(DataError, match=r"holds 0\.5", check=naming("row", 0)):
         binary.draw(grey)
     positive = model_of(Torchs(lambda raw: td.LogNormal(raw, 1.0, validate_args=False)))
     assert positive.draw(grey).log_px.isfinite().all()
-    with pytest.raises(ValueError, match=r"holds -0\.5"):
+    with pytest.raises(DataError, match=r"holds -0\.5", check=naming("row", 0)):
         positive.draw(-grey)
     # where values may lie depends on z here, so that p(x|z) itself has to say it
     around = model_of(Torchs(lambda raw: td.Uniform(raw - 9, raw + 9, validate_args=False)))

@@ -166,9 +166,14 @@ def test_settings_that_make_no_sense_are_refused(settings: dict, field: str) -> 
 
 def test_another_number_of_samples_or_way_of_drawing_is_refused() -> None:
     draw, _ = log_w(6)
-    with pytest.raises(ValueError, match="6 samples of z were drawn, which do not part into groups: draw 8"):
+    with pytest.raises(
+        SpecError, match="6 samples of z were drawn, which do not part into groups: draw 8", check=naming("draw")
+    ):
         Iwae(samples=8, groups=4)(draw)
-    with torch.enable_grad(), pytest.raises(ValueError, match="needs z drawn with reparametrised=True, score=False"):
+    with (
+        torch.enable_grad(),
+        pytest.raises(SpecError, match="needs z drawn with reparametrised=True, score=False", check=naming("draw")),
+    ):
         Iwae(samples=6, gradient=DoublyReparametrised())(draw)
 
 

@@ -67,7 +67,7 @@ def test_a_fitted_flow_is_a_function_of_codes_and_seed():
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(SpecError, check=naming("FromMixture.components", 10)):
         FromMixture().fit(torch.randn(3, 2))
-    with pytest.raises(SpecError, check=naming("BuildContext.event_shape", (1,))):
+    with pytest.raises(SpecError, check=naming("size", 1)):
         FromFlow().fit(torch.randn(30, 1))
     weight = nn.Linear(1, 1)
     with pytest.raises(VaekitError, match="is nan at step 0"):

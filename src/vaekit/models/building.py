@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.codes import CodeSpace
 from vaekit.models.parameters import Shape
 from vaekit.models.protocols import Encoder, Reshaping
@@ -84,7 +85,7 @@ def check_size(size: int) -> None:
     """Refuse a prior over nothing.
 
     Raises:
-        ValueError: There are no numbers of z.
+        SpecError: There are no numbers of z.
     """
     if size < 1:
-        raise ValueError(f"size is {size}: a prior is over at least one number")
+        raise SpecError(f"size is {size}: a prior is over at least one number", field="size", value=size)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import ALONE
 from vaekit.models.distributions.cells import observed
 from vaekit.models.distributions.codes import CodeSpace
@@ -65,7 +66,7 @@ class Conditional(nn.Module):
 
     Raises:
         TypeError: The network is no module, or the head no family.
-        ValueError: The family has weights of its own, and no event shape says how many.
+        SpecError: The family has weights of its own, and no event shape says how many.
 
     Example:
         >>> posterior = Conditional(nn.Linear(8, 6), Gaussian())
@@ -238,5 +239,8 @@ def _built(family: Family, event_shape: Shape | None) -> Head:
     if event_shape is not None:
         return family.build(ALONE.over(event_shape))
     if not isinstance(family, Head):
-        raise ValueError(f"{type(family).__name__} has weights of its own: give event_shape=, which says how many")
+        raise SpecError(
+            f"{type(family).__name__} has weights of its own: give event_shape=, which says how many",
+            field="event_shape",
+        )
     return family

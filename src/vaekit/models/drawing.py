@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.codes import Factorised, Quantised, kl_per_position
 from vaekit.models.distributions.delta import Delta
 from vaekit.models.distributions.noise import draw_scored
@@ -97,7 +98,7 @@ def draw_latent(
 def enumerated_latent(q: Distribution, p: Distribution) -> Latent:
     """All values that z can have, as if each were a sample: z is (values, batch, *event)."""
     if not isinstance(q, Factorised):
-        raise ValueError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it")
+        raise SpecError(f"the values of z of {type(q).__name__} cannot be listed: draw samples of it", field="q")
     z = q.enumerated()
     return Latent(z, q.log_prob(z), p.log_prob(z), q, p)
 

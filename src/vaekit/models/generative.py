@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaekit.errors import SpecError
+
 BLOCK = 256  # rows: products are within a tenth of full speed, and a few rows alone do not cost much more
 
 
@@ -41,10 +43,10 @@ def in_blocks(
         named: Likewise, by the names of arguments.
 
     Raises:
-        ValueError: There are no rows.
+        SpecError: There are no rows.
     """
     if len(x) == 0:
-        raise ValueError("got no rows: at least one is needed")
+        raise SpecError("got no rows: at least one is needed", field="x")
     given = (x, *others)
 
     def of(rows: slice) -> tuple[Tensor, ...]:
@@ -93,12 +95,15 @@ class Generative(ABC):
             x (n, *data) and (z_1, ..., z_L), (n, *event) each.
 
         Raises:
-            ValueError: n is negative, or the context has another number of rows.
+            SpecError: n is negative, or the context has another number of rows.
         """
         if n < 0:
-            raise ValueError(f"n is {n}: the number of rows to draw should be at least 0")
+            raise SpecError(f"n is {n}: the number of rows to draw should be at least 0", field="n", value=n)
         if context is not None and len(context) != n:
-            raise ValueError(f"the context has {len(context)} rows, and {n} are to be drawn: give one for each of them")
+            raise SpecError(
+                f"the context has {len(context)} rows, and {n} are to be drawn: give one for each of them",
+                field="context",
+            )
         found = []
         for rows in blocks_of(n):
             drawn = self.new_block(None if context is None else filled(context[rows]), generator, mean)

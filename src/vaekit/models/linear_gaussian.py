@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch import distributions as td
 
+from vaekit.errors import SpecError
 from vaekit.models.conditional import Conditional
 from vaekit.models.likelihoods.gaussian import Gaussian
 from vaekit.models.priors.standard_normal import StandardNormalPrior
@@ -48,7 +49,9 @@ class LinearGaussian:
 
     def __post_init__(self) -> None:
         if not (self.noise > 0 and math.isfinite(self.noise)):
-            raise ValueError(f"noise is a standard deviation: finite and > 0, not {self.noise}")
+            raise SpecError(
+                f"noise is a standard deviation: finite and > 0, not {self.noise}", field="noise", value=self.noise
+            )
 
     @classmethod
     def from_vae(cls, model: VAE) -> "LinearGaussian":
@@ -58,11 +61,11 @@ class LinearGaussian:
         at z = 0 and at the unit vectors; x is flattened.
 
         Raises:
-            ValueError: The model is no such VAE.
+            SpecError: The model is no such VAE.
         """
         prior = _factors(model.prior(), "prior")
         if prior.loc.dim() != 1 or prior.loc.any() or (prior.scale != 1).any():
-            raise ValueError("the prior is not N(0, I) over one flat dimension")
+            raise SpecError("the prior is not N(0, I) over one flat dimension", field="model")
         unit = torch.eye(len(prior.loc), dtype=prior.loc.dtype, device=prior.loc.device)
         elsewhere = 5 * unit - 2
         with torch.no_grad():
@@ -71,9 +74,11 @@ class LinearGaussian:
         offset, loadings = loc[0], (loc[1 : len(unit) + 1] - loc[0]).T
         seen = loc[len(unit) + 1 :]
         if (elsewhere @ loadings.T + offset - seen).abs().max() > 1e-4 * seen.abs().max():
-            raise ValueError("the decoder's mean is not linear in z")
+            raise SpecError("the decoder's mean is not linear in z", field="model")
         if not torch.allclose(scale, scale.flatten()[0]):
-            raise ValueError("the decoder's scale is not one number: it varies over z or over the dimensions of x")
+            raise SpecError(
+                "the decoder's scale is not one number: it varies over z or over the dimensions of x", field="model"
+            )
         return cls(loadings, offset, scale.flatten()[0].item())
 
     def true_posterior(self, x: Rows) -> td.MultivariateNormal:
@@ -146,5 +151,7 @@ class ExactPosterior(nn.Module):
 def _factors(distribution: td.Distribution, role: str) -> td.Normal:
     base = distribution.base_dist if isinstance(distribution, td.Independent) else distribution
     if not isinstance(base, td.Normal):
-        raise ValueError(f"the {role} is {type(base).__name__}, not a Gaussian with independent dimensions")
+        raise SpecError(
+            f"the {role} is {type(base).__name__}, not a Gaussian with independent dimensions", field="model"
+        )
     return base

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.conditional import Conditional, takes_mask
 from vaekit.models.distributions.cells import cell_log_prob, observed, observed_log_prob
 from vaekit.models.distributions.noise import draw_from
@@ -230,8 +231,8 @@ class VAE(Generative, nn.Module):
             check: Refuse x outside the support of the likelihood. Training, whose rows have been checked, does without.
 
         Raises:
-            ValueError: x holds a value that the likelihood gives no probability, or there is a mask and the likelihood
-                ties the cells of a row to one another.
+            DataError: x holds a value that the likelihood gives no probability.
+            SpecError: There is a mask, and the likelihood ties the cells of a row to one another.
         """
         check_samples(samples)
         x = observed(x, mask)
@@ -291,7 +292,9 @@ class VAE(Generative, nn.Module):
 def check_samples(samples: int) -> None:
     """Refuse a number of samples that is none."""
     if samples < 1:
-        raise ValueError(f"samples is {samples}: at least one z must be drawn for each row")
+        raise SpecError(
+            f"samples is {samples}: at least one z must be drawn for each row", field="samples", value=samples
+        )
 
 
 def check_likelihood(px: Distribution, x: Tensor, samples: int, values: bool, mask: Tensor | None = None) -> None:

@@ -78,9 +78,10 @@ class Elbo:
         if ctx is None:
             for name, weight in (("beta", self.beta), ("capacity", self.capacity)):
                 if isinstance(weight, Warmup | Cyclical):
-                    raise ValueError(
+                    raise SpecError(
                         f"{name} changes with the step ({weight.kind}): call objective(draw, StepContext(step, steps)) "
-                        "to say how far it is"
+                        "to say how far it is",
+                        field="ctx",
                     )
             ctx = StepContext()
         check_how_drawn(draw, self.gradient)

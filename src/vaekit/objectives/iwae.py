@@ -100,8 +100,9 @@ class Iwae:
                 field="draw",
             )
         if len(draw.log_w) % math.lcm(self.groups, self.encoder_groups or 1):
-            raise ValueError(
-                f"{len(draw.log_w)} samples of z were drawn, which do not part into groups: draw {self.samples}"
+            raise SpecError(
+                f"{len(draw.log_w)} samples of z were drawn, which do not part into groups: draw {self.samples}",
+                field="draw",
             )
         log_w = draw.log_w.unflatten(0, (self.groups, -1))  # (M, K, batch)
         bound = self._bound(log_w, 1).mean(0)

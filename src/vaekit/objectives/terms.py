@@ -132,16 +132,18 @@ def check_how_drawn(draw: Draw, gradient: Gradient) -> None:
     if not torch.is_grad_enabled():
         return
     if drawn != needed:
-        raise ValueError(
+        raise SpecError(
             f"the gradient estimator {gradient.kind} needs z drawn with {_arguments(*needed)}, and it was drawn with "
-            f"{_arguments(*drawn)}: its gradients would be wrong. Draw with model.draw(x, {_arguments(*needed)})"
+            f"{_arguments(*drawn)}: its gradients would be wrong. Draw with model.draw(x, {_arguments(*needed)})",
+            field="draw",
         )
     stuck = [latent.q for latent in draw.latents if latent.q is not None and not latent.q.has_rsample]
     if draw.reparametrised and stuck:
-        raise ValueError(
+        raise SpecError(
             f"the gradient estimator {gradient.kind} goes through z, and no gradient passes through samples of "
             f"{type(stuck[0]).__name__}: use the gradient score, or, in training mode, a temperature that relaxes z. "
-            "To read a value alone, call under torch.no_grad()"
+            "To read a value alone, call under torch.no_grad()",
+            field="draw",
         )
 
 

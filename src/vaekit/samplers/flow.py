@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch import distributions as td
 
-from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.transformed import Transformed, zuko
 from vaekit.models.networks.flow import FlowNetwork, Kind, Transforms, Widths
@@ -60,10 +59,7 @@ class FromFlow:
     def build(self, context: BuildContext) -> StandardisedFlow:
         """The untrained flow over z of `context.event_shape`."""
         size = math.prod(context.event_shape)
-        try:
-            return StandardisedFlow(FlowNetwork(self.flow, size, self.transforms, self.hidden), size)
-        except ValueError as error:
-            raise SpecError(str(error), field="BuildContext.event_shape", value=context.event_shape) from None
+        return StandardisedFlow(FlowNetwork(self.flow, size, self.transforms, self.hidden), size)
 
     def fit(self, codes: Tensor, seed: int = 0) -> StandardisedFlow:
         """The flow of a high likelihood for codes (n, size), on the CPU."""

@@ -165,12 +165,15 @@ class PythonOptimiser:
             raise TypeError(f"the optimiser is made as a {type(made).__name__}: it must be a torch.optim.Optimizer")
         name = type(made).__name__
         if inspect.signature(made.step).parameters.get("closure", _NO_CLOSURE).default is inspect.Parameter.empty:
-            raise ValueError(f"{name} {UNFIT['LBFGS']}, which training does not do: use another")
+            raise SpecError(
+                f"{name} {UNFIT['LBFGS']}, which training does not do: use another", field="Train.optimiser"
+            )
         held = {id(weight) for group in made.param_groups for weight in group["params"]}
         if held.isdisjoint(map(id, parameters)):
-            raise ValueError(
+            raise SpecError(
                 f"the optimiser, {name}, holds none of the model's weights, so that no weight would move: make it of "
-                "the parameters that the function is called with, as lambda p: torch.optim.Adam(p)"
+                "the parameters that the function is called with, as lambda p: torch.optim.Adam(p)",
+                field="Train.optimiser",
             )
         return made
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from naming import naming
 from unions import examples, name, over_real
+from vaekit.errors import SpecError
 from vaekit.models import VAE, Conditional, Gaussian, Likelihood, Prior, StandardNormal
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.bernoulli import ContinuousBernoulli
@@ -194,13 +196,13 @@ def test_generators_of_different_keys_have_different_streams() -> None:
 
 def test_noise_of_the_wrong_shape_is_refused() -> None:
     q = head_distribution(Gaussian())
-    with pytest.raises(ValueError, match=r"noise has shape \(5, 1, 2\), not \(5, 4, 2\)"):
+    with pytest.raises(SpecError, match=r"noise has shape \(5, 1, 2\), not \(5, 4, 2\)", check=naming("noise")):
         draw_from(q, (5,), noise=torch.zeros(5, 1, 2))
 
 
 def test_noise_for_a_distribution_that_takes_none_is_refused() -> None:
     assert noise_shape(warped()) is None
-    with pytest.raises(ValueError, match="pass a generator"):
+    with pytest.raises(SpecError, match="pass a generator", check=naming("noise")):
         draw_from(warped(), (5,), noise=torch.zeros(5, 3))
 
 

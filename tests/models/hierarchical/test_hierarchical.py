@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from naming import naming
+from vaekit.errors import SpecError
 from vaekit.evaluation import Annealing, annealed_bound, bidirectional, evaluate
 from vaekit.evaluation.annealing import simulated
 from vaekit.models import Conditional, HierarchicalVAE, StandardNormal
@@ -159,7 +161,7 @@ def test_log_joint_of_a_draw_is_its_log_px_and_log_pz() -> None:
     direct = joint().log_prob(torch.cat([*latents, x.expand(4, 7, DATA)], -1))
     torch.testing.assert_close(model.log_joint(x, latents), direct, rtol=1e-10, atol=0)
     torch.testing.assert_close(model.decode(latents).log_prob(x), draw.log_px, rtol=1e-12, atol=0)
-    with pytest.raises(ValueError, match="got 1 groups of latents, and this hierarchical VAE has 2"):
+    with pytest.raises(SpecError, check=naming("latents")):
         model.decode(latents[:1])
 
 

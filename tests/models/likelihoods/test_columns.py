@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from naming import naming
-from vaekit.errors import SpecError
+from vaekit.errors import DataError, SpecError
 from vaekit.models import (
     Bernoulli,
     CalibratedGaussian,
@@ -185,7 +185,7 @@ def test_a_value_outside_of_its_column_is_named():
     for place, wrong in ((1, 3.0), (3, 0.5), (4, -1.0), (9, 0.5), (5, 70.0), (0, math.inf)):
         bad = x.clone()
         bad[2, place] = wrong
-        with pytest.raises(ValueError, match=rf"row 2 of x holds {wrong:g} in column {place}"):
+        with pytest.raises(DataError, match=rf"row 2 of x holds {wrong:g} in column {place}", check=naming("row", 2)):
             check_values(px, bad)
 
 

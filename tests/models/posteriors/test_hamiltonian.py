@@ -11,7 +11,7 @@ from torch import distributions as td
 from torch.distributions import Distribution
 
 from naming import naming
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, SpecError
 from vaekit.evaluation import Annealing, aggregate_posterior, annealed_bound, evaluate
 from vaekit.models import (
     VAE,
@@ -179,10 +179,12 @@ def test_what_cannot_be_refined_is_refused() -> None:
         model.draw(x, reparametrised=False)
     with pytest.raises(ValueError, match="scores only its own draws"):
         model.draw(x, score=False)
-    with pytest.raises(ValueError, match=r"over z of shape \(2,\), and the steps that refine it are over \(3,\)"):
+    with pytest.raises(
+        SpecError, match=r"over z of shape \(2,\), and the steps that refine it are over \(3,\)", check=naming("q")
+    ):
         VAE(model.posterior, model.prior, model.likelihood, Hamiltonian().build(BuildContext(event_shape=(3,)))).draw(x)
     q = VonMisesFisher()(torch.ones(5, 4), (3,))
-    with pytest.raises(ValueError, match="VonMisesFisher cannot be refined"):
+    with pytest.raises(SpecError, match="VonMisesFisher cannot be refined", check=naming("q")):
         draw_from(Hamiltonian().build(BuildContext(event_shape=(3,)))(q, lambda z: z.sum(-1)))
 
 

@@ -9,6 +9,8 @@ from scipy import special, stats
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from naming import naming
+from vaekit.errors import SpecError
 from vaekit.models import PowerSpherical, VonMisesFisher
 from vaekit.models.distributions import directions
 from vaekit.models.distributions.directions import UniformDirection, log_area
@@ -166,7 +168,7 @@ def test_gradients_reach_the_density_of_draws_made_without_them() -> None:
 
 
 def test_a_sphere_needs_two_dimensions() -> None:
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(SpecError, check=naming("size", 1)):
         VonMisesFisher().features((1,))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.base import Mass, unwrapped
 from vaekit.models.distributions.support import name_of, support_of
 
@@ -28,15 +29,16 @@ def observed(x: Tensor, mask: Tensor | None) -> Tensor:
 
     Raises:
         TypeError: The mask is not of booleans.
-        ValueError: It has another shape than x.
+        SpecError: It has another shape than x.
     """
     if mask is None:
         return x
     if mask.dtype != torch.bool:
         raise TypeError(f"the mask is {str(mask.dtype).removeprefix('torch.')}: give booleans, True where observed")
     if mask.shape != x.shape:
-        raise ValueError(
-            f"the mask has shape {tuple(mask.shape)} and x {tuple(x.shape)}: give one boolean for each cell of x"
+        raise SpecError(
+            f"the mask has shape {tuple(mask.shape)} and x {tuple(x.shape)}: give one boolean for each cell of x",
+            field="mask",
         )
     return torch.where(mask, x, 0)
 
@@ -53,16 +55,17 @@ def cell_log_prob(px: Distribution, x: Tensor, mask: Tensor | None = None) -> Te
         In double precision where `px` computes in it.
 
     Raises:
-        ValueError: The cells of `px` are not independent.
+        SpecError: The cells of `px` are not independent.
     """
     base = unwrapped(px)
     if isinstance(base, OverCells):
         log_p = base.log_prob_of_cells(x, mask)
     else:
         if not factorises(px):
-            raise ValueError(
+            raise SpecError(
                 f"the likelihood ({name_of(px)}) ties the cells of a row to one another, so that it has no density of "
-                "single cells, which missing cells need: take one that factorises, such as Gaussian or Categorical"
+                "single cells, which missing cells need: take one that factorises, such as Gaussian or Categorical",
+                field="mask",
             )
         filled = x if mask is None else filled_within(x, mask, support_of(base))
         log_p = base.log_mass(filled) if isinstance(base, Mass) else base.log_prob(filled)

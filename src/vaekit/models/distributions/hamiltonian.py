@@ -6,6 +6,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.base import Unchecked
 
 LogJoint = Callable[[Tensor], Tensor]
@@ -26,9 +27,10 @@ class Refined(Unchecked):
 
     def __init__(self, q: Distribution, log_joint: LogJoint, step_sizes: Tensor, beta: Tensor, steps: int):
         if q.event_shape != step_sizes.shape:
-            raise ValueError(
+            raise SpecError(
                 f"the posterior is over z of shape {tuple(q.event_shape)}, and the steps that refine it are over "
-                f"{tuple(step_sizes.shape)}: they must be the same"
+                f"{tuple(step_sizes.shape)}: they must be the same",
+                field="q",
             )
         self.q, self.log_joint, self.step_sizes, self.beta, self.steps = q, log_joint, step_sizes, beta, steps
         super().__init__(q.batch_shape, q.event_shape)

@@ -14,6 +14,7 @@ from torch import Size, Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.autoregressive import Autoregressive
 from vaekit.models.distributions.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.distributions.beta_binomial import BetaBinomialByMean
@@ -143,9 +144,10 @@ def draw_scored(
 def _refined(q: Refined, noise: Tensor) -> tuple[Tensor, Tensor]:
     found = noise_map(q.q)
     if found is None or found.base is not torch.randn or noise_shape(q.q) != q.noise_shape[:-1]:
-        raise ValueError(
+        raise SpecError(
             f"draws of {type(_base(q.q)).__name__} cannot be refined: that takes a posterior over real z, of vaekit's "
-            "own or torch's Gaussians"
+            "own or torch's Gaussians",
+            field="q",
         )
     of_z, of_momentum = noise.unbind(-1)
     z, log_q = draw_scored(q.q, tuple(of_z.shape[: of_z.dim() - len(q.noise_shape) + 1]), noise=of_z)
@@ -154,9 +156,13 @@ def _refined(q: Refined, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_noise(noise: Tensor, wanted: tuple[int, ...] | None, q: Distribution) -> None:
     if wanted is None:
-        raise ValueError(f"{type(q).__name__} samples by its own code and cannot take noise: pass a generator")
+        raise SpecError(
+            f"{type(q).__name__} samples by its own code and cannot take noise: pass a generator", field="noise"
+        )
     if noise.shape != wanted:
-        raise ValueError(f"the noise has shape {tuple(noise.shape)}, not {wanted}, which these samples need")
+        raise SpecError(
+            f"the noise has shape {tuple(noise.shape)}, not {wanted}, which these samples need", field="noise"
+        )
 
 
 def _base(q: Distribution) -> Distribution:

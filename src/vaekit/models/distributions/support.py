@@ -5,6 +5,7 @@ import math
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaekit.errors import DataError
 from vaekit.models.distributions.base import unwrapped
 from vaekit.models.distributions.bernoulli import SoftBernoulli
 
@@ -41,7 +42,7 @@ def check_values(px: Distribution, x: Tensor, mask: Tensor | None = None) -> Non
         mask: True where a cell is observed: what others hold does not count.
 
     Raises:
-        ValueError: Names the value, its row, and where values may lie.
+        DataError: Names the value, its row, and where values may lie.
     """
     if x.device.type == "meta":
         return
@@ -62,7 +63,9 @@ def check_values(px: Distribution, x: Tensor, mask: Tensor | None = None) -> Non
             "give whole numbers in that range" if support and support.is_discrete else "scale the data into that range"
         )
         rule = f"is over {in_words(support)}: {fix}, or take a likelihood over real numbers, such as Gaussian"
-    raise ValueError(f"row {cell[0]} of x holds {value:g}{where}, and the likelihood ({name}) {rule}")
+    raise DataError(
+        f"row {cell[0]} of x holds {value:g}{where}, and the likelihood ({name}) {rule}", field="row", value=cell[0]
+    )
 
 
 def has_density(px: Distribution, x: Tensor, mask: Tensor | None = None) -> Tensor:

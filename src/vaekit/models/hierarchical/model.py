@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.cells import observed, observed_log_prob
 from vaekit.models.distributions.noise import draw_from
@@ -103,7 +104,9 @@ class HierarchicalVAE(Generative, nn.Module):
         """p(x|z) for latents (z_1, ..., z_L), each (..., *event)."""
         if isinstance(latents, Tensor) or len(latents) != 1 + len(self.blocks):
             given = "one tensor, not a sequence of" if isinstance(latents, Tensor) else f"{len(latents)}"
-            raise ValueError(f"got {given} groups of latents, and this hierarchical VAE has {1 + len(self.blocks)}")
+            raise SpecError(
+                f"got {given} groups of latents, and this hierarchical VAE has {1 + len(self.blocks)}", field="latents"
+            )
         state = _first_state(self.start, latents[0], context)
         for block, z in zip(self._groups(), latents[1:], strict=True):
             state = block.merge(state, z)
@@ -134,8 +137,10 @@ class HierarchicalVAE(Generative, nn.Module):
         """
         check_samples(samples)
         if enumerate:
-            raise ValueError(
-                "the z of a hierarchical VAE are not discrete and cannot be enumerated: draw with enumerate=False"
+            raise SpecError(
+                "the z of a hierarchical VAE are not discrete and cannot be enumerated: draw with enumerate=False",
+                field="enumerate",
+                value=enumerate,
             )
         x = observed(x, mask)
         q, p, features = self._first(x, context, mask, code)

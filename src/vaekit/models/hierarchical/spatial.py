@@ -88,13 +88,15 @@ class SpatialHierarchy:
         """The hierarchical VAE with these families, over sequences, images or volumes of `ctx.data_shape`.
 
         Raises:
-            ValueError: x is none of these.
+            SpecError: x is none of these.
         """
         shape, context = ctx.data_shape, ctx.context_size
         if len(shape) == 1:
-            raise ValueError(
+            raise SpecError(
                 f"a spatial hierarchy is over sequences, images and volumes, and x has shape {shape}: use "
-                "DenseHierarchy"
+                "DenseHierarchy",
+                field="BuildContext.data_shape",
+                value=shape,
             )
         convolution = convolution_over(shape)
         sizes = stage_sizes(shape, len(self.channels))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.counts import NegativeBinomialByMean, PoissonByMean, ZeroInflatedNegativeBinomial
@@ -85,17 +86,19 @@ class Counts(LikelihoodHead):
     def with_sizes(self, event_shape: Shape, size_factor: SizeFactor | None = None) -> "Counts | CountHead":
         """The head for events of this shape, whose rates are multiplied by a size factor, if there is one."""
         if self.rates == "softmax" and size_factor is None:
-            raise ValueError(
+            raise SpecError(
                 "rates: softmax are shares of a row's size, and no size factor says what that is: give one in "
-                "BuildContext(size_factor=), or use rates: free"
+                "BuildContext(size_factor=), or use rates: free",
+                field="size_factor",
             )
         return self if self._stands_alone and size_factor is None else CountHead(self, event_shape, size_factor)
 
     def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
         if not self._stands_alone:
-            raise ValueError(
+            raise SpecError(
                 f"{self} has weights of its own: give Conditional an event_shape, which says how many, or a head that "
-                "is built"
+                "is built",
+                field="event_shape",
             )
         log_rate, *others = parameters(raw, self.numbers, event_shape)
         return self.by_rates(soft_bound(log_rate, LOG_MEAN), others, raw.dtype)
@@ -300,7 +303,8 @@ class CountHead(nn.Module, LikelihoodHead):
 
     def _given(self, context: Tensor | None) -> Tensor:
         if context is None:
-            raise ValueError(
-                "these counts have rates that are multiplied by sizes, which the context holds: pass context="
+            raise SpecError(
+                "these counts have rates that are multiplied by sizes, which the context holds: pass context=",
+                field="context",
             )
         return context

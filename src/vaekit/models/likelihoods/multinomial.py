@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.multinomial import Multinomial as MultinomialByLogits
 from vaekit.models.families import FittedHead, LikelihoodFamily
@@ -41,7 +42,11 @@ class Multinomial(LikelihoodFamily):
 
     def build(self, context: BuildContext) -> "MultinomialHead":
         if math.prod(context.event_shape) < 2:
-            raise ValueError("multinomial divides a total among values, and a row has one: use negative_binomial")
+            raise SpecError(
+                "multinomial divides a total among values, and a row has one: use negative_binomial",
+                field="BuildContext.event_shape",
+                value=context.event_shape,
+            )
         return MultinomialHead()
 
 

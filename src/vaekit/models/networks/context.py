@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from vaekit.errors import SpecError
 from vaekit.models.networks.mlp import Linear, Shape
 
 
@@ -36,7 +37,9 @@ class WithContext(nn.Module):
         """x (..., batch, *in_shape) with the context of each row."""
         if context is None or context.shape[-1] != self.width:
             given = "none was given" if context is None else f"the one given has {context.shape[-1]}"
-            raise ValueError(f"this model needs a context (rows, {self.width}), and {given}: pass context=")
+            raise SpecError(
+                f"this model needs a context (rows, {self.width}), and {given}: pass context=", field="context"
+            )
         lead = x.shape[: x.dim() - len(self.in_shape)]
         if self.channel is None:
             return torch.cat([x, context.to(x.dtype).expand(*lead, -1)], -1)

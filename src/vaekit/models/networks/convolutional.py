@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format, convert_conv3d_weight_memory_format
 
+from vaekit.errors import SpecError
 from vaekit.models.networks.mlp import _ACTIVATIONS, Activation, Linear, Shape, Width, Widths, non_linearity
 from vaekit.spec import spec
 
@@ -100,12 +101,14 @@ def convolution_over(event: Shape) -> Convolution:
     """The class of convolutions over events (channels, *sides) of one to three sides.
 
     Raises:
-        ValueError: There are none, or more.
+        SpecError: There are none, or more.
     """
     if len(event) not in _CONVOLUTIONS:
-        raise ValueError(
+        raise SpecError(
             "a convolutional network needs a sequence (channels, length), an image (channels, height, width), a volume "
-            f"(channels, depth, height, width) or a row of values, not shape {event}: use Mlp"
+            f"(channels, depth, height, width) or a row of values, not shape {event}: use Mlp",
+            field="event",
+            value=event,
         )
     return _CONVOLUTIONS[len(event)]
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch import distributions as td
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.transformed import Transformed, zuko
 from vaekit.spec import Several
@@ -32,7 +33,7 @@ class FlowNetwork(nn.Module):
         inverse: Invert an autoregressive flow, so that its draws are fast and its densities elsewhere slow.
 
     Raises:
-        ValueError: There are fewer than two dimensions.
+        SpecError: There are fewer than two dimensions.
     """
 
     zeros: Tensor
@@ -42,9 +43,11 @@ class FlowNetwork(nn.Module):
     ):
         super().__init__()
         if size < 2:
-            raise ValueError(
+            raise SpecError(
                 f"a flow transforms dimensions of z by one another, and there is {size}: use more, or a "
-                "Mixture prior and a Gaussian posterior"
+                "Mixture prior and a Gaussian posterior",
+                field="size",
+                value=size,
             )
         flows: Any = zuko().flows
         settings: dict[str, Any] = {"context": context, "transforms": transforms, "hidden_features": list(hidden)}

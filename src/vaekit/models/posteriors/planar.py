@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch import distributions as td
 
+from vaekit.errors import SpecError
 from vaekit.models.distributions.base import independent
 from vaekit.models.distributions.transformed import Transformed
 from vaekit.models.families import Head, PosteriorFamily
@@ -194,7 +195,10 @@ class Amortised(PosteriorFamily, Head):
 
     def __call__(self, raw: Tensor, event_shape: Shape | None = None) -> Transformed:
         if event_shape is None:
-            raise ValueError(f"{type(self).__name__} needs the event shape: Conditional(network, head, (size,))")
+            raise SpecError(
+                f"{type(self).__name__} needs the event shape: Conditional(network, head, (size,))",
+                field="event_shape",
+            )
         size = math.prod(event_shape)
         gaussian, rest = raw[..., : 2 * size], raw[..., 2 * size :]
         steps = [self.step.of(part) for part in rest.split(self.numbers(size), -1)]

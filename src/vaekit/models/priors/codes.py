@@ -17,7 +17,9 @@ from vaekit.spec import spec
 
 def _needed(ctx: BuildContext, kind: str) -> CodeSpace:
     if ctx.code_space is None:
-        raise ValueError(f"a {kind} prior is over codes: it needs ctx.posterior with a discrete head")
+        raise SpecError(
+            f"a {kind} prior is over codes: it needs ctx.posterior with a discrete head", field="BuildContext.posterior"
+        )
     return ctx.code_space
 
 

@@ -42,7 +42,7 @@ class MixturePrior(nn.Module):
         context: Numbers of context; 0 for none.
 
     Raises:
-        ValueError: There are no numbers of z.
+        SpecError: There are no numbers of z.
     """
 
     def __init__(self, size: int, components: int, context: int = 0):

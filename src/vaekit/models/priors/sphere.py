@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions import directions
 from vaekit.spec import spec
@@ -52,7 +53,9 @@ def check_dimensions(size: int) -> None:
     """Refuse a sphere without directions.
 
     Raises:
-        ValueError: There is one dimension, or none.
+        SpecError: There is one dimension, or none.
     """
     if size < 2:
-        raise ValueError(f"the sphere in {size} dimensions has no directions: use a latent of at least 2")
+        raise SpecError(
+            f"the sphere in {size} dimensions has no directions: use a latent of at least 2", field="size", value=size
+        )

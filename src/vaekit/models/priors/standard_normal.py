@@ -20,7 +20,7 @@ class StandardNormalPrior(nn.Module):
         size: Numbers of z.
 
     Raises:
-        ValueError: There is none.
+        SpecError: There is none.
     """
 
     loc: Tensor

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext, check_size
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.models.parameters import Shape
@@ -92,12 +93,18 @@ class Vamp:
         """The prior over z of `size` numbers.
 
         Raises:
-            ValueError: The posterior is not a `Conditional`, or has no density; or there are no numbers of z.
+            SpecError: The posterior is not a `Conditional`, or has no density; or there are no numbers of z.
         """
         check_size(size)
         if ctx.posterior is None:
-            raise ValueError("a vamp prior is made of posteriors: it needs ctx.posterior, a Conditional(network, head)")
+            raise SpecError(
+                "a vamp prior is made of posteriors: it needs ctx.posterior, a Conditional(network, head)",
+                field="BuildContext.posterior",
+            )
         if not ctx.posterior.has_density:
-            raise ValueError("a vamp prior is made of posteriors' densities, and a deterministic posterior has none")
+            raise SpecError(
+                "a vamp prior is made of posteriors' densities, and a deterministic posterior has none",
+                field="BuildContext.posterior",
+            )
         contexts = ctx.context_of("encoder"), ctx.context_of("prior")
         return VampPrior(ctx.posterior, ctx.seen_shape, self.components, *contexts)
