@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from vaekit.data.spec import NO_LABEL
 from vaekit.errors import ConfigError
 from vaekit.files import read_regular
-from vaekit.runs.plain_yaml import MOST_BYTES, MOST_DEPTH, parse_plain
+from vaekit.runs.plain_yaml import MOST_BYTES, MOST_DEPTH, Dumper, parse_plain
 from vaekit.runs.tree import Run
 from vaekit.setting_errors import (
     all_paths,
@@ -234,7 +234,7 @@ def to_tree(run: Run) -> Tree:
 def to_yaml(run: Run) -> str:
     """Every setting of the run, defaults written out."""
     tree = {"format_version": FORMAT_VERSION, **to_tree(run)}
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _with_default_kinds(tree: Any, members: Sequence[Any], default: Any) -> Any:

@@ -14,7 +14,9 @@ LONGEST_NUMBER = 40  # characters
 _SHOWN = 200  # characters of what a parser has to say
 _TAGS = "tag:yaml.org,2002:"
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where PyYAML was built with it
+# The same in C, where PyYAML was built with it.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class _Plain(_Loader):  # pyright: ignore[reportGeneralTypeIssues]
