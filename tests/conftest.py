@@ -9,8 +9,10 @@ import pytest
 from hypothesis import settings
 from jaxtyping import config, install_import_hook
 
-# Before anything of vaekit is imported: from here on its annotations, shapes included, are checked on every call.
-install_import_hook("vaekit", "typechecker.check")
+# Before anything of vaekit is imported: from here on its annotations, shapes included, are checked on every call. That
+# takes three times as long where models are small, so `make test` sets this for tests of whole runs and of commands.
+if os.environ.get("VAEKIT_ANNOTATIONS") != "unchecked":
+    install_import_hook("vaekit", "typechecker.check")
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.load_profile("fixed")
@@ -49,14 +51,6 @@ def single_precision() -> Iterator[None]:
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Annotations are not checked, as outside of the tests: a wrong type reaches what refuses it in words."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
-
-
-@pytest.fixture(scope="module")
-def trains_long() -> Iterator[None]:
-    """For modules that train whole runs: their annotations are not checked at each of thousands of equal calls."""
     config.update("jaxtyping_disable", True)
     yield
     config.update("jaxtyping_disable", False)

@@ -23,8 +23,6 @@ import routes
 import stability
 import tables_gaussian
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 
 @pytest.mark.needs_data
 def test_both_ways_of_a_step_have_the_same_gradients():

@@ -10,8 +10,6 @@ import pytest
 
 from vaekit.cli.main import main
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 ROOT = Path(__file__).parent.parent
 FAST = " train.epochs=2 limit.train=200 limit.valid=50"
 

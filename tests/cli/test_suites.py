@@ -11,8 +11,6 @@ from vaekit import registry
 from vaekit.evaluation.results import measure_of
 from vaekit.processes import World
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 SUITES = ("likelihood", "latents", "samples", "disentanglement", "representation")
 FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weights", "provenance", "not_applicable"}
 

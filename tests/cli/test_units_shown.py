@@ -8,8 +8,6 @@ import pytest
 
 from vaekit.report import write_report
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 SETTINGS = "train.epochs=2 model.latent=2 model.encoder.widths=[8] model.decoder.widths=[8] seed=3"
 SHIFT = 3 * math.log(1000)
 

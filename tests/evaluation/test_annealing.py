@@ -17,7 +17,7 @@ from vaekit.likelihoods import SoftBernoulli
 from vaekit.models import Draw, Latent
 from vaekit.models.vae import Code
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(("latents", "settings"), [

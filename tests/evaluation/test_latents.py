@@ -17,8 +17,6 @@ from vaekit.models import FlowPosterior, Mixture
 from vaekit.models.building import BuildContext
 from vaekit.models.linear_gaussian import LinearGaussian
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 LOC = torch.tensor([[0.0, 0.0], [1.5, 1.0], [2.0, -1.0]], dtype=torch.float64)
 SCALE = torch.tensor([[1.0, 0.5], [0.4, 0.8], [0.6, 0.6]], dtype=torch.float64)
 

@@ -1,4 +1,4 @@
-"""Any posterior with any prior and any likelihood trains, is saved, and is loaded as the same."""
+"""Any posterior with any prior and any likelihood trains; each part is saved, and is loaded as the same."""
 
 import itertools
 import os
@@ -36,7 +36,7 @@ from vaekit.runs import TrainingRun, load, make_run, override, preset
 from vaekit.runs.validation import check_parts, rows_of
 from vaekit.samplers import Sampler
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = [
     "limit.train=30",
@@ -49,12 +49,24 @@ TINY = [
 ]
 
 
-def train_and_load(settings: list[str], folder: Any, context: Tensor | None = None) -> Any:
-    """Train a few steps and load what was saved: the numbers are finite, and the same. The trained model."""
-    run = make_run(override(preset("digits"), [*TINY[:4], *settings, f"run_dir={folder}"]))
-    training = TrainingRun.start(run)
+DIGITS = preset("digits")
+
+
+def settings_of(*settings: str) -> Any:
+    return make_run(override(DIGITS, [*TINY[:4], *settings]))
+
+
+def train_few_steps(settings: list[str], folder: Any = None) -> TrainingRun:
+    """Train a few steps, whose numbers are finite; they are saved where there is a folder."""
+    training = TrainingRun.start(settings_of(*settings, *([] if folder is None else [f"run_dir={folder}"])))
     for event in training.events():
         assert all(torch.tensor(list(event.metrics.values())).isfinite())
+    return training
+
+
+def train_and_load(settings: list[str], folder: Any, context: Tensor | None = None) -> Any:
+    """Train a few steps and load what was saved: the numbers are finite, and the same. The trained model."""
+    training = train_few_steps(settings, folder)
     x, loaded = training.data.valid.batch(slice(0, 5), new_generator(0)), load(folder)
     ours, theirs = (evaluate(model, x, samples=3, context=context) for model in (training.model, loaded))
     assert {key: found.value for key, found in ours.items()} == {key: found.value for key, found in theirs.items()}
@@ -116,10 +128,6 @@ POSTERIORS |= {
 LIKELIHOODS = [member.__name__ for member in members(Likelihood) if "mixed" not in member.accepts]
 
 
-def settings_of(*settings: str) -> Any:
-    return make_run(override(preset("digits"), [*TINY[:4], *settings]))
-
-
 POSTERIOR_ROWS: dict[str, PosteriorRow] = {
     name: posterior_row(settings_of(*settings).model.posterior) for name, settings in POSTERIORS.items()
 }
@@ -163,9 +171,15 @@ WHOLE = bool(os.environ.get("VAEKIT_WHOLE_PRODUCT"))  # all of the cube, in ten 
 
 
 @pytest.mark.parametrize(("posterior", "prior", "likelihood"), cells(WHOLE))
-def test_every_product(posterior: str, prior: str, likelihood: str, tmp_path) -> None:
+def test_every_product(posterior: str, prior: str, likelihood: str) -> None:
     settings = [*POSTERIORS[posterior], f"model.prior={PRIORS[prior]}", *likelihood_settings(likelihood)]
-    train_and_load(settings, tmp_path / "run")
+    model = train_few_steps(settings).model
+    assert model.generate(3, generator=new_generator(1)).isfinite().all()
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_every_likelihood_is_saved_and_loaded(likelihood: str, tmp_path) -> None:
+    train_and_load([*NETWORKS, *likelihood_settings(likelihood)], tmp_path / "run")
 
 
 PAIRS = sorted({cell[:2] for cell in cells(whole=True)})
@@ -192,18 +206,18 @@ def test_every_pair_depends_on_a_label(posterior: str, prior: str, tmp_path) -> 
 
 @pytest.mark.parametrize("objective", examples(Objective), ids=name)
 @pytest.mark.parametrize("prior", examples(Prior), ids=name)
-def test_every_objective_with_every_prior(objective: Any, prior: Any, tmp_path) -> None:
+def test_every_objective_with_every_prior(objective: Any, prior: Any) -> None:
     settings = [f"objective={{kind: {objective.kind}}}", f"model.prior={PRIORS[prior.kind]}", *NETWORKS]
     if "real" not in prior.over:
         settings += [f"model.posterior={'von_mises_fisher' if 'sphere' in prior.over else 'vq'}"]
-    train_and_load(settings, tmp_path / "run")
+    train_few_steps(settings)
 
 
 @pytest.mark.parametrize("penalty", [member.kind for member in members(Regulariser)])
 @pytest.mark.parametrize("prior", over_real(Prior), ids=name)
-def test_every_penalty_with_every_prior(penalty: str, prior: Any, tmp_path) -> None:
+def test_every_penalty_with_every_prior(penalty: str, prior: Any) -> None:
     settings = [f"objective={{kind: regularised, penalties: [{penalty}]}}", f"model.prior={PRIORS[prior.kind]}"]
-    train_and_load([*NETWORKS, *settings], tmp_path / "run")
+    train_few_steps([*NETWORKS, *settings])
 
 
 DEMANDING = [Dip(), TotalCorrelation()]  # of q(z|x)
@@ -232,9 +246,7 @@ WITH_NORMAL_NOISE = ["mmd", "adversary", "feature_gan", "decoder_slope"]
 def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, codes: str) -> None:
     penalised = f"objective={{kind: regularised, penalties: [{penalty}]}}"
     conditional = ["model.prior={kind: autoregressive, width: 8}", "data.context=label"]
-    training = TrainingRun.start(settings_of(*POSTERIORS[codes], penalised, *conditional))
-    for event in training.events():
-        assert all(torch.tensor(list(event.metrics.values())).isfinite())
+    train_few_steps([*POSTERIORS[codes], penalised, *conditional])
 
 
 @pytest.mark.parametrize(
@@ -250,7 +262,7 @@ def test_penalties_that_draw_take_discrete_codes_and_a_context(penalty: str, cod
 )
 def test_parts_that_do_not_go_together_are_refused_before_a_folder_is_made(settings, field, value, tmp_path) -> None:
     start = TINY[:4] if "model.kind=hierarchical" in settings else TINY
-    run = make_run(override(preset("digits"), [*start, *settings, f"run_dir={tmp_path / 'run'}"]))
+    run = make_run(override(DIGITS, [*start, *settings, f"run_dir={tmp_path / 'run'}"]))
     with pytest.raises(ConfigError, check=naming(field, value)):
         TrainingRun.start(run)
     assert not (tmp_path / "run").exists()

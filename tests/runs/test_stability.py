@@ -4,8 +4,6 @@ import pytest
 
 from vaekit.runs import make_run, override, preset, train
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 
 @pytest.mark.needs_data
 def test_two_latents_do_not_explode_in_a_warm_up_of_87_steps() -> None:

@@ -18,8 +18,6 @@ from vaekit.errors import ConfigError, Diverged, ModelFileError, VaekitError
 from vaekit.runs import TrainingRun, fit, load, open_run
 from vaekit.training import RunFolder, pack_tensors
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 HERE = Path(__file__).parent
 FORK = multiprocessing.get_context("fork")
 

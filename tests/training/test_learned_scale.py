@@ -7,7 +7,7 @@ import torch
 from vaekit.models.likelihoods.gaussian import LearnedScale
 from vaekit.runs import TrainingRun, load, make_run
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TINY = {"widths": [16]}
 

@@ -14,8 +14,6 @@ from vaekit.errors import DataError, ModelFileError, VaekitError
 from vaekit.runs import TrainingRun, fit, load
 from vaekit.training.update_rules import Updates
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "penalties"])  # those keep nothing of their own
 def kind(request):

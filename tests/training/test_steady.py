@@ -17,8 +17,6 @@ from vaekit.training import State, Step, Train
 from vaekit.training.loop import SETTLING_STEPS, TIMED_STEPS
 from vaekit.training.updater import MOST_SKIPPED
 
-pytestmark = pytest.mark.usefixtures("trains_long")
-
 
 @pytest.fixture
 def poison(monkeypatch):

@@ -8,7 +8,7 @@ from vaekit.errors import ConfigError
 from vaekit.objectives import Elbo, Iwae, Switch
 from vaekit.runs import TrainingRun, make_run, override, preset
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SWITCH = "objective={kind: switch, at: 0.55, first: {beta: {over: 0.3}}, then: {kind: iwae, samples: 4}}"
 TINY = [

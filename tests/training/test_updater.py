@@ -11,7 +11,7 @@ from vaekit.training.optimisers import Adam, Adamax, AdamW
 from vaekit.training.update_rules import AdamUpdates
 from vaekit.training.updater import Updater
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "adamax"])

@@ -14,7 +14,7 @@ from vaekit.training.engine.simplifying import trace
 from vaekit.training.noise import Noise
 from vaekit.training.step import StepInputs
 
-pytestmark = pytest.mark.usefixtures("one_thread", "trains_long")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_choices_are_made_once_for_a_machine(fresh_cache, monkeypatch):

@@ -1,6 +1,7 @@
 """The mixture of logistics for counts of any size and shape: spikes, several modes and heavy tails."""
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.utils.rnn import pad_sequence
 
 from vaekit.models.building import BuildContext
 from vaekit.models.distributions.base import independent
@@ -21,6 +23,7 @@ WIDEST = 0.45  # scale of a component: below 1/2, so that its variance is finite
 NARROWEST = 0.05  # the initial scale of a component that is one count, in steps between counts
 ROUNDS = 60  # of expectation and maximisation
 MOST_VALUES = 2000  # different values that it looks at
+AT_A_TIME = 1 << 20  # numbers of a tensor, of columns that are fitted together
 SPIKE = 5  # rows from which a value may have a component of its own
 SPREAD = 3  # components that are left for all other values, at least
 
@@ -104,10 +107,7 @@ class MixedCounts(nn.Module, LikelihoodHead):
     @torch.no_grad()
     def measure(self, x: Tensor, context: Tensor | None = None) -> None:
         """Fit the mixtures to rows x (n, *event), each value by itself."""
-        found = [_mixture(column, self.components) for column in x.flatten(1).T]
-        logits, loc, log_scale = (
-            torch.stack(parts, -1).reshape(self.logits.shape).to(x.device) for parts in zip(*found, strict=True)
-        )
+        logits, loc, log_scale = (part.reshape(self.logits.shape).to(x.device) for part in _fit(x, self.components))
         high = loc.to(self.loc.dtype)
         self.logits.copy_(logits)
         self.loc.copy_(torch.stack([high, (loc - high).to(self.loc.dtype)]))
@@ -119,8 +119,30 @@ class MixedCounts(nn.Module, LikelihoodHead):
         return torch.zeros(self.features(tuple(x.shape[1:])), dtype=torch.float64, device=x.device)
 
 
-def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The logits, means and ln of scales of the components, (components,) each, that fit counts x (n,).
+@dataclass(frozen=True)
+class _Start:
+    """Where the fit of one column begins: its different counts with their shares, and a mixture."""
+
+    counts: Tensor  # (values,)
+    shares: Tensor  # (values,)
+    loc: Tensor  # (components,), as all below
+    scale: Tensor
+    weights: Tensor
+    one_more: Tensor  # the weight of one row, for components that are fitted with one more
+    variance: Tensor  # of that row about the component's mean
+
+
+def _fit(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits, means and ln of scales, (components, columns) each, of mixtures for rows x (n, *event)."""
+    starts = [_start(column, components) for column in x.flatten(1).T]
+    together = max(1, AT_A_TIME // (components * max(len(start.counts) for start in starts)))
+    found = [_fitted(starts[first : first + together]) for first in range(0, len(starts), together)]
+    logits, loc, log_scale = (torch.cat(parts).T for parts in zip(*found, strict=True))
+    return logits, loc, log_scale
+
+
+def _start(x: Tensor, components: int) -> _Start:
+    """Where to begin for counts x (n,).
 
     Frequent values begin with a component of their own, the others with components at their even quantiles. Each of
     these is fitted as if it had one more row, as far from its mean as all such values are on average: where rows are
@@ -132,7 +154,7 @@ def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
         places = torch.linspace(0, len(x) - 1, MOST_VALUES, dtype=torch.float64).round().long()
         values, times = x[places].unique(return_counts=True)
     shares = times.double() / times.sum()
-    y, step = torch.asinh(values), torch.asinh(values + 0.5) - torch.asinh(values - 0.5)
+    y, step = torch.asinh(values), _steps(values)
     frequent = shares.argsort(descending=True)[: max(0, components - SPREAD)]
     spikes = frequent[shares[frequent] * len(x) >= SPIKE]
     rest = shares.clone()
@@ -146,16 +168,34 @@ def _mixture(x: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
     scale[-1] = torch.maximum(spread, (y[-1] - y[0]) / 4)  # one is wide, for what is rare
     loc, weights = y[torch.cat([spikes, places])], torch.cat([shares[spikes], (rest.sum() / count).expand(count)])
     one_more = torch.cat([torch.zeros(len(spikes)), torch.ones(count)]).double() / len(x)
+    return _Start(values, shares, loc, scale, weights, one_more, _variance(y, rest))
+
+
+def _fitted(starts: list[_Start]) -> tuple[Tensor, Tensor, Tensor]:
+    """The logits, means and ln of scales, (columns, components) each, after expectation and maximisation."""
+    counts = pad_sequence([start.counts for start in starts], batch_first=True)[:, None]  # (columns, 1, values)
+    shares = pad_sequence([start.shares for start in starts], batch_first=True)[:, None]  # 0 for what was padded
+    loc = torch.stack([start.loc for start in starts])
+    scale = torch.stack([start.scale for start in starts])
+    weights = torch.stack([start.weights for start in starts])
+    one_more = torch.stack([start.one_more for start in starts])
+    variance = torch.stack([start.variance for start in starts])[:, None]
+    y, step = torch.asinh(counts), _steps(counts)
     for _ in range(ROUNDS):
         scale, weights = scale.clamp_max(0.99 * WIDEST), weights.clamp_min(1e-5)
-        base = DiscretisedCounts(weights.log()[:, None], loc[:, None], scale.log()[:, None], 1)
-        joint = (base.of_components(values) + base.log_weights).softmax(0) * shares  # (components, values)
-        weights, mass = joint.sum(1), joint.sum(1).clamp_min(1e-12)
-        loc = (joint * y).sum(1) / mass
-        square = (joint * (y - loc[:, None]) ** 2).sum(1) + one_more * _variance(y, rest)
-        scale = (square / (mass + one_more) * (3 / math.pi**2)).sqrt().maximum(NARROWEST * (joint * step).sum(1) / mass)
+        base = DiscretisedCounts(weights.log()[..., None], loc[..., None], scale.log()[..., None], 1)
+        joint = (base.of_components(counts) + base.log_weights).softmax(1) * shares  # (columns, components, values)
+        weights, mass = joint.sum(2), joint.sum(2).clamp_min(1e-12)
+        loc = (joint * y).sum(2) / mass
+        square = (joint * (y - loc[..., None]) ** 2).sum(2) + one_more * variance
+        scale = (square / (mass + one_more) * (3 / math.pi**2)).sqrt().maximum(NARROWEST * (joint * step).sum(2) / mass)
     scale = scale.clamp(1e-12, 0.99 * WIDEST)
     return weights.clamp_min(1e-5).log(), loc, scale.log()
+
+
+def _steps(counts: Tensor) -> Tensor:
+    """The width of each count on the scale of arsinh."""
+    return torch.asinh(counts + 0.5) - torch.asinh(counts - 0.5)
 
 
 def _variance(y: Tensor, weights: Tensor) -> Tensor:
