@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tutorial ablation quality faults stability tables attack fuzz streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables attack fuzz streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -50,8 +50,15 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
+# Annotations, shapes included, are checked on every call in tests of parts; whole runs would take three times as long.
+CHECKED := models objectives samplers evaluation testing data
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 tests: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST) $(CHECKED:%=tests/%)
+	VAEKIT_ANNOTATIONS=unchecked $(PYTEST) $(CHECKED:%=--ignore=tests/%)
+
+tests-checked: $(STAMP) ## all tests, annotations checked in every one
+	$(PYTEST)
 
 tutorial: $(STAMP) ## the tutorial's program against `--preset tutorial`, five seeds; writes docs/tutorial.md
 	$(BIN)/python benchmarks/tutorial.py --write docs/tutorial.md

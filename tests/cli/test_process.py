@@ -73,7 +73,7 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("evaluation-*"))  # those of other tests
     words = [*VAEKIT, "evaluate", str(folder), "--json", "--samples"]
-    command = [*HEARS, *words, "12000"]
+    command = [*HEARS, *words, "6000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if list(folder.glob("evaluation-*/0.npz")):
@@ -93,7 +93,7 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
     out, err = rerun("3").communicate(timeout=60)
     assert json.loads(out)["log_likelihood"]["value"] < 0, err
     assert block.stat().st_ino == kept, "another K is another matter"
-    out, err = rerun("12000").communicate(timeout=120)
+    out, err = rerun("6000").communicate(timeout=120)
     assert json.loads(out)["log_likelihood"]["value"] < 0, err
     assert not list(folder.glob("evaluation-*")), f"{err}\n{list(folder.glob('evaluation-*/*'))}"
 

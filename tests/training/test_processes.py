@@ -52,6 +52,9 @@ TASKS = {
     "divided gradient": {"do": "gradient", "batch_size": 50, "parallel": "fsdp"},
     "asked to stop": {"stop_at": 7},
 }
+# Of three processes, which divide unevenly, one task of each way to share the work.
+OF_THREE = ["in uneven pieces", "a last batch of one row", "divided mlp", "gradient", "divided gradient", "asked to stop"]
+TRAINED = [name for name, task in TASKS.items() if task.get("do") != "gradient" and name != "asked to stop"]
 
 
 def work(processes: int, folder: Path, tasks: dict) -> dict:
@@ -64,11 +67,13 @@ def work(processes: int, folder: Path, tasks: dict) -> dict:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What one, two and three processes make of each task."""
-    return {n: work(n, tmp_path_factory.mktemp(f"by-{n}"), TASKS) for n in (1, 2, 3)}
+    tasks = {1: TASKS, 2: TASKS, 3: {name: TASKS[name] for name in OF_THREE}}
+    return {n: work(n, tmp_path_factory.mktemp(f"by-{n}"), tasks[n]) for n in tasks}
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.get("do") != "gradient"][:-1])
+@pytest.mark.parametrize(
+    ("task", "processes"), [(task, n) for task in TRAINED for n in (2, 3) if n == 2 or task in OF_THREE]
+)
 def test_several_processes_train_what_one_trains(task, processes, found):
     one, several = found[1][task], found[processes][task]
     for name, value in one["weights"].items():
@@ -87,7 +92,7 @@ def test_the_gradient_of_a_step(task, processes, found):
 
 
 def test_early_stopping_is_decided_once(found):
-    ends = [found[n]["stopped early"]["metrics"] for n in (1, 2, 3)]
+    ends = [found[n]["stopped early"]["metrics"] for n in (1, 2)]
     assert len({len(metrics) for metrics in ends}) == 1 < len(ends[0]) < 40
     assert len({metrics[-1]["best_epoch"] for metrics in ends}) == 1
 
@@ -165,7 +170,7 @@ def test_processes_with_different_data_are_refused_at_each(verb, trained, tmp_pa
 def test_codes_do_not_depend_on_the_number_of_processes(trained, tmp_path):
     np.save(tmp_path / "more.npy", np.random.default_rng(1).integers(0, 256, (1234, 8, 8), dtype=np.uint8))
     tables = []
-    for processes in (1, 2, 3):
+    for processes in (1, 3):
         out = tmp_path / f"codes-{processes}.parquet"
         code, _, err = vaekit(processes, "encode", trained, tmp_path / "more.npy", "--out", out)
         assert code == 0, err
@@ -173,7 +178,6 @@ def test_codes_do_not_depend_on_the_number_of_processes(trained, tmp_path):
         tables += [parquet.read_table(out).sort_by("row")]
     assert tables[0]["row"].to_pylist() == list(range(1234))
     assert tables[0].equals(tables[1])
-    assert tables[0].equals(tables[2])
     code, out, err = vaekit(2, "encode", trained, "--out", tmp_path / "codes.npy")
     assert "end its name in .parquet" in err.replace("\n", " ")
 
@@ -201,7 +205,7 @@ def test_estimates_do_not_depend_on_the_number_of_processes(trained):
 def test_training_by_several_processes_restarts_where_it_was(tmp_path):
     """One process is killed; torchrun starts all anew, and they go on."""
     np.save(tmp_path / "x.npy", np.random.default_rng(1).integers(0, 256, (900, 8, 8), dtype=np.uint8))
-    run, settings = tmp_path / "run", ["train.epochs=60", "train.save_every=5", "model.encoder.widths=[16]"]
+    run, settings = tmp_path / "run", ["train.epochs=30", "train.save_every=5", "model.encoder.widths=[16]"]
     words = ["--max-restarts=1", "-m", "vaekit", "train", tmp_path / "x.npy", *settings, "--run-dir", run]
     process = start(2, [str(word) for word in words])
     while not list(run.glob("checkpoints/*-step-[1-9]*")):
@@ -214,4 +218,4 @@ def test_training_by_several_processes_restarts_where_it_was(tmp_path):
     assert "going on from step" in out
     assert (run / "STATUS").read_text() == "finished\n"
     epochs = [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert epochs == list(range(1, 61))
+    assert epochs == list(range(1, 31))
