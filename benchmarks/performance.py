@@ -20,7 +20,7 @@ from speed.gpu import gpu
 from speed.rounds import Bench
 from speed.section import Section
 from speed.starting import start, target, tutorial
-from speed.training import conv, processes, train
+from speed.training import before, conv, processes, train
 
 PARTS: dict[str, Callable[[Bench], Section]] = {
     "train": train,
@@ -32,7 +32,9 @@ PARTS: dict[str, Callable[[Bench], Section]] = {
     "encode": encode,
     "sample": sample,
     "processes": processes,
+    "before": before,
 }
+STANDARD = [name for name in PARTS if name != "before"]  # which needs another checkout
 PLAIN = ("train.compile=off", "train.precision=fp32")
 PEERS = Path(__file__).with_name("speed") / "peers.txt"
 
@@ -56,7 +58,7 @@ def head(arguments: argparse.Namespace, sections: list[Section]) -> str:
 def command(arguments: argparse.Namespace) -> str:
     """What gives this page again, on any machine."""
     words = ["python", "benchmarks/performance.py", "--rounds", str(arguments.rounds)]
-    if arguments.only != list(PARTS):
+    if arguments.only != STANDARD:
         words += ["--only", ",".join(arguments.only)]
     return shlex.join(words + ["--quick"] * arguments.quick)
 
@@ -72,18 +74,21 @@ def parts(text: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, default=Path(".bench-venv/bin/python"), help="Python with JAX and pythae")
-    parser.add_argument("--only", type=parts, default=list(PARTS), metavar="PART,PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--only", type=parts, default=STANDARD, metavar="PART,PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, default=6, help="that count")
     parser.add_argument("--quick", action="store_true", help="few steps: to see that it works, not to measure")
     parser.add_argument("--target", type=float, default=-108.0, metavar="ELBO", help="to reach, in nats")
     parser.add_argument("--plain", nargs="*", default=PLAIN, metavar="SETTING", help="of vaekit without compiling")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="of another version, for the part 'before'")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the result between its marks there")
     arguments = parser.parse_args()
     if "VAEKIT_DATA" not in os.environ:
         parser.error("set VAEKIT_DATA to a folder with mnist/ in it")
-    if not arguments.peers.exists():
+    if not arguments.peers.exists() and arguments.only != ["before"]:
         parser.error(f"{arguments.peers} is not there: `make bench` makes it, or name another with --peers")
-    bench = Bench(arguments.peers, arguments.rounds, arguments.quick, tuple(arguments.plain), arguments.target)
+    bench = Bench(
+        arguments.peers, arguments.rounds, arguments.quick, tuple(arguments.plain), arguments.target, arguments.before
+    )
     chosen = [PARTS[name] for name in arguments.only] + [gpu] * torch.cuda.is_available()
     sections = []
     for part in chosen:

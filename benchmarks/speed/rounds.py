@@ -21,9 +21,11 @@ from speed.common import ROWS
 HERE = Path(__file__).parents[1]
 PLAIN, AUTO, PYTHAE = "vaekit, fp32, not compiled", "vaekit as shipped", "pythae"
 JAX, PROGRAM, EAGER, LIMIT = "JAX and optax", "the tutorial's program", "PyTorch, eager", "limit"
+BEFORE = "vaekit before"
 MODULES = {
     PLAIN: "of_vaekit",
     AUTO: "of_vaekit",
+    BEFORE: "of_vaekit",
     PYTHAE: "of_pythae",
     JAX: "of_jax",
     PROGRAM: "of_program",
@@ -35,13 +37,16 @@ OTHERS_PYTHON = (PYTHAE, JAX)
 
 @dataclass(frozen=True)
 class Bench:
-    """peers: Python with JAX and pythae; plain: vaekit's settings for PLAIN; target: an ELBO to reach."""
+    """peers: Python with JAX and pythae; plain: vaekit's settings for PLAIN and BEFORE; target: an ELBO to reach;
+    before: another checkout of vaekit.
+    """
 
     peers: Path
     rounds: int
     quick: bool
     plain: tuple[str, ...]
     target: float
+    before: Path | None = None
 
     @property
     def slice_seconds(self) -> float:
@@ -89,11 +94,12 @@ class Worker:
         python = bench.peers if name in OTHERS_PYTHON else sys.executable
         self.name, self.noise, self.arguments = name, noise, {}
         if MODULES[name] == "of_vaekit":
-            self.arguments["settings"] = bench.plain if name == PLAIN else ()
+            self.arguments["settings"] = bench.plain if name in (PLAIN, BEFORE) else ()
+        checkout = bench.before if name == BEFORE else None
         self.began = time.perf_counter()
         self.process = subprocess.Popen(
             [python, "-m", "speed.worker", MODULES[name]],
-            env=surroundings(**environment),
+            env=surroundings(checkout, **environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=noise,
@@ -143,9 +149,10 @@ def at_work(bench: Bench, name: str, **environment: str) -> Iterator[Worker]:
             worker.close()
 
 
-def surroundings(**more: str) -> dict[str, str]:
-    """The environment of a contender: on the CPU, unless it says otherwise."""
-    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+def surroundings(checkout: Path | None = None, **more: str) -> dict[str, str]:
+    """The environment of a contender: on the CPU, unless it says otherwise; this vaekit, or that of a checkout."""
+    theirs = [] if checkout is None else [str(checkout.resolve() / part) for part in ("src", "benchmarks")]
+    path = os.pathsep.join(filter(None, [*theirs, str(HERE), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", **more}
 
 

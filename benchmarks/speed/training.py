@@ -2,9 +2,25 @@
 
 import torch
 
-from facts import paragraph
+from facts import paragraph, table
 from speed.common import reference
-from speed.rounds import AUTO, EAGER, JAX, LIMIT, PLAIN, PROGRAM, PYTHAE, Bench, Worker, pair, team, training_rates
+from speed.rounds import (
+    AUTO,
+    BEFORE,
+    EAGER,
+    JAX,
+    LIMIT,
+    PLAIN,
+    PROGRAM,
+    PYTHAE,
+    Bench,
+    Worker,
+    at_work,
+    in_turns,
+    pair,
+    team,
+    training_rates,
+)
 from speed.section import Floor, Section, comparison
 
 BATCHES, CONV_BATCH = (16, 128, 512), 64
@@ -78,6 +94,33 @@ def conv(bench: Bench) -> Section:
     """)
     shown = comparison(found, "samples/s", {"times pythae": PYTHAE, "times JAX": JAX})
     return Section("Training with convolutions", f"{introduction}\n\n{shown}")
+
+
+def before(bench: Bench) -> Section:
+    """This vaekit against another checkout's, by the same interpreter and packages."""
+    if bench.before is None:
+        raise SystemExit("the part 'before' needs --before CHECKOUT, a folder with another version of vaekit")
+    cases = [*(("mlp", batch) for batch in BATCHES), ("conv", CONV_BATCH)]
+    rows, floors = [], []
+    with team(bench, (PLAIN, BEFORE)) as workers:
+        for net, batch in cases:
+            found = training_rates(bench, {n: w.request for n, w in workers.items()}, net, batch)
+            ratio = found.ratio(PLAIN, BEFORE)
+            rows += [[net, batch, *(f"{found.spread(name):,.0f}" for name in (BEFORE, PLAIN)), f"{ratio:.3f}"]]
+            floors += [Floor(f"training {net} at batch {batch}: times what it was before", ratio.median, 0.97)]
+
+    def first(name: str) -> float:
+        with at_work(bench, name) as worker:
+            worker.request("train", net="mlp", batch=BATCHES[1], steps=1)
+            return worker.age
+
+    found = in_turns(bench, {name: lambda n=name: first(n) for name in (PLAIN, BEFORE)})
+    ratio = found.ratio(PLAIN, BEFORE)
+    rows += [["first step", BATCHES[1], *(f"{found.spread(name):.2f} s" for name in (BEFORE, PLAIN)), f"{ratio:.3f}"]]
+    floors += [Floor("first step from the start of the process: of what it took", ratio.median, 1.03, most=True)]
+    introduction = paragraph("Samples/s, not compiled, and the time from the start of a process to its first step.")
+    shown = table(["", "batch", BEFORE, "now", "ratio"], rows)
+    return Section("Against an earlier version", f"{introduction}\n\n{shown}", floors)
 
 
 def processes(bench: Bench) -> Section:
