@@ -52,8 +52,15 @@ TASKS = {
     "divided gradient": {"do": "gradient", "batch_size": 50, "parallel": "fsdp"},
     "asked to stop": {"stop_at": 7},
 }
-# Of three processes, which divide unevenly, one task of each way to share the work.
-OF_THREE = ["in uneven pieces", "a last batch of one row", "divided mlp", "gradient", "divided gradient", "asked to stop"]
+# Of three processes, which divide unevenly, a task of each way to share the work.
+OF_THREE = (
+    "in uneven pieces",
+    "a last batch of one row",
+    "divided mlp",
+    "gradient",
+    "divided gradient",
+    "asked to stop",
+)
 TRAINED = [name for name, task in TASKS.items() if task.get("do") != "gradient" and name != "asked to stop"]
 
 
