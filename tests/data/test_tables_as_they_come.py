@@ -15,6 +15,8 @@ from reading import refused, write
 
 from naming import naming
 from vaekit.data import Dataset, DataSpec, Limit, Rows, prepare
+from vaekit.data.formats import csv
+from vaekit.data.table import Sizes
 
 RNG = np.random.default_rng(0)
 FORMATS = ("csv", "tsv", "csv.gz", "semicolons.csv", "utf16.csv", "bom.csv", "parquet", "feather")
@@ -257,3 +259,48 @@ def test_a_first_row_with_a_hole_is_no_header(tmp_path, hole):
     data = opened(path)
     assert len(data.train) + len(data.valid) + len(data.test) == 30
     assert data.schema.missing
+
+
+ODD = (
+    "0x1F",
+    "9223372036854775808",
+    "9007199254740993",
+    "1e300",
+    "-0",
+    " 7",
+    "8 ",
+    "NAN",
+    "",
+    "-9",
+    "-9.0",
+    "x",
+)
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("cells", [1, 60, 1 << 20])
+def test_columns_read_together_are_those_read_alone(tmp_path, monkeypatch, late, cells):
+    monkeypatch.setattr(csv, "_BLOCK", 1 << 11)
+    monkeypatch.setattr(csv, "_CELLS", cells)
+    rng = np.random.default_rng(0)
+    columns = [[str(number) for number in rng.integers(0, 9, 300)] for _ in ODD]
+    columns += [[f"{number:.4f}" for number in rng.normal(size=300)] for _ in ODD]
+    for column, odd in zip(columns, 2 * ODD, strict=True):
+        column[200 if late else 2] = odd
+    spec, sizes = DataSpec(missing_values=("-9",)), Sizes.of(Limit())
+    rows = [",".join(row) for row in [[f"c{place}" for place in range(len(columns))], *zip(*columns, strict=True)]]
+    together = csv.open(write(tmp_path, "all.csv", "\n".join(rows)), spec, sizes)
+    assert together.columns is not None
+    for place, column in enumerate(columns):
+        quoted = [f'"{cell}"' if cell == "" else cell for cell in (f"c{place}", *column)]
+        alone = csv.open(write(tmp_path, "one.csv", "\n".join(quoted)), spec, sizes)
+        assert alone.columns == (together.columns[place],)
+        np.testing.assert_array_equal(alone.whole()[:, 0], together.whole()[:, place])
+
+
+def test_blank_lines_take_no_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv, "_BLANK", 1000)
+    blank = b"\n" * 2000
+    refused(write(tmp_path, "first.csv", blank + b"a,b\n1,2\n"), "begins with 1,000 of them")
+    rows = b"a;b\n" + b"".join(b"%d;%d\n" % (number % 3, number % 5) for number in range(30))
+    assert kinds(opened(write(tmp_path, "later.csv", rows + blank + rows[4:]))) == {"a": "ordinal", "b": "ordinal"}

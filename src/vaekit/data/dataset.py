@@ -202,7 +202,8 @@ def _fit(
                 nearly = _constants(roles, seen)
                 constants, notices = (*constants, *nearly), (*notices, *notice_of_constants(nearly))
                 roles = roles.without(frozenset(one.name for one in constants))
-                kept = [names.index(name) for name in roles.names or ()]
+                left = {name: place for place, name in enumerate(names)}
+                kept = [left[name] for name in roles.names or ()]
                 moments, seen = moments[kept], seen[kept]
             scaling = fit_scaling(how, stored, moments, seen, roles)
     if roles.total and not isinstance(stored, Count):

@@ -19,6 +19,7 @@ _MOST_SAID = 5  # columns in an error
 _ROWS_OF_EACH = 10  # that a scale has on average
 _SKEWED = 2.0
 _DECIMALS = 6
+_TRIED = 100  # numbers whose digits are counted first
 _FEW = 10_000
 _TOLERANCE = 1e-9
 _IDENTIFIER = re.compile(
@@ -265,8 +266,17 @@ def _dtype(column: Column, known: Facts) -> str:
 
 
 def _decimals(cells: np.ndarray) -> int | None:
-    """How many digits after the point all numbers have; None where there are more than a few."""
-    for digits in range(1, _DECIMALS + 1):
-        if np.all(np.abs(np.round(cells, digits) - cells) <= _TOLERANCE * np.maximum(1, np.abs(cells))):
-            return digits
+    """How many digits after the point all numbers have; None where there are more than a few.
+
+    The first few are tried at once, since columns may be many.
+    """
+    few = cells[:_TRIED]
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers of 16 bits
+        powers = (10.0 ** np.arange(1, _DECIMALS + 1)).astype(cells.dtype)[:, None]
+        rounded = np.rint(few * powers) / powers
+    tried = np.all(np.abs(rounded - few) <= _TOLERANCE * np.maximum(1, np.abs(few)), axis=1)
+    for digits in np.flatnonzero(tried).tolist():
+        rounded = np.round(cells, digits + 1)
+        if np.all(np.abs(rounded - cells) <= _TOLERANCE * np.maximum(1, np.abs(cells))):
+            return digits + 1
     return None

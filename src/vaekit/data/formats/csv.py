@@ -7,8 +7,9 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -46,8 +47,17 @@ _DIGIT = re.compile(r"\d")
 _TIMES = tuple(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "ns"))
 _BOOLEANS = ("false", "true", "False", "True", "FALSE", "TRUE", "0", "1")
 _FORMS = ("bool", "date", "1,234.5", "1.234,5", "1,5")  # that texts may have, in the order in which they are preferred
+_STORED = {  # those of other forms are real numbers
+    "empty": pa.null(),
+    "integer": pa.int64(),
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "date": pa.timestamp("s"),
+}
 _FEW = 20  # texts that are looked at first
 _COUNTED = 100_000  # rows up to which the line of one is counted
+_BLANK = 2_000_000  # lines, and rows, that are looked at for some that are not blank
+_CELLS = 1 << 20  # that are made numbers at once
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
 
 
@@ -141,9 +151,11 @@ def _bytes(path: Path, delimiter: str, text: int) -> int:
 def _look(path: Path, spec: DataSpec) -> _Layout:
     encoding = spec.encoding or _encoding(path)
     delimiter = spec.delimiter or _delimiter(path, encoding)
-    line, first = next(_rows(path, encoding, delimiter), (0, []))
+    line, first = next(_rows(path, encoding, delimiter, _BLANK), (0, []))
     if not first:
-        raise DataError(f"{path} holds only blank lines; expected a table with a row per line.")
+        raise DataError(
+            f"{path} holds only blank lines, or begins with {_BLANK:,} of them; expected a table with a row per line."
+        )
     if len(first) > MOST_COLUMNS:
         raise DataError(
             f"{path} has {len(first):,} columns, and at most {MOST_COLUMNS:,} are read as text: save it as .npy."
@@ -211,11 +223,11 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
         raise
 
 
-def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a file that are not blank, each with the number of the line on which it ends."""
+def _rows(path: Path, encoding: str, delimiter: str, most: int) -> Iterator[tuple[int, list[str]]]:
+    """Those of the first so many rows of a file that are not blank, each with the number of the line where it ends."""
     reader = csv.reader(_lines(path, encoding), delimiter=delimiter, skipinitialspace=True)
     try:
-        for row in reader:
+        for row in islice(reader, most):
             if row:
                 yield reader.line_num, row
     except csv.Error as error:
@@ -227,12 +239,12 @@ def _rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list
 
 def _delimiter(path: Path, encoding: str) -> str:
     """The mark by which the first rows have the same number of cells, and more than one."""
-    first = next((line for line in _lines(path, encoding) if line.strip()), "")
+    first = next((line for line in islice(_lines(path, encoding), _BLANK) if line.strip()), "")
     for mark in _DELIMITERS if first else ():
         if mark not in first or (mark == " " and _is_ragged_by_blanks(path, encoding)):
             continue
         try:
-            widths = {len(row) for _, row in islice(_rows(path, encoding, mark), _LINES)}
+            widths = {len(row) for _, row in islice(_rows(path, encoding, mark, _BLANK), _LINES)}
         except DataError:
             continue
         if len(widths) == 1 and widths != {1}:
@@ -285,8 +297,7 @@ class _Reader:
         for block in self._blocks():
             rows += len(block)
             check_whole(self._path, 8 * rows * width, self._most)
-            for column, cells in zip(columns, block.columns, strict=True):
-                column.add(cells)
+            _add(columns, block)
             _bound_texts(columns)
         late = {column.name: column for column in columns if column.late}
         if late:
@@ -311,8 +322,7 @@ class _Reader:
             rows = values[start : start + len(block)]
             if len(rows) < len(block):
                 break
-            for (place, column), cells in zip(wanted.items(), block.columns, strict=True):
-                rows[:, place] = column.numbers(cells)
+            _fill(rows, wanted, block)
             start += len(block)
         if wanted and start != len(values):
             raise DataError(f"{self._path} changed while it was read: read it again.")
@@ -362,8 +372,9 @@ class _Reader:
         number = row.number - self._found.header_lines  # below the header
         place = f"row {number:,} below the header"
         if number <= _COUNTED:
-            every = _rows(self._path, self._found.encoding, self._found.delimiter)
-            place = f"line {next(islice(every, number - (self._found.header_lines == 0), None), (row.number, []))[0]}"
+            some = _rows(self._path, self._found.encoding, self._found.delimiter, 2 * _COUNTED)
+            line, _ = next(islice(some, number - (self._found.header_lines == 0), None), (0, []))
+            place = f"line {line}" if line else place
         shown = row.text if len(row.text) < 40 else f"{row.text[:40]}..."
         return DataError(
             f"{self._path}: {place} has {row.actual_columns} cells ({shown}), the first row has "
@@ -383,16 +394,17 @@ class _Cells:
     Attributes:
         form: Integer, real, text, bool, date or empty; 1,234.5 where thousands are marked, 1.234,5 where decimals
             follow a comma, too, and 1,5 where they do and thousands are not marked.
+        plain: Whether all cells so far are missing, or numbers without blanks around them.
         late: Whether a text came after blocks of numbers, so that all have to be looked at again.
         spaced: Of a column of text, whether each begins with a space; None of numbers.
+        lost: (k,) numbers that stand for missing cells.
     """
 
     def __init__(self, name: str, what: str, delimiter: str, spec: DataSpec) -> None:
         self.name, self._what, self._delimiter, self._decimal = name, what, delimiter, spec.decimal
-        self._missing = pa.array([*_MISSING, *spec.missing_values], pa.string())
-        self._missing_texts = frozenset((*_MISSING, *spec.missing_values))
-        self._lost = np.array([float(text) for text in spec.missing_values if is_number(text)])
+        self._missing, self._missing_texts, self.lost = _missing(spec.missing_values)
         self.form = "empty"
+        self.plain = True
         self.late = False
         self.spaced: bool | None = None
         self._texts: set[str] | None = None
@@ -406,9 +418,8 @@ class _Cells:
     @property
     def column(self) -> Column:
         """It, as a table has it."""
-        kind = {"integer": pa.int64(), "text": pa.string(), "bool": pa.bool_(), "date": pa.timestamp("s")}
         categories = tuple(sorted(self._texts)) if self.form == "text" and self._texts is not None else None
-        of_arrow = pa.field(self.name, pa.null() if self.form == "empty" else kind.get(self.form, pa.float64()))
+        of_arrow = pa.field(self.name, _STORED.get(self.form, pa.float64()))
         return column_of(of_arrow, categories)
 
     @property
@@ -418,20 +429,20 @@ class _Cells:
 
     def begin_as_text(self) -> None:
         """Forget what was seen, for cells that are no numbers."""
-        self.form, self.late, self._texts, self._forms = "text", False, set(), list(_FORMS)
+        self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), list(_FORMS)
 
     def add(self, cells: pa.Array) -> None:
         """Look at the next cells, which are texts."""
         if self.late or cells.null_count == len(cells):
             return
         if self.form != "text":
-            found = _as_numbers(cells, self._known, self.form) if self._may_be_numbers(cells) else None
+            found = self._as_numbers(cells) if self.may_be_numbers(cells) else None
             if found is not None:
                 if found.null_count < len(found):
                     self.form = "real" if self.form == "real" or pa.types.is_floating(found.type) else "integer"
                 return
             if self.form != "empty":
-                self.late = True
+                self.plain, self.late = False, True
                 return
             self.begin_as_text()
         self._add_texts(cells)
@@ -470,14 +481,14 @@ class _Cells:
         if self.form in ("text", "bool"):
             return self._codes(cells)
         if self.form in ("integer", "real"):
-            found = _as_numbers(cells, self._known, self.form)
+            found = self._as_numbers(cells)
         else:
             known = self._known(cells)
             if self.form != "1,5":
                 known = pc.replace_substring(known, "," if self.form == "1,234.5" else ".", "")
             found = pc.cast(pc.replace_substring(known, ",", "."), pa.float64())
         numbers = pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return np.where(np.isin(numbers, self._lost), np.nan, numbers) if len(self._lost) else numbers
+        return np.where(np.isin(numbers, self.lost), np.nan, numbers) if len(self.lost) else numbers
 
     def _codes(self, cells: pa.Array) -> np.ndarray:
         """The numbers of texts, each of which is looked up once."""
@@ -522,15 +533,116 @@ class _Cells:
         if len(self._texts) > MOST_TEXTS or self._text_bytes > MOST_TEXT_BYTES:
             self._texts = None
 
-    def _may_be_numbers(self, cells: pa.Array) -> bool:
+    def may_be_numbers(self, cells: pa.Array) -> bool:
         """Whether the first few are numbers or missing: a quick look, since Arrow takes long over what is none."""
         few = [text.strip() for text in cells[:_FEW].to_pylist() if text is not None]
         return all(is_number(text) or text[:2].lower() == "0x" or text in self._missing_texts for text in few)
+
+    def _as_numbers(self, cells: pa.Array) -> pa.Array | None:
+        """Cells as integers, else as floats, as they are or else without blanks and what is missing; None of texts.
+
+        Floats are tried first where cells before were some.
+        """
+        kinds = (pa.float64(), pa.int64()) if self.form == "real" else (pa.int64(), pa.float64())
+        for prepared in (cells, None):
+            if prepared is None:
+                prepared, self.plain = self._known(cells), False
+            for kind in kinds:
+                try:
+                    pc.cast(prepared[:_FEW], kind)  # Arrow takes long where many cells are no numbers
+                    return pc.cast(prepared, kind)
+                except pa.ArrowInvalid:
+                    pass
+        return None
 
     def _known(self, cells: pa.Array) -> pa.Array:
         """Cells without blanks around them, and without those that are missing."""
         trimmed = pc.utf8_trim_whitespace(cells)
         return pc.if_else(pc.is_in(trimmed, self._missing), pa.scalar(None, pa.string()), trimmed)
+
+
+@cache
+def _missing(values: tuple[str, ...]) -> tuple[pa.Array, frozenset[str], np.ndarray]:
+    """The texts of missing cells, besides which `values` are some, and those of these that are numbers."""
+    texts = (*_MISSING, *values)
+    return (
+        pa.array(texts, pa.string()),
+        frozenset(texts),
+        np.array([float(text) for text in values if is_number(text)]),
+    )
+
+
+def _add(columns: list[_Cells], block: pa.RecordBatch) -> None:
+    """Look at the next cells of all columns: at those of plain numbers together, since columns may be many."""
+    every = block.columns
+    new, alone = [], []
+    plain: dict[str, list[int]] = {"integer": [], "real": []}
+    for place, column in enumerate(columns):
+        if column.form == "empty" and column.plain and column.may_be_numbers(every[place]):
+            new.append(place)
+        else:
+            (plain[column.form] if column.form in plain and column.plain else alone).append(place)
+    whole = []
+    for some, numbers in _groups(new, every, "real"):
+        if numbers is None:
+            alone += some
+            continue
+        fractions = (np.floor(numbers) < numbers).any(1)
+        whole += np.array(some)[~fractions].tolist()
+        for place in np.array(some)[fractions].tolist():
+            columns[place].form = "real"
+    for some, numbers in _groups(whole, every, "integer"):
+        if numbers is None:
+            alone += some
+            continue
+        for place in np.array(some)[~np.isnan(numbers).all(1)].tolist():
+            columns[place].form = "integer"
+    for form, places in plain.items():
+        for some, numbers in _groups(places, every, form):
+            alone += some if numbers is None else ()
+    for place in alone:
+        columns[place].add(every[place])
+
+
+def _fill(values: np.ndarray, columns: dict[int, _Cells], block: pa.RecordBatch) -> None:
+    """Write the cells of columns, by their places, into rows of values: those of plain numbers together."""
+    every = block.columns
+    alone: list[int] = []
+    plain: dict[str, list[int]] = {"integer": [], "real": []}
+    places, cells = list(columns), list(columns.values())
+    for at, column in enumerate(cells):
+        (plain[column.form] if column.plain else alone).append(at)
+    for form, wanted in plain.items():
+        for some, numbers in _groups(wanted, every, form):
+            if numbers is None:
+                alone += some
+                continue
+            if len(lost := cells[0].lost):
+                numbers = np.where(np.isin(numbers, lost), np.nan, numbers)
+            values[:, [places[at] for at in some]] = numbers.T
+    for at in alone:
+        values[:, places[at]] = cells[at].numbers(every[at])
+
+
+def _groups(
+    places: Sequence[int], every: Sequence[pa.Array], form: str
+) -> Iterator[tuple[Sequence[int], np.ndarray | None]]:
+    """Some columns of a block at a time, with their numbers: (columns, rows) float64, NaN where a cell is missing.
+
+    None where a cell is no integer or real number as it is, or says NaN.
+    """
+    each = max(1, _CELLS // max(1, len(every[0])))
+    for start in range(0, len(places), each):
+        some = places[start : start + each]
+        cells = pa.concat_arrays([every[place] for place in some])
+        try:
+            found = pc.cast(cells, pa.int64() if form == "integer" else pa.float64())
+        except pa.ArrowInvalid:
+            yield some, None
+            continue
+        numbers = pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        says_nan = np.isnan(numbers).sum() > cells.null_count
+        yield some, None if says_nan else numbers.reshape(len(some), -1)
 
 
 def _bound_texts(columns: list[_Cells]) -> None:
@@ -540,23 +652,6 @@ def _bound_texts(columns: list[_Cells]) -> None:
         most = max(columns, key=lambda column: column.texts)
         total -= most.texts
         most.give_up()
-
-
-def _as_numbers(cells: pa.Array, known: Callable[[pa.Array], pa.Array], form: str) -> pa.Array | None:
-    """Cells as integers, else as floats, as they are or else without blanks and what is missing; None of texts.
-
-    Floats are tried first where cells before were some.
-    """
-    kinds = (pa.float64(), pa.int64()) if form == "real" else (pa.int64(), pa.float64())
-    for prepare in (lambda same: same, known):
-        prepared = prepare(cells)
-        for kind in kinds:
-            try:
-                pc.cast(prepared[:_FEW], kind)  # Arrow takes long where many cells are no numbers
-                return pc.cast(prepared, kind)
-            except pa.ArrowInvalid:
-                pass
-    return None
 
 
 def _is_written_as(form: str, decimal: str | None, known: pa.Array) -> bool:
