@@ -16,6 +16,7 @@ from vaekit.data.rows import Rows
 from vaekit.data.scaling import Scaling
 from vaekit.data.schema import Binary, Field, Levels, Support, Weight
 from vaekit.data.spec import DataSpec
+from vaekit.data.table import Column
 
 # The test set is drawn once, from NumPy's legacy generator with the seed of VampPrior's code (jmtomczak/vae_vampprior,
 # utils/load_data.py), and with the same probabilities. That code draws its validation set, the last 10,000 training
@@ -127,7 +128,21 @@ class Preprocessor:
             cells = coded[:, place]
             at = np.minimum(np.searchsorted(numbers, cells), len(numbers) - 1)
             coded[:, place] = np.where(numbers[at] == cells, self._codes[place][at], np.nan)
+        for place, codes in self._codes_of_texts.items():
+            cells = coded[:, place]
+            coded[:, place] = codes[np.where(np.isnan(cells), -1, cells).astype(np.intp)]
         return coded
+
+    @cached_property
+    def _codes_of_texts(self) -> dict[int, np.ndarray]:
+        """By place, the category that each text of the file is, by its number there; NaN, as the last is, of none."""
+        found = {}
+        for place, column in self._coded_columns.items():
+            if column.categories is not None:
+                categories = (self.fields or ())[place].categories
+                numbers = {name: float(number) for number, name in enumerate(categories)}
+                found[place] = np.array([*(numbers.get(name, np.nan) for name in column.categories), np.nan])
+        return found
 
     @cached_property
     def _numbers(self) -> dict[int, np.ndarray]:
@@ -141,20 +156,20 @@ class Preprocessor:
 
     @cached_property
     def _stored_numbers(self) -> dict[int, np.ndarray]:
-        """By place, the number in the file of each category of a field; of one that the file has not, infinity."""
+        """By place, the numbers that the categories of a field are, where these are no texts in the file."""
+        return {
+            place: np.array([number_of(name) for name in (self.fields or ())[place].categories])
+            for place, column in self._coded_columns.items()
+            if column.categories is None
+        }
+
+    @cached_property
+    def _coded_columns(self) -> dict[int, Column]:
+        """By place, the columns of the table whose fields have categories."""
         columns = self.roles.table.columns or ()
         places = range(len(columns)) if self.roles.x is None else self.roles.x
-        found = {}
-        for place, (field, at) in enumerate(zip(self.fields or (), places, strict=True)):
-            if not field.categories:
-                continue
-            known = columns[at].categories
-            if known is None:
-                found[place] = np.array([number_of(name) for name in field.categories])
-            else:
-                numbers = {name: float(number) for number, name in enumerate(known)}
-                found[place] = np.array([numbers.get(name, np.inf) for name in field.categories])
-        return found
+        fields = enumerate(zip(self.fields or (), places, strict=True))
+        return {place: columns[at] for place, (field, at) in fields if field.categories}
 
     def _drawn(self, part: Part, seed: int) -> Rows:
         grey, mask = self._filled(part)

@@ -55,7 +55,7 @@ class Roles:
 
     def modelled(self, values: np.ndarray) -> np.ndarray:
         """The cells that are modelled, of rows of the table."""
-        return values if self.x is None else np.ascontiguousarray(values[:, self.x])
+        return values if self.x is None else values.take(self.x, axis=1)
 
     def without(self, names: frozenset[str]) -> "Roles":
         """The same, with some columns of the table in no role."""

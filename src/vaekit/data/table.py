@@ -139,7 +139,7 @@ class Table:
         """
 
         def read(chunk: int, picked: Sequence[int] | None = None) -> np.ndarray:
-            return values if picked is None else np.ascontiguousarray(values[:, list(picked)])
+            return values if picked is None else values.take(np.asarray(picked, np.intp), axis=1)
 
         starts = np.array([0, len(values)])
         return cls(name, starts, values.shape[1:], values.dtype, read, streamable=False, **facts)

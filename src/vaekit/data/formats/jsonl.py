@@ -45,6 +45,7 @@ def _look(path: Path) -> tuple[int, set[str]]:
     """How many rows a file has, and the names of its columns."""
     names: set[str] = set()
     rows = 0
+    decode = json.JSONDecoder().decode
     with path.open("rb") as file:
         number = 0
         while line := file.readline(LONGEST_LINE + 1):
@@ -54,7 +55,7 @@ def _look(path: Path) -> tuple[int, set[str]]:
             if not line.strip():
                 continue
             try:
-                found = json.loads(line)
+                found = decode(str(line, "utf-8", "surrogatepass"))
             except (ValueError, RecursionError) as error:
                 why = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:100]
                 raise DataError(f"{path}: line {number} is not JSON ({why}): write one object in each line.") from None

@@ -50,12 +50,13 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     used = [field for field in schema if field.name not in spec.drop]
     for file in paths:
         _check_pages(file, [field.name for field in used], max(_LARGEST_PAGE, sizes.cache))
-    texts: dict[str, tuple[str, ...] | None] = {}
+    texts: dict[str, tuple[str, ...]] = {}
+    total = 0
     for field in used:
-        if is_text(field.type):
-            texts[field.name] = _categories(paths, field.name)
-            if sum(len(known) for known in texts.values() if known) > MOST_TEXTS_IN_ALL:
-                texts[field.name] = None
+        known = _categories(paths, field.name) if is_text(field.type) else None
+        if known is not None and total + len(known) <= MOST_TEXTS_IN_ALL:
+            texts[field.name] = known
+            total += len(known)
     columns = tuple(column_of(field, texts.get(field.name)) for field in schema)
     dtype = np.result_type(*(column.stored for column in columns))
 
@@ -114,7 +115,7 @@ def _read(paths: list[Path], groups: list[tuple[int, int]], columns: Sequence[Co
         values = np.empty((rows, len(columns)), np.result_type(*(column.stored for column in columns)))
         read = [at for at, column in enumerate(columns) if column.is_number or column.categories is not None]
         start = 0 if read else rows
-        values[:, [at for at in range(len(columns)) if at not in set(read)]] = np.nan
+        values[:, np.delete(np.arange(len(columns)), read)] = np.nan
         for batch in _batches(file, group, [columns[at].name for at in read]):
             part = values[start : start + len(batch)]
             for at in read if len(part) == len(batch) else ():
