@@ -112,6 +112,7 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
     if gap is not None:
         left = len(table) - len(train) - len(valid) - len(tests)
         protocol += f"; in blocks of consecutive rows, and {left} rows between blocks are left out"
+        protocol += "; windows overlap, so that errors over rows are too small" if gap else ""
     (tests, more_tests), (valid, more_valid) = _cut(tests, most), _cut(valid, most)
     if gap is None and (len(more_valid) or len(more_tests)):
         train = np.concatenate([train, more_valid, more_tests])
