@@ -10,6 +10,7 @@ from reading import load, refused
 
 from naming import naming
 from vaekit.data import DataSpec, Limit, StreamedRows, prepare
+from vaekit.data.formats import parquet
 from vaekit.errors import DataError, SpecError
 
 X = np.random.default_rng(0).normal(size=(60, 3))
@@ -110,3 +111,28 @@ def test_a_row_group_that_cannot_be_held(tmp_path):
         prepare(spec, Limit(data_gb=1e-6))
     write(path, table(), row_group_size=10)
     assert isinstance(prepare(spec, Limit(data_gb=1e-6)).train, StreamedRows)
+
+
+def _footer_saying(content: bytes, real: int, said: int) -> bytes:
+    """A Parquet file whose footer says another number, which takes as many bytes as the real one."""
+
+    def number(value: int) -> list[int]:
+        return [value << 1 >> shift & 127 for shift in range(0, (value << 1).bit_length(), 7)]
+
+    length = len(number(real))
+    before, after = number(real), (number(said) + [0] * length)[:length]
+    old, new = (bytes([*(part | 128 for part in parts[:-1]), parts[-1]]) for parts in (before, after))
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    assert old in content[footer:]
+    return content[:footer] + content[footer:].replace(old, new)
+
+
+def test_a_footer_that_understates_pages(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "_LARGEST_PAGE", 100_000)
+    zeros = pa.table({"a": np.zeros(20_000)})
+    path = write(tmp_path / "t.parquet", zeros, compression="zstd", use_dictionary=False, write_statistics=False)
+    size = pq.read_metadata(path).row_group(0).column(0).total_uncompressed_size
+    path.write_bytes(_footer_saying(path.read_bytes(), size, 1000))
+    assert pq.read_metadata(path).row_group(0).column(0).total_uncompressed_size == 1000
+    with pytest.raises(DataError, match=r"a page of 0\.00016 GB in the column 'a'"):
+        prepare(DataSpec(source=str(path)), Limit(data_gb=1e-4))

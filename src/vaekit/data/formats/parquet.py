@@ -1,5 +1,6 @@
 """Parquet: a table in one file, or in a folder of parts with one schema."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from vaekit.errors import DataError
 _CELLS = 1 << 21  # that are decoded at once
 _LARGEST_PAGE = 1 << 28  # bytes of a page that is unpacked
 _PAGE_HEADER = 1 << 16  # bytes that the header of a page has at most
+_UNPACKED = {"UNCOMPRESSED": 1, "SNAPPY": 32, "LZ4": 256, "GZIP": 1100, "ZSTD": 1 << 15}  # times its size, at most
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
@@ -134,7 +136,11 @@ def _batches(file: pq.ParquetFile, group: int, names: Sequence[str]) -> Iterator
 
 
 def _check_pages(path: Path, names: Sequence[str], most: int) -> None:
-    """Raise DataError where a page of a column, which is unpacked as one, takes more than so many bytes."""
+    """Raise DataError where a page of a column, which is unpacked as one, takes more than so many bytes.
+
+    By the headers of pages, which are what is unpacked by, unless what is packed is too little for such a page: what
+    the footer says of unpacked sizes may be anything.
+    """
     with _open(path) as parquet, _whole(path), path.open("rb") as file:
         facts = parquet.metadata
         used = set(names)
@@ -142,12 +148,14 @@ def _check_pages(path: Path, names: Sequence[str], most: int) -> None:
         for group in range(facts.num_row_groups):
             for leaf in leaves:
                 chunk = facts.row_group(group).column(leaf)
-                if chunk.total_uncompressed_size <= most:
+                at, left = chunk.data_page_offset, chunk.total_compressed_size
+                if left * _UNPACKED.get(chunk.compression, math.inf) <= most:
                     continue
-                at, left = chunk.dictionary_page_offset or chunk.data_page_offset, chunk.total_compressed_size
+                if 0 < (chunk.dictionary_page_offset or 0) < at:
+                    at = chunk.dictionary_page_offset
                 while left > 0:
                     file.seek(at)
-                    unpacked, packed, header = _page_sizes(file.read(_PAGE_HEADER))
+                    unpacked, packed, header = _page_sizes(file.read(min(left, _PAGE_HEADER)))
                     if unpacked > most:
                         raise DataError(
                             f"{path} has a page of {unpacked / 1e9:.3g} GB in the column {chunk.path_in_schema!r}, and "
