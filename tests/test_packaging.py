@@ -20,7 +20,7 @@ NAMES = """
 """
 NAMESPACES = """
     likelihoods posteriors priors networks objectives gradients evaluation samplers data training runs errors
-    testing
+    testing uses
 """
 
 

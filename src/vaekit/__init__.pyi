@@ -11,6 +11,7 @@ from . import runs as runs
 from . import samplers as samplers
 from . import testing as testing
 from . import training as training
+from . import uses as uses
 from .evaluation import Estimate as Estimate
 from .evaluation import evaluate as evaluate
 from .models import VAE as VAE

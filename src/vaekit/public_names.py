@@ -17,6 +17,7 @@ NAMESPACES = (
     "samplers",
     "testing",
     "training",
+    "uses",
 )
 
 

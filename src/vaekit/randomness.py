@@ -63,6 +63,10 @@ class Purpose(Enum):
     SAMPLER_FLOW = (30, 1)  # first weights of a sampler's flow
     SAMPLER_MIXTURE = (30, 2)  # where the components of a sampler's mixture start
     SAMPLER_ORDER = (34,)  # the order of the codes that it is fitted to
+    IMPUTED_ROWS = (40, 0)  # z of a row with missing cells, and these: row
+    HIDDEN_CELLS = (40, 1)  # which observed cells are hidden to be imputed: without a key
+    HIDDEN_ROWS = (40, 2)  # z of a row of which cells are hidden, and these: row
+    CONDITIONAL_CELLS = (41,)  # z of rows without one of their cells: block of rows
     PHASES = (37,)  # the phases that sound made of its spectrum starts from
 
 

@@ -48,7 +48,7 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
         )
     if isinstance(data, Iterator):
         data = _joined(list(data))
-    if _is_frame(data):
+    if is_frame(data):
         return _of_frame(data)
     if hasattr(data, "tocsr"):
         return _of_sparse(data)
@@ -123,7 +123,7 @@ def _of_frame(frame: Any) -> Table:
     """A data frame of pandas or polars, or a table of Arrow."""
     from vaekit.data.formats.arrow import table_of_arrow
 
-    arrow = _arrow(frame)
+    arrow = arrow_of(frame)
     if arrow.num_rows == 0 or arrow.num_columns == 0:
         raise DataError(
             f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both", field="data"
@@ -131,7 +131,7 @@ def _of_frame(frame: Any) -> Table:
     return table_of_arrow(NAME, arrow)
 
 
-def _arrow(frame: Any) -> Any:
+def arrow_of(frame: Any) -> Any:
     """A data frame as a table of Arrow."""
     import pyarrow as pa
 
@@ -186,7 +186,8 @@ def _support(numbers: np.ndarray) -> Support:
     return Count() if (numbers >= 0).all() and (numbers == np.floor(numbers)).all() else Real()
 
 
-def _is_frame(data: Any) -> bool:
+def is_frame(data: Any) -> bool:
+    """Whether data is a data frame of pandas or polars, or a table of Arrow."""
     of_torch = isinstance(data, TorchDataset)
     return (hasattr(data, "columns") and not of_torch) or hasattr(data, "__arrow_c_stream__")
 
@@ -195,11 +196,11 @@ def _joined(chunks: list[Any]) -> Any:
     """Chunks of rows, one after another: frames as a table of Arrow, sparse matrices as one, all else as an array."""
     if not chunks:
         raise DataError("the iterator of chunks given has none: give at least one array (n, ...)", field="data")
-    if all(map(_is_frame, chunks)):
+    if all(map(is_frame, chunks)):
         import pyarrow as pa
 
         try:
-            return pa.concat_tables([_arrow(chunk) for chunk in chunks], promote_options="permissive")
+            return pa.concat_tables([arrow_of(chunk) for chunk in chunks], promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(
                 f"the chunks given are no one table: {str(error).splitlines()[0][:200]}", field="data"

@@ -120,7 +120,7 @@ def weigh(model: Model, block: Block, samples: int) -> tuple[Tensor, Tensor, Ten
         log_px = log_px + draw.log_px.double().sum(0)
         rate = rate + count * sum(rate_of(latent).double() for latent in draw.latents)
         drawn += count
-        count = min(samples - drawn, max(1, at_once // (_numbers(draw.px) // count)))
+        count = min(samples - drawn, max(1, at_once // (numbers_of(draw.px) // count)))
     return torch.cat(log_w), log_px / samples, rate / samples
 
 
@@ -163,9 +163,10 @@ def _groups(log_w: Tensor, samples: int) -> Tensor:
     return log_w[: len(log_w) // samples * samples].unflatten(0, (-1, samples))
 
 
-def _numbers(px: Distribution) -> int:
+def numbers_of(px: Distribution) -> int:
+    """How many parameters a distribution has, of its whole batch: what it takes in memory."""
     px = unwrapped(px)
     if parts := getattr(px, "parts", ()):
-        return sum(map(_numbers, parts))
+        return sum(map(numbers_of, parts))
     sizes = [value.numel() for value in vars(px).values() if isinstance(value, Tensor)]
     return max(sizes, default=math.prod(px.batch_shape + px.event_shape))

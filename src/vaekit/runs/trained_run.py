@@ -41,6 +41,7 @@ from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
+from vaekit.uses import Imputed, impute
 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
@@ -221,6 +222,28 @@ class TrainedRun:
         with evaluating(self.model):
             x = self.model.generate(n, generator=generator, mean=mean, context=given)
         return self._as_stored(x.cpu().numpy())
+
+    def impute(
+        self,
+        data: Any,
+        *,
+        samples: int = 1000,
+        draws: int = 0,
+        level: float = 0.9,
+        context: Any = None,
+        seed: int = 0,
+    ) -> Imputed:
+        """The missing cells of rows, filled from what is observed of each row: see `vaekit.uses.impute`.
+
+        Args:
+            data: Rows as they are stored, with NaN or null where a cell is missing.
+            samples: K, samples of q(z|x_observed) for each row.
+            draws: How many draws of the missing cells to give besides.
+            level: Of the intervals, between 0 and 1.
+            context: See `rows`.
+            seed: Of the noise.
+        """
+        return impute(self, data, samples=samples, draws=draws, level=level, context=context, seed=seed)
 
     def _as_stored(self, x: np.ndarray) -> Any:
         mixed = isinstance(self.schema.support, Mixed)
