@@ -128,7 +128,7 @@ def _footer_saying(content: bytes, real: int, said: int) -> bytes:
 
 
 def test_a_footer_that_understates_pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "_LARGEST_PAGE", 100_000)
+    monkeypatch.setattr(parquet, "LARGEST_PAGE", 100_000)
     zeros = pa.table({"a": np.zeros(20_000)})
     path = write(tmp_path / "t.parquet", zeros, compression="zstd", use_dictionary=False, write_statistics=False)
     size = pq.read_metadata(path).row_group(0).column(0).total_uncompressed_size

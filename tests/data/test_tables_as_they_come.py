@@ -280,8 +280,8 @@ ODD = (
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("cells", [1, 60, 1 << 20])
 def test_columns_read_together_are_those_read_alone(tmp_path, monkeypatch, late, cells):
-    monkeypatch.setattr(csv, "_BLOCK", 1 << 11)
-    monkeypatch.setattr(csv, "_CELLS", cells)
+    monkeypatch.setattr(csv, "BLOCK", 1 << 11)
+    monkeypatch.setattr(csv, "CELLS", cells)
     rng = np.random.default_rng(0)
     columns = [[str(number) for number in rng.integers(0, 9, 300)] for _ in ODD]
     columns += [[f"{number:.4f}" for number in rng.normal(size=300)] for _ in ODD]
@@ -299,7 +299,7 @@ def test_columns_read_together_are_those_read_alone(tmp_path, monkeypatch, late,
 
 
 def test_blank_lines_take_no_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(csv, "_BLANK", 1000)
+    monkeypatch.setattr(csv, "BLANK", 1000)
     blank = b"\n" * 2000
     refused(write(tmp_path, "first.csv", blank + b"a,b\n1,2\n"), "begins with 1,000 of them")
     rows = b"a;b\n" + b"".join(b"%d;%d\n" % (number % 3, number % 5) for number in range(30))

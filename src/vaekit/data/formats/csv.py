@@ -35,7 +35,7 @@ from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
 
-_BLOCK = 1 << 24
+BLOCK = 1 << 24
 _SAMPLE = 1 << 20
 _MISSING = tuple(pa_csv.ConvertOptions().null_values)
 _DELIMITERS = ("\t", ";", "|", ",", " ")
@@ -56,8 +56,8 @@ _STORED = {  # those of other forms are real numbers
 }
 _FEW = 20  # texts that are looked at first
 _COUNTED = 100_000  # rows up to which the line of one is counted
-_BLANK = 2_000_000  # lines, and rows, that are looked at for some that are not blank
-_CELLS = 1 << 20  # that are made numbers at once
+BLANK = 2_000_000  # lines, and rows, that are looked at for some that are not blank
+CELLS = 1 << 20  # that are made numbers at once
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
 
 
@@ -120,7 +120,7 @@ def _text_bytes(path: Path, most: float) -> int:
     text = 0
     try:
         with gzip.open(path) as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(BLOCK):
                 text += len(block)
                 refuse_bomb(path, size, text)
                 check_whole(path, text, most)
@@ -151,10 +151,10 @@ def _bytes(path: Path, delimiter: str, text: int) -> int:
 def _look(path: Path, spec: DataSpec) -> _Layout:
     encoding = spec.encoding or _encoding(path)
     delimiter = spec.delimiter or _delimiter(path, encoding)
-    line, first = next(_rows(path, encoding, delimiter, _BLANK), (0, []))
+    line, first = next(_rows(path, encoding, delimiter, BLANK), (0, []))
     if not first:
         raise DataError(
-            f"{path} holds only blank lines, or begins with {_BLANK:,} of them; expected a table with a row per line."
+            f"{path} holds only blank lines, or begins with {BLANK:,} of them; expected a table with a row per line."
         )
     if len(first) > MOST_COLUMNS:
         raise DataError(
@@ -239,12 +239,12 @@ def _rows(path: Path, encoding: str, delimiter: str, most: int) -> Iterator[tupl
 
 def _delimiter(path: Path, encoding: str) -> str:
     """The mark by which the first rows have the same number of cells, and more than one."""
-    first = next((line for line in islice(_lines(path, encoding), _BLANK) if line.strip()), "")
+    first = next((line for line in islice(_lines(path, encoding), BLANK) if line.strip()), "")
     for mark in _DELIMITERS if first else ():
         if mark not in first or (mark == " " and _is_ragged_by_blanks(path, encoding)):
             continue
         try:
-            widths = {len(row) for _, row in islice(_rows(path, encoding, mark, _BLANK), _LINES)}
+            widths = {len(row) for _, row in islice(_rows(path, encoding, mark, BLANK), _LINES)}
         except DataError:
             continue
         if len(widths) == 1 and widths != {1}:
@@ -340,7 +340,7 @@ class _Reader:
             yield from pa_csv.open_csv(
                 pa.input_stream(path, compression="gzip" if _is_gzipped(path) else None),
                 read_options=pa_csv.ReadOptions(
-                    block_size=_BLOCK,
+                    block_size=BLOCK,
                     column_names=list(found.names),
                     skip_rows=found.header_lines,
                     encoding="utf-8" if found.encoding == "utf-8-sig" else found.encoding,
@@ -365,7 +365,7 @@ class _Reader:
         if row is None:
             if "straddling" in str(error):
                 return DataError(
-                    f"{self._path} has a row of more than {_BLOCK:,} bytes: close the quote that is open, or leave out "
+                    f"{self._path} has a row of more than {BLOCK:,} bytes: close the quote that is open, or leave out "
                     "long texts."
                 )
             return DataError(f"{self._path}: {str(error).splitlines()[0][:200]}")
@@ -631,7 +631,7 @@ def _groups(
 
     None where a cell is no integer or real number as it is, or says NaN.
     """
-    each = max(1, _CELLS // max(1, len(every[0])))
+    each = max(1, CELLS // max(1, len(every[0])))
     for start in range(0, len(places), each):
         some = places[start : start + each]
         cells = pa.concat_arrays([every[place] for place in some])

@@ -23,7 +23,7 @@ from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
 
 _CELLS = 1 << 21  # that are decoded at once
-_LARGEST_PAGE = 1 << 28  # bytes of a page that is unpacked
+LARGEST_PAGE = 1 << 28  # bytes of a page that is unpacked
 _PAGE_HEADER = 1 << 16  # bytes that the header of a page has at most
 _UNPACKED = {"UNCOMPRESSED": 1, "SNAPPY": 32, "LZ4": 256, "GZIP": 1100, "ZSTD": 1 << 15}  # times its size, at most
 
@@ -51,7 +51,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     refuse_bomb(path, sum(map(size_of, paths)), int(starts[-1]) * len(schema.names) * 8)
     used = [field for field in schema if field.name not in spec.drop]
     for file in paths:
-        _check_pages(file, [field.name for field in used], max(_LARGEST_PAGE, sizes.cache))
+        _check_pages(file, [field.name for field in used], max(LARGEST_PAGE, sizes.cache))
     texts: dict[str, tuple[str, ...]] = {}
     total = 0
     for field in used:
