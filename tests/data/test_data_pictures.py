@@ -11,7 +11,7 @@ from PIL import Image
 from reading import load, refused
 
 from naming import naming
-from vaekit.data import Binary, DataSpec, Levels, Limit, StreamedRows, prepare
+from vaekit.data import Binary, DataSpec, Levels, Limit, Schema, StreamedRows, prepare
 from vaekit.data.open import open_table
 from vaekit.errors import SpecError
 
@@ -243,3 +243,16 @@ def test_a_bomb_is_refused_before_it_is_decoded(folder, height, width):
     skipped = prepare(DataSpec(source=str(folder), bad_files="skip"), Limit())
     assert "1 of 13 files skipped" in skipped.schema.protocol
     assert time.perf_counter() - started < 2
+
+
+def test_names_in_no_encoding(folder):
+    for k, name in enumerate(("caf\udce9", "tea")):
+        for row in range(6):
+            save(folder / name / f"{row}.png", GREY[6 * k + row])
+    for file in folder.glob("*.png"):
+        file.unlink()
+    (folder / "tea" / "br\udce9.png").write_bytes(b"")
+    data = prepare(DataSpec(source=str(folder), bad_files="skip"), Limit())
+    assert data.schema.classes == ("caf\\udce9", "tea")
+    assert "(br\\udce9.png)" in data.schema.protocol
+    assert Schema.from_json(data.schema.to_json()) == data.schema

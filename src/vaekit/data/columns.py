@@ -46,7 +46,12 @@ def encode_labels(values: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str,
         )
     classes, codes = np.unique(values, return_inverse=True)
     names = [int(name) for name in classes] if classes.dtype.kind == "f" else classes.tolist()
-    return codes.astype(np.int64), tuple(str(name) for name in names)
+    return codes.astype(np.int64), tuple(unicode(str(name)) for name in names)
+
+
+def unicode(text: str) -> str:
+    """A text with what is not Unicode in it, as in a file's name in another encoding, written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def find_name(names: Iterable[str], wanted: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vaekit.data.columns import unicode
 from vaekit.errors import DataError
 
 _LITTER = ("thumbs.db", "desktop.ini")
@@ -41,7 +42,7 @@ def files_of(path: Path, what: str) -> tuple[list[Path], list[Path]]:
 
 def skipped(bad: list[Path], files: list[Path], what: str) -> str:
     """Which files were left out, for the protocol."""
-    names = ", ".join(file.name for file in bad[:5]) + (", ..." if len(bad) > 5 else "")
+    names = ", ".join(unicode(file.name) for file in bad[:5]) + (", ..." if len(bad) > 5 else "")
     return f"{len(bad)} of {len(files)} files skipped as not whole {what}s ({names})"
 
 
