@@ -63,18 +63,18 @@ def data(
 
 def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool, as_json: bool) -> None:
     """Read a data set as training would, print its facts, and draw them."""
-    from vaekit import runs
-    from vaekit.runs.factory import open_data
-
-    if out is not None:
+    with progress("reading data", None):  # from now on, since imports take long, too
+        from vaekit import runs
         from vaekit.cli.console.writing import check_apart, check_out
+        from vaekit.runs.factory import open_data
 
-        check_out(out, (".png",), force)
-        check_apart(out, None, data)
-    with progress("reading data", None):
+        if out is not None:
+            check_out(out, (".png",), force)
+            check_apart(out, None, data)
         run, dataset = open_data(runs.run(data, *settings))
-    schema, likelihood = dataset.schema, run.model.likelihood
-    some = _some_rows(dataset)
+        schema, likelihood = dataset.schema, run.model.likelihood
+        some = _some_rows(dataset)
+        columns = _columns(schema, some, likelihood)
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}
     facts = {
         "name": schema.name,
@@ -89,12 +89,12 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
         "protocol": schema.protocol,
         "fingerprint": schema.fingerprint,
     }
-    columns = _columns(schema, some, likelihood)
     if out is not None:
-        from vaekit.cli.console.writing import write_picture
-        from vaekit.report.understood import data_picture
+        with progress("drawing", None):
+            from vaekit.cli.console.writing import write_picture
+            from vaekit.report.understood import data_picture
 
-        write_picture(out, data_picture(schema, some, [column["likelihood"] for column in columns]))
+            write_picture(out, data_picture(schema, some, [column["likelihood"] for column in columns]))
     if as_json:
         written = {"path": str(out)} if out is not None else {}
         return print_json({**facts, "columns": columns, "notices": list(schema.notices), **written})

@@ -67,13 +67,13 @@ def train(
             same.
         strict: Exit with code 5 if a finding is an error; the weights are kept all the same.
     """
-    from vaekit import runs
-    from vaekit.findings import as_json, has_errors
-    from vaekit.processes import World
-    from vaekit.training import RunFolder
+    with progress("reading data", None):  # from now on, since imports take long, too
+        from vaekit import runs
+        from vaekit.findings import as_json, has_errors
+        from vaekit.processes import World
+        from vaekit.training import RunFolder
 
-    world = World.join()
-    with progress("reading data", None):
+        world = World.join()
         if resume or extend:
             training = _continue(arguments, preset, config, source, run_dir, resume, extend)
         else:
