@@ -8,14 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from vaekit.report.figures import COLOURS, QUIET, STROKES, WIDTH, add_legend, compact, new_figure, pictured, short
+from vaekit.report.figures import (
+    COLOURS,
+    PAGE_WIDTH,
+    QUIET,
+    STROKES,
+    WIDTH,
+    add_legend,
+    compact,
+    new_figure,
+    pictured,
+    short,
+)
 
 MOST_COLUMNS = 12
 MOST_MARGINALS = 60  # in a report
 _MOST_CATEGORIES = 7  # of a panel
 Categories = Sequence[tuple[str, ...]]  # of each column; none of one of numbers
-_ACROSS = 3
+_ACROSS, _ACROSS_PAGE = 3, 4
 _BINS = 30
+_MOST_INTEGERS = 10_000  # of a column; of more of them, what a bin holds hardly differs
 
 
 @pictured
@@ -26,7 +38,7 @@ def pairs_by_column(
 
     Of a column of categories, the share of the rows of each category that keep it. NaN is a missing cell.
     """
-    figure, panels = _panels(names, across=2 if any(categories) else _ACROSS)
+    figure, panels = _panels(names, wide=any(categories))
     for i, axes in enumerate(panels):
         known = ~np.isnan(originals[:, i])
         x, y = originals[known, i], reconstructions[known, i]
@@ -63,7 +75,7 @@ def histograms_by_column(
         categories: Of each column, for one of numbers none.
         most: Columns that are shown.
     """
-    figure, panels = _panels(names, most, across=2 if any(categories) else _ACROSS)
+    figure, panels = _panels(names, most, wide=any(categories))
     handles: list[Any] = []
     for i, axes in enumerate(panels):
         cells = [table[~np.isnan(table[:, i]), i] for table in tables.values()]
@@ -125,11 +137,13 @@ def _name_bars(axes: Axes, places: np.ndarray, labels: Sequence[str]) -> None:
     axes.locator_params(axis="x", nbins=3)
 
 
-def _panels(names: Sequence[str], most: int = MOST_COLUMNS, across: int = _ACROSS) -> tuple[Figure, list[Axes]]:
+def _panels(names: Sequence[str], most: int = MOST_COLUMNS, wide: bool = False) -> tuple[Figure, list[Axes]]:
+    """A panel for each column; wide ones, which have room for names of categories, across a whole page."""
     shown = names[:most]
+    across = min(len(shown), (_ACROSS_PAGE if len(shown) >= _ACROSS_PAGE else 2) if wide else _ACROSS)
     rows = -(-len(shown) // across)
-    figure = new_figure(WIDTH, 0.7 + 1.75 * rows)
-    grid = figure.subplots(rows, min(across, len(shown)), squeeze=False).ravel()
+    figure = new_figure(PAGE_WIDTH if across == _ACROSS_PAGE else WIDTH, 0.7 + 1.75 * rows)
+    grid = figure.subplots(rows, across, squeeze=False).ravel()
     for axes, name in zip(grid, shown, strict=False):
         axes.set_title(short(name, 20), fontsize=9.5)
         axes.tick_params(labelsize=8)
@@ -139,14 +153,14 @@ def _panels(names: Sequence[str], most: int = MOST_COLUMNS, across: int = _ACROS
 
 
 def bin_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Bins for values of one column: one for each integer where there are few, else equal ones over nearly all."""
+    """Bins for values of one column over nearly all of them; those of integers hold equally many of these."""
     values = np.concatenate(columns)
     if len(values) == 0:
         return np.array([0.0, 1.0])
-    integers = np.unique(columns[0])
-    if 0 < len(integers) <= _BINS and (integers == np.round(integers)).all() and np.ptp(values) < 2 * _BINS:
-        return np.arange(np.floor(values.min()), np.ceil(values.max()) + 2) - 0.5
     values.sort()
     beyond = len(values) // 500  # on either side, which would stretch the axis
     low, high = values[beyond], values[-1 - beyond]
+    if (values == np.round(values)).all() and high - low < _MOST_INTEGERS:
+        wide = -(-int(high - low + 1) // _BINS)
+        return np.arange(low, high + wide + 1, wide) - 0.5
     return np.linspace(low, high if high > low else low + 1, _BINS + 1)

@@ -18,6 +18,7 @@ P = ParamSpec("P")
 
 DENSITY = 2  # pixels of a figure for each pixel of the page
 WIDTH, HEIGHT = 5.2, 3.5  # inches, at 100 page pixels an inch
+PAGE_WIDTH = 10.8  # of a picture that takes all of a page
 INK, QUIET, PAPER = "#1f2328", "#59636e", "#ffffff"
 # Okabe and Ito (2008), in an order that stays apart for every kind of colour vision; the last is for long lists.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3b3b3b", "#8a6d00", "#7f3c8d", "#a5aa99")
