@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vaekit.data import Schema
 from vaekit.report.collect import RunFacts
 from vaekit.report.components import NOTHING, TIMES, Cell, Table, cells
 
@@ -45,14 +46,23 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
+def _rows(schema: Schema) -> str:
+    shape = f" {TIMES} ".join(map(str, schema.shape))
+    match schema.kind:
+        case "table":
+            return f"tables of {shape} columns"
+        case "sequence":
+            return f"sequences of {schema.shape[0]} channels and {schema.shape[1]} steps"
+        case kind:
+            return f"{shape} {kind}s"
+
+
 def _sentences(facts: RunFacts) -> tuple[str, ...]:
     run, schema = facts.run, facts.schema
     likelihood = run.model.likelihood.kind.replace("_", " ") if run.model.likelihood else "unknown"
-    shape = f" {TIMES} ".join(map(str, schema.shape))
-    what = f"{shape} images" if schema.kind == "image" else f"tables of {shape} columns"
     return (
         _sentence(run.about),
-        f"{schema.name}: {what}, {schema.support}.",
+        f"{schema.name}: {_rows(schema)}, {schema.support}.",
         f"{run.model.summary}, {likelihood} likelihood; {facts.parameters:,} weights.",
         f"{run.objective.kind.upper()} with {run.objective.gradient.kind.replace('_', ' ')} gradients, "
         f"{run.objective.samples} {'sample' if run.objective.samples == 1 else 'samples'} of z for each row.",
