@@ -7,6 +7,7 @@ from vaekit.cli.data import data
 from vaekit.cli.decode import decode
 from vaekit.cli.encode import encode
 from vaekit.cli.evaluate import evaluate
+from vaekit.cli.impute import impute
 from vaekit.cli.presets import presets
 from vaekit.cli.reconstruct import reconstruct
 from vaekit.cli.report import report
@@ -27,7 +28,18 @@ Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diver
 `vaekit train --strict` also: a finding is an error), 129, 130, 141 and 143 interrupted.
 Add --debug to any command for the traceback of an error.
 """
-COMMANDS = (train, evaluate, report, sample, reconstruct, encode, decode, presets, data)  # in the order of the help
+COMMANDS = (
+    train,
+    evaluate,
+    report,
+    sample,
+    reconstruct,
+    encode,
+    decode,
+    impute,
+    presets,
+    data,
+)  # in the order of the help
 
 app = App(
     name="vaekit",

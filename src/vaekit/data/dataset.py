@@ -311,17 +311,9 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     Raises:
         DataError: The rows are of another shape, lack a column, or break the support.
     """
-    # What is set for the run's own data need not be possible for this.
-    plain = replace(spec, stream="never" if spec.stream == "never" else "auto", columns={}, drop=())
+    plain = spec_like(source, spec, schema)
     if not isinstance(source, str):
         return _like(table_of_rows(source, plain), plain, schema, limit)
-    plain = replace(plain, source=source)
-    if not os.path.isdir(os.path.expanduser(source)):
-        plain = replace(plain, image_size=None, image_fit="crop", image_mode="auto", bad_files="refuse", name_fields=())
-    if schema.sound is not None:
-        plain = replace(plain, **_like_sound(source, schema.sound, schema.kind))
-    if schema.dialect is None:
-        plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
     items = schema.columns if spec.rows is not None else None
     try:
         other = open_table(plain, limit, items)
@@ -330,6 +322,27 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
             raise
         other = open_table(replace(plain, label=None), limit, items)
     return _like(other, plain, schema, limit)
+
+
+def spec_like(source: Any, spec: DataSpec, schema: Schema) -> DataSpec:
+    """By which other data than a run's own is read: what is set for that need not be possible for this.
+
+    Args:
+        source: Its name or path, or rows in memory.
+        spec: Of the run's own data.
+        schema: Of the run's own data.
+    """
+    plain = replace(spec, stream="never" if spec.stream == "never" else "auto", columns={}, drop=())
+    if not isinstance(source, str):
+        return plain
+    plain = replace(plain, source=source)
+    if not os.path.isdir(os.path.expanduser(source)):
+        plain = replace(plain, image_size=None, image_fit="crop", image_mode="auto", bad_files="refuse", name_fields=())
+    if schema.sound is not None:
+        plain = replace(plain, **_like_sound(source, schema.sound, schema.kind))
+    if schema.dialect is None:
+        plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
+    return plain
 
 
 def _like_sound(source: str, sound: Sound, kind: Kind) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # pyright: reportAttributeAccessIssue=false
 """Rows as they were given, with values in their missing cells: the other cells are the same objects and bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from vaekit.data.layout import stored_order
 from vaekit.data.restoring import restored
 from vaekit.uses.cells import CellFacts
 
+_AT_A_TIME = 4096  # rows
 # From values (m,) in stored units, NaN where there is none, to rows like those given.
 Fill = Callable[[np.ndarray], Any]
 
@@ -31,7 +32,7 @@ def filling(data: Any, model_rows: Rows | StreamedRows, schema: Schema, rows: np
         cells: (m,) its number in the row of x, which is flat.
     """
     if isinstance(data, str | Path):
-        data = _original(Path(data).expanduser())
+        data = in_file(Path(data).expanduser())
     if data is not None and is_frame(data):
         return _of_table(arrow_of(data), schema, rows, cells)
     if isinstance(data, torch.Tensor | np.ndarray | list):
@@ -41,8 +42,8 @@ def filling(data: Any, model_rows: Rows | StreamedRows, schema: Schema, rows: np
     return _of_model(model_rows, schema, rows, cells)
 
 
-def _original(path: Path) -> Any:
-    """What is in a file that fits one table or array; None of other files."""
+def in_file(path: Path) -> Any:
+    """The array in a .npy file, or the table in a .parquet or .feather file; None of other files."""
     ending = path.suffix.lower()
     if ending == ".npy":
         return np.load(path, allow_pickle=False)
@@ -98,16 +99,32 @@ def _of_table(table: Any, schema: Schema, rows: np.ndarray, cells: np.ndarray) -
 
 
 def _of_model(model_rows: Rows | StreamedRows, schema: Schema, rows: np.ndarray, cells: np.ndarray) -> Fill:
-    facts = CellFacts(schema)
-
     def fill(values: np.ndarray) -> Any:
-        everything = slice(0, len(model_rows))
-        x = model_rows.batch(everything).cpu().numpy().reshape(len(model_rows), -1).astype(np.float64)
-        x[rows, cells] = (values - facts.loc[cells]) / facts.scale[cells]
-        x = x.reshape(len(x), *schema.shape)
+        x = np.concatenate(list(x_filled(model_rows, schema, rows, cells, values)))
         return schema.to_table(x) if isinstance(schema.support, Mixed) else schema.to_array(x)
 
     return fill
+
+
+def x_filled(
+    model_rows: Rows | StreamedRows, schema: Schema, rows: np.ndarray, cells: np.ndarray, values: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Rows as the model sees them, (n, *shape), with values in their missing cells, a block at a time.
+
+    Args:
+        model_rows: The rows.
+        schema: Of the data that the model was trained on.
+        rows: (m,) the row of each value, in rising order.
+        cells: (m,) its number in the row of x, which is flat.
+        values: (m,) in stored units.
+    """
+    facts = CellFacts(schema)
+    for start in range(0, len(model_rows), _AT_A_TIME):
+        block = slice(start, min(start + _AT_A_TIME, len(model_rows)))
+        x = model_rows.batch(block).cpu().numpy().reshape(block.stop - start, -1).astype(np.float64)
+        mine = slice(*np.searchsorted(rows, (start, block.stop)).tolist())
+        x[rows[mine] - start, cells[mine]] = (values[mine] - facts.loc[cells[mine]]) / facts.scale[cells[mine]]
+        yield x.reshape(len(x), *schema.shape)
 
 
 def as_arrow(schema: Schema, cell: int, values: np.ndarray) -> Any:
@@ -115,7 +132,12 @@ def as_arrow(schema: Schema, cell: int, values: np.ndarray) -> Any:
     if schema.fields is None:
         return restored(values, "float64")
     field = schema.fields[cell]
-    return restored(values, field.dtype, field.categories, field.decimals)
+    is_float = field.dtype.startswith("float")
+    whole = is_float and (
+        all(float(text).is_integer() for text in field.categories) if field.categories else field.decimals == 0
+    )
+    dtype = "int64" if whole else field.dtype  # integers with holes are stored as floats
+    return restored(values, dtype, field.categories, field.decimals)
 
 
 def columns_in(names: list[str], schema: Schema, label: str | None = None) -> list[str]:

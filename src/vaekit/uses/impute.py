@@ -136,8 +136,23 @@ def impute(
         SpecError: The likelihood ties the cells of a row to one another, so that it has no density of some of them.
         NotApplicable: The posterior is deterministic and has no density to weigh samples by.
     """
-    rows = trained.rows(data, context).to(device_of(trained))
-    facts = CellFacts(trained.schema)
+    rows = trained.rows(data, context)
+    return impute_rows(trained, rows, data, samples, draws, level, seed=seed, progress=progress)
+
+
+def impute_rows(
+    trained: Trained,
+    rows: Rows | StreamedRows,
+    data: Any,
+    samples: int,
+    draws: int,
+    level: float,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Imputed:
+    """`impute`, of rows that are read already; `data` is what they were read from."""
+    rows, facts = rows.to(device_of(trained)), CellFacts(trained.schema)
     _check_restorable(trained)
     found = list(holes_of(trained.model, rows, facts, samples, draws, level, seed=seed, progress=progress))
     where = np.concatenate([np.full(len(one.cells), one.row) for one in found] or [np.zeros(0, np.int64)])

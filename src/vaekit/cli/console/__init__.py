@@ -118,7 +118,8 @@ def print_estimates(console: Console, estimates: "Mapping[str, Estimate]", count
 def print_table(console: Console, table: Table) -> None:
     """A table at its full width: what a terminal is too narrow for goes on in its next line, and nothing is cut."""
     wide = max(console.width, _width(console, table))
-    console.print(table, width=wide, crop=False, no_wrap=True)
+    wider = Console(highlight=False, width=wide, file=console.file, quiet=console.quiet)  # rich cuts what is wider
+    wider.print(table, crop=False, no_wrap=True)
 
 
 def _width(console: Console, table: Table) -> int:

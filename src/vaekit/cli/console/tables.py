@@ -58,7 +58,7 @@ def _write_arrow(file: IO[bytes], tables: "Iterable[pa.Table]", ending: str) -> 
 
 def _write_csv(file: IO[bytes], tables: "Iterable[pa.Table]", dialect: Dialect) -> None:
     for number, table in enumerate(tables):
-        columns = [_texts(column, dialect) for column in table.columns]
+        columns = [texts_of(column, dialect) for column in table.columns]
         if number == 0 and dialect.header:
             file.write(_line([_quoted(name, dialect) for name in table.column_names], dialect))
         file.writelines(_line(row, dialect) for row in zip(*columns, strict=True))
@@ -72,7 +72,7 @@ def _line(cells: Iterable[str], dialect: Dialect) -> bytes:
     return (text + "\n").encode()
 
 
-def _texts(column: "pa.ChunkedArray", dialect: Dialect) -> list[str]:
+def texts_of(column: "pa.ChunkedArray", dialect: Dialect) -> list[str]:
     """The cells of a column as they stand in the file; a missing one is empty."""
     import numpy as np
     import pyarrow as pa

@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -107,9 +107,77 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     return Table.of(path.name, values, columns=of_table, dialect=dialect)
 
 
-def column_names(path: Path) -> tuple[str, ...]:
+def column_names(path: Path, spec: DataSpec | None = None) -> tuple[str, ...]:
     """The names of the columns of a CSV file, by their numbers where there is no header."""
-    return _look(path, DataSpec()).names
+    return _look(path, spec or DataSpec()).names
+
+
+def with_texts(path: Path, spec: DataSpec, texts: Mapping[int, Mapping[int, str]]) -> Iterator[bytes]:
+    """The parts of a CSV file with texts in some of its missing cells; all that stands in others is the same bytes.
+
+    Args:
+        path: Of the file; of one that is gzipped, the text is given.
+        spec: By which it is read.
+        texts: By the number of a row below the header, and then by that of a column, what is to stand in a cell, with
+            its quotes; a cell that is not missing keeps what it has.
+    """
+    found = _look(path, spec)
+    encoding = "utf-8" if found.encoding == "utf-8-sig" else found.encoding
+    if encoding == "utf-16":
+        with _opened(path) as file:
+            encoding = "utf-16-le" if file.read(1) == b"\xff" else "utf-16-be"
+    missing = frozenset((*_MISSING, *spec.missing_values))
+    lines = _lines(path, encoding)
+    for line in islice(lines, found.header_lines):
+        yield line.encode(encoding)
+    row = 0
+    for line in lines:
+        record = line
+        while (cells := _raw_cells(record, found.delimiter)) is None and (more := next(lines, "")):
+            record += more
+        if not record.strip("\r\n\ufeff"):  # Arrow reads no row there
+            yield record.encode(encoding)
+            continue
+        wanted = texts.get(row, {}) if cells is not None and len(cells) == len(found.names) + 1 else {}
+        if cells is not None and wanted:
+            for place, text in wanted.items():
+                if _plain(cells[place]) in missing:
+                    cells[place] = _in_its_blanks(text, cells[place])
+            record = found.delimiter.join(cells[:-1]) + cells[-1]
+        yield record.encode(encoding)
+        row += 1
+
+
+def _raw_cells(record: str, delimiter: str) -> list[str] | None:
+    """The cells of a row as they are written, and what ends it; None where a quote is open."""
+    if '"' not in record:
+        text = record.rstrip("\r\n")
+        return [*text.split(delimiter), record[len(text) :]]
+    mark = re.escape(delimiter)
+    pattern = rf'"[^"]*(?:""[^"]*)*"(?!")[^{mark}\r\n]*|[^"{mark}\r\n][^{mark}\r\n]*|(?=[{mark}\r\n]|\Z)'
+    each, cells, at = re.compile(pattern), [], 0  # which `re` keeps
+    while found := each.match(record, at):
+        cells.append(found[0])
+        at = found.end()
+        if not record.startswith(delimiter, at):
+            return [*cells, record[at:]]
+        at += 1
+    return None
+
+
+def _plain(cell: str) -> str:
+    """What a cell says, without quotes and the blanks around it."""
+    text = cell.strip("\ufeff").strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].replace('""', '"').strip()
+    return text
+
+
+def _in_its_blanks(text: str, cell: str) -> str:
+    """A text where another stood in a cell; one in quotes cannot follow blanks."""
+    if text.startswith('"') or not cell.strip():
+        return text
+    return cell[: len(cell) - len(cell.lstrip())] + text + cell[len(cell.rstrip()) :]
 
 
 def _text_bytes(path: Path, most: float) -> int:
