@@ -67,6 +67,7 @@ class Purpose(Enum):
     HIDDEN_CELLS = (40, 1)  # which observed cells are hidden to be imputed: without a key
     HIDDEN_ROWS = (40, 2)  # z of a row of which cells are hidden, and these: row
     CONDITIONAL_CELLS = (41,)  # z of rows without one of their cells: block of rows
+    HELD_OUT_ITEMS = (42,)  # which items of each user are held out: without a key
     PHASES = (37,)  # the phases that sound made of its spectrum starts from
 
 

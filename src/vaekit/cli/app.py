@@ -9,6 +9,7 @@ from vaekit.cli.encode import encode
 from vaekit.cli.evaluate import evaluate
 from vaekit.cli.impute import impute
 from vaekit.cli.presets import presets
+from vaekit.cli.recommend import recommend
 from vaekit.cli.reconstruct import reconstruct
 from vaekit.cli.report import report
 from vaekit.cli.sample import sample
@@ -37,6 +38,7 @@ COMMANDS = (
     encode,
     decode,
     impute,
+    recommend,
     presets,
     data,
 )  # in the order of the help

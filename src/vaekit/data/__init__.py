@@ -4,7 +4,9 @@ from vaekit.data.codes import Codes, read_codes
 from vaekit.data.dataset import Dataset, context_like, prepare, read_like, rows_like
 from vaekit.data.given import dataset_of
 from vaekit.data.in_memory import array_of
+from vaekit.data.interactions import Interactions
 from vaekit.data.named import names, where
+from vaekit.data.open import open_interactions
 from vaekit.data.rows import Rows
 from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Schema, Support, Unit
 from vaekit.data.spec import DataSpec, Limit
@@ -19,6 +21,7 @@ __all__ = [
     "DataSpec",
     "Dataset",
     "Field",
+    "Interactions",
     "Levels",
     "Limit",
     "Mixed",
@@ -33,6 +36,7 @@ __all__ = [
     "context_like",
     "dataset_of",
     "names",
+    "open_interactions",
     "prepare",
     "read_codes",
     "read_like",

@@ -35,7 +35,11 @@ class Interactions:
 
 
 def interactions_of(
-    table: Table, spec: DataSpec, users: Sequence[str] | None = None, items: Sequence[str] | None = None
+    table: Table,
+    spec: DataSpec,
+    users: Sequence[str] | None = None,
+    items: Sequence[str] | None = None,
+    other_items: bool = False,
 ) -> Interactions:
     """The interactions in a table, by the columns that `spec.rows`, `spec.items` and `spec.values` name.
 
@@ -47,6 +51,7 @@ def interactions_of(
         users: Those that are wanted, in this order, such as those of the training rows; by default those that occur,
             in rising order.
         items: As users.
+        other_items: Whether the items that occur and are not among `items` come after these; else they are left out.
 
     Raises:
         SpecError: One of the columns for users and items is named, and the other is not.
@@ -61,7 +66,7 @@ def interactions_of(
             value=None,
         )
     row, users, no_user = _numbered(table, spec.rows, "rows", users)
-    column, items, no_item = _numbered(table, spec.items, "items", items)
+    column, items, no_item = _numbered(table, spec.items, "items", items, other_items)
     if spec.values is None:
         values = np.ones(len(table), np.uint8)
     else:
@@ -118,7 +123,7 @@ def _place(table: Table, name: str, setting: str) -> int:
 
 
 def _numbered(
-    table: Table, name: str, setting: str, wanted: Sequence[str] | None
+    table: Table, name: str, setting: str, wanted: Sequence[str] | None, others: bool = False
 ) -> tuple[np.ndarray, Sequence[str], np.ndarray]:
     """For each row the number of the name in a column, the names, and in which rows it is none of those wanted."""
     place = _place(table, name, setting)
@@ -138,6 +143,9 @@ def _numbered(
     if wanted is None:
         return numbers, names, np.zeros(len(cells), bool)
     known = {one: number for number, one in enumerate(wanted)}
+    if others:
+        wanted = [*wanted, *(one for one in names if one not in known)]
+        known = {one: number for number, one in enumerate(wanted)}
     found = np.array([known.get(one, -1) for one in names], np.int64)[numbers]
     return found, wanted, found < 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vaekit.data.bounds import size_of
 from vaekit.data.columns import nearest
 from vaekit.data.formats.damage import DAMAGED
-from vaekit.data.interactions import by_user
+from vaekit.data.interactions import Interactions, by_user, interactions_of
 from vaekit.data.named import NAMED
 from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.table import Sizes, Table
@@ -150,6 +150,23 @@ def open_table(spec: DataSpec, limit: Limit, items: Sequence[str] | None = None)
             value=spec.stream,
         )
     return table
+
+
+def open_interactions(
+    spec: DataSpec,
+    limit: Limit,
+    users: Sequence[str] | None = None,
+    items: Sequence[str] | None = None,
+    other_items: bool = False,
+) -> Interactions:
+    """The interactions in the table that `spec.source` names; see `interactions_of`.
+
+    Raises:
+        SpecError, DataError: As `open_table`; or the table is none of interactions.
+    """
+    return interactions_of(
+        open_table(replace(spec, rows=None, items=None, values=None), limit), spec, users, items, other_items
+    )
 
 
 def _open_named(name: str, spec: DataSpec) -> Table:

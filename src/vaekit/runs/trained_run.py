@@ -1,7 +1,7 @@
 """A trained run: its settings, data and model, read back from its folder or returned by `fit`."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +16,18 @@ from torch.utils.data import Dataset as TorchDataset
 from vaekit.data import (
     Dataset,
     DataSpec,
+    Interactions,
     Mixed,
     Rows,
     Schema,
     StreamedRows,
     array_of,
     context_like,
+    open_interactions,
     read_like,
     rows_like,
 )
-from vaekit.errors import ConfigError, DataError, ModelFileError, SpecError, VaekitError
+from vaekit.errors import ConfigError, DataError, ModelFileError, NotApplicable, SpecError, VaekitError
 from vaekit.evaluation import Estimate, evaluate, evaluating, fingerprint
 from vaekit.models import VAE, Conditional, HierarchicalVAE
 from vaekit.models.distributions.codes import centre
@@ -244,6 +246,31 @@ class TrainedRun:
             seed: Of the noise.
         """
         return impute(self, data, samples=samples, draws=draws, level=level, context=context, seed=seed)
+
+    def interactions(
+        self, data: str | Path | None = None, users: Sequence[str] | None = None, other_items: bool = False
+    ) -> Interactions:
+        """The interactions in a table of users and items, over the items of the run: see `vaekit.uses.recommend`.
+
+        Args:
+            data: Its path; by default the run's own data, all of it.
+            users: Those that are wanted, in this order; by default those that occur.
+            other_items: Whether items that the run does not know come after its own; else they are left out.
+
+        Raises:
+            NotApplicable: The run's data is no table of interactions.
+            DataError: The table cannot be read, or is none of interactions.
+        """
+        spec = self.settings.data
+        if spec.rows is None:
+            raise NotApplicable(
+                f"{self.schema.name} is no table of interactions of users with items: train a run with data.rows and "
+                "data.items for that",
+                field="data.rows",
+            )
+        spec = spec if data is None else replace(spec, source=str(data))
+        with naming_settings():
+            return open_interactions(spec, self.settings.limit, users, self.schema.columns, other_items)
 
     def _as_stored(self, x: np.ndarray) -> Any:
         mixed = isinstance(self.schema.support, Mixed)

@@ -2,4 +2,8 @@ from .hidden import HiddenCells as HiddenCells
 from .hidden import impute_hidden as impute_hidden
 from .impute import Imputed as Imputed
 from .impute import impute as impute
+from .recommend import Recommended as Recommended
+from .recommend import hold_out as hold_out
+from .recommend import ranking as ranking
+from .recommend import recommend as recommend
 from .trained import Trained as Trained
