@@ -43,7 +43,7 @@ from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
-from vaekit.uses import Imputed, impute
+from vaekit.uses import Imputed, Recommended, impute, recommend
 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
@@ -271,6 +271,15 @@ class TrainedRun:
         spec = spec if data is None else replace(spec, source=str(data))
         with naming_settings():
             return open_interactions(spec, self.settings.limit, users, self.schema.columns, other_items)
+
+    def recommend(self, data: str | Path | None = None, *, top: int = 20) -> Recommended:
+        """The items that users would most probably choose next: see `vaekit.uses.recommend`.
+
+        Args:
+            data: Interactions to start from, by path; by default the run's own, all of them.
+            top: How many items for each user.
+        """
+        return recommend(self, self.interactions(data), top=top)
 
     def _as_stored(self, x: np.ndarray) -> Any:
         mixed = isinstance(self.schema.support, Mixed)
