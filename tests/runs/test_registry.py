@@ -1,6 +1,7 @@
 """Parts from outside: registered in Python, chosen by kind, saved and loaded."""
 
 import importlib
+import os
 import subprocess
 import sys
 from typing import Annotated, Literal
@@ -165,7 +166,9 @@ def test_kinds_from_outside_are_listed_and_found():
 def test_a_run_with_such_a_part_is_loaded_where_it_is_registered_and_says_so_elsewhere(tmp_path):
     def program(word: str) -> subprocess.CompletedProcess:
         words = [sys.executable, "-c", PROGRAM, word, str(tmp_path / "run")]
-        return subprocess.run(words, cwd=__file__.rpartition("/")[0], capture_output=True, text=True, timeout=120)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        here = __file__.rpartition("/")[0]
+        return subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, timeout=120)
 
     for word in ("train", "register"):
         done = program(word)

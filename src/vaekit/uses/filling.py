@@ -11,7 +11,6 @@ import torch
 from vaekit.data import Mixed, Rows, Schema, StreamedRows
 from vaekit.data.in_memory import arrow_of, is_frame
 from vaekit.data.layout import stored_order
-from vaekit.data.restoring import restored
 from vaekit.uses.cells import CellFacts
 
 _AT_A_TIME = 4096  # rows
@@ -129,6 +128,8 @@ def x_filled(
 
 def as_arrow(schema: Schema, cell: int, values: np.ndarray) -> Any:
     """Values of a column in stored units, NaN where there is none, as the source of the training data has them."""
+    from vaekit.data.restoring import restored
+
     if schema.fields is None:
         return restored(values, "float64")
     field = schema.fields[cell]
