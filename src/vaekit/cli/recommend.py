@@ -19,6 +19,8 @@ from vaekit.cli.console.options import (
 from vaekit.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vaekit.data import Interactions
     from vaekit.runs import TrainedRun
     from vaekit.uses import Recommended
@@ -99,7 +101,7 @@ def _protocol(trained: "TrainedRun", seen: "Interactions", held_out: "Interactio
     )
 
 
-def _columns(best: "Recommended") -> "dict[str, object]":
+def _columns(best: "Recommended") -> "dict[str, np.ndarray]":
     import numpy as np
 
     top = best.items.shape[1]

@@ -162,6 +162,6 @@ def _rankings(
             progress(len(rows))
 
 
-def _scores(model: Any, x: Tensor, context: Tensor | None = None) -> Tensor:
-    code = model.encode(x, context)
+def _scores(model: Any, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    code = model.encode(x, context) if mask is None else model.encode(x, context, mask)
     return model.decode([centre(q) for q in code.posteriors], context).mean
