@@ -60,6 +60,7 @@ COMMANDS = {
     "sample from the aggregated posterior": "sample {run} -n 5 --from aggregated --out {out}/aggregated.npy",
     "encode": "encode {run} --out {out}/z.npz",
     "reconstruct": "reconstruct {run} --out {out}/x.png",
+    "score": "score {run} --out {out}/scores.csv --samples 4 --contamination 0.1",
     "report": "report {run} --out {out}/report.html --samples 4",
 }
 
@@ -221,6 +222,18 @@ def test_a_resumed_run_goes_on_with_keys_that_were_not_used(keys: Keys, kind: st
         pass
     assert "BINARISE" in {keys.purposes[key] for key in set(keys.uses) - before}
     assert not keys.shared(AGAIN | RESUMED)
+
+
+def test_holes_are_filled_with_keys_of_their_own(keys: Keys, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    x[::5, 1] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    run = f"train {tmp_path}/x.npy epochs=1 latent=2 encoder.widths=4 decoder.widths=4 --run-dir {tmp_path}/run"
+    assert command(run) == 0
+    keys.clear()
+    assert command(f"impute {tmp_path}/run --out {tmp_path}/y.npy --samples 4 --draws 2") == 0
+    assert {"IMPUTED_ROWS", "HIDDEN_CELLS", "HIDDEN_ROWS"} <= set(keys.purposes.values())
+    assert not keys.shared(AGAIN)
 
 
 def test_the_checks_of_gradient_estimators_share_no_key(keys: Keys) -> None:

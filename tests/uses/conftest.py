@@ -1,6 +1,6 @@
 """Runs whose model is a linear-Gaussian VAE, of which every answer is known in closed form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,4 +66,5 @@ def linear() -> OfStory:
     story = LinearGaussian(loadings, torch.randn(4, generator=generator, dtype=torch.float64), 0.6)
     x = story.vae().generate(400, generator=generator).numpy()
     data = dataset_of(x, DataSpec(), valid=0.5)
-    return OfStory(story, story.vae(Widened(story, 1.3)), data.schema, data)
+    schema = replace(data.schema, columns=tuple(f"column {place}" for place in range(4)))
+    return OfStory(story, story.vae(Widened(story, 1.3)), schema, data)

@@ -13,6 +13,7 @@ from vaekit.cli.recommend import recommend
 from vaekit.cli.reconstruct import reconstruct
 from vaekit.cli.report import report
 from vaekit.cli.sample import sample
+from vaekit.cli.score import score
 from vaekit.cli.train import train
 
 EPILOGUE = """\
@@ -39,6 +40,7 @@ COMMANDS = (
     decode,
     impute,
     recommend,
+    score,
     presets,
     data,
 )  # in the order of the help

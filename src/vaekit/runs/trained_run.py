@@ -43,7 +43,7 @@ from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
-from vaekit.uses import Imputed, Recommended, impute, recommend
+from vaekit.uses import Imputed, Recommended, Scores, impute, recommend, score
 
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
@@ -280,6 +280,39 @@ class TrainedRun:
             top: How many items for each user.
         """
         return recommend(self, self.interactions(data), top=top)
+
+    def score(
+        self,
+        data: Any = None,
+        *,
+        samples: int = 100,
+        level: float | None = None,
+        contamination: float | None = None,
+        given: Sequence[str] = (),
+        context: Any = None,
+        seed: int = 0,
+    ) -> Scores:
+        """How probable rows are, among validation rows, and which cells make them odd: see `vaekit.uses.score`.
+
+        Args:
+            data: See `rows`; by default the run's own test rows.
+            samples: K, samples of q(z|x) for each row.
+            level: Flag rows whose p-value is at most this.
+            contamination: Flag this share of the rows, the oddest.
+            given: Columns that the score is conditional on.
+            context: See `rows`.
+            seed: Of the noise.
+        """
+        return score(
+            self,
+            data,
+            samples=samples,
+            level=level,
+            contamination=contamination,
+            given=given,
+            context=context,
+            seed=seed,
+        )
 
     def _as_stored(self, x: np.ndarray) -> Any:
         mixed = isinstance(self.schema.support, Mixed)

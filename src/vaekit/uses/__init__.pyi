@@ -6,4 +6,6 @@ from .recommend import Recommended as Recommended
 from .recommend import hold_out as hold_out
 from .recommend import ranking as ranking
 from .recommend import recommend as recommend
+from .score import Scores as Scores
+from .score import score as score
 from .trained import Trained as Trained
