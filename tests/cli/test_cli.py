@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pyarrow import parquet
 from tiny import TINY
 
 from vaekit.cli.app import app
+from vaekit.data import DataSpec, Limit, prepare
 
 
 def test_training_writes_a_run_folder_and_names_what_is_next(cli, tmp_path):
@@ -43,9 +45,9 @@ def test_next_steps_stand_apart_from_what_they_do():
 
     from vaekit.cli.console import print_next_steps
 
-    console = Console(width=80)
+    console, schema = Console(width=80), prepare(DataSpec(source="digits"), Limit()).schema
     with console.capture() as printed:
-        print_next_steps(console, Path("/a/rather/long/path/to/the [first] of all the runs"))
+        print_next_steps(console, Path("/a/rather/long/path/to/the [first] of all the runs"), schema)
     lines = printed.get().strip().splitlines()
     assert lines[0] == "The run is in /a/rather/long/path/to/the [first] of all the runs. Next:"
     assert len(lines) == 5
@@ -53,6 +55,9 @@ def test_next_steps_stand_apart_from_what_they_do():
     assert len({line.index(what) for line, what in zip(lines[1:], words, strict=True)}) == 1
     assert "--out samples.png  new rows" in lines[3]
     assert "'/a/rather/long/path/to/the [first] of all the runs'" in lines[1]
+    with console.capture() as printed:
+        print_next_steps(console, Path("run"), replace(schema, kind="table"))
+    assert "vaekit sample run -n 1000 --out samples.csv" in printed.get()
 
 
 def test_a_run_can_be_repeated_from_its_own_settings(cli, cli_json, trained, tmp_path):

@@ -61,8 +61,8 @@ def sample(
         temperature: Multiplies the standard deviation of the Gaussian noise behind z: of the prior, of each component
             of a mixture or each q(z|x) around its own mean, or of what a flow transforms; in a hierarchical VAE, of
             every group of latents.
-        mean: Write the mean of p(x|z), as is done by default for pictures (.png), or a draw from it, as for rows of
-            values: a draw has noise of its own in every pixel.
+        mean: Write the mean of p(x|z), as is done by default for pictures (.png) of anything but tables, or a draw
+            from it, as otherwise: a draw has noise of its own in every pixel.
         seed: Of the draw.
         data: Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and
             flow.
@@ -114,7 +114,8 @@ def _sample(
     trained, device = open_on_device(folder, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
     check_pictured(out, n, trained.schema)
-    mean = out.suffix.lower() == ".png" if mean is None else mean
+    if mean is None:  # draws of pixels are noise to the eye, and means of a table's columns are no rows
+        mean = out.suffix.lower() == ".png" and trained.schema.kind != "table"
     sampled = sampling(trained, sampler, temperature, data)
     generator = new_generator(seed, Purpose.GENERATE, device=device)
     what = (

@@ -96,7 +96,7 @@ def train(
         print_json({**facts, "log_scale": training.log_scale, **last, "findings": as_json(found)})
     elif ended:
         _print_findings(console, found)
-        print_next_steps(console, folder)
+        print_next_steps(console, folder, training.data.schema)
     if received and not ended:
         sys.exit(128 + received[0])
     if strict and has_errors(found):

@@ -15,6 +15,7 @@ from rich.table import Table
 from vaekit.terminal import shows_bars
 
 if TYPE_CHECKING:
+    from vaekit.data import Schema
     from vaekit.evaluation import Estimate
 
 LISTED = 64  # KL of dimensions, the largest
@@ -26,14 +27,15 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(json.dumps(_finite(value), indent=2))
 
 
-def print_next_steps(console: Console, run: Path) -> None:
-    """The commands that are useful after training, each with what it gives."""
+def print_next_steps(console: Console, run: Path, schema: "Schema") -> None:
+    """The commands that are useful after training on such data, each with what it gives."""
     quoted = shlex.quote(str(run))
+    samples = "-n 1000 --out samples.csv" if schema.kind == "table" else "-n 64 --out samples.png"
     console.print(f"\nThe run is in [bold]{escape(str(run))}[/]. Next:")
     steps = {
         f"vaekit evaluate {quoted}": "the log-likelihood of held-out rows, with errors",
         f"vaekit report {quoted}": "curves, pictures and numbers in one page",
-        f"vaekit sample {quoted} -n 64 --out samples.png": "new rows from the prior",
+        f"vaekit sample {quoted} {samples}": "new rows from the prior",
         f"vaekit encode {quoted} --out codes.npz": "codes of the test rows",
     }
     width = max(map(len, steps))
