@@ -33,6 +33,15 @@ def test_inferred_support(make, array, stored):
     assert make(array).schema.stored == stored
 
 
+def test_masks_in_black_and_white_are_named(make):
+    masks = np.where(GREY > 99, 255, 0).astype(np.uint8)
+    assert [text for text in make(masks).schema.notices if "DataSpec.binarise=threshold" in text]
+    assert make(masks, binarise="threshold").schema.support == Binary()
+    for other in (GREY, masks.astype(bool), np.where(np.arange(5) == 0, 7, masks).astype(np.uint8)):
+        assert not [text for text in make(other).schema.notices if "threshold" in text]
+    assert not make(masks, binarise="threshold").schema.notices
+
+
 @pytest.mark.parametrize(
     ("array", "settings", "discrete", "support", "dtype"),
     [

@@ -33,6 +33,10 @@ from vaekit.data.table import Kind, Sizes, Table
 from vaekit.errors import DataError, SpecError
 
 _CELLS = 1 << 25  # of which moments are computed at once
+BLACK_AND_WHITE = (
+    "all values are 0 or 255, as of masks, and modelled as two of 256 levels: DataSpec.binarise=threshold makes them 0 "
+    "and 1, for a Bernoulli"
+)
 _MOST_COUNTS = 64  # columns of a table of counts that are each modelled by itself
 
 Each = Literal["auto", "always", "never"]
@@ -191,6 +195,8 @@ def _fit(
     else:
         assert found.support is not None
         stored = found.support
+        if found.black_and_white and spec.binarise == "none":
+            notices += (BLACK_AND_WHITE,)
     if not isinstance(stored, Mixed):
         how = choose_scale(spec, stored, discrete if isinstance(discrete, bool) else discrete(stored, table.kind))
         if spec.binarise == "none":

@@ -28,6 +28,7 @@ class Scan:
         facts: Of each column that is modelled; None for arrays, and where a support is declared.
         context: The facts of each column of the context.
         moments: Of the training rows, where they are wanted.
+        black_and_white: Whether they are pictures of 256 levels, and each value is the lowest or the highest one.
     """
 
     fingerprint: str
@@ -37,6 +38,7 @@ class Scan:
     facts: list[Facts] | None
     context: list[Facts]
     moments: Moments | None
+    black_and_white: bool = False
 
 
 def scan(
@@ -66,12 +68,14 @@ def scan(
     supports: list[Support] = []
     found: Moments | None = None
     missing = False
+    two_levels = facts is None and table.kind == "image" and table.dtype == np.uint8
     kept = _Kept(table, keep)
     for start, values in _blocks(table, kept):
         stop = start + len(values)
         digest.add(values)
         x = roles.modelled(values)
         missing = check_cells(roles, x, start, spec.missing != "refuse") or missing
+        two_levels = two_levels and bool(((x == 0) | (x == 255)).all())
         if facts is None:
             supports = [_join([*supports, stored_support(roles, x, start, spec)])]
         else:
@@ -93,7 +97,9 @@ def scan(
     for column in columns:
         if column.categories is not None and column.dtype != "bool":
             digest.texts((column.name, *column.categories))
-    return Scan(digest.value(), kept.part(), missing, supports[0] if supports else None, facts, of_context, found)
+    support = supports[0] if supports else None
+    black_and_white = two_levels and isinstance(support, Levels)
+    return Scan(digest.value(), kept.part(), missing, support, facts, of_context, found, black_and_white)
 
 
 class _Kept:
