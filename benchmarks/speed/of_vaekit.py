@@ -11,7 +11,6 @@ from torch import Tensor
 from speed import common
 from speed.common import LATENT, LEARNING_RATE, ROWS, SIDE, held_out, noise, unit
 from speed.nets import fill
-from vaekit.cli.encode import codes_of
 from vaekit.data import Rows
 from vaekit.evaluation import evaluate, evaluating
 from vaekit.models import VAE
@@ -133,6 +132,8 @@ def _rows() -> Tensor:
 
 def encode(images: int, settings: list[str]) -> float:
     """Seconds for means and scales of q(z|x), as `vaekit encode` computes them."""
+    from vaekit.cli.encode import codes_of  # which imports the command line
+
     trained, rows = SimpleNamespace(model=_model()), Rows(_rows()[:images])
     began = time.perf_counter()
     list(codes_of(trained, rows, slice(0, images), lambda done: None))
