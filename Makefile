@@ -11,7 +11,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables attack fuzz streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables uses attack fuzz streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +78,9 @@ stability: $(STAMP) ## every preset short and long, and tables of many kinds: ru
 
 tables: $(STAMP) ## small tables under the default settings against a Gaussian; writes a table of docs/tables.md
 	$(BIN)/python benchmarks/tables_gaussian.py --write docs/tables.md
+
+uses: $(STAMP) ## imputation and scores beside plain methods; writes docs/uses.md
+	$(BIN)/python benchmarks/uses.py --write docs/uses.md
 
 attack: $(STAMP) ## hostile files, settings and run folders, outputs cut off; writes docs/attack.md
 	$(BIN)/python benchmarks/attack.py --write docs/attack.md
