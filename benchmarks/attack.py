@@ -40,11 +40,11 @@ def cases(root: Path, few: bool, rng: random.Random) -> Iterator[Case]:
     """Every case; or a few, the smallest instances of each kind."""
     foreign, home, times = root / "foreign", root / "outputs", 1 if few else 8
     for share, few_of_them, found in (
-        (1.0, 0.15, data_cases(rng, times, large=not few, verbs=0 if few else 1)),
-        (1.0, 0.1, size_cases(2_000_000 if few else 100_000_000)),
-        (1.0, 0.1, codes_cases(home, rng, times)),
-        (1.0, 0.2, settings_cases(rng, times)),
-        (0.1, 0.006, run_cases(foreign, rng, 1 if few else 2)),
+        (1.0, 0.1, data_cases(rng, times, large=not few, verbs=0 if few else 1)),
+        (1.0, 0.06, size_cases(2_000_000 if few else 100_000_000)),
+        (1.0, 0.07, codes_cases(home, rng, times)),
+        (1.0, 0.12, settings_cases(rng, times)),
+        (0.1, 0.004, run_cases(foreign, rng, 1 if few else 2)),
     ):
         yield from (case for case in found if rng.random() < (few_of_them if few else share))
 
