@@ -63,6 +63,9 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         notes.append(skipped(bad, files, "picture"))
     if resized := sum(facts.size != size for _, facts in seen):
         notes.append(f"{resized} of {len(kept)} pictures {frame.words}")
+    deep = sum(facts.depth == 16 for _, facts in seen)
+    if frame.depth == 16 and deep < len(kept):
+        notes.append(f"{deep} of {len(kept)} pictures have 16 bits, over whose 65,536 levels the others are spread")
     if spec.image_mode != "auto":
         notes.append(f"pictures read {'as grey levels' if frame.grey else 'in colour'}")
     return Table(
