@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from reading import attempted, npz, refused, write
 from scipy import sparse
 
@@ -49,6 +50,9 @@ def test_what_a_sparse_matrix_holds(tmp_path):
     in_memory = prepare(DataSpec(), Limit(), data=sparse.csr_array(COUNTS))
     assert of_file.schema.stored == in_memory.schema.stored
     np.testing.assert_array_equal(of_file.train.batch(slice(None)), in_memory.train.batch(slice(None)))
+    of_torch = prepare(DataSpec(), Limit(), data=torch.from_numpy(COUNTS).to_sparse())
+    assert of_torch.schema == in_memory.schema
+    np.testing.assert_array_equal(of_torch.train.batch(slice(None)), in_memory.train.batch(slice(None)))
 
 
 GOOD = {

@@ -25,8 +25,8 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
 
     Args:
         data: (n, *shape) as an array, a tensor, a data frame of pandas or polars, a table of Arrow, or a sparse matrix
-            of scipy, whose rows are made dense a chunk at a time; a torch `Dataset`, whose items are rows x or pairs
-            (x, label); or an iterator of chunks of rows, each any of these, which is read once.
+            of scipy or torch, whose rows are made dense a chunk at a time; a torch `Dataset`, whose items are rows x or
+            pairs (x, label); or an iterator of chunks of rows, each any of these, which is read once.
         spec: Its layout and label.
         axes: Of an array, where they are known.
 
@@ -50,6 +50,8 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
         data = _joined(list(data))
     if is_frame(data):
         return _of_frame(data)
+    if isinstance(data, torch.Tensor) and data.layout != torch.strided:
+        data = _as_scipy(data)
     if hasattr(data, "tocsr"):
         return _of_sparse(data)
     labels = None
@@ -148,6 +150,18 @@ def arrow_of(frame: Any) -> Any:
         raise
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(f"the data frame cannot be read: {str(error).splitlines()[0][:200]}", field="data") from None
+
+
+def _as_scipy(data: torch.Tensor) -> Any:
+    """A sparse tensor (n, columns) as a sparse matrix of scipy; where that has none of its kind, as a dense one."""
+    from scipy import sparse
+
+    if data.dim() != 2 or data.dtype == torch.float16:
+        return data.to_dense()
+    entries = data.detach().cpu().to_sparse_coo().coalesce()
+    (row, column), values = entries.indices().numpy(), entries.values()
+    values = values.float() if values.dtype == torch.bfloat16 else values
+    return sparse.csr_array((values.numpy(), (row, column)), tuple(data.shape))
 
 
 def _of_sparse(matrix: Any) -> Table:
