@@ -57,6 +57,11 @@ Several = Annotated[tuple[T, ...], BeforeValidator(_as_list)]
 """A list of any length; a single value stands for a list of one."""
 
 
+def words_for(true: str, false: str) -> BeforeValidator:
+    """For a setting whose words YAML reads as true and false, such as yes and no, or on and off."""
+    return BeforeValidator(lambda given: (true if given else false) if isinstance(given, bool) else given)
+
+
 def _as_pair(value: object) -> object:
     return (value, value) if isinstance(value, int) else value
 

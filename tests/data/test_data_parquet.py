@@ -81,7 +81,12 @@ def test_what_is_no_table_of_numbers(tmp_path):
     refused(path, "the column 'b' holds 'cat' in row 0", 'DataSpec.drop=["b"]')
     refused(path, check=naming("DataSpec.label", "colour"), label="colour")
     refused(path, check=naming("DataSpec.drop", ["x"]), drop=("x",))
-    refused(write(tmp_path / "n.parquet", table(b=[None, *X[1:, 1]])), "nan in row 0", "column 'b'", missing="refuse")
+    refused(
+        write(tmp_path / "n.parquet", table(b=[None, *X[1:, 1]])),
+        "row 0",
+        "column 'b' is the first of 1 cells",
+        missing="refuse",
+    )
     refused(write(tmp_path / "e.parquet", table(slice(0, 0))), "no rows")
     refused(write(tmp_path / "l.parquet", pa.table({"label": KINDS})), "no column of data is left")
     refused(path, error=SpecError, check=naming("DataSpec.image_size", (8, 8)), image_size=(8, 8))

@@ -1,10 +1,11 @@
 """What is true of the stored values: every known cell finite, and a support that they keep to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from vaekit.data.columns import drop_setting
+from vaekit.data.fields import Facts
 from vaekit.data.roles import Roles
 from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Support, Unit
 from vaekit.data.spec import DataSpec
@@ -41,16 +42,35 @@ def check_cells(roles: Roles, x: np.ndarray, start: int, may_miss: bool) -> bool
         raise DataError(
             f"{roles.table.name}: {x[index]} in {_place(roles, index, start)} is the first of {count} cells "
             f"that are {what}; every cell must be a finite number: fill it in, or leave out "
-            f"{_culprits(roles, bad)}{fix}."
+            f"{_culprits(roles, _columns_of(bad))}{fix}."
         )
     if x.dtype.itemsize > 4 and max(np.fmax.reduce(x, axis=None), -np.fmin.reduce(x, axis=None)) > _LARGEST:
         bad = np.abs(x) > _LARGEST
         index = first(bad)
         raise DataError(
             f"{roles.table.name}: {x[index]:.4g} in {_place(roles, index, start)} is beyond the range of 32-bit "
-            f"floats, {_LARGEST:.3g}: rescale it, or leave out {_culprits(roles, bad)}."
+            f"floats, {_LARGEST:.3g}: rescale it, or leave out {_culprits(roles, _columns_of(bad))}."
         )
     return bool(missing)
+
+
+def refuse_missing(roles: Roles, facts: Sequence[Facts]) -> None:
+    """Raise DataError where a cell of a table is missing; it names the first.
+
+    facts: of each column that is modelled.
+    """
+    holes = [(known.hole, place) for place, known in enumerate(facts) if known.hole is not None]
+    if not holes:
+        return
+    row, place = min(holes)
+    cells = sum(known.missing for known in facts)
+    raise DataError(
+        f"{roles.table.name}: {_place(roles, (row, place), 0)} is the first of {cells} cells that are missing: fill it "
+        f"in, or leave out {_culprits(roles, [place for _, place in holes])}, or leave missing cells out of the "
+        "likelihood with DataSpec.missing=mask.",
+        field="DataSpec.missing",
+        value="refuse",
+    )
 
 
 def check_context(roles: Roles, values: np.ndarray, start: int, may_miss: bool) -> None:
@@ -139,12 +159,14 @@ def _place(roles: Roles, index: tuple[int, ...], start: int) -> str:
     return roles.table.place(start + row, tuple(cell))
 
 
-def _culprits(roles: Roles, bad: np.ndarray) -> str:
+def _columns_of(bad: np.ndarray) -> Sequence[int]:
+    return np.flatnonzero(bad.any(axis=0)).tolist() if bad.ndim == 2 else []
+
+
+def _culprits(roles: Roles, places: Sequence[int]) -> str:
     """What to leave out so that no bad cell is left: the columns of a table, unless that is most of them."""
-    if roles.names is not None:
-        places = np.flatnonzero(bad.any(axis=0))
-        if len(places) <= min(8, bad.shape[1] - 1):
-            return f"the rows, or the columns with {drop_setting([roles.names[place] for place in places])}"
+    if roles.names is not None and len(places) <= min(8, len(roles.names) - 1):
+        return f"the rows, or the columns with {drop_setting([roles.names[place] for place in sorted(places)])}"
     return "the rows"
 
 

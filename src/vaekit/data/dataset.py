@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from vaekit.data.checks import check_kinds, check_levels
+from vaekit.data.checks import check_kinds, check_levels, refuse_missing
 from vaekit.data.columns import LABEL_NAMES, find_name, listing, unnamed
 from vaekit.data.context import Conditioning, fit_context, one_hot
 from vaekit.data.fields import find_fields, notice_of_constants
@@ -184,6 +184,8 @@ def _fit(
         kept = [place for place, at in enumerate(x) if columns[at].name not in kinds.left_out]
         facts = [found.facts[place] for place in kept]
         roles = roles.without(kinds.left_out)
+        if spec.missing == "refuse":
+            refuse_missing(roles, facts)
         moments = _moments(roles, train, True) if moments is None else moments[kept]
         fields, constants = kinds.fields, kinds.constants
         notices += kinds.notices

@@ -36,6 +36,7 @@ class Facts:
 
     Attributes:
         rows, missing: how many there are, and how many cells are missing.
+        hole: The first row whose cell is missing; None where none is.
         whole: Whether every number is an integer.
         low, high: of the numbers.
         counts: Of each number, where all are whole and there are few, or of each category.
@@ -44,6 +45,7 @@ class Facts:
 
     rows: int = 0
     missing: int = 0
+    hole: int | None = None
     whole: bool = True
     low: float = math.inf
     high: float = -math.inf
@@ -55,6 +57,8 @@ class Facts:
         known = cells[~np.isnan(cells)] if cells.dtype.kind == "f" else cells
         start, self.rows = self.rows, self.rows + len(cells)
         self.missing += len(cells) - len(known)
+        if self.hole is None and len(known) < len(cells):
+            self.hole = start + int(np.isnan(cells).argmax())
         if len(known) == 0:
             self.runs = False
             return

@@ -55,8 +55,8 @@ def scan(
         by_column: Whether to look at every column by itself, and not for one support of all.
 
     Raises:
-        DataError: A cell is missing or infinite that may not be, or breaks the support that `spec` declares; it names
-            the first.
+        DataError: A cell is infinite, or is missing and may not be, unless columns are looked at by themselves; or it
+            breaks the support that `spec` declares; it names the first.
     """
     table = roles.table
     digest = Fingerprint(table.test_rows)
@@ -74,7 +74,8 @@ def scan(
         stop = start + len(values)
         digest.add(values)
         x = roles.modelled(values)
-        missing = check_cells(roles, x, start, spec.missing != "refuse") or missing
+        # Which columns are left out, and may miss cells, is known once all rows were seen.
+        missing = check_cells(roles, x, start, spec.missing != "refuse" or by_column) or missing
         two_levels = two_levels and bool(((x == 0) | (x == 255)).all())
         if facts is None:
             supports = [_join([*supports, stored_support(roles, x, start, spec)])]

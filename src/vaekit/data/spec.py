@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vaekit.data.layout import Layout
-from vaekit.spec import Several, Square, Text, by_kind, spec
+from vaekit.spec import Several, Square, Text, by_kind, spec, words_for
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rows = Annotated[int, Field(ge=1)]
@@ -115,7 +115,7 @@ class DataSpec:
     delimiter: Annotated[Text, Field(min_length=1, max_length=1)] | None = None
     decimal: Literal[".", ","] | None = None
     encoding: Text | None = None
-    header: Literal["auto", "yes", "no"] = "auto"
+    header: Annotated[Literal["auto", "yes", "no"], words_for("yes", "no")] = "auto"
     valid_from: Literal["train", "test"] = "train"
     valid_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1

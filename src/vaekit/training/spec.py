@@ -5,10 +5,10 @@ import re
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from vaekit.schedules import Constant, Schedule
-from vaekit.spec import spec
+from vaekit.spec import spec, words_for
 from vaekit.training.optimisers import Adam, Optimiser
 from vaekit.training.run_files import MOST_EPOCHS
 
@@ -30,11 +30,7 @@ def _is_duration(text: str) -> str:
 Duration = Annotated[str, AfterValidator(_is_duration)]
 
 
-# YAML reads a bare on or off as true or false
-Switch = Annotated[
-    Literal["auto", "on", "off"],
-    BeforeValidator(lambda given: "off" if given is False else "on" if given is True else given),
-]
+Switch = Annotated[Literal["auto", "on", "off"], words_for("on", "off")]
 
 
 @spec

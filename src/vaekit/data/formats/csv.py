@@ -101,10 +101,24 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     reader.fill(values, columns)
     texts = [column.spaced for column in columns[1:] if column.spaced is not None]
     commas = any(column.form in ("1.234,5", "1,5") for column in columns)
+    notices = [_notice_of_header(values)] if found.header_lines == 0 and spec.header == "auto" else []
     dialect = Dialect(
         found.delimiter + " " * (bool(texts) and all(texts)), "," if commas else ".", found.header_lines > 0
     )
-    return Table.of(path.name, values, columns=of_table, dialect=dialect)
+    return Table.of(path.name, values, columns=of_table, dialect=dialect, notices=tuple(filter(None, notices)))
+
+
+def _notice_of_header(values: np.ndarray) -> str:
+    """What to say where the first of some rows (n, columns) looks like names, such as years; else nothing."""
+    first, others = values[0], values[1:]
+    if len(first) < 2 or len(others) == 0 or not np.all((np.diff(first) > 0) & (first[1:] == np.floor(first[1:]))):
+        return ""
+    outside = (first > np.fmax.reduce(others)) | (first < np.fmin.reduce(others))
+    if 2 * outside.sum() <= len(first) or first[0] != np.floor(first[0]):
+        return ""
+    shown = ", ".join(f"{number:.0f}" for number in first[:3])
+    more = ", ..." if len(first) > 3 else ""
+    return f"the first row ({shown}{more}) is read as numbers, and looks like names: DataSpec.header=yes takes it so"
 
 
 def column_names(path: Path, spec: DataSpec | None = None) -> tuple[str, ...]:
