@@ -153,6 +153,21 @@ def test_a_taste_is_found(folder, capsys):
     assert "1 interactions of other users are left out" in out["protocol"]
 
 
+def test_users_that_training_left_out_are_ranked_by_a_part_of_their_items(folder, tmp_path, capsys):
+    settings = ["train.epochs=60", "train.batch_size=10", "train.lr=0.01", "model.latent=2"]
+    settings += ["data.rows=uid", "data.items=iid"]
+    run = tmp_path / "run"
+    call("train", folder / "log.csv", "--preset", "ratings", *settings, "--run-dir", run)
+    capsys.readouterr()
+    assert call("evaluate", run, "--suite", "ranking", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["ranking"]
+    assert found["recall_at_20"] == {"value": 1.0, "stderr": 0.0, "n": 6, "unit": "of 1", "warning": ""}  # of 12 items
+    assert 0 < found["ndcg_at_20"]["value"] <= 1
+    for split, said in (("test", "strong generalisation"), ("train", "weak generalisation")):
+        assert call("evaluate", run, "--suite", "ranking", "--split", split) == 0
+        assert f"{said}, to" in capsys.readouterr().out
+
+
 def test_a_file_holds_the_ranking_of_each_user(folder, capsys):
     out = folder / "top.csv"
     assert call("recommend", folder / "run", "--out", out, "--top", 3) == 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vaekit.cli.console.request import EvaluationRequest
 
-Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "all"]
+Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "ranking", "all"]
 PER_ROW = (".csv", ".npz", ".parquet")  # endings of files that hold several columns by name
 
 
@@ -49,7 +49,8 @@ def evaluate(
         suite: What to measure in place of the usual bounds: likelihood (the bound for K up to --samples, annealed
             importance sampling, bidirectional Monte Carlo); latents (active units, KL by dimension, the aggregate
             posterior); samples (Frechet distance, KID, precision, recall, density, coverage); disentanglement (scores
-            against known factors); representation (labels predicted from codes); or all of these.
+            against known factors); representation (labels predicted from codes); ranking (Recall and NDCG of held-out
+            items, of a table of interactions); or all of these.
         samples: K, samples of z for each row, of the importance-weighted bound.
         data: Other data than the run's, by name or path, all of its rows; or where the run's own data lies now, which
             is split as it was.

@@ -48,10 +48,12 @@ from vaekit.evaluation import (
 from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION, SAMPLE_QUALITIES, label_of, unit_of
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import sampling
+from vaekit.uses import hold_out, interactions_in, ranking
 
 ANNEALING = Annealing()
 ANNEALED_ROWS = 100  # of AIS, and simulated for BDMC
 FEWEST_COMPARED = 30  # rows, for the neighbours of rows
+HELD_OUT, RANKED = 0.2, 20  # share of each user's items, and the first of a ranking
 COMPARED_ROWS = 5_000  # most that are drawn and compared for the quality of samples
 KL = "kl_dimension_"
 Estimates = dict[str, Estimate]
@@ -217,12 +219,37 @@ def representation_of(request: EvaluationRequest) -> SuiteResult:
     return SuiteResult(found, f"fitted to {len(request.train)} training rows; times are of this machine")
 
 
+def ranking_of(request: EvaluationRequest) -> SuiteResult:
+    """How well held-out items of each user are ranked, from the user's other items."""
+    trained, schema = request.trained, request.trained.schema
+    if trained.settings.data.rows is None:
+        raise ConfigError(
+            f"{schema.name} is no table of interactions of users with items, whose items could be ranked: see "
+            "data.rows and data.items",
+            field="data.rows",
+        )
+    seen, held_out = hold_out(interactions_in(trained, request.held_out), HELD_OUT, request.seed)
+    with progress("ranking held-out items", len(seen.users)) as advance:
+        found = ranking(trained, seen, held_out, top=RANKED, progress=advance)
+    if request.on_training_rows:
+        which = "weak generalisation, to other items of users that the model was trained on"
+    elif request.is_own:
+        which = "strong generalisation, to users that training left out"
+    else:
+        which = "users of other data, of whom some may have been trained on"
+    how = (
+        f"{HELD_OUT:.0%} of the items of each are held out at random, and ranked among those that the user has not had"
+    )
+    return SuiteResult(found, f"{which}; {how}")
+
+
 SUITES: dict[str, Callable[[EvaluationRequest], SuiteResult]] = {
     "likelihood": likelihood,
     "latents": latents,
     "samples": samples,
     "disentanglement": disentanglement,
     "representation": representation_of,
+    "ranking": ranking_of,
 }
 NEVER_REFUSED = ("likelihood", "latents")  # what is wrong with the rows is wrong for all
 

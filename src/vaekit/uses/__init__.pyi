@@ -4,6 +4,7 @@ from .impute import Imputed as Imputed
 from .impute import impute as impute
 from .recommend import Recommended as Recommended
 from .recommend import hold_out as hold_out
+from .recommend import interactions_in as interactions_in
 from .recommend import ranking as ranking
 from .recommend import recommend as recommend
 from .score import Scores as Scores

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data import Interactions
+from vaekit.data import Interactions, Rows, StreamedRows
 from vaekit.errors import DataError, SpecError
 from vaekit.evaluation.blocks import evaluating
 from vaekit.evaluation.estimate import Estimate, mean_of
@@ -138,6 +138,17 @@ def hold_out(interactions: Interactions, share: float = 0.2, seed: int = 0) -> t
         part.eliminate_zeros()
         parts += [replace(interactions, matrix=part)]
     return parts[0], parts[1]
+
+
+def interactions_in(trained: Trained, rows: Rows | StreamedRows) -> Interactions:
+    """The interactions of users in rows as the model takes them, such as those of a split; users are numbered."""
+    from scipy import sparse
+
+    items = trained.schema.columns or ()
+    at_once = max(1, _AT_ONCE // len(items))
+    blocks = [slice(start, min(start + at_once, len(rows))) for start in range(0, len(rows), at_once)]
+    matrix = sparse.vstack([sparse.csr_array(rows.batch(block).cpu().numpy()) for block in blocks], "csr")
+    return Interactions(tuple(map(str, range(len(rows)))), items, matrix, 0, 0)
 
 
 def _rankings(
