@@ -194,7 +194,7 @@ def test_outliers_are_defined_behaviour(make):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "differ"), [("f8", 0.3, 1e-15), ("f8", 0.3, 1e-11), ("f8", 1e6, 1e-5), ("f4", 0.3, 3e-8)]
+    ("kind", "value", "differ"), [("f8", 0.3, 1e-15), ("f8", 1e6, 1e-9), ("f8", 1e-20, 3e-35), ("f4", 0.3, 3e-8)]
 )
 def test_columns_that_differ_by_rounding_alone_are_constant(make, kind, value, differ):
     noise = differ * np.random.default_rng(0).choice([-1, 0, 1], 50)
@@ -224,6 +224,8 @@ def test_of_a_column_that_is_constant_but_in_one_row_nothing_is_scaled_by_roundi
 def test_columns_that_differ_by_little_are_data(make):
     table = np.c_[TABLE[:, :1], 0.3 + 1e-6 * TABLE[:, 0], TABLE[:, 1:]]
     assert make(table).schema.shape == (4,)
+    doubles = np.c_[TABLE[:, :1], 0.3 + 1e-12 * TABLE[:, :1], 1e8 + 0.01 * TABLE[:, :1], 1e-20 * TABLE[:, :1]]
+    assert make(doubles).schema.shape == (4,)
     stamps = np.c_[TABLE[:, :1], 1.7e9 + np.arange(50)]
     assert make(stamps).schema.shape == (2,)
 

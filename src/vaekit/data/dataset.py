@@ -210,6 +210,7 @@ def _fit(
                 nearly = _constants(roles, seen)
                 constants, notices = (*constants, *nearly), (*notices, *notice_of_constants(nearly))
                 roles = roles.without(frozenset(one.name for one in constants))
+                fields = None if fields is None else tuple(one for one in fields if one.name in (roles.names or ()))
                 left = {name: place for place, name in enumerate(names)}
                 kept = [left[name] for name in roles.names or ()]
                 moments, seen = moments[kept], seen[kept]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vaekit.data.columns import listing, unnamed
+from vaekit.data.rounding import decimals_of, rounding_of
 from vaekit.data.schema import Constant, Field, FieldKind
 from vaekit.data.spec import ColumnSpec, DataSpec
 from vaekit.data.table import Column
@@ -18,10 +19,7 @@ MOST_ORDINAL = 20  # different whole numbers that are taken for steps of a scale
 _MOST_SAID = 5  # columns in an error
 _ROWS_OF_EACH = 10  # that a scale has on average
 _SKEWED = 2.0
-_DECIMALS = 6
-_TRIED = 100  # numbers whose digits are counted first
 _FEW = 10_000
-_TOLERANCE = 1e-9
 _IDENTIFIER = re.compile(
     r"(?i)^(id|.*[_ ]id|(?-i:.*[a-z]I[dD])|index|level_0|row|row[_ ]?(number|id)|uuid|guid|uid|user|item|unnamed: \d+)$"
 )
@@ -153,7 +151,7 @@ def find_fields(
             declared is None or known.missing == known.rows
         ):
             ignored[column.name] = why
-        elif known.low == known.high and declared is None:
+        elif _is_constant(column, known) and declared is None:
             value = known.low if column.categories is None else column.categories[int(known.low)]
             constants.append(Constant(column.name, value, _dtype(column, known)))
         else:
@@ -167,6 +165,12 @@ def find_fields(
             "DataSpec.columns."
         )
     return Found(tuple(fields), tuple(constants), ignored)
+
+
+def _is_constant(column: Column, known: Facts) -> bool:
+    """Whether numbers do not vary but by rounding, or all texts are one."""
+    rounding = 0.0 if known.whole else rounding_of(column.stored)
+    return known.high - known.low <= rounding * max(abs(known.low), abs(known.high))
 
 
 def _why_ignored(column: Column, known: Facts, nameless: bool) -> str:
@@ -208,7 +212,7 @@ def _field(column: Column, known: Facts, cells: np.ndarray, declared: ColumnSpec
     dtype = _dtype(column, known)
     if kind in ("binary", "categorical", "ordinal"):
         return Field(column.name, kind, _categories(column, known, kind), dtype=dtype)
-    decimals = 0 if known.whole else _decimals(cells)
+    decimals = 0 if known.whole else decimals_of(cells, rounding_of(column.stored))
     return Field(column.name, kind, dtype=dtype, decimals=decimals)
 
 
@@ -231,7 +235,7 @@ def _is_skewed(cells: np.ndarray) -> bool:
 def _skew(cells: np.ndarray) -> float:
     centred = cells.astype(np.float64) - cells.mean(dtype=np.float64)
     spread = np.sqrt((centred**2).mean())
-    return float((centred**3).mean() / spread**3) if spread > 0 else 0.0
+    return float(((centred / spread) ** 3).mean()) if spread > 0 else 0.0
 
 
 def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
@@ -267,20 +271,3 @@ def _categories(column: Column, known: Facts, kind: str) -> tuple[str, ...]:
 def _dtype(column: Column, known: Facts) -> str:
     """What the cells are, as pandas calls it: a column of integers with missing cells is one of floats there."""
     return "float64" if known.missing and column.dtype.startswith(("int", "uint")) else column.dtype
-
-
-def _decimals(cells: np.ndarray) -> int | None:
-    """How many digits after the point all numbers have; None where there are more than a few.
-
-    The first few are tried at once, since columns may be many.
-    """
-    few = cells[:_TRIED]
-    with np.errstate(over="ignore", invalid="ignore"):  # of numbers of 16 bits
-        powers = (10.0 ** np.arange(1, _DECIMALS + 1)).astype(cells.dtype)[:, None]
-        rounded = np.rint(few * powers) / powers
-    tried = np.all(np.abs(rounded - few) <= _TOLERANCE * np.maximum(1, np.abs(few)), axis=1)
-    for digits in np.flatnonzero(tried).tolist():
-        rounded = np.round(cells, digits + 1)
-        if np.all(np.abs(rounded - cells) <= _TOLERANCE * np.maximum(1, np.abs(cells))):
-            return digits + 1
-    return None

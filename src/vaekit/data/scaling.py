@@ -11,6 +11,7 @@ from vaekit.data.checks import first
 from vaekit.data.columns import drop_setting
 from vaekit.data.fields import Facts
 from vaekit.data.roles import Roles
+from vaekit.data.rounding import rounding_of
 from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Support, Unit
 from vaekit.data.spec import DataSpec
 from vaekit.errors import DataError, SpecError
@@ -213,15 +214,6 @@ def fit_fields(fields: tuple[Field, ...], fit: Moments, facts: Sequence[Facts]) 
         else:
             fitted.append(replace(one, scale=mean if mean > 0 else known.high) if one.kind == "positive" else one)
     return tuple(fitted)
-
-
-def rounding_of(kind: np.dtype) -> float:
-    """By how much of their size numbers may differ that were meant to be equal.
-
-    Some units in the last place of single precision; of double, what is far below single precision, in which networks
-    compute; integers none.
-    """
-    return 0.0 if kind.kind != "f" else 1e-6 if kind.itemsize <= 4 else 1e-9
 
 
 def _constant(roles: Roles, fit: Moments, which: np.ndarray) -> DataError:
