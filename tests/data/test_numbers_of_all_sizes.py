@@ -89,6 +89,17 @@ def test_a_column_that_is_constant_in_the_rows_that_are_used_can_be_read_back(tm
     assert Schema.from_json(schema.to_json()) == schema
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i8"])
+def test_an_array_has_the_numbers_of_its_type_in_a_table(kind):
+    numbers = np.c_[30 * NORMAL, 1e4 + 100 * NORMAL] + (0 if np.dtype(kind).itemsize < 8 else 1e9)
+    data = prepare(DataSpec(), Limit(), data=numbers.astype(kind))
+    made = data.schema.to_table(training(data))
+    expected = data.schema.to_array(training(data))
+    for column, there in zip(made.columns, expected.T, strict=True):
+        assert column.type == (pa.float32() if kind in ("f4", "i2") else pa.float64())
+        np.testing.assert_allclose(column.to_numpy(), there, rtol=0, atol=1e-4 * there.std())
+
+
 @pytest.mark.parametrize(
     ("numbers", "kind", "digits"),
     [

@@ -253,6 +253,7 @@ def _fit(
         missing=found.missing,
         weight=weight,
         axes=table.axes,
+        dtype="float32" if np.can_cast(table.dtype, np.float32) else "float64",
         dialect=table.dialect,
         sound=table.sound,
         notices=notices,

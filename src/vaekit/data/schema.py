@@ -241,6 +241,8 @@ class Schema:
             where no cell is missing.
         weight: Of the rows; None where all count alike.
         axes: Of the source's array, where it is one.
+        dtype: In which numbers that fields do not describe are written to a table: float32 where that holds all of the
+            source's type, else float64.
         dialect: Of the source, where it is a CSV file.
         sound: How recordings became rows, where the source is some.
         notices: What was left out or taken for something, and why.
@@ -268,6 +270,7 @@ class Schema:
     observed_log_scale: float | None = None
     weight: Weight | None = None
     axes: Axes | None = None
+    dtype: Literal["float32", "float64"] = "float32"
     dialect: Dialect | None = None
     sound: Sound | None = None
     notices: tuple[str, ...] = ()
@@ -311,7 +314,7 @@ class Schema:
         stored = self.to_stored(x.astype(np.float64))
         names = self.columns or tuple(f"column {place}" for place in range(stored.shape[1]))
         if self.fields is None:
-            found = dict(zip(names, map(pa.array, np.ascontiguousarray(stored.astype(x.dtype).T)), strict=True))
+            found = dict(zip(names, map(pa.array, np.ascontiguousarray(stored.astype(self.dtype).T)), strict=True))
         else:
             found = {
                 field.name: restored(cells, field.dtype, field.categories, field.decimals)
