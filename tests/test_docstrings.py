@@ -12,7 +12,9 @@ from types import ModuleType
 
 import pytest
 
-PACKAGES = ("vaekit.models", "vaekit.objectives", "vaekit.evaluation", "vaekit.training", "vaekit.runs", "vaekit.uses")
+PACKAGES = tuple(
+    f"vaekit.{name}" for name in ("models", "objectives", "evaluation", "training", "runs", "uses", "sklearn")
+)
 SOURCE = Path(__file__).parents[1] / "src" / "vaekit"
 MATHEMATICS = ("ln", "log", "exp")
 NAMESPACE = "\n".join(["import torch", "from torch import nn", *(f"from {package} import *" for package in PACKAGES)])

@@ -9,6 +9,7 @@ from . import posteriors as posteriors
 from . import priors as priors
 from . import runs as runs
 from . import samplers as samplers
+from . import sklearn as sklearn
 from . import testing as testing
 from . import training as training
 from . import uses as uses

@@ -15,6 +15,7 @@ NAMESPACES = (
     "priors",
     "runs",
     "samplers",
+    "sklearn",
     "testing",
     "training",
     "uses",

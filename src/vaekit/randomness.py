@@ -66,6 +66,7 @@ class Purpose(Enum):
     IMPUTED_ROWS = (40, 0)  # z of a row with missing cells, and these: row
     HIDDEN_CELLS = (40, 1)  # which observed cells are hidden to be imputed: without a key
     HIDDEN_ROWS = (40, 2)  # z of a row of which cells are hidden, and these: row
+    SHARED_BY_ROWS = (44,)  # z of rows that an estimator scores, the same for each of them: group
     CONDITIONAL_CELLS = (41,)  # z of rows without one of their cells: block of rows
     HELD_OUT_ITEMS = (42,)  # which items of each user are held out: without a key
     PHASES = (37,)  # the phases that sound made of its spectrum starts from
