@@ -51,6 +51,17 @@ def test_worse_than_the_baseline_is_an_error_once_training_is_over() -> None:
 
 
 @pytest.mark.parametrize(
+    ("loss", "rows", "severity"),
+    [(100.008, 60, None), (100.1, 60, "warning"), (100.2, 60, "error"), (100.1, 600, "error"), (101.0, 3, "warning")],
+)
+def test_how_far_above_the_baseline_is_clear_depends_on_the_validation_rows(loss, rows, severity) -> None:
+    about = TrainingFacts(Train(), values=10, over=True, valid_rows=rows)
+    there = {one.id: one for one in findings(history([loss]), about)}.get("worse_than_baseline")
+    assert severity == (None if there is None else there.severity)
+    assert there is None or (there.severity == "warning") == ("do not depend on one another" in there.fix)
+
+
+@pytest.mark.parametrize(
     ("lr", "steps", "fix"),
     [
         (0.1, 1000, "Train.lr=0.001"),

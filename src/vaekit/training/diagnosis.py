@@ -28,6 +28,7 @@ class TrainingFacts:
         rising: Steps until which a schedule rises, so that the loss is not yet what is minimised.
         over: Whether training has come to its end.
         stopped_early: Whether that was because validation did not improve.
+        valid_rows: On how many rows the losses of validation are.
     """
 
     settings: Train
@@ -35,6 +36,7 @@ class TrainingFacts:
     rising: float = 0.0
     over: bool = False
     stopped_early: bool = False
+    valid_rows: float = math.inf
 
 
 def findings(history: History, about: TrainingFacts) -> list[Finding]:
@@ -53,21 +55,30 @@ Detector = Callable[[History, TrainingFacts], Finding | None]
 
 
 def worse_than_baseline(history: History, about: TrainingFacts) -> Finding | None:
-    """The weights that are kept are worse on validation rows than the best model without z."""
+    """The weights that are kept are worse on validation rows than the best model without z.
+
+    The log ratio of two densities that are close varies over rows by about twice its mean g, so that g is k standard
+    errors where it is 2 k^2 / rows: below one it is noise, above two it is an error.
+    """
     line = _kept(history, about)
     loss, baseline = _number(_loss(line)), _baseline(history)
-    if baseline is None or loss <= baseline + NO_BETTER[0] + NO_BETTER[1] * abs(baseline):
+    noise = 2 / about.valid_rows
+    if baseline is None or loss <= baseline + max(noise, NO_BETTER[0] + NO_BETTER[1] * abs(baseline)):
         return None
+    clear = loss > baseline + 4 * noise
+    independent = f"Train.epochs={2 * len(history)}, unless the numbers of a row do not depend on one another"
     return Finding(
         "worse_than_baseline",
-        "error",
+        "error" if clear else "warning",
         value=loss - baseline,
-        threshold=0.0,
+        threshold=noise,
         why=(
             f"The weights that are kept (epoch {line['epoch']:.0f}) have a validation loss {loss - baseline:,.4g} nats "
-            "above that of the best model without z: they know less of the data than its averages do."
+            "above that of the best model without z: they know "
+            + ("less" if clear else f"no more, as far as {about.valid_rows:,.0f} rows show,")
+            + " of the data than its averages do."
         ),
-        fix=_slower_or_longer(history, about),
+        fix=_slower_or_longer(history, about) if clear else independent,
     )
 
 

@@ -91,7 +91,7 @@ def train_model(
         return Event(kind, state.at.step, steps, state.at.epoch, math.ceil(steps / batches), metrics or {}, message)
 
     def new_findings(over: bool, early: bool = False) -> Iterator[Event]:
-        about = TrainingFacts(settings, update.values, patience.rising(pace.steps(state)), over, early)
+        about = TrainingFacts(settings, update.values, patience.rising(pace.steps(state)), over, early, len(valid))
         for found in findings(state.history, about):
             if found.id not in known:
                 known.add(found.id)
