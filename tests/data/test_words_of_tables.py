@@ -58,3 +58,48 @@ def test_a_header_of_numbers_is_pointed_out(tmp_path):
 def test_numbers_that_may_be_a_row_are_one(tmp_path, first):
     rows = [RNG.normal(size=100).round(3) * 9 for _ in range(3)]
     assert not prepared(write(tmp_path, "t.csv", text(first, *rows))).schema.notices
+
+
+def with_cells(cells: dict[int, str], whole: bool = False) -> list:
+    """Numbers, but for some cells."""
+    found = list(range(100)) if whole else numbers()
+    return [cells.get(row, number) for row, number in enumerate(found)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("context", [(), ("a",)])
+def test_a_text_among_numbers_is_named_with_its_row(tmp_path, whole, context):
+    path = write(tmp_path, "t.csv", text("a,b,c", with_cells({41: "oops", 60: "n/d"}, whole), numbers(), numbers()))
+    with refused(
+        DataError, "'a'", "'oops' in row 41 ", r'missing_values=\["oops"\]', check=naming("DataSpec.columns", "a")
+    ):
+        prepared(path, context=context)
+    read = prepared(path, missing_values=("oops",))
+    assert {field.name: field.kind for field in read.schema.fields or ()}["a"] == ("count" if whole else "real")
+    assert prepared(path, drop=("a",)).schema.columns == ("b", "c")
+    assert prepared(path, columns={"a": "ignore"}).schema.columns == ("b", "c")
+
+
+@pytest.mark.parametrize("text_of_hole", ["n/d", "-", "N.A.", "missing"])
+def test_what_is_usual_for_missing_cells_is_missing_among_numbers(tmp_path, text_of_hole):
+    cells = [text_of_hole if row % 7 == 0 else cell for row, cell in enumerate(numbers())]
+    path = write(tmp_path, "t.csv", text("a,b", cells, numbers()))
+    read = prepared(path)
+    assert [field.kind for field in read.schema.fields or ()] == ["real", "real"]
+    assert read.schema.missing
+    assert any(repr(text_of_hole) in notice and "(15)" in notice for notice in read.schema.notices)
+    with refused(DataError, "row 0 ", "first of 15 cells that are missing"):
+        prepared(path, missing="refuse")
+
+
+def test_texts_among_names_of_categories_stay(tmp_path):
+    words = [("-", "x", "12")[row % 3] for row in range(100)]
+    path = write(tmp_path, "t.csv", text("a,b", words, numbers()))
+    found = {field.name: field.categories for field in prepared(path).schema.fields or ()}
+    assert found["a"] == ("-", "12", "x")
+
+
+def test_missing_values_come_on_top_of_the_usual_ones(tmp_path):
+    path = write(tmp_path, "t.csv", text("a,b", with_cells({3: "?", 5: "-999"}), numbers()))
+    read = prepared(path, missing_values=("-999",))
+    assert [field.kind for field in read.schema.fields or ()] == ["real", "real"]

@@ -118,6 +118,20 @@ def check_drop(drop: Sequence[str], columns: Sequence[str], what: str) -> None:
             )
 
 
+def refuse_odd(column: Column, what: str) -> None:
+    """Raise DataError where the cells of a column are numbers but for a few."""
+    if column.odd is None:
+        return
+    text, row = column.odd
+    raise DataError(
+        f"{what}: the cells of the column {column.name!r} are numbers, but for {text[:60]!r} in row {row} (counted "
+        f"from 0): correct it, have it count as missing with DataSpec.missing_values=[{json.dumps(text[:60])}], or "
+        "declare the column with DataSpec.columns, as categorical or ignore.",
+        field="DataSpec.columns",
+        value=column.name,
+    )
+
+
 def check_left(columns: Sequence[object], what: str) -> None:
     """Raise DataError where no column of data is left."""
     if not columns:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaekit.data.columns import listing
+from vaekit.data.columns import listing, refuse_odd
 from vaekit.data.fields import Facts
 from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
@@ -223,6 +223,8 @@ def number_of(category: str) -> float:
 
 def _field(column: Column, known: Facts, spec: DataSpec, name: str) -> Field:
     declared = spec.columns.get(column.name)
+    if declared is None:
+        refuse_odd(column, name)
     if column.is_number and (declared is None or declared.kind in ("real", "positive", "count")):
         return Field(column.name, "real", dtype=column.dtype)
     if column.categories is not None:

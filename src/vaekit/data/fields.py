@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vaekit.data.columns import listing, unnamed
+from vaekit.data.columns import listing, refuse_odd, unnamed
 from vaekit.data.rounding import decimals_of, rounding_of
 from vaekit.data.schema import Constant, Field, FieldKind
 from vaekit.data.spec import ColumnSpec, DataSpec
@@ -147,6 +147,8 @@ def find_fields(
     headed = {column.name for column in columns} != set(unnamed(columns))
     for place, (column, known) in enumerate(zip(columns, facts, strict=True)):
         declared = spec.columns.get(column.name)
+        if declared is None or declared.kind in ("real", "positive", "count"):
+            refuse_odd(column, name)
         if (why := _why_ignored(column, known, headed and column.name == "column 0")) and (
             declared is None or known.missing == known.rows
         ):

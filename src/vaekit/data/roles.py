@@ -254,6 +254,8 @@ def refuse_text(roles: Roles, categorical: Collection[str] | None = None) -> Non
 def _what_is_in(table: Table, place: int) -> str:
     """The first cell of a column that is no number, and its row; what it is in general where that is not known."""
     column = (table.columns or ())[place]
+    if column.odd is not None:
+        return f"{column.odd[0][:60]!r} in row {column.odd[1]} (counted from 0)"
     if column.categories is None:
         return {"datetime": "dates", "string": "text"}.get(column.dtype, "neither numbers nor text")
     cells = table.column(place)

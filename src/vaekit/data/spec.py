@@ -61,8 +61,8 @@ class DataSpec:
             cuts at one half.
         missing: What becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood,
             "refuse" has no data with any; "auto" masks where some are missing.
-        missing_values: What stands for a missing cell in a table besides empty ones, NA and NaN: texts and numbers,
-            such as ["?", -999], in place of "?" alone.
+        missing_values: What stands for a missing cell of a CSV file besides empty ones, NA, NaN and ?: texts and
+            numbers, such as [-999, unknown]. Among numbers, so do -, n/d and the like.
         rows, items, values: the columns of a table of interactions, one in each row, that name the user, the item and,
             if there is one, the rating: it becomes a row for each user and a column for each item.
         delimiter, decimal, encoding: of a CSV file: what stands between its cells, what stands before decimals, and how
@@ -108,7 +108,7 @@ class DataSpec:
     scale: Literal["auto", "none", "unit", "standard"] = "auto"
     binarise: Literal["none", "dynamic", "threshold"] = "none"
     missing: Literal["auto", "refuse", "mask"] = "auto"
-    missing_values: Several[Text] = ("?",)
+    missing_values: Several[Text] = ()
     rows: Text | None = None
     items: Text | None = None
     values: Text | None = None

@@ -61,12 +61,14 @@ class Column:
         categories: The texts that cells are the numbers of; None where cells are numbers themselves. A column of text
             that has too many different ones has none, and its cells read as missing.
         stored: The smallest type of float, or the type of the array, that holds every number.
+        odd: Of texts that are numbers but for a few, the first that is none, and its row.
     """
 
     name: str
     dtype: str
     categories: tuple[str, ...] | None = None
     stored: np.dtype = _DOUBLE
+    odd: tuple[str, int] | None = None
 
     @property
     def is_number(self) -> bool:

@@ -8,7 +8,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from vaekit.data.bounds import (
     refuse_bomb,
     size_of,
 )
-from vaekit.data.columns import check_distinct, is_number
+from vaekit.data.columns import LABEL_NAMES, check_distinct, is_number, listing
 from vaekit.data.formats.arrow import column_of
 from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
@@ -37,7 +37,13 @@ from vaekit.errors import DataError
 
 BLOCK = 1 << 24
 _SAMPLE = 1 << 20
-_MISSING = tuple(pa_csv.ConvertOptions().null_values)
+_MISSING = (*pa_csv.ConvertOptions().null_values, "?")
+_AMONG_NUMBERS = frozenset(  # missing there, but perhaps a category elsewhere
+    ("-", "--", "---", "\u2013", "\u2014", ".", "n/d", "n.d.", "nd", "n/a", "n.a.", "na", "nan", "null", "missing")
+)
+_MOST_ODD = 5  # different texts among numbers
+_ODD_SHARE = 0.05  # of the cells
+_MEASURED = 30  # different numbers, above which they are no names of categories
 _DELIMITERS = ("\t", ";", "|", ",", " ")
 _LINES = 50  # that are looked at for the delimiter
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d*)?$"
@@ -59,6 +65,8 @@ _COUNTED = 100_000  # rows up to which the line of one is counted
 BLANK = 2_000_000  # lines, and rows, that are looked at for some that are not blank
 CELLS = 1 << 20  # that are made numbers at once
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
+_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_NUMBER = "|".join((_PLAIN, _THOUSANDS, _POINTED, _DECIMAL_COMMA))
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
 
     The text is UTF-8, or UTF-16 with a mark at its beginning, unless `spec.encoding` says otherwise; cells are
     separated by commas, semicolons, tabs or bars. The first row is a header unless all of its cells are numbers. An
-    empty cell is missing, as are NA, NaN, null and `spec.missing_values`.
+    empty cell is missing, as are NA, NaN, null, ? and `spec.missing_values`, and what is usual among numbers.
 
     Raises:
         DataError: Rows have different numbers of cells, the text is in another encoding, it takes more memory than
@@ -101,7 +109,8 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     reader.fill(values, columns)
     texts = [column.spaced for column in columns[1:] if column.spaced is not None]
     commas = any(column.form in ("1.234,5", "1,5") for column in columns)
-    notices = [_notice_of_header(values)] if found.header_lines == 0 and spec.header == "auto" else []
+    notices = [column.notice for column in columns]
+    notices += [_notice_of_header(values)] if found.header_lines == 0 and spec.header == "auto" else []
     dialect = Dialect(
         found.delimiter + " " * (bool(texts) and all(texts)), "," if commas else ".", found.header_lines > 0
     )
@@ -155,7 +164,7 @@ def with_texts(path: Path, spec: DataSpec, texts: Mapping[int, Mapping[int, str]
         wanted = texts.get(row, {}) if cells is not None and len(cells) == len(found.names) + 1 else {}
         if cells is not None and wanted:
             for place, text in wanted.items():
-                if _plain(cells[place]) in missing:
+                if (plain := _plain(cells[place])) in missing or plain.casefold() in _AMONG_NUMBERS:
                     cells[place] = _in_its_blanks(text, cells[place])
             record = found.delimiter.join(cells[:-1]) + cells[-1]
         yield record.encode(encoding)
@@ -389,9 +398,26 @@ class _Reader:
                 for column, cells in zip(late.values(), block.columns, strict=True):
                     column.add(cells)
                 _bound_texts(columns)
+        self._look_at_odd({column.name: column for column in columns if column.may_be_odd})
         for column in columns:
             column.end()
         return columns, rows
+
+    def _look_at_odd(self, columns: Mapping[str, "_Cells"]) -> None:
+        """Look again at columns of numbers and a few texts: these are missing, or are said to be wrong."""
+        if not columns:
+            return
+        start = 0
+        for block in self._blocks(list(columns)):
+            for column, cells in zip(columns.values(), block.columns, strict=True):
+                column.count_odd(cells, start)
+            start += len(block)
+        again = {name: column for name, column in columns.items() if column.has_usual}
+        for column in again.values():
+            column.without_odd()
+        for block in self._blocks(list(again)) if again else ():
+            for column, cells in zip(again.values(), block.columns, strict=True):
+                column.add(cells)
 
     def fill(self, values: np.ndarray, columns: list["_Cells"]) -> None:
         """Write the cells of all columns into an array (rows, columns), as numbers."""
@@ -480,11 +506,19 @@ class _Cells:
         late: Whether a text came after blocks of numbers, so that all have to be looked at again.
         spaced: Of a column of text, whether each begins with a space; None of numbers.
         lost: (k,) numbers that stand for missing cells.
+        notice: What to say of texts among numbers that count as missing.
     """
 
     def __init__(self, name: str, what: str, delimiter: str, spec: DataSpec) -> None:
         self.name, self._what, self._delimiter, self._decimal = name, what, delimiter, spec.decimal
         self._missing, self._missing_texts, self.lost = _missing(spec.missing_values)
+        declared = spec.columns.get(name)
+        of_texts = declared is not None and declared.kind in ("binary", "categorical", "ordinal", "ignore")
+        apart = {*spec.drop, spec.label, spec.rows, spec.items}
+        self._odd: set[str] | None = None if of_texts or name in apart or name.casefold() in LABEL_NAMES else set()
+        self._different = self._cells = self._odd_cells = 0
+        self._first_odd: tuple[str, int] | None = None
+        self.notice = ""
         self.form = "empty"
         self.plain = True
         self.late = False
@@ -502,7 +536,7 @@ class _Cells:
         """It, as a table has it."""
         categories = tuple(sorted(self._texts)) if self.form == "text" and self._texts is not None else None
         of_arrow = pa.field(self.name, _STORED.get(self.form, pa.float64()))
-        return column_of(of_arrow, categories)
+        return replace(column_of(of_arrow, categories), odd=self._first_odd if self._is_odd else None)
 
     @property
     def read(self) -> bool:
@@ -512,6 +546,44 @@ class _Cells:
     def begin_as_text(self) -> None:
         """Forget what was seen, for cells that are no numbers."""
         self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), list(_FORMS)
+
+    @property
+    def may_be_odd(self) -> bool:
+        """Whether all texts but a few are numbers."""
+        return self.form == "text" and not self._forms and bool(self._odd) and self._different > 1
+
+    @property
+    def has_usual(self) -> bool:
+        """Whether all texts that are no numbers are usual for missing cells."""
+        return all(text.casefold() in _AMONG_NUMBERS for text in self._odd or ())
+
+    @property
+    def _is_odd(self) -> bool:
+        known = self._cells
+        many = self._different > _MEASURED or 2 * self._different > known
+        return self.form == "text" and many and 0 < self._odd_cells <= _ODD_SHARE * known
+
+    def count_odd(self, cells: pa.Array, start: int) -> None:
+        """Count the texts that are no numbers; start: number of the first row."""
+        known = self._known(cells)
+        odd = sorted(text for text in self._odd or () if self.has_usual or text.casefold() not in _AMONG_NUMBERS)
+        found = pc.is_in(known, pa.array(odd, pa.string()))
+        self._cells += len(known) - known.null_count
+        self._odd_cells += pc.sum(found).as_py() or 0
+        if self._first_odd is None and (row := pc.index(found, True).as_py()) >= 0:
+            self._first_odd = (known[row].as_py(), start + row)
+
+    def without_odd(self) -> None:
+        """Forget what was seen, for cells of which the texts among numbers are missing."""
+        odd = sorted(self._odd or ())
+        self.notice = (
+            f"cells of {self.name!r} that are {listing([repr(text) for text in odd])} count as missing "
+            f"({self._odd_cells}): DataSpec.columns keeps them where it says that the column is categorical"
+        )
+        texts = (*self._missing_texts, *odd)
+        self._missing, self._missing_texts = pa.array(texts, pa.string()), frozenset(texts)
+        self.form, self.late, self.spaced, self._texts, self._forms, self._odd = "empty", False, None, None, [], None
+        self._seen, self._first_odd = set(), None
 
     def add(self, cells: pa.Array) -> None:
         """Look at the next cells, which are texts."""
@@ -586,7 +658,7 @@ class _Cells:
 
     def _add_texts(self, cells: pa.Array) -> None:
         """Look at the next texts."""
-        if not self._forms and self._texts is None and self.spaced is False:
+        if not self._forms and self._texts is None and self._odd is None and self.spaced is False:
             return
         different = pc.unique(cells).drop_null()
         if len(different) <= _FEW:
@@ -604,6 +676,11 @@ class _Cells:
         self._forms = [form for form in self._forms if _is_written_as(form, self._decimal, known)]
         if "1,234.5" in self._forms:
             self._marked = self._marked or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py()
+        if self._odd is not None:
+            are_numbers = pc.match_substring_regex(known, _NUMBER)
+            self._odd.update(known.filter(pc.invert(are_numbers))[: _MOST_ODD + 1].to_pylist())
+            self._different = max(self._different, pc.sum(are_numbers).as_py() or 0)
+            self._odd = self._odd if len(self._odd) <= _MOST_ODD else None
         if self._texts is None:
             return
         if len(known) > MOST_TEXTS:
