@@ -32,3 +32,15 @@ def test_each_column_is_described(cli, cli_json, tmp_path):
     assert "colour" in out
     assert "5: 1 to 5" in out
     assert "note: left out: 'id'" in out
+
+
+def test_ranges_are_of_numbers_as_they_are_stored(cli_json, tmp_path):
+    rng = np.random.default_rng(0)
+    many = np.abs(rng.normal(size=60)) * (np.arange(60) % 3)
+    tiny = 1e-20 * rng.normal(size=60)
+    rows = zip([f"{n * 0.7 % 1:.2f}" for n in range(60)], many.tolist(), tiny.tolist(), strict=True)
+    (tmp_path / "t.csv").write_text("few,many,tiny\n" + "".join(f"{a},{b!r},{c!r}\n" for a, b, c in rows))
+    few, zeros, small = cli_json(f"data {tmp_path / 't.csv'}")["columns"]
+    assert (few["lowest"], few["highest"]) == (0.0, 0.9)
+    assert zeros["lowest"] == 0.0
+    assert np.abs(tiny / small["lowest"] - 1).min() < 1e-6

@@ -144,12 +144,17 @@ def _columns(schema: "Schema", rows: "Rows", likelihood: "LikelihoodFamily | Non
     if isinstance(likelihood, OverFields):
         heads = list(likelihood.of_fields(events_of(schema)).heads)
     given = rows.inputs(slice(None))
-    stored = schema.to_stored(given["x"].numpy().astype(np.float64))
+    x = given["x"].numpy().astype(np.float64)
+    off = np.abs(x).max(0) * np.asarray(schema.scale or 1.0) * float(np.finfo(np.float32).eps)
+    stored = schema.to_stored(x)
     if "mask" in given:
         stored = np.where(given["mask"].numpy(), stored, np.nan)
     found = []
-    for field, head, cells in zip(schema.fields, heads, stored.T, strict=True):
+    for field, head, cells, lost in zip(schema.fields, heads, stored.T, off.tolist(), strict=True):
         known = cells[~np.isnan(cells)]
+        if field.is_number and lost > 0:  # rounded to what single precision, in which x is, has kept
+            digits = math.floor(-math.log10(lost)) if field.decimals is None else field.decimals
+            known = known.round(digits) + 0.0
         counts = np.bincount(known.astype(int), minlength=len(field.categories)) if field.categories else None
         often = range(len(field.categories)) if counts is None or field.kind == "ordinal" else counts.argsort()[::-1]
         found.append(
