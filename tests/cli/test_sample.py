@@ -181,6 +181,10 @@ def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
     new = csv.read_csv(tmp_path / "new.csv")
     assert new.schema.equals(table.schema)
     assert (set(new["sex"].to_pylist()), set(new["age"].to_pylist())) == ({"f"}, {40})
-    for given, said in (("sex=x", "none of its categories: they are f, m"), ("size=3", "no column of the context")):
+    for given, said in (
+        ("sex=x", "none of its categories: they are f, m"),
+        ("size=3", "no column of the context"),
+        ("sex=f sex=m", "two values of 'sex'"),
+    ):
         code, _, err = cli(f"sample {tmp_path / 'run'} --out {out} --given {given} --force")
         assert (code, said in " ".join(err.split())) == (2, True), err

@@ -167,7 +167,7 @@ def test_arrays_that_are_no_data(tmp_path, array, parts):
 @pytest.mark.parametrize(
     ("text", "settings", "parts"),
     [
-        (CSV + "1,2,3\n", {}, ("line 12 has 3 cells (1,2,3)", "the first row has 2", "mend")),
+        (CSV + "1,2,3\n", {}, ("line 12 has 3 cells (1,2,3)", "the first row has 2", "correct that line")),
         ("\n" + CSV + "\n7\n", {}, ("line 14 has 1 cells (7)",)),
         (CSV + "x,3\n", {}, ("column 'a'", "'x'", "row 10", 'DataSpec.drop=["a"]', "DataSpec.label=a")),
         ("a,b,c\n1,u,2\n2,v,3\n", {"drop": ("b",), "label": "d"}, ("'d'", "columns are a, b, c")),

@@ -232,7 +232,7 @@ def test_a_comma_that_may_mean_two_things_is_asked_about(tmp_path):
 )
 def test_text_that_is_no_table(tmp_path, name, text, what):
     message = refused(write(tmp_path, name, text), name, what)
-    assert "mend that line" not in message
+    assert "correct that line" not in message
 
 
 @pytest.mark.parametrize("width", [13, 500, 10_000])

@@ -109,7 +109,7 @@ def stored_support(roles: Roles, x: np.ndarray, start: int, spec: DataSpec) -> S
         index = first(bad)
         raise DataError(
             f"{table.name}: {x[index]} in {_place(roles, index, start)} is not allowed by "
-            f"DataSpec.support={spec.support}, which means {rule}: mend the data, or use DataSpec.support=auto.",
+            f"DataSpec.support={spec.support}, which means {rule}: correct the data, or use DataSpec.support=auto.",
             field="DataSpec.support",
             value=spec.support,
         )

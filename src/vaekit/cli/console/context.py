@@ -74,6 +74,9 @@ def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) 
         )
     if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
         raise ConfigError(f"--given is {wrong[0]}: give column=value", field="given", value=wrong[0])
+    names = [text.partition("=")[0] for text in given]
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise ConfigError(f"--given has two values of {twice!r}: give one", field="given", value=twice)
     _check_conditional(trained, "given", given[0])
     try:
         return torch.from_numpy(given_context(context, _values(given)))

@@ -486,7 +486,7 @@ class _Reader:
         shown = row.text if len(row.text) < 40 else f"{row.text[:40]}..."
         return DataError(
             f"{self._path}: {place} has {row.actual_columns} cells ({shown}), the first row has "
-            f"{row.expected_columns}; every row needs as many: mend that line."
+            f"{row.expected_columns}; every row needs as many: correct that line."
         )
 
 

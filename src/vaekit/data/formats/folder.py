@@ -49,7 +49,7 @@ def skipped(bad: list[Path], files: list[Path], what: str) -> str:
 def refused(file: Path, error: Exception, what: str) -> DataError:
     """What is said of a file that is not what it should be."""
     return DataError(
-        f"{file} {error}: mend or remove it, or leave out every file that is no whole {what} with "
+        f"{file} {error}: repair or remove it, or leave out every file that is no whole {what} with "
         "DataSpec.bad_files=skip."
     )
 

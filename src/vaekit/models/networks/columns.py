@@ -83,6 +83,8 @@ class ColumnsAsNumbers(nn.Module):
     def measure(self, x: Tensor) -> None:
         """Take means and standard deviations from rows x (n, columns)."""
         numbers = self._transformed(x).double()
+        if numbers.shape[-1] == 0:  # of which torch warns
+            return
         spread = numbers.std(0, correction=0)
         self.loc.copy_(numbers.mean(0))
         self.scale.copy_(torch.where(spread > CONSTANT, spread, 1.0))
