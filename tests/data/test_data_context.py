@@ -10,6 +10,8 @@ import torch
 
 from naming import naming
 from vaekit.data import Dataset, DataSpec, Limit, Rows, Schema, StreamedRows, prepare, read_like
+from vaekit.data.context import given_columns, given_context
+from vaekit.data.schema import Context, Field
 from vaekit.errors import DataError, SpecError, VaekitError
 
 USUAL, SMALL = Limit(), Limit(data_gb=4e-6)
@@ -266,3 +268,23 @@ def test_tables_are_matched_by_the_names_of_their_columns(people, tmp_path):
     np.save(tmp_path / "plain.npy", np.stack(list(columns.values()), 1))
     plain = read_like(str(tmp_path / "plain.npy"), DataSpec(source=people), schema, Limit())
     torch.testing.assert_close(plain.batch(slice(None)), wanted)
+
+
+OF_KINDS = Context(
+    "columns",
+    ("age", "age is missing", "smoker=False", "smoker=True", "smoker is missing"),
+    (0.0,) * 5,
+    (1.0,) * 5,
+    (Field("age", "real", dtype="int64"), Field("smoker", "categorical", ("False", "True"), dtype="bool")),
+)
+
+
+@pytest.mark.parametrize("value", ["nan", "1e999", "1_000", "-inf", "33.5", "old"])
+def test_a_number_given_is_finite_and_whole_where_its_column_is(value):
+    with pytest.raises(DataError, match="whole number" if value == "33.5" else "no finite number"):
+        given_context(OF_KINDS, {"age": value})
+
+
+def test_truth_values_are_given_in_any_case():
+    np.testing.assert_array_equal(given_context(OF_KINDS, {"age": "3", "smoker": "true"}), [[3, 0, 0, 1, 0]])
+    assert [one.value for one in given_columns(OF_KINDS, {"smoker": "true"})] == ["True"]

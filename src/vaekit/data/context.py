@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaekit.data.columns import listing, refuse_odd
+from vaekit.data.columns import is_number, listing, refuse_odd
 from vaekit.data.fields import Facts
 from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
@@ -163,7 +163,7 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
         )
     parts: list[float] = []
     for field in fields:
-        value = given.get(field.name)
+        value = _as_written(field, given[field.name]) if field.name in given else None
         if field.categories:
             if value is not None and value not in field.categories:
                 raise DataError(
@@ -173,12 +173,7 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
                 )
             parts += [float(value == name) for name in field.categories]
         else:
-            try:
-                parts.append(np.nan if value is None else float(value))
-            except ValueError:
-                raise DataError(
-                    f"{field.name}={value} is no number: give one, as {field.name}=1.5", field=field.name, value=value
-                ) from None
+            parts.append(np.nan if value is None else _number_given(field, value))
         if context.fields:
             parts.append(float(value is None))
     return context.scaled(np.array([[*parts, *size]]))
@@ -191,8 +186,28 @@ def given_columns(context: Context, given: dict[str, str]) -> tuple[Constant, ..
     for name, value in given.items():
         field = fields.get(name, Field(name, "real", dtype="float64" if "." in value else "int64"))
         if context.kind != "label" and name != SIZE:
-            found.append(Constant(name, value if field.categories else float(value), field.dtype))
+            found.append(Constant(name, _as_written(field, value) if field.categories else float(value), field.dtype))
     return tuple(found)
+
+
+def _as_written(field: Field, value: str) -> str:
+    """A value that is given as text; of a column of truth values, in any case."""
+    return value.capitalize() if field.dtype == "bool" and value.casefold() in ("true", "false") else value
+
+
+def _number_given(field: Field, value: str) -> float:
+    """A number that is given as text."""
+    whole = field.dtype.startswith(("int", "uint"))
+    number = float(value) if is_number(value) and "_" not in value else np.nan
+    if np.isfinite(number) and not (whole and number != np.floor(number)):
+        return number
+    example = f"{field.name}={1 if whole else 1.5}"
+    what = "no whole number, as all of its column are" if np.isfinite(number) else "no finite number"
+    raise DataError(
+        f"{field.name}={value} is {what}: give one, as {example}, or leave it out, and it is missing",
+        field=field.name,
+        value=value,
+    )
 
 
 def _log_size(given: str | None) -> float:
