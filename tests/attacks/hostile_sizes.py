@@ -335,7 +335,8 @@ def _sparse_npz(path: Path, shape: tuple[int, int]) -> None:
 
 
 def _idx(path: Path, kind: int, of: int, made: Callable, there: int | None = None) -> None:
-    sizes = (of // 10, 10)
+    columns = 10 if of // 10 < 1 << 32 else 1000  # sizes have 32 bits
+    sizes = (of // columns, columns)
     with made(path, "wb") as file:
         file.write(bytes([0, 0, kind, 2]) + struct.pack(">2I", *sizes))
         left = there or of * (8 if kind == 0x0E else 1)
