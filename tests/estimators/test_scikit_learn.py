@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = 3  # epochs: what is checked does not depend on how good a model is
 
 
+@pytest.mark.usefixtures("unchecked")
 @parametrize_with_checks([each(epochs=SHORT) for each in (VAETransformer, VAEAnomalyDetector, VAEImputer)])
 def test_estimators_keep_the_contract_of_scikit_learn(estimator, check):
     check(estimator)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import OutlierMixin
@@ -62,7 +62,7 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "VAEAnomalyDetector":
         """Train a model anew, and choose the offset by the scores of its rows.
 
         Args:
