@@ -516,7 +516,7 @@ class _Cells:
         of_texts = declared is not None and declared.kind in ("binary", "categorical", "ordinal", "ignore")
         apart = {*spec.drop, spec.label, spec.rows, spec.items}
         self._odd: set[str] | None = None if of_texts or name in apart or name.casefold() in LABEL_NAMES else set()
-        self._different = self._cells = self._odd_cells = 0
+        self._cells = self._odd_cells = 0
         self._first_odd: tuple[str, int] | None = None
         self.notice = ""
         self.form = "empty"
@@ -551,6 +551,11 @@ class _Cells:
     def may_be_odd(self) -> bool:
         """Whether all texts but a few are numbers."""
         return self.form == "text" and not self._forms and bool(self._odd) and self._different > 1
+
+    @property
+    def _different(self) -> int:
+        """How many different numbers there are among a few texts."""
+        return MOST_TEXTS if self._texts is None else len(self._texts) - len(self._odd or ())
 
     @property
     def has_usual(self) -> bool:
@@ -679,7 +684,6 @@ class _Cells:
         if self._odd is not None:
             are_numbers = pc.match_substring_regex(known, _NUMBER)
             self._odd.update(known.filter(pc.invert(are_numbers))[: _MOST_ODD + 1].to_pylist())
-            self._different = max(self._different, pc.sum(are_numbers).as_py() or 0)
             self._odd = self._odd if len(self._odd) <= _MOST_ODD else None
         if self._texts is None:
             return
