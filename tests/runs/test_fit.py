@@ -32,7 +32,7 @@ from vaekit.data import DataSpec, dataset_of
 from vaekit.errors import DataError, Diverged, SpecError
 from vaekit.networks import Rescale
 from vaekit.objectives import Elbo, Factor, Pathwise, Regularised, StepContext, Terms
-from vaekit.runs import make_run
+from vaekit.runs import make_run, run
 from vaekit.runs.factory import build_model
 from vaekit.training import Train
 
@@ -240,6 +240,20 @@ def test_an_interrupt_ends_training_and_gives_what_was_trained():
     timer.join()
     assert 0 < int(trained.weights["epoch"]) < 100_000
     assert trained.encode(rows()).shape == (100, 2)
+
+
+def test_rows_with_the_constants_of_the_training_rows_are_taken_as_they_come(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 4))
+    x[:, 1] = 3
+    settings = ["train.epochs=1", "model.latent=2", "model.encoder.widths=[4]", "model.decoder.widths=[4]"]
+    trained = fit(run(*settings), x, progress=False)
+    assert [constant.name for constant in trained.schema.constants] == ["column 1"]
+    codes = trained.encode(x)
+    np.testing.assert_array_equal(codes, trained.encode(x[:, [0, 2, 3]]))
+    assert trained.reconstruct(x).shape == x.shape
+    assert (trained.reconstruct(x)[:, 1] == 3).all()
+    np.save(tmp_path / "x.npy", x)
+    np.testing.assert_array_equal(codes, trained.encode(tmp_path / "x.npy"))
 
 
 def test_a_run_is_fitted_to_a_trained_run(tmp_path):

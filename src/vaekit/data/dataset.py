@@ -523,7 +523,8 @@ def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
     if other.columns is None or schema.columns is None:
         return assign_roles(other, replace(spec, context=() if spec.context != (LABEL,) else spec.context))
     theirs = other.names or ()
-    by_number = theirs == unnamed(theirs) or schema.columns == unnamed(schema.columns)
+    with_constants = len(schema.constants) > 0 and theirs == schema.order  # which the model does not know
+    by_number = not with_constants and (theirs == unnamed(theirs) or schema.columns == unnamed(schema.columns))
     context = () if schema.context is None or schema.context.kind == "label" else spec.context
     if by_number and not context:
         by_label = spec.context == (LABEL,)
