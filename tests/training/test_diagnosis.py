@@ -52,7 +52,14 @@ def test_worse_than_the_baseline_is_an_error_once_training_is_over() -> None:
 
 @pytest.mark.parametrize(
     ("loss", "rows", "severity"),
-    [(100.008, 60, None), (100.1, 60, "warning"), (100.2, 60, "error"), (100.1, 600, "error"), (101.0, 3, "warning")],
+    [
+        (100.0, 60, None),
+        (100.008, 60, "warning"),
+        (100.1, 60, "warning"),
+        (100.2, 60, "error"),
+        (100.1, 600, "error"),
+        (101.0, 3, "warning"),
+    ],
 )
 def test_how_far_above_the_baseline_is_clear_depends_on_the_validation_rows(loss, rows, severity) -> None:
     about = TrainingFacts(Train(), values=10, over=True, valid_rows=rows)

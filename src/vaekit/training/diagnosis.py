@@ -58,20 +58,19 @@ def worse_than_baseline(history: History, about: TrainingFacts) -> Finding | Non
     """The weights that are kept are worse on validation rows than the best model without z.
 
     The log ratio of two densities that are close varies over rows by about twice its mean g, so that g is k standard
-    errors where it is 2 k^2 / rows: below one it is noise, above two it is an error.
+    errors where it is 2 k^2 / rows: above two of them it is an error, and below a warning.
     """
     line = _kept(history, about)
     loss, baseline = _number(_loss(line)), _baseline(history)
-    noise = 2 / about.valid_rows
-    if baseline is None or loss <= baseline + max(noise, NO_BETTER[0] + NO_BETTER[1] * abs(baseline)):
+    if baseline is None or loss <= baseline + NO_BETTER[0] + NO_BETTER[1] * abs(baseline):
         return None
-    clear = loss > baseline + 4 * noise
+    clear = loss > baseline + 8 / about.valid_rows
     independent = f"Train.epochs={2 * len(history)}, unless the numbers of a row do not depend on one another"
     return Finding(
         "worse_than_baseline",
         "error" if clear else "warning",
         value=loss - baseline,
-        threshold=noise,
+        threshold=0.0,
         why=(
             f"The weights that are kept (epoch {line['epoch']:.0f}) have a validation loss {loss - baseline:,.4g} nats "
             "above that of the best model without z: they know "
