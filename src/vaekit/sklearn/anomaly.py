@@ -54,13 +54,7 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
         verbose: bool = False,
     ):
         self.contamination = contamination
-        self.latent = latent
-        self.widths = widths
-        self.likelihood = likelihood
-        self.epochs = epochs
-        self.settings = settings
-        self.random_state = random_state
-        self.verbose = verbose
+        super().__init__(latent, widths, likelihood, epochs, settings, random_state, verbose)
 
     def fit(self, X: Any, y: Any = None) -> "VAEAnomalyDetector":
         """Train a model anew, and choose the offset by the scores of its rows.

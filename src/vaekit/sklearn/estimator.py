@@ -35,15 +35,8 @@ RATE = 3e-3  # as training is short
 
 
 class BaseVAE(BaseEstimator):
-    """A VAE that scikit-learn trains. Abstract: its subclasses have the parameters that this class reads."""
+    """A VAE that scikit-learn trains. Abstract: its subclasses are estimators, and spell out these parameters."""
 
-    latent: int | None
-    widths: Any
-    likelihood: str | Mapping[str, Any]
-    epochs: int | None
-    settings: Mapping[str, Any] | None
-    random_state: Any
-    verbose: bool
     beta = 1.0
 
     n_features_in_: int
@@ -64,6 +57,24 @@ class BaseVAE(BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["boolean"],
     }
+
+    def __init__(
+        self,
+        latent: int | None,
+        widths: Any,
+        likelihood: str | Mapping[str, Any],
+        epochs: int | None,
+        settings: Mapping[str, Any] | None,
+        random_state: Any,
+        verbose: bool,
+    ):
+        self.latent = latent
+        self.widths = widths
+        self.likelihood = likelihood
+        self.epochs = epochs
+        self.settings = settings
+        self.random_state = random_state
+        self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

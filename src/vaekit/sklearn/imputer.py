@@ -58,13 +58,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, BaseVAE):
         verbose: bool = False,
     ):
         self.samples = samples
-        self.latent = latent
-        self.widths = widths
-        self.likelihood = likelihood
-        self.epochs = epochs
-        self.settings = settings
-        self.random_state = random_state
-        self.verbose = verbose
+        super().__init__(latent, widths, likelihood, epochs, settings, random_state, verbose)
 
     def fit(self, X: Any, y: Any = None) -> "VAEImputer":
         """Train a model anew, on what is observed.

@@ -74,14 +74,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         random_state: Any = 0,
         verbose: bool = False,
     ):
-        self.latent = latent
-        self.widths = widths
-        self.likelihood = likelihood
         self.beta = beta
-        self.epochs = epochs
-        self.settings = settings
-        self.random_state = random_state
-        self.verbose = verbose
+        super().__init__(latent, widths, likelihood, epochs, settings, random_state, verbose)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
