@@ -169,8 +169,9 @@ def test_a_table_goes_all_the_way(cli, cli_json, tmp_path):
     assert (tmp_path / "z.csv").read_text().startswith('"row","z0","z1","label"\n')
     assert cli(f"report {run} --samples 2")[0] == 0
     for verb in ("sample", "reconstruct"):
-        code, _, err = cli(f"{verb} {run} --force --out {tmp_path / 'picture.png'}")
+        code, out, err = cli(f"{verb} {run} --force --out {tmp_path / 'picture.png'}")
         assert code == 0, err
+        assert verb != "sample" or "draws of p(x|z)" in out  # means of columns are no rows
 
 
 def test_presets_are_listed_and_printed(cli, cli_json):

@@ -18,6 +18,7 @@ from vaekit.runs import open_run
 from vaekit.uses import hold_out, ranking, recommend
 
 USERS, ITEMS = 60, 12
+TINY = ["train.epochs=60", "train.batch_size=10", "train.lr=0.01", "model.latent=2", "data.rows=uid", "data.items=iid"]
 
 
 class Scores(torch.nn.Module):
@@ -130,14 +131,7 @@ def folder(tmp_path_factory):
         held += [f"{user},{items[-1]}"]
     (folder / "log.csv").write_text("\n".join(kept))
     (folder / "held.csv").write_text("\n".join(held))
-    settings = [
-        "train.epochs=60",
-        "train.batch_size=10",
-        "train.lr=0.01",
-        "model.latent=2",
-        "model.encoder.widths=[16]",
-    ]
-    settings += ["data.rows=uid", "data.items=iid", "data.valid_fraction=0", "data.test_fraction=0"]
+    settings = [*TINY, "model.encoder.widths=[16]", "data.valid_fraction=0", "data.test_fraction=0"]
     call("train", folder / "log.csv", "--preset", "ratings", *settings, "--run-dir", folder / "run")
     return folder
 
@@ -154,10 +148,8 @@ def test_a_taste_is_found(folder, capsys):
 
 
 def test_users_that_training_left_out_are_ranked_by_a_part_of_their_items(folder, tmp_path, capsys):
-    settings = ["train.epochs=60", "train.batch_size=10", "train.lr=0.01", "model.latent=2"]
-    settings += ["data.rows=uid", "data.items=iid"]
     run = tmp_path / "run"
-    call("train", folder / "log.csv", "--preset", "ratings", *settings, "--run-dir", run)
+    call("train", folder / "log.csv", "--preset", "ratings", *TINY, "--run-dir", run)
     capsys.readouterr()
     assert call("evaluate", run, "--suite", "ranking", "--json") == 0
     found = json.loads(capsys.readouterr().out)["ranking"]
