@@ -5,13 +5,15 @@ PYTHON ?= python3
 STAMP := $(VENV)/.installed
 PEERS := .bench-venv
 PEERS_STAMP := $(PEERS)/.installed
+OF_JOBS := .jobs-venvs
+OF_JOBS_STAMPS := $(patsubst benchmarks/uses/peers/%.txt,$(OF_JOBS)/%/.installed,$(wildcard benchmarks/uses/peers/*.txt))
 
 # Where the data sets are, if nothing says otherwise and they are there.
 ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables uses attack fuzz streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +24,12 @@ $(PEERS_STAMP): benchmarks/speed/peers.txt constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch numpy
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/speed/peers.txt
+	touch $@
+
+$(OF_JOBS)/%/.installed: benchmarks/uses/peers/%.txt constraints.txt
+	$(PYTHON) -m venv $(OF_JOBS)/$*
+	$(OF_JOBS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch numpy
+	$(OF_JOBS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/uses/peers/$*.txt
 	touch $@
 
 demo: $(STAMP) ## train on the bundled digits, print numbers, write pictures and a report to demo/
@@ -79,8 +87,8 @@ stability: $(STAMP) ## every preset short and long, and tables of many kinds: ru
 tables: $(STAMP) ## small tables under the default settings against a Gaussian; writes a table of docs/tables.md
 	$(BIN)/python benchmarks/tables_gaussian.py --write docs/tables.md
 
-uses: $(STAMP) ## imputation and scores beside plain methods; writes docs/uses.md
-	$(BIN)/python benchmarks/uses.py --write docs/uses.md
+jobs: $(STAMP) $(OF_JOBS_STAMPS) ## what models are used for, beside peers: holes, anomalies, tables, rankings, cells; writes docs/jobs.md
+	$(BIN)/python benchmarks/jobs.py --peers $(OF_JOBS) --write docs/jobs.md
 
 attack: $(STAMP) ## hostile files, settings and run folders, outputs cut off; writes docs/attack.md
 	$(BIN)/python benchmarks/attack.py --write docs/attack.md
@@ -102,4 +110,4 @@ dist: $(STAMP) ## the sdist, and the wheel that is built from it
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(PEERS) dist build demo
+	rm -rf $(VENV) $(PEERS) $(OF_JOBS) dist build demo

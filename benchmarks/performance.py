@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from facts import cores, processor, provenance, put_into, table
+from sections import Section
 from speed.evaluating import encode, iwae, sample
 from speed.gpu import gpu
 from speed.rounds import Bench
-from speed.section import Section
 from speed.starting import start, target, tutorial
 from speed.training import before, conv, processes, train
 

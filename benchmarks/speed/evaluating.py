@@ -1,9 +1,9 @@
 """What a trained model is used for: bounds with many samples, codes, pictures."""
 
 from facts import paragraph
+from sections import Floor, Section
 from speed.common import CHUNK, ROWS
-from speed.rounds import AUTO, EAGER, LIMIT, PYTHAE, Bench, Rounds, rates, team
-from speed.section import Floor, Section, comparison
+from speed.rounds import AUTO, EAGER, LIMIT, PYTHAE, Bench, Rounds, comparison, rates, team
 
 SAMPLES = 5000
 GENERATED = 10_000

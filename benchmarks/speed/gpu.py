@@ -9,9 +9,9 @@ from functools import partial
 import torch
 
 from facts import paragraph, table
+from sections import Section
 from speed.common import ROWS, SHAPES
 from speed.rounds import AUTO, Bench, at_work, training_rates
-from speed.section import Section
 from speed.training import SETTLING_SECONDS, SETTLING_STEPS
 
 BATCHES, PRECISIONS = (128, 512, 4096), ("fp32", "bf16")

@@ -16,6 +16,7 @@ from typing import TextIO
 
 import torch
 
+from facts import table
 from speed.common import ROWS
 
 HERE = Path(__file__).parents[1]
@@ -221,3 +222,16 @@ def in_turns(bench: Bench, calls: Mapping[str, Callable[[], float]]) -> Rounds:
             if number:
                 found[name] += [value]
     return Rounds(found)
+
+
+def comparison(found: Rounds, unit: str, against: dict[str, str]) -> str:
+    """A table: each contender's median, and its ratio to others in the same round.
+
+    against: what the column is called, and the contender whose number divides.
+    """
+    rows = [
+        [name, f"{found.median(name):,.3g}" if found.median(name) < 100 else f"{found.median(name):,.0f}"]
+        + ["" if name == other else f"{found.ratio(name, other):.2f}" for other in against.values()]
+        for name in found.values
+    ]
+    return table(["", unit, *against], rows)

@@ -6,8 +6,21 @@ import tempfile
 import time
 
 from facts import paragraph, table
-from speed.rounds import AUTO, EAGER, JAX, PLAIN, PROGRAM, PYTHAE, Bench, Rounds, at_work, in_turns, surroundings
-from speed.section import Floor, Section, comparison
+from sections import Floor, Section
+from speed.rounds import (
+    AUTO,
+    EAGER,
+    JAX,
+    PLAIN,
+    PROGRAM,
+    PYTHAE,
+    Bench,
+    Rounds,
+    at_work,
+    comparison,
+    in_turns,
+    surroundings,
+)
 
 EPOCHS = 50  # of the tutorial
 BATCH, STEPS_FOR_MEMORY = 128, 100

@@ -3,6 +3,7 @@
 import torch
 
 from facts import paragraph, table
+from sections import Floor, Section
 from speed.common import reference
 from speed.rounds import (
     AUTO,
@@ -16,12 +17,12 @@ from speed.rounds import (
     Bench,
     Worker,
     at_work,
+    comparison,
     in_turns,
     pair,
     team,
     training_rates,
 )
-from speed.section import Floor, Section, comparison
 
 BATCHES, CONV_BATCH = (16, 128, 512), 64
 OF_LIMIT = {16: 0.42, 128: 0.60, 512: 0.65}

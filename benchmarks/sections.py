@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from facts import table
-from speed.rounds import Rounds
-
 
 @dataclass(frozen=True)
 class Floor:
@@ -34,16 +31,3 @@ class Section:
 
     def __str__(self) -> str:
         return f"## {self.title}\n\n{self.text}"
-
-
-def comparison(found: Rounds, unit: str, against: dict[str, str]) -> str:
-    """A table: each contender's median, and its ratio to others in the same round.
-
-    against: what the column is called, and the contender whose number divides.
-    """
-    rows = [
-        [name, f"{found.median(name):,.3g}" if found.median(name) < 100 else f"{found.median(name):,.0f}"]
-        + ["" if name == other else f"{found.ratio(name, other):.2f}" for other in against.values()]
-        for name in found.values
-    ]
-    return table(["", unit, *against], rows)
