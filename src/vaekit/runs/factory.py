@@ -26,7 +26,7 @@ from vaekit.models.likelihoods.initialisation import without_gaps
 from vaekit.models.networks.columns import ColumnsAsNumbers, WithMask
 from vaekit.models.networks.context import with_context
 from vaekit.models.networks.convolutional import with_weights_channels_last
-from vaekit.models.networks.inputs import InputDropout, Log1pOfShares, UnitLength
+from vaekit.models.networks.inputs import CellDropout, InputDropout, Log1pOfShares, UnitLength
 from vaekit.models.networks.units import SharedScale, Units
 from vaekit.models.protocols import (
     InitialisedFromEncodings,
@@ -257,10 +257,13 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     fields = events_of(schema)
     if isinstance(spec, ModelSpec):
         transform = _input_of(spec, support, transform)
-    if fields:
-        transform = ColumnsAsNumbers(fields, schema.missing)
-    elif schema.missing:
-        transform = WithMask(shape, transform)
+    hidden = spec.input_dropout if isinstance(spec, ModelSpec) else 0.0
+    if fields or schema.missing:
+        marked = schema.missing or hidden > 0
+        transform = ColumnsAsNumbers(fields, marked) if fields else WithMask(shape, transform)
+        transform = CellDropout(transform, hidden) if hidden else transform
+    elif hidden:
+        transform = InputDropout(transform, hidden)
     ctx = BuildContext(
         shape,
         context,
@@ -296,13 +299,7 @@ def _input_of(spec: ModelSpec, support: Support, transform: nn.Module | None) ->
                 value=spec.input_scale,
             )
         transform = UnitLength() if spec.input_scale == "unit_length" else Log1pOfShares()
-    if spec.input_dropout > 0 and support.kind == "mixed":
-        raise ConfigError(
-            f"model.input_dropout is {spec.input_dropout:g}, for values of one kind, and x is {support}: leave it out",
-            field="model.input_dropout",
-            value=spec.input_dropout,
-        )
-    return InputDropout(transform, spec.input_dropout) if spec.input_dropout > 0 else transform
+    return transform
 
 
 def _vae(spec: ModelSpec, likelihood: Likelihood, ctx: BuildContext) -> VAE:

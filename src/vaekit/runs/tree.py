@@ -46,7 +46,8 @@ class ModelSpec:
         bias_start: Start the decoder's output bias at the best fit to the data without z.
         input_scale: How the encoder sees x; "auto" as its support asks for, counts by ln (1 + x). "log1p_of_shares" is
             ln (1 + 10,000 x / sum x), "unit_length" is x / |x|; both are for counts and {0, 1}.
-        input_dropout: The probability with which each number of the encoder's input is hidden in training.
+        input_dropout: The probability with which each number of the encoder's input is hidden in training; where cells
+            may be missing, and of columns of several kinds, that of a whole cell, which is then seen as missing.
     """
 
     latent: Annotated[int, Field(ge=1, le=100_000_000)] = 16

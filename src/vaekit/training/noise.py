@@ -68,7 +68,7 @@ class NoiseSource:
     ):
         with torch.no_grad():
             trial = new_generator(0, Purpose.TRIAL, device=x.device)
-            draw = cast(Model, model).draw(x[:1], context=context, generator=trial)
+            draw = cast(Model, model).draw(x[:1], context=context, generator=trial, check=False)
         self.seed, self.device, self.for_objective, self.first = seed, x.device, for_objective, first
         self.shapes = [_noise_of(latent.q, samples) for latent in draw.latents]
         if for_objective:

@@ -265,6 +265,7 @@ class Updater:
                 inputs.x,
                 objective.samples,
                 context=inputs.context,
+                mask=inputs.mask,
                 noise=inputs.noise.latents,
                 generator=inputs.generator,
             )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -10,7 +11,9 @@ from torch import nn
 from naming import naming
 from vaekit.errors import ConfigError
 from vaekit.models import VAE, Conditional, Gaussian, Log1p, Multinomial, StandardNormal
-from vaekit.models.networks.inputs import InputDropout, Log1pOfShares, UnitLength
+from vaekit.models.building import FieldEvent
+from vaekit.models.networks.columns import ColumnsAsNumbers, WithMask
+from vaekit.models.networks.inputs import CellDropout, InputDropout, Log1pOfShares, UnitLength
 from vaekit.objectives import Elbo
 from vaekit.processes import World
 from vaekit.randomness import new_generator
@@ -41,6 +44,22 @@ def test_dropout_hides_what_has_noise_below_its_rate_and_keeps_the_mean() -> Non
     with dropout.hiding(torch.rand(100_000, 3, generator=new_generator(1))):
         mean = dropout(torch.ones(100_000, 3)).mean()
     assert abs(float(mean) - float(torch.tensor(2.0).log())) < 5 * 0.4 / 300_000**0.5
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [ColumnsAsNumbers((FieldEvent("age", "count"), FieldEvent("sex", "categorical", 3)), True), WithMask((2,))],
+)
+def test_hidden_cells_are_seen_as_missing_ones(transform) -> None:
+    dropout = CellDropout(transform, 0.5)
+    x, noise = torch.tensor([[4.0, 2.0], [7.0, 1.0]]), torch.tensor([[0.4, 0.5], [0.6, 0.1]])
+    mask = torch.tensor([[True, False], [True, True]])
+    assert dropout.shape_of_noise(x) == (2,)
+    assert dropout.seen_shape == transform.seen_shape
+    assert dropout(x, mask).equal(transform(x, mask))
+    with dropout.hiding(noise):
+        assert dropout(x).equal(transform(x, noise >= 0.5))
+        assert dropout(x, mask).equal(transform(x, torch.tensor([[False, False], [True, False]])))
 
 
 def test_nothing_stays_hidden_after_an_interruption() -> None:
@@ -90,3 +109,15 @@ def test_settings_choose_what_the_encoder_sees(tmp_path) -> None:
         TrainingRun.start(make_run({"data": {"source": "digits"}, "model": {"input_scale": "unit_length"}}))
     with pytest.raises(ConfigError, check=naming("model.input_dropout", 1.0)):
         make_run({"model": {"input_dropout": 1.0}})
+
+
+@pytest.mark.parametrize(("columns", "holes"), [(["n", "word"], False), (["n", "word"], True), (["x", "y"], True)])
+def test_cells_of_tables_are_hidden_in_training(columns, holes) -> None:
+    noise = np.random.default_rng(0)
+    whole = {"n": range(60), "word": ["a", "b", "c"] * 20, "x": noise.normal(size=60), "y": noise.normal(size=60)}
+    frame = pd.DataFrame({name: whole[name] for name in columns})
+    frame = frame.mask(noise.random(frame.shape) < 0.2) if holes else frame
+    tree = {"model": {"latent": 2, "input_dropout": 0.3}, "train": {"epochs": 1}}
+    training = TrainingRun.start(make_run(tree), data=frame)
+    assert isinstance(training.model.posterior.transform, CellDropout)
+    assert [event.kind for event in training.events()][-1] == "end"

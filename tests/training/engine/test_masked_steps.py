@@ -1,5 +1,7 @@
 """A step of columns of different kinds with missing cells and row weights, as a program."""
 
+import numpy as np
+import pandas as pd
 import torch
 from few_batches import check_close
 
@@ -8,6 +10,7 @@ from vaekit.models.building import FieldEvent
 from vaekit.models.networks.columns import ColumnsAsNumbers
 from vaekit.objectives import Elbo
 from vaekit.processes import World
+from vaekit.runs import TrainingRun, make_run
 from vaekit.training import State, Step, Train
 from vaekit.training.engine import Autograd, Programs
 from vaekit.training.noise import Noise
@@ -63,3 +66,12 @@ def test_a_program_takes_the_mask_and_the_weights_of_each_step():
         found.append([torch.stack([value.detach().double() for value in sums]), *gradients])
         assert all(part.isfinite().all() for part in found[-1])
     check_close(*found)
+
+
+def test_values_of_missing_cells_are_not_checked_in_training():
+    """Those of the first row neither, which shows the shapes of noise."""
+    rows = np.random.default_rng(0).lognormal(size=(60, 2))
+    rows[np.arange(60) % 10 > 0, 0] = np.nan
+    tree = {"data": {"columns": {"0": "positive"}}, "model": {"latent": 1}, "train": {"epochs": 1}}
+    training = TrainingRun.start(make_run(tree), data=pd.DataFrame(rows, columns=["0", "1"]))
+    assert [event.kind for event in training.events()][-1] == "end"

@@ -30,6 +30,8 @@ def in_words(support: constraints.Constraint | None) -> str:
     if low is None:
         return str(support)
     numbers = "the whole numbers" if getattr(support, "is_discrete", False) else "the numbers"
+    if isinstance(support, constraints.greater_than):
+        return f"{numbers} above {low:g}"
     return f"{numbers} from {low:g}" + ("" if high is None else f" to {high:g}")
 
 

@@ -1,14 +1,15 @@
 """What an encoder sees of a row: its counts as shares, its direction, with numbers hidden at random in training."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from vaekit.models.conditional import takes_mask
 from vaekit.models.parameters import Shape, floating
-from vaekit.models.protocols import Measured
+from vaekit.models.protocols import Measured, Reshaping
 
 EACH = 10_000  # counts of a row, as it is seen
 
@@ -32,39 +33,30 @@ class UnitLength(nn.Module):
         return floating(x) / torch.where(length > 0, length, 1).reshape(-1, *[1] * (x.dim() - 1))
 
 
-class InputDropout(nn.Module):
-    """Hides numbers of the encoder's input at random, in steps of training alone, and scales up the others.
+class Dropout(nn.Module, ABC):
+    """Hides a part of the encoder's input at random, in steps of training alone. Abstract.
 
     Without noise it hides nothing. The noise is that of the step, a function of the seed and the step's number.
 
-    Source: Liang et al., 2018, arXiv 1802.05814 (after Srivastava et al., 2014).
-
     Args:
-        transform: Applied to x first; none for nothing.
-        rate: The probability that a number is hidden.
+        transform: What the encoder sees of x if nothing is hidden.
+        rate: The probability of being hidden.
     """
 
-    def __init__(self, transform: nn.Module | None, rate: float):
+    def __init__(self, transform: nn.Module, rate: float):
         super().__init__()
-        self.transform = nn.Identity() if transform is None else transform
+        self.transform = transform
         self.rate = rate
         self.noise: Tensor | None = None
-        self._takes_mask = takes_mask(self.transform)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        seen = self.transform(x, mask=mask) if self._takes_mask else self.transform(x)
-        if self.noise is None:
-            return seen
-        return seen / (1 - self.rate) * (self.noise >= self.rate).to(seen.dtype)  # faster than a choice by `where`
+    @abstractmethod
+    def shape_of_noise(self, x: Tensor) -> Shape:
+        """Of one row, from rows x (n, *data)."""
 
     def measure(self, x: Tensor) -> None:
         """Have the transform take its constants from rows x (n, *data)."""
         if isinstance(self.transform, Measured):
             self.transform.measure(x)
-
-    def shape_of_noise(self, x: Tensor) -> Shape:
-        """Of one row, from rows x (n, *data)."""
-        return tuple(self.transform(x).shape[1:])
 
     @contextmanager
     def hiding(self, noise: Tensor | None) -> Iterator[None]:
@@ -78,3 +70,53 @@ class InputDropout(nn.Module):
             yield
         finally:
             self.noise = None
+
+
+class InputDropout(Dropout):
+    """Hides numbers of the encoder's input, and scales up the others.
+
+    Source: Liang et al., 2018, arXiv 1802.05814 (after Srivastava et al., 2014).
+
+    Args:
+        transform: Applied to x first; none for nothing.
+        rate: The probability that a number is hidden.
+    """
+
+    def __init__(self, transform: nn.Module | None, rate: float):
+        super().__init__(nn.Identity() if transform is None else transform, rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.transform(x)
+        if self.noise is None:
+            return seen
+        return seen / (1 - self.rate) * (self.noise >= self.rate).to(seen.dtype)  # faster than a choice by `where`
+
+    def shape_of_noise(self, x: Tensor) -> Shape:
+        return tuple(self.transform(x).shape[1:])
+
+
+class CellDropout(Dropout):
+    """Hides cells of x from the encoder, which takes them for missing, as others that are.
+
+    An encoder that is trained so gives q(z|x_observed) for rows with more missing cells than those of training.
+
+    Args:
+        transform: What the encoder sees of x and its mask, and the shape of that.
+        rate: The probability that a cell is hidden.
+
+    Attributes:
+        seen_shape: Of what a network sees of one row.
+    """
+
+    def __init__(self, transform: Reshaping, rate: float):
+        super().__init__(cast(nn.Module, transform), rate)
+        self.seen_shape = transform.seen_shape
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if self.noise is not None:
+            kept = self.noise >= self.rate
+            mask = kept if mask is None else mask & kept
+        return self.transform(x, mask)
+
+    def shape_of_noise(self, x: Tensor) -> Shape:
+        return tuple(x.shape[1:])
