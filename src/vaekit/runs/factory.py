@@ -258,8 +258,9 @@ def assemble(run: Run, schema: Schema) -> VAE | HierarchicalVAE:
     if isinstance(spec, ModelSpec):
         transform = _input_of(spec, support, transform)
     hidden = spec.input_dropout if isinstance(spec, ModelSpec) else 0.0
-    if fields or schema.missing:
-        marked = schema.missing or hidden > 0
+    missing = schema.missing or run.data.missing == "mask"  # in rows to come, if not in those of training
+    if fields or missing:
+        marked = missing or hidden > 0
         transform = ColumnsAsNumbers(fields, marked) if fields else WithMask(shape, transform)
         transform = CellDropout(transform, hidden) if hidden else transform
     elif hidden:

@@ -38,6 +38,8 @@ class BaseVAE(BaseEstimator):
     """A VAE that scikit-learn trains. Abstract: its subclasses are estimators, and spell out these parameters."""
 
     beta = 1.0
+    most_epochs: ClassVar[int] = MOST_EPOCHS
+    more_settings: ClassVar[Mapping[str, Any]] = {}  # of the kind of estimator, by path
 
     n_features_in_: int
     latent_: int
@@ -154,7 +156,7 @@ class BaseVAE(BaseEstimator):
         batch = min(max(len(rows) // BATCHES, LEAST_BATCH), MOST_BATCH)
         train: dict[str, Any] = {"batch_size": batch, "lr": RATE, "compile": "off"}
         if epochs is None:
-            epochs = min(max(math.ceil(STEPS / math.ceil(len(rows) / batch)), LEAST_EPOCHS), MOST_EPOCHS)
+            epochs = min(max(math.ceil(STEPS / math.ceil(len(rows) / batch)), LEAST_EPOCHS), self.most_epochs)
             train |= {} if few else {"patience": epochs // 4}
         model: dict[str, Any] = {"latent": int(self.latent or default_latent(*rows.shape))}
         if self.widths is not None:
@@ -171,7 +173,7 @@ class BaseVAE(BaseEstimator):
             "objective": {"kind": "elbo", "beta": float(self.beta)},
             "train": train | {"epochs": int(epochs)},
         }
-        words = [f"{path}={_as_yaml(value)}" for path, value in (self.settings or {}).items()]
+        words = [f"{path}={_as_yaml(value)}" for path, value in {**self.more_settings, **(self.settings or {})}.items()]
         run = make_run(override_in_order(to_tree(make_run(tree)), words))
         return run.model_copy(update={"data": replace(run.data, **_reading(run, rows))})
 

@@ -121,3 +121,13 @@ def test_cells_of_tables_are_hidden_in_training(columns, holes) -> None:
     training = TrainingRun.start(make_run(tree), data=frame)
     assert isinstance(training.model.posterior.transform, CellDropout)
     assert [event.kind for event in training.events()][-1] == "end"
+
+
+@pytest.mark.parametrize(("missing", "seen"), [("auto", 3), ("mask", 6)])
+def test_an_encoder_sees_which_cells_are_missing_before_any_is_where_it_is_asked_to(missing, seen) -> None:
+    tree = {"data": {"missing": missing}, "model": {"latent": 2}, "train": {"epochs": 1}}
+    training = TrainingRun.start(make_run(tree), data=np.random.default_rng(0).normal(size=(60, 3)))
+    posterior = training.model.posterior
+    assert posterior.see(torch.zeros(1, 3)).shape == (1, seen)
+    if missing == "mask":
+        assert posterior.see(torch.ones(1, 3), torch.tensor([[True, False, True]])).tolist() == [[1, 0, 1, 1, 0, 1]]
