@@ -59,8 +59,8 @@ class DataSpec:
             by their standard deviation; "auto" takes what the support and the likelihood call for.
         binarise: "dynamic" draws pixels afresh in every training batch, and once for validation and test; "threshold"
             cuts at one half.
-        missing: What becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood, and has
-            the encoder see which they are even where none is missing in training; "refuse" has no data with any;
+        missing: What becomes of missing cells, which are NaN or empty: "mask" leaves them out of the likelihood, and
+            has the encoder see which they are even where none is missing in training; "refuse" has no data with any;
             "auto" masks where some are missing.
         missing_values: What stands for a missing cell of a CSV file besides empty ones, NA, NaN and ?: texts and
             numbers, such as [-999, unknown]. Among numbers, so do -, n/d and the like.
