@@ -37,10 +37,10 @@ def kept(job: Job) -> list[Cell]:
 
 def wanted(job: Job, seeds: list[int]) -> Iterator[tuple[str, str, int]]:
     """Case, method and seed of what is to be measured; methods take turns."""
-    for place, seed in enumerate(seeds):
+    for seed in seeds:
         for case in job.cases:
             for name, method in job.methods.items():
-                if place < (method.seeds or len(seeds)) and case in (method.cases or job.cases):
+                if seed in method.seeds_of(case, seeds):
                     yield case, name, seed
 
 

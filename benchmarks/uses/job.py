@@ -14,14 +14,19 @@ class Method:
     call: `module:function` of a function (case, seed) -> numbers by name. It is run in a process of its own, whose
         seconds and memory are measured, by this Python or by that of a peer.
     peer: name of a requirements file in uses/peers/, whose Python runs the function; none is vaekit's own.
-    seeds: how many of the seeds it is given; None for all.
+    seeds: how many of the seeds it is given at most, by case, or in each; none for all.
     cases: the cases that it is given; None for all.
     """
 
     call: str
     peer: str = ""
-    seeds: int | None = None
+    seeds: int | Mapping[str, int] | None = None
     cases: Sequence[str] | None = None
+
+    def seeds_of(self, case: str, seeds: Sequence[int]) -> Sequence[int]:
+        """The first of the seeds, as many as it is given in a case."""
+        most = self.seeds.get(case) if isinstance(self.seeds, Mapping) else self.seeds
+        return seeds[:most] if self.cases is None or case in self.cases else ()
 
 
 @dataclass(frozen=True)
