@@ -74,6 +74,9 @@ def test_a_csv_file_is_filled_and_all_else_is_the_same_bytes(cli_json, filled_ru
     assert found["hidden"]["coat"]["measure"] == "accuracy"
     assert found["hidden"]["height"]["coverage"]["n"] == found["hidden"]["height"]["imputed"]["n"]
     assert "name" not in found["hidden"]
+    assert [note for note in found["notices"] if note.startswith("cells of columns")] == [
+        "cells of columns that the model does not have stay as they are, the missing ones, too: name"
+    ]
 
 
 def test_the_same_seed_gives_the_same_file_and_a_pipe_what_a_file_gets(cli, filled_run, table, tmp_path):

@@ -123,7 +123,7 @@ def _impute(
         _write(path, trained, source, rows, found, values)
     hidden, why = _hidden(trained, hide, samples, level or COVERED, seed)
     what = f"{len(found.values)} missing cells filled from p(x_missing|x_observed), K = {samples}, seed {seed}"
-    notices = [text for text in (found.warning, why) if text]
+    notices = [text for text in (found.warning, why, _of_unseen(trained, source)) if text]
     if as_json:
         import torch
 
@@ -194,6 +194,28 @@ def _write(
         write_tables(out, [found.fill(values)], len(rows), None)
     else:
         write_x(out, trained, x_filled(rows, trained.schema, found.rows, found.cells, values), len(rows))
+
+
+def _of_unseen(trained: "TrainedRun", source: str) -> str:
+    """Which columns of a table the model does not have, so that their missing cells stay so; empty for none."""
+    from vaekit.data.dataset import spec_like
+    from vaekit.data.formats.csv import column_names
+    from vaekit.data.open import CSV, format_of
+    from vaekit.uses.filling import columns_in, in_file
+
+    spec, schema, path = trained.settings.data, trained.schema, Path(source).expanduser()
+    if not path.is_file() or schema.kind != "table" or spec.rows is not None:
+        return ""
+    if format_of(path) is CSV:
+        names = list(column_names(path, spec_like(str(path), spec, schema)))
+    else:
+        names = list(getattr(in_file(path), "column_names", ()))
+    seen = columns_in(names, schema, spec.label)
+    unseen = [name for name in names if name not in seen]
+    if not unseen:
+        return ""
+    some = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
+    return f"cells of columns that the model does not have stay as they are, the missing ones, too: {some}"
 
 
 def _texts(trained: "TrainedRun", path: Path, found: "Imputed", values: "np.ndarray") -> Any:
