@@ -28,6 +28,9 @@ from safetensors.numpy import load_file
 from facts import finish, provenance, table
 
 IMAGES = ("limit.train=400", "limit.valid=100", "train.epochs=2")
+NETWORKS = tuple(f"model.{part}={{kind: mlp, widths: [512, 512]}}" for part in ("encoder", "decoder"))
+OF_TABLES = (*NETWORKS, "train.epochs=5", "train.patience=null")  # defaults once, written out
+REAL = ("data.support=real", "data.scale=standard", "model.likelihood={kind: calibrated_gaussian, per_dimension: true}")
 CASES: dict[str, tuple[str, ...]] = {
     "digits": ("digits", "train.epochs=30"),  # long enough to be traced
     "tutorial": ("--preset", "tutorial", *IMAGES),
@@ -47,8 +50,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "conditional": ("--preset", "conditional", *IMAGES),
     "hvae-2level": ("--preset", "hvae-2level", *IMAGES),
     "vdvae": ("--preset", "vdvae", *IMAGES, "limit.train=100", "train.epochs=1"),
-    "table": ("{folder}/table.csv", "train.epochs=5", "data.context=[group]"),
-    "counts": ("{folder}/counts.csv", "data.support=count", "train.epochs=5"),
+    "table": ("{folder}/table.csv", "data.context=[group]", *REAL, *OF_TABLES),
+    "counts": ("{folder}/counts.csv", "data.support=count", "model.likelihood=negative_binomial", *OF_TABLES),
 }
 CLOCK = {"seconds", "rows_per_second"}
 RENAMED = {  # names in earlier versions, of settings' values and of metrics, as they are now
