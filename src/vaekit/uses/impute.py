@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.data.rows import inputs_of
@@ -23,7 +24,9 @@ from vaekit.errors import NotApplicable, SpecError
 from vaekit.evaluation.blocks import BLOCK, Blocks, evaluating
 from vaekit.evaluation.checks import check_some, draw_of_first, joined, score_warning, units_warning
 from vaekit.evaluation.importance import AT_ONCE, AT_ONCE_ON_CPU, effective_samples, few_samples_warning, numbers_of
+from vaekit.models.distributions.base import unwrapped
 from vaekit.models.distributions.cells import cell_log_prob
+from vaekit.models.distributions.columns import Cells
 from vaekit.models.distributions.noise import draw_from
 from vaekit.models.vae import Draw, Model
 from vaekit.randomness import Purpose, new_generator
@@ -259,7 +262,7 @@ def _of_row(
         log_w += [draw.log_w[:, 0].double()]
         groups += [[latent.z for latent in draw.latents]]
         values += [_flat(draw_from(draw.px, (), generator))[:, holes]]
-        centres += [_flat(draw.px.mean)[:, holes]]
+        centres += [_means(draw.px, holes)]
         if len(named):
             shares += [_probabilities(draw, holes[named], facts.categories[cells[named]])]
     every = torch.cat(log_w)
@@ -286,17 +289,33 @@ def _flat(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1)
 
 
+def _means(px: Distribution, cells: Tensor) -> Tensor:
+    """The means of some cells, (samples, cells)."""
+    base = unwrapped(px)
+    return base.means_of(cells)[:, 0] if isinstance(base, Cells) else _flat(px.mean)[:, cells]
+
+
 def _probabilities(draw: Draw, cells: Tensor, counts: np.ndarray) -> Tensor:
     """p(x_j = c | z) of each category of some cells, (samples, categories, cells); 0 where a cell has fewer."""
-    most, flat = torch.from_numpy(counts).to(draw.x.device), torch.zeros_like(draw.x).flatten(1)
+    most = torch.from_numpy(counts).to(draw.x.device)
     found = []
     for category in range(int(counts.max())):
-        wanted = cells[most > category]
-        x, mask = flat.clone(), torch.zeros_like(flat, dtype=torch.bool)
-        x[:, wanted], mask[:, wanted] = category, True
-        log_p = cell_log_prob(draw.px, x.reshape(draw.x.shape), mask.reshape(draw.x.shape))
-        found += [torch.where(mask[:, cells], _flat(log_p)[:, cells].double().exp(), 0.0)]
+        has = most > category
+        log_p = torch.full((len(draw.log_w), len(cells)), -torch.inf, dtype=torch.float64, device=draw.x.device)
+        log_p[:, has] = _log_prob_of(category, draw.px, draw.x, cells[has]).double()
+        found += [log_p.exp()]
     return torch.stack(found, 1)
+
+
+def _log_prob_of(category: int, px: Distribution, x: Tensor, cells: Tensor) -> Tensor:
+    """ln p(x_j = category | z) of some cells, (samples, cells)."""
+    base = unwrapped(px)
+    if isinstance(base, Cells):
+        value = torch.tensor(float(category), device=x.device)
+        return base.of_cells(cells, lambda part: cell_log_prob(part, value.expand(part.batch_shape[-1:])))[:, 0]
+    values, mask = torch.zeros_like(x).flatten(1), torch.zeros_like(x, dtype=torch.bool).flatten(1)
+    values[:, cells], mask[:, cells] = category, True
+    return _flat(cell_log_prob(px, values.reshape(x.shape), mask.reshape(x.shape)))[:, cells]
 
 
 def _quantiles(values: Tensor, weights: Tensor, levels: tuple[float, ...]) -> Tensor:

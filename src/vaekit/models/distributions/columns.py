@@ -1,6 +1,6 @@
 """Independent columns of different kinds, and columns of categories."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Size, Tensor
@@ -52,6 +52,7 @@ class Cells(Mass):
 
     def __init__(self, parts: Sequence[Distribution], places: Sequence[Tensor], order: Tensor, like: Tensor):
         self.parts, self.places, self.order = tuple(parts), tuple(places), order
+        self._like = like
         self.event = tuple(like.shape[len(parts[0].batch_shape) - 1 :])
         super().__init__(like)
 
@@ -84,6 +85,24 @@ class Cells(Mass):
         with torch.no_grad():
             drawn = [draw_from(part, tuple(Size(sample_shape))) for part in self.parts]
             return self._joined([part.to(self.dtype) for part in drawn])
+
+    def of_cells(self, cells: Tensor, number: Callable[[Distribution], Tensor]) -> Tensor:
+        """A number of the distributions of some cells, (..., len(cells)): only the parts that they are among are asked.
+
+        Args:
+            cells: Their places in a row that is flat, int64.
+            number: From a part to a number of each of its cells, (..., its cells).
+        """
+        found = self._like.new_zeros((*self._like.shape[: -len(self.event)], len(cells)))
+        for part, places in zip(self.parts, self.places, strict=True):
+            wanted, there = (cells[:, None] == places).nonzero(as_tuple=True)
+            if len(wanted):
+                found[..., wanted] = number(part)[..., there].to(found.dtype)
+        return found
+
+    def means_of(self, cells: Tensor) -> Tensor:
+        """The means of some cells, (..., len(cells))."""
+        return self.of_cells(cells, _centre)
 
     def part_of(self, column: int) -> tuple[Distribution, constraints.Constraint | None]:
         """The distribution that a column is among, and where its own values may lie."""
