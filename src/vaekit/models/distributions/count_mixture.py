@@ -58,12 +58,11 @@ class DiscretisedCounts(Mass):
 
     @property
     def mean(self) -> Tensor:
-        return self._moments()[0].to(self.dtype)
+        return self._moment(1).to(self.dtype)
 
     @property
     def variance(self) -> Tensor:
-        mean, square = self._moments()
-        return (square - mean**2).clamp_min(0).to(self.dtype)
+        return (self._moment(2) - self._moment(1) ** 2).clamp_min(0).to(self.dtype)
 
     def from_uniform(self, uniform: Tensor) -> Tensor:
         """Values from noise (*samples, *noise_shape) uniform on [0, 1)."""
@@ -87,16 +86,15 @@ class DiscretisedCounts(Mass):
         most = math.asinh(MOST_DRAWN)
         return scaled.clamp(-most, most).sinh()
 
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Means of the value and of its square: sums of the probabilities to lie above each count."""
+    def _moment(self, power: int) -> Tensor:
+        """Mean of a power of the value, 1 or 2: a sum of the probabilities to lie above each count."""
         scale, inverse = self.log_scale.exp(), (-self.log_scale).exp()
-        first, second = torch.zeros_like(self.loc), torch.zeros_like(self.loc)
+        found = torch.zeros_like(self.loc)
         for count in range(1, COUNTED + 1):
             above = ((self.loc - math.asinh(count - 0.5)) * inverse).sigmoid()
-            first, second = first + above, second + (2 * count - 1) * above
+            found = found + (count**power - (count - 1) ** power) * above
         for node in NODES:
             share = 1 / (2 + 2 * math.cosh(node))  # the logistic's density
             y = self._counts(self.loc + scale * node).clamp_min(COUNTED)
-            first, second = first + share * (y - COUNTED), second + share * (y * y - COUNTED**2)
-        weights = wide(self.log_weights).exp()
-        return (weights * first).sum(self.dim), (weights * second).sum(self.dim)
+            found = found + share * (y**power - COUNTED**power)
+        return (wide(self.log_weights).exp() * found).sum(self.dim)
