@@ -197,11 +197,16 @@ def _explain(error: Any, path: str, known: Mapping[str, Any], kinds: Mapping[str
     grid = "; to try several values, start a run for each" if isinstance(value, list | tuple) else ""
     if kind in ("union_tag_not_found", "model_attributes_type"):
         return f"{where} is {given}: it should be settings with a kind, as in {where}.kind=...{grid}"
+    if kind in ("dataclass_type", "model_type") and value is None:
+        colon = ": a space follows the colon, as in {name: value}" if ":" in path else ": give one, or leave it out"
+        return f"{where} has no value{colon}"
     if kind in ("dataclass_type", "model_type"):
         return f"{where} is {given}: it should be settings, as in {where}.name=value{grid}"
     if kind in ("too_short", "too_long"):
         bound = f"at least {ctx['min_length']}" if kind == "too_short" else f"at most {ctx['max_length']}"
         return f"{where} is {given}: it should have {bound} {'characters' if isinstance(value, str) else 'items'}"
+    if kind in ("dict_type", "mapping_type"):
+        return f"{where} is {given}: it should be values by name, as in {{name: value}}"
     if kind == "tuple_type":
         return f"{where} is {given}: it should be a list, as in [2, 3] or [a, b]"
     last = path.rpartition(".")[2]
@@ -235,11 +240,26 @@ def _locate(keys: Sequence[str], root: Any) -> tuple[str, Mapping[str, Any], dic
                 for name in settings_of(other):
                     kinds[name] = f"{kinds[name]} or {other.kind}" if name in kinds else other.kind
             current = chosen
+        elif len(current) > 1 and (tagged := [one for one in current if key.startswith(f"{_container(one)}[")]):
+            current = tagged
         elif key in settings:
             path, known, kinds, current = [*path, key], settings, {}, members_of(settings[key])
+        elif named := [one for member in current for one in _values_of(member)]:
+            path, known, kinds, current = [*path, key], {}, {}, named
         elif all(settings_of(member) for member in current):
             path, known, current = [*path, key], settings, []
     return ".".join(path), {name: known[name] for name in known if name != "kind" or len(known) > 1}, kinds
+
+
+def _values_of(member: Any) -> list[Any]:
+    """What the values of a mapping may be; nothing of other types."""
+    mapping = _container(member) in ("dict", "Mapping")
+    return members_of(typing.get_args(member)[1]) if mapping else []
+
+
+def _container(member: Any) -> str:
+    """The name of a type that holds others, such as dict of dict[str, int]; empty of another."""
+    return getattr(typing.get_origin(member), "__name__", "")
 
 
 def _nearest_setting(path: str, known: Mapping[str, Any], kinds: Mapping[str, str], root: Any) -> str:

@@ -69,6 +69,11 @@ def is_number(text: str) -> bool:
     return True
 
 
+def category_name(number: float | np.number) -> str:
+    """What a category is called that is a number: its digits, as few as tell it from others of its type."""
+    return str(int(number)) if float(number).is_integer() else str(number)
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A parenthesis that names the likeliest of `names`, or nothing."""
     names = list(names)[:1000]  # a comparison takes long, and longer for long names
@@ -125,8 +130,8 @@ def refuse_odd(column: Column, what: str) -> None:
     text, row = column.odd
     raise DataError(
         f"{what}: the cells of the column {column.name!r} are numbers, but for {text[:60]!r} in row {row} (counted "
-        f"from 0): correct it, have it count as missing with DataSpec.missing_values=[{json.dumps(text[:60])}], or "
-        "declare the column with DataSpec.columns, as categorical or ignore.",
+        f"from 0): correct it or leave it empty, as DataSpec.missing_values=[{json.dumps(text[:60])}] does in a CSV "
+        "file, or declare the column with DataSpec.columns, as categorical or ignore.",
         field="DataSpec.columns",
         value=column.name,
     )

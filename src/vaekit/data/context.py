@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vaekit.data.columns import is_number, listing, refuse_odd
-from vaekit.data.fields import Facts
+from vaekit.data.fields import Facts, categories_of
 from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
 from vaekit.data.roles import LABEL, Roles
@@ -242,18 +242,15 @@ def _field(column: Column, known: Facts, spec: DataSpec, name: str) -> Field:
         refuse_odd(column, name)
     if column.is_number and (declared is None or declared.kind in ("real", "positive", "count")):
         return Field(column.name, "real", dtype=column.dtype)
-    if column.categories is not None:
-        used = sorted(known.counts or {})
-        return Field(column.name, "categorical", tuple(column.categories[int(at)] for at in used), dtype=column.dtype)
-    if known.counts is None or not column.is_number:
+    if known.counts is None or not (column.is_number or column.categories is not None):
         raise DataError(
             f"{name}: the column {column.name!r} is neither numbers nor categories, and cannot be context: leave "
             "it out of DataSpec.context.",
             field="DataSpec.context",
             value=column.name,
         )
-    names = tuple(str(int(value)) for value in sorted(known.counts))
-    return Field(column.name, "categorical", names, dtype=column.dtype)
+    names = categories_of(column, known, "categorical" if declared is None else declared.kind, declared, name)
+    return Field(column.name, "categorical", names or ("0", "1"), dtype=column.dtype)
 
 
 def _names(fields: Sequence[Field]) -> tuple[str, ...]:

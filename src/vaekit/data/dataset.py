@@ -88,6 +88,7 @@ def prepare(
     each = _by_column(roles, spec, by_column)
     if not each:
         refuse_text(roles)
+        _refuse_categories(spec)
     check_size(roles.table, spec, limit)
     split = split_rows(roles.table, spec, limit)
     wanted, parts = _wanted(roles.table, spec, split.train, split.valid, split.test)
@@ -146,6 +147,18 @@ def _by_column(roles: Roles, spec: DataSpec, wanted: Each) -> bool:
     if table.axes is not None:  # the columns of an array are of one kind
         return False
     return spec.support == "auto" and spec.scale == "auto" and spec.binarise == "none"
+
+
+def _refuse_categories(spec: DataSpec) -> None:
+    """Raise SpecError where a column is declared to have categories, and all columns are modelled as one."""
+    for name, declared in spec.columns.items():
+        if declared.kind in ("categorical", "ordinal"):
+            raise SpecError(
+                f"DataSpec.columns says that {name!r} is {declared.kind}, and the likelihood is one of all columns: "
+                "use likelihood=columns, or leave the declaration out.",
+                field="DataSpec.columns",
+                value=name,
+            )
 
 
 def _fit(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vaekit.data.columns import listing, refuse_odd, unnamed
+from vaekit.data.columns import category_name, is_number, listing, refuse_odd, unnamed
 from vaekit.data.rounding import decimals_of, rounding_of
 from vaekit.data.schema import Constant, Field, FieldKind
 from vaekit.data.spec import ColumnSpec, DataSpec
@@ -19,11 +19,12 @@ MOST_ORDINAL = 20  # different whole numbers that are taken for steps of a scale
 _MOST_SAID = 5  # columns in an error
 _ROWS_OF_EACH = 10  # that a scale has on average
 _SKEWED = 2.0
-_FEW = 10_000
+_VERY_FEW, _FEW = 200, 10_000  # numbers, of which the different ones are counted first
 _IDENTIFIER = re.compile(
     r"(?i)^(id|.*[_ ]id|(?-i:.*[a-z]I[dD])|index|level_0|row|row[_ ]?(number|id)|uuid|guid|uid|user|item|unnamed: \d+)$"
 )
 _TIME = re.compile(r"(?i)(^|.*[_ ])(time|timestamp|date|datetime|unix|epoch|ts|at)([_ ].*)?$|.*(timestamp|datetime)$")
+_DATE = re.compile(r"^\d{4}-\d\d(-\d\d|$)")  # of which the order of the alphabet is that of time
 # From 1980 to 2100, in seconds, milliseconds, microseconds and nanoseconds since 1970.
 _EPOCHS = tuple((3.1e8 * unit, 4.1e9 * unit) for unit in (1.0, 1e3, 1e6, 1e9))
 
@@ -37,7 +38,7 @@ class Facts:
         hole: The first row whose cell is missing; None where none is.
         whole: Whether every number is an integer.
         low, high: of the numbers.
-        counts: Of each number, where all are whole and there are few, or of each category.
+        counts: Of each number, where there are few different ones, or of each category.
         runs: Whether the numbers count the rows.
     """
 
@@ -66,31 +67,33 @@ class Facts:
         )
         self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
         self.whole = self.whole and bool((known == np.floor(known)).all())
-        if self.counts is None or not self.whole:
+        if self.counts is None:
+            return
+        if any(len(known) > few and len(np.unique(known[:few])) > most for few in (_VERY_FEW, _FEW)):
             self.counts = None
             return
-        if len(known) > _FEW and len(np.unique(known[:_FEW])) > most:
-            self.counts = None
-            return
-        for value, count in zip(*(part.tolist() for part in _counted(known)), strict=True):
+        for value, count in zip(*(part.tolist() for part in _counted(known, self.whole)), strict=True):
             self.counts[value] = self.counts.get(value, 0) + count
         if len(self.counts) > most:
             self.counts = None
 
 
-def _counted(whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values of integers (n,), and how often each occurs."""
-    low, high = whole.min(), whole.max()
-    if whole.dtype.kind == "b" or float(high) - float(low) >= _FEW:
-        return np.unique(whole, return_counts=True)
-    counts = np.bincount((whole - low).astype(np.int64))
+def _counted(known: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of numbers (n,), and how often each occurs; whole: whether they are integers."""
+    low, high = known.min(), known.max()
+    if not whole or known.dtype.kind == "b" or float(high) - float(low) >= _FEW:
+        return np.unique(known, return_counts=True)
+    counts = np.bincount((known - low).astype(np.int64))
     there = np.flatnonzero(counts)
-    return (there + low).astype(whole.dtype), counts[there]
+    return (there + low).astype(known.dtype), counts[there]
 
 
-def most_values(column: Column) -> int:
+def most_values(column: Column, spec: DataSpec) -> int:
     """How many different values of a column are counted."""
-    return len(column.categories) if column.categories is not None else 64
+    declared = spec.columns.get(column.name)
+    if column.categories is not None:
+        return len(column.categories)
+    return MOST_CATEGORIES if declared is not None and declared.has_categories else 64
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,13 @@ class Found:
         fields: Those to be modelled, in their order.
         constants: Those of one value.
         ignored: The names of the others, each with why it is left out.
+        unordered: The names of those that are declared to be ordinal, and whose order is that of the alphabet.
     """
 
     fields: tuple[Field, ...]
     constants: tuple[Constant, ...]
     ignored: dict[str, str]
+    unordered: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -119,6 +124,10 @@ class Found:
         for name, why in self.ignored.items():
             by_reason.setdefault(why, []).append(name)
         said = [f"left out: {listing([repr(name) for name in names])} ({why})" for why, names in by_reason.items()]
+        said += [
+            f"{name!r} is ordinal in the order of the alphabet: DataSpec.columns says another one by levels"
+            for name in self.unordered
+        ]
         return (*said, *notice_of_constants(self.constants))
 
 
@@ -143,22 +152,22 @@ def find_fields(
     Raises:
         DataError: A declared kind does not fit the column, or none is left.
     """
-    fields, constants, ignored = [], [], {}
+    fields, constants, ignored, unordered = [], [], {}, []
     headed = {column.name for column in columns} != set(unnamed(columns))
     for place, (column, known) in enumerate(zip(columns, facts, strict=True)):
         declared = spec.columns.get(column.name)
         if declared is None or declared.kind in ("real", "positive", "count"):
             refuse_odd(column, name)
-        if (why := _why_ignored(column, known, headed and column.name == "column 0")) and (
-            declared is None or known.missing == known.rows
-        ):
+        if declared is None and (why := _why_ignored(column, known, headed and column.name == "column 0")):
             ignored[column.name] = why
-        elif _is_constant(column, known) and declared is None:
+        elif declared is None and _is_constant(column, known):
             value = known.low if column.categories is None else column.categories[int(known.low)]
-            constants.append(Constant(column.name, value, _dtype(column, known)))
+            constants.append(Constant(column.name, value, column.dtype))
         else:
             cells = some(place)
             fields.append(_field(column, known, cells[~np.isnan(cells)], declared, name))
+            if declared is not None and declared.kind == "ordinal" and _is_unordered(column, declared):
+                unordered.append(column.name)
     if not fields:
         why = [f"{column!r} is left out ({reason})" for column, reason in list(ignored.items())[:_MOST_SAID]]
         why += ["all others are constant" if ignored else "all are constant"] if constants else []
@@ -166,7 +175,7 @@ def find_fields(
             f"{name}: no column is left to model: {'; '.join(why)}: give columns that vary, or declare kinds with "
             "DataSpec.columns."
         )
-    return Found(tuple(fields), tuple(constants), ignored)
+    return Found(tuple(fields), tuple(constants), ignored, tuple(unordered))
 
 
 def _is_constant(column: Column, known: Facts) -> bool:
@@ -180,8 +189,8 @@ def _why_ignored(column: Column, known: Facts, nameless: bool) -> str:
 
     nameless: whether it is the first of a table, and the only one without a name, as the index of a data frame is.
     """
-    if column.dtype == "datetime" or column.holds_objects:
-        return "dates" if column.dtype == "datetime" else "neither numbers nor text"
+    if column.holds and column.categories is None:
+        return column.holds
     if known.missing == known.rows and column.is_number:
         return "empty"
     if not column.is_number:
@@ -211,22 +220,29 @@ def _field(column: Column, known: Facts, cells: np.ndarray, declared: ColumnSpec
     if declared is not None:
         _check_kind(column, known, declared.kind, name)
     assert kind != "ignore"
-    dtype = _dtype(column, known)
     if kind in ("binary", "categorical", "ordinal"):
-        return Field(column.name, kind, _categories(column, known, kind), dtype=dtype)
+        return Field(column.name, kind, categories_of(column, known, kind, declared, name), dtype=column.dtype)
     decimals = 0 if known.whole else decimals_of(cells, rounding_of(column.stored))
-    return Field(column.name, kind, dtype=dtype, decimals=decimals)
+    return Field(column.name, kind, dtype=column.dtype, decimals=decimals)
 
 
 def _kind(column: Column, known: Facts, cells: np.ndarray) -> FieldKind:
     values = len(known.counts) if known.counts is not None else math.inf
+    if column.ordered and values > 1:
+        return "ordinal"
     if column.categories is not None or values == 2:
         return "binary" if values <= 2 else "categorical"
-    if known.whole and values <= MOST_ORDINAL and known.rows >= _ROWS_OF_EACH * values:
+    if values <= MOST_ORDINAL and known.rows >= _ROWS_OF_EACH * values:
         return "ordinal"
     if known.whole:
         return "count" if known.low >= 0 else "real"
     return "positive" if known.low > 0 and _is_skewed(cells) else "real"
+
+
+def _is_unordered(column: Column, declared: ColumnSpec) -> bool:
+    """Whether nothing but the alphabet orders the texts of a column, which are no numbers and no dates."""
+    texts = () if column.ordered or declared.levels else column.categories or ()
+    return not all(is_number(text) or _DATE.match(text) for text in texts)
 
 
 def _is_skewed(cells: np.ndarray) -> bool:
@@ -244,8 +260,16 @@ def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
     """Raise DataError where cells of a column cannot be of the kind that is declared."""
     values = len(known.counts) if known.counts is not None else math.inf
     wrong = ""
-    if not column.is_number and kind in ("real", "positive", "count"):
+    if column.categories is None and not column.is_number:
+        wrong = f"it holds {column.holds or 'too many different texts'}: use ignore"
+        if column.dtype == "datetime" and kind in ("real", "positive", "count"):
+            wrong = f"it holds {column.holds}: use categorical, ordinal or ignore"
+    elif known.missing == known.rows:
+        wrong = "every cell is missing: use ignore"
+    elif not column.is_number and kind in ("real", "positive", "count"):
         wrong = "it holds text: use categorical, ordinal or ignore"
+    elif kind in ("real", "positive") and _is_constant(column, known):
+        wrong = "it has one value in every row, which no density can be fitted to: leave the declaration out"
     elif kind == "positive" and known.low <= 0:
         wrong = f"its lowest number is {known.low:g}: use real"
     elif kind == "count" and (not known.whole or known.low < 0):
@@ -253,7 +277,7 @@ def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
     elif kind == "binary" and values > 2:
         wrong = "it has more than two values: use categorical"
     elif kind in ("categorical", "ordinal") and values > MOST_CATEGORIES:
-        wrong = f"it has more than {MOST_CATEGORIES:,} values, or numbers that are not whole: use real, count or ignore"
+        wrong = f"it has more than {MOST_CATEGORIES:,} values: use real, count or ignore"
     if wrong:
         raise DataError(
             f"{name}: the column {column.name!r} cannot be {kind}, as DataSpec.columns says: {wrong}.",
@@ -262,14 +286,31 @@ def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
         )
 
 
-def _categories(column: Column, known: Facts, kind: str) -> tuple[str, ...]:
-    """The names of the categories that occur, in the order of their numbers; of whole numbers, their values."""
+def categories_of(column: Column, known: Facts, kind: str, declared: ColumnSpec | None, name: str) -> tuple[str, ...]:
+    """The names of the categories, in their order: those that occur, or the levels that are declared.
+
+    None of a binary column that holds 0 and 1 itself.
+
+    Raises:
+        DataError: A level is missing among those declared.
+    """
     used = sorted(known.counts or {})
     if column.categories is not None:
-        return tuple(column.categories[int(number)] for number in used)
-    return () if kind == "binary" and set(used) <= {0, 1} else tuple(str(int(value)) for value in used)
-
-
-def _dtype(column: Column, known: Facts) -> str:
-    """What the cells are, as pandas calls it: a column of integers with missing cells is one of floats there."""
-    return "float64" if known.missing and column.dtype.startswith(("int", "uint")) else column.dtype
+        found = tuple(column.categories[int(number)] for number in used)
+    else:
+        found = tuple(category_name(column.stored.type(value)) for value in used)
+    if kind == "ordinal" and not column.ordered and all(map(is_number, found)):
+        found = tuple(sorted(found, key=float))
+    if declared is not None and declared.levels:
+        given = declared.levels
+        if column.categories is None:
+            given = tuple(category_name(float(text)) if is_number(text) else text for text in given)
+        if lacking := [text for text in found if text not in given]:
+            raise DataError(
+                f"{name}: the column {column.name!r} has cells that are none of the levels {listing(declared.levels)} "
+                f"in DataSpec.columns: {listing([repr(text) for text in lacking])}: name every level that occurs.",
+                field="DataSpec.columns",
+                value=column.name,
+            )
+        return given
+    return () if kind == "binary" and column.categories is None and set(used) <= {0, 1} else found

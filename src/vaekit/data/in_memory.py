@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from vaekit.data.columns import check_distinct, encode_labels, numbered
+from vaekit.data.columns import check_distinct, encode_labels, listing, numbered
 from vaekit.data.layout import Axes, Reading, how_to_read
 from vaekit.data.schema import Binary, Count, Real, Support
 from vaekit.data.spec import NO_LABEL, DataSpec
@@ -18,6 +18,7 @@ from vaekit.errors import DataError
 
 NAME = "the rows given"
 _CHUNK = 4_000_000  # bytes of a sparse matrix that are made dense at once
+_SIMPLE = (str, bool, int, float, np.bool_, np.integer, np.floating)  # cells of a data frame that a file could have
 
 
 def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
@@ -49,7 +50,7 @@ def table_of_rows(data: Any, spec: DataSpec, axes: Axes | None = None) -> Table:
     if isinstance(data, Iterator):
         data = _joined(list(data))
     if is_frame(data):
-        return _of_frame(data)
+        return _of_frame(data, spec)
     if isinstance(data, torch.Tensor) and data.layout != torch.strided:
         data = _as_scipy(data)
     if hasattr(data, "tocsr"):
@@ -121,7 +122,7 @@ def _array(data: Any) -> np.ndarray:
         ) from None
 
 
-def _of_frame(frame: Any) -> Table:
+def _of_frame(frame: Any, spec: DataSpec) -> Table:
     """A data frame of pandas or polars, or a table of Arrow."""
     from vaekit.data.formats.arrow import table_of_arrow
 
@@ -130,7 +131,7 @@ def _of_frame(frame: Any) -> Table:
         raise DataError(
             f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both", field="data"
         )
-    return table_of_arrow(NAME, arrow)
+    return table_of_arrow(NAME, arrow, spec)
 
 
 def arrow_of(frame: Any) -> Any:
@@ -139,17 +140,66 @@ def arrow_of(frame: Any) -> Any:
 
     try:
         if hasattr(frame, "iloc"):
-            frame = frame.rename(columns=str)
-            check_distinct(list(frame.columns), NAME)
-            return pa.Table.from_pandas(frame, preserve_index=False)
-        else:
-            as_arrow = isinstance(frame, pa.Table) or hasattr(frame, "__arrow_c_stream__")
-            given = frame if as_arrow else dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
-            return frame if isinstance(frame, pa.Table) else pa.table(given)
+            return _of_pandas(frame)
+        as_arrow = isinstance(frame, pa.Table) or hasattr(frame, "__arrow_c_stream__")
+        given = frame if as_arrow else dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
+        return frame if isinstance(frame, pa.Table) else pa.table(given)
     except DataError:
         raise
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(f"the data frame cannot be read: {str(error).splitlines()[0][:200]}", field="data") from None
+
+
+def _of_pandas(frame: Any) -> Any:
+    """A data frame of pandas as a table of Arrow, columns one by one where it cannot be read at once."""
+    import pyarrow as pa
+
+    levels = getattr(frame.columns, "nlevels", 1)
+    if levels > 1:
+        raise DataError(
+            f"the names of the columns of the data frame have {levels} levels: make one of them, as "
+            "frame.columns = ['_'.join(map(str, names)) for names in frame.columns]",
+            field="data",
+        )
+    frame = frame.rename(columns=str)
+    check_distinct(list(frame.columns), NAME)
+    intervals = [name for name, kind in frame.dtypes.items() if hasattr(getattr(kind, "categories", None), "closed")]
+    frame = frame.assign(**{name: frame[name].cat.rename_categories(str) for name in intervals})
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError):
+        found = [_of_series(name, frame[name]) for name in frame.columns]
+        return pa.Table.from_arrays([cells for _, cells in found], schema=pa.schema([field for field, _ in found]))
+
+
+def _of_series(name: str, column: Any) -> tuple[Any, Any]:
+    """A column of a data frame of pandas as a field of Arrow and its cells; one of texts and numbers has texts.
+
+    Raises:
+        DataError: Its cells are something else.
+    """
+    import pyarrow as pa
+
+    from vaekit.data.formats.arrow import MIXED
+
+    column = column.sparse.to_dense() if str(column.dtype).startswith("Sparse") else column
+    try:
+        cells = pa.Array.from_pandas(column)
+        return pa.field(name, cells.type), cells
+    except (pa.ArrowException, TypeError, ValueError):
+        pass
+    missing = column.isna().to_numpy()
+    cells = column.tolist()
+    bad = (cell for cell, lacks in zip(cells, missing, strict=True) if not (lacks or isinstance(cell, _SIMPLE)))
+    if (odd := next(bad, None)) is not None:
+        raise DataError(
+            f"the column {name!r} of the data frame holds a {type(odd).__name__}, {str(odd)[:60]!r}: give numbers, "
+            "texts or truth values, or leave the column out",
+            field="data",
+            value=name,
+        )
+    texts = [None if lacks else str(cell) for cell, lacks in zip(cells, missing, strict=True)]
+    return pa.field(name, pa.string(), metadata=MIXED), pa.array(texts, pa.string())
 
 
 def _as_scipy(data: torch.Tensor) -> Any:
@@ -213,8 +263,16 @@ def _joined(chunks: list[Any]) -> Any:
     if all(map(is_frame, chunks)):
         import pyarrow as pa
 
+        tables = [arrow_of(chunk) for chunk in chunks]
+        for place, table in enumerate(tables):
+            if odd := sorted(set(table.column_names) ^ set(tables[0].column_names)):
+                raise DataError(
+                    f"chunk {place} of those given has other columns than the first ({listing(odd)}): they should all "
+                    "have the same",
+                    field="data",
+                )
         try:
-            return pa.concat_tables([arrow_of(chunk) for chunk in chunks], promote_options="permissive")
+            return pa.concat_tables(tables, promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(
                 f"the chunks given are no one table: {str(error).splitlines()[0][:200]}", field="data"

@@ -9,7 +9,9 @@ _BOOLEAN = "bool"
 _CATEGORY = "category"
 
 
-def restored(cells: np.ndarray, dtype: str, categories: Sequence[str] = (), decimals: int | None = None) -> pa.Array:
+def restored(
+    cells: np.ndarray, dtype: str, categories: Sequence[str] = (), decimals: int | None = None, ordered: bool = False
+) -> pa.Array:
     """A column of Arrow.
 
     Args:
@@ -17,13 +19,18 @@ def restored(cells: np.ndarray, dtype: str, categories: Sequence[str] = (), deci
         dtype: Of the column, as pandas calls it. Of integers, cells are rounded.
         categories: What the numbers stand for, as text; none where they stand for themselves.
         decimals: To which floats are rounded, if at all.
+        ordered: Whether the categories of the dtype "category" are in their order.
     """
     cells = cells.astype(np.float64)
     missing = np.isnan(cells)
     if categories:
         codes = np.where(missing, 0, cells).round().clip(0, len(categories) - 1).astype(np.int32)
+        if dtype.startswith(f"{_CATEGORY}["):
+            values = restored(np.arange(len(categories)), dtype[len(_CATEGORY) + 1 : -1], categories)
+            return pa.DictionaryArray.from_arrays(pa.array(codes, mask=missing), values, ordered=ordered)
         if _is_text(dtype):
-            coded = pa.DictionaryArray.from_arrays(pa.array(codes, mask=missing), pa.array(categories, pa.string()))
+            numbers, texts = pa.array(codes, mask=missing), pa.array(categories, pa.string())
+            coded = pa.DictionaryArray.from_arrays(numbers, texts, ordered=ordered)
             return coded if dtype == _CATEGORY else coded.dictionary_decode()
         cells = np.array([_number(text) for text in categories])[codes]
     kind = _type(dtype)

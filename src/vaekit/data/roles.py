@@ -96,6 +96,20 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
                     value=name,
                 )
         return Roles(table, context=_context(table, spec), total=spec.size_factor == "total")
+    elsewhere = {
+        "label": {spec.label},
+        "drop": {*spec.drop},
+        "size_factor": {size_column(spec)},
+        "weight": {spec.weight},
+    }
+    for setting, taken in elsewhere.items():
+        if twice := [name for name in spec.columns if name in taken and spec.columns[name].kind != "ignore"]:
+            raise SpecError(
+                f"DataSpec.columns says of what kind {twice[0]!r} is, and by DataSpec.{setting} it is not modelled: "
+                "leave one of them out",
+                field="DataSpec.columns",
+                value=twice[0],
+            )
     table = _with_label(table, spec)
     columns = table.columns
     assert columns is not None

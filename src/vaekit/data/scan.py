@@ -81,10 +81,10 @@ def scan(
             supports = [_join([*supports, stored_support(roles, x, start, spec)])]
         else:
             for column, known, place in zip(columns, facts, range(len(columns)), strict=True):
-                known.add(x[:, place], most_values(column))
+                known.add(x[:, place], most_values(column, spec))
         check_context(roles, values, start, spec.missing != "refuse")
         for known, place in zip(of_context, roles.context, strict=True):
-            known.add(values[:, place], most_values((table.columns or ())[place]))
+            known.add(values[:, place], most_values((table.columns or ())[place], spec))
         if moments:
             first, last = np.searchsorted(out, (start, stop))
             train = np.delete(x, out[first:last] - start, axis=0)

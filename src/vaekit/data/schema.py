@@ -87,8 +87,8 @@ class Field:
         name: Of the column.
         kind: Of its values, which decides its likelihood. The x of a real or positive one is (stored - loc) / scale, of
             a count the count itself, of the others the number of the category.
-        categories: What the numbers of a binary, categorical or ordinal column stand for, as text; none where a binary
-            one holds 0 and 1 itself.
+        categories: What the numbers of a binary, categorical or ordinal column stand for, as text, in the order of an
+            ordinal one; none where a binary one holds 0 and 1 itself.
         loc, scale: of a real or positive one.
         dtype: Of the cells as they are stored, as pandas calls it.
         decimals: How many digits after the point its numbers have; None where there are many.
@@ -317,7 +317,7 @@ class Schema:
             found = dict(zip(names, map(pa.array, np.ascontiguousarray(stored.astype(self.dtype).T)), strict=True))
         else:
             found = {
-                field.name: restored(cells, field.dtype, field.categories, field.decimals)
+                field.name: restored(cells, field.dtype, field.categories, field.decimals, field.kind == "ordinal")
                 for field, cells in zip(self.fields, stored.T, strict=True)
             }
         found |= {one.name: constant(one.value, one.dtype, len(x)) for one in self.constants}

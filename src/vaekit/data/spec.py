@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vaekit.data.layout import Layout
+from vaekit.errors import SpecError
 from vaekit.spec import Several, Square, Text, by_kind, spec, words_for
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -25,9 +26,34 @@ class ColumnSpec:
 
     Args:
         kind: Of its values; "ignore" leaves the column out.
+        levels: Of an ordinal column, its values from the lowest to the highest, as [S, M, L]: all that occur, and
+            perhaps more. By default the order of numbers, of dates, or of the data's own type of ordered categories.
     """
 
     kind: Literal["real", "positive", "count", "binary", "categorical", "ordinal", "ignore"]
+    levels: Several[Text] = ()
+
+    def __post_init__(self) -> None:
+        twice = next((one for place, one in enumerate(self.levels) if one in self.levels[:place]), None)
+        wrong = ""
+        if self.levels and self.kind != "ordinal":
+            wrong = f"are for kind=ordinal, and the kind is {self.kind}: set both, or leave levels out"
+        elif twice is not None:
+            wrong = f"name {twice!r} twice: name each level once"
+        elif len(self.levels) == 1:
+            wrong = f"name {self.levels[0]!r} alone: give two or more"
+        if wrong:
+            raise SpecError(f"levels {wrong}", field="levels", value=list(self.levels))
+
+    @property
+    def has_categories(self) -> bool:
+        """Whether its values are categories, so that cells are taken as they are written."""
+        return self.kind in ("binary", "categorical", "ordinal")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.kind in ("real", "positive", "count")
 
 
 @spec
@@ -42,7 +68,8 @@ class DataSpec:
             that is called label, labels, target, class or y, if there is one and its values are classes rather than
             measurements; "none" takes none. The labels of a folder of pictures are its subfolders.
         drop: Columns of a table to leave out, by name; "column 0", "column 1", ... where there is no header.
-        columns: What single columns of a table are, by name, where that is not what they look like.
+        columns: What single columns of a table are, by name, where that is not what they look like, as
+            {age: real, size: {kind: ordinal, levels: [S, M, L]}}; what cannot be so is an error.
         context: What the model is conditioned on besides x: "label", or columns of a table, which are then not
             modelled.
         context_to: Which parts of the model are given the context: "encoder", "prior" and "decoder", or some of these.

@@ -57,11 +57,13 @@ class Column:
 
     Attributes:
         name: Of the column.
-        dtype: As pandas calls it: int64, float32, bool, string, category, datetime, ...
+        dtype: As pandas calls it: int64, float32, bool, string, category, datetime, timedelta, ...; category[int64] of
+            categories that are integers; object of what is none of these, such as lists.
         categories: The texts that cells are the numbers of; None where cells are numbers themselves. A column of text
-            that has too many different ones has none, and its cells read as missing.
+            that has too many different ones has none, and its cells read as missing, as those of times do.
         stored: The smallest type of float, or the type of the array, that holds every number.
         odd: Of texts that are numbers but for a few, the first that is none, and its row.
+        ordered: Whether the categories have an order, which is that of `categories`.
     """
 
     name: str
@@ -69,16 +71,19 @@ class Column:
     categories: tuple[str, ...] | None = None
     stored: np.dtype = _DOUBLE
     odd: tuple[str, int] | None = None
+    ordered: bool = False
 
     @property
     def is_number(self) -> bool:
-        """Whether cells are numbers, and not texts or dates."""
-        return self.categories is None and self.dtype not in ("string", "datetime") and not self.holds_objects
+        """Whether cells are numbers, and not texts or times."""
+        return self.categories is None and not self.dtype.startswith(("string", "category")) and not self.holds
 
     @property
-    def holds_objects(self) -> bool:
-        """Whether cells are lists, bytes and the like."""
-        return self.dtype == "object"
+    def holds(self) -> str:
+        """What cells are that have no numbers, in words; empty where they have some, and of text."""
+        return {"datetime": "dates or times", "timedelta": "durations", "object": "neither numbers nor text"}.get(
+            self.dtype, ""
+        )
 
 
 @dataclass(frozen=True, eq=False)

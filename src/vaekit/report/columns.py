@@ -20,11 +20,11 @@ from vaekit.report.figures import (
     pictured,
     short,
 )
+from vaekit.report.pictures import Categories, OfColumns
 
 MOST_COLUMNS = 12
 MOST_MARGINALS = 60  # in a report
 _MOST_CATEGORIES = 7  # of a panel
-Categories = Sequence[tuple[str, ...]]  # of each column; none of one of numbers
 _ACROSS, _ACROSS_PAGE = 3, 4
 _BINS = 30
 _MOST_INTEGERS = 10_000  # of a column; of more of them, what a bin holds hardly differs
@@ -32,7 +32,7 @@ _MOST_INTEGERS = 10_000  # of a column; of more of them, what a bin holds hardly
 
 @pictured
 def pairs_by_column(
-    originals: np.ndarray, reconstructions: np.ndarray, names: Sequence[str], categories: Categories = ()
+    originals: np.ndarray, reconstructions: np.ndarray, names: Sequence[str], categories: OfColumns = ()
 ) -> Figure:
     """Each value against its reconstruction, (rows, columns) each; on the diagonal nothing is lost.
 
@@ -44,8 +44,8 @@ def pairs_by_column(
         x, y = originals[known, i], reconstructions[known, i]
         if len(x) == 0:
             continue
-        if categories and categories[i]:
-            _kept(axes, x, y, categories[i])
+        if categories and (named := categories[i]):
+            _kept(axes, x, y, named)
             continue
         low, high = min(x.min(), y.min()), max(x.max(), y.max())
         margin = 0.05 * (high - low) or 0.5
@@ -65,22 +65,22 @@ def pairs_by_column(
 
 @pictured
 def histograms_by_column(
-    tables: Mapping[str, np.ndarray], names: Sequence[str], categories: Categories = (), most: int = MOST_COLUMNS
+    tables: Mapping[str, np.ndarray], names: Sequence[str], categories: OfColumns = (), most: int = MOST_COLUMNS
 ) -> Figure:
     """The distribution of each column in each table (rows, columns), as shares of its rows; the first one is filled.
 
     Args:
         tables: By name; NaN is a missing cell, and a share is one of the others.
         names: Of the columns.
-        categories: Of each column, for one of numbers none.
+        categories: Of each column.
         most: Columns that are shown.
     """
     figure, panels = _panels(names, most, wide=any(categories))
     handles: list[Any] = []
     for i, axes in enumerate(panels):
         cells = [table[~np.isnan(table[:, i]), i] for table in tables.values()]
-        if categories and categories[i]:
-            handles = bars_of_categories(axes, cells, categories[i])
+        if categories and (named := categories[i]):
+            handles = bars_of_categories(axes, cells, named)
             continue
         edges = bin_edges(cells)
         handles = []
@@ -99,15 +99,18 @@ def histograms_by_column(
     return figure
 
 
-def bars_of_categories(axes: Axes, cells: Sequence[np.ndarray], categories: tuple[str, ...]) -> list[Any]:
-    """Shares of categories in each table, the most frequent ones of the first from the top, and all others together."""
-    counts = [np.bincount(known.astype(int), minlength=len(categories)) for known in cells]
+def bars_of_categories(axes: Axes, cells: Sequence[np.ndarray], categories: Categories) -> list[Any]:
+    """Shares of categories in each table: the most frequent ones of the first, and all others together.
+
+    The most frequent one is at the top; of those with an order, the lowest.
+    """
+    names = categories.names
+    counts = [np.bincount(known.astype(int), minlength=len(names)) for known in cells]
     shares = [count / max(1, count.sum()) for count in counts]
-    order = shares[0].argsort(kind="stable")[::-1]
-    shown, others = order[:_MOST_CATEGORIES], order[_MOST_CATEGORIES:]
-    if len(others) == 1:
-        shown, others = order, others[:0]
-    labels = [short(categories[code], 14) for code in shown] + ([f"{len(others)} others"] if len(others) else [])
+    most = len(names) if len(names) == _MOST_CATEGORIES + 1 else _MOST_CATEGORIES
+    shown = categories.most(shares[0], most)
+    others = np.setdiff1d(np.arange(len(names)), shown)
+    labels = [short(names[code], 14) for code in shown] + ([f"{len(others)} others"] if len(others) else [])
     places, thick = np.arange(len(labels)), 0.8 / len(cells)
     handles = []
     for number, share in enumerate(shares):
@@ -117,17 +120,17 @@ def bars_of_categories(axes: Axes, cells: Sequence[np.ndarray], categories: tupl
     return handles
 
 
-def _kept(axes: Axes, x: np.ndarray, y: np.ndarray, categories: tuple[str, ...]) -> None:
+def _kept(axes: Axes, x: np.ndarray, y: np.ndarray, categories: Categories) -> None:
     """The share of rows of each of the most frequent categories that are reconstructed as such."""
-    counts = np.bincount(x.astype(int), minlength=len(categories))
-    shown = counts.argsort(kind="stable")[::-1][:_MOST_CATEGORIES]
+    counts = np.bincount(x.astype(int), minlength=len(categories.names))
+    shown = categories.most(counts, _MOST_CATEGORIES)
     shown = shown[counts[shown] > 0]
     axes.barh(
         np.arange(len(shown)), [(y[x == code] == code).mean() for code in shown], 0.8, color=COLOURS[0], alpha=0.6
     )
     axes.set_xlim(0, 1)
     axes.set_xlabel("share kept", fontsize=8)
-    _name_bars(axes, np.arange(len(shown)), [short(categories[code], 14) for code in shown])
+    _name_bars(axes, np.arange(len(shown)), [short(categories.names[code], 14) for code in shown])
 
 
 def _name_bars(axes: Axes, places: np.ndarray, labels: Sequence[str]) -> None:

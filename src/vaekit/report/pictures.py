@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -220,9 +221,33 @@ def column_names(schema: Schema) -> tuple[str, ...]:
     return schema.columns or tuple(f"column {i}" for i in range(math.prod(schema.shape)))
 
 
-def column_categories(schema: Schema) -> tuple[tuple[str, ...], ...]:
-    """The names of the categories of each column, none of one of numbers; nothing where no column is known."""
-    return tuple(field.categories or (("0", "1") if field.kind == "binary" else ()) for field in schema.fields or ())
+@dataclass(frozen=True)
+class Categories:
+    """The categories of a column.
+
+    Attributes:
+        names: Of each.
+        ordered: Whether that is their order.
+    """
+
+    names: tuple[str, ...]
+    ordered: bool = False
+
+    def most(self, counts: np.ndarray, most: int) -> np.ndarray:
+        """The numbers of the most frequent ones, by their counts (categories,): in their order, if they have one."""
+        found = counts.argsort(kind="stable")[::-1][:most]
+        return np.sort(found) if self.ordered else found
+
+
+OfColumns = Sequence[Categories | None]  # None of a column of numbers
+
+
+def column_categories(schema: Schema) -> OfColumns:
+    """The categories of each column; nothing where no column is known."""
+    return [
+        None if field.is_number else Categories(field.categories or ("0", "1"), field.kind == "ordinal")
+        for field in schema.fields or ()
+    ]
 
 
 def observed(stored: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from vaekit.report.figures import DENSITY
 from vaekit.report.latents import kl_bars, latent_map, manifold, principal_plane
 from vaekit.report.lines import MOST_CHANNELS, reconstructed_lines, sampled_lines
 from vaekit.report.pictures import (
+    OfColumns,
     brightness,
     column_categories,
     column_names,
@@ -308,8 +309,8 @@ def _columns_shown(f: RunFacts, most: int) -> np.ndarray:
     return columns[:most]
 
 
-def _names_of(f: RunFacts, columns: np.ndarray) -> tuple[list[str], list[tuple[str, ...]]]:
-    """The names of some columns, and of their categories; of these nothing where no column is known."""
+def _names_of(f: RunFacts, columns: np.ndarray) -> tuple[list[str], OfColumns]:
+    """The names of some columns, and their categories; of these nothing where no column is known."""
     names, categories = column_names(f.schema), column_categories(f.schema)
     return [names[place] for place in columns], [categories[place] for place in columns] if categories else []
 

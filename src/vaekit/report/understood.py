@@ -15,6 +15,7 @@ from vaekit.report.columns import bars_of_categories, bin_edges
 from vaekit.report.figures import COLOURS, QUIET, compact, new_figure, pictured, short
 from vaekit.report.lines import MOST_CHANNELS, sampled_lines
 from vaekit.report.pictures import (
+    Categories,
     brightness,
     captioned,
     column_categories,
@@ -88,9 +89,9 @@ def table_panels(schema: Schema, cells: np.ndarray, likelihoods: Sequence[str] =
         cells: (rows, columns), as they are stored; NaN is a missing one.
         likelihoods: Of each column, by name; none where all have one.
     """
-    names, categories = column_names(schema), column_categories(schema) or [()] * cells.shape[1]
+    names, categories = column_names(schema), column_categories(schema) or [None] * cells.shape[1]
     kinds = [field.kind for field in schema.fields] if schema.fields else [schema.stored.kind] * len(names)
-    summed = len(names) > _WIDE and len(set(kinds)) == 1 and not any(map(len, categories))
+    summed = len(names) > _WIDE and len(set(kinds)) == 1 and not any(categories)
     panels = _of_many(cells, kinds[0]) if summed else []
     shown: Sequence[int] = range(min(len(names), MOST_PANELS))
     if summed:
@@ -106,7 +107,7 @@ def table_panels(schema: Schema, cells: np.ndarray, likelihoods: Sequence[str] =
     return panels, f"{len(cells):,} training rows of {len(names):,} columns{fewer}; heights are shares"
 
 
-def _drawing(cells: np.ndarray, categories: tuple[str, ...]) -> Callable[[Axes], Any]:
+def _drawing(cells: np.ndarray, categories: Categories | None) -> Callable[[Axes], Any]:
     known = cells[~np.isnan(cells)]
     if categories:
         return lambda axes: bars_of_categories(axes, [known], categories)
@@ -146,7 +147,7 @@ def _of_many(cells: np.ndarray, kind: str) -> list[Panel]:
             ("deviation of a column", kind, spread),
             ("column: share of missing cells", kind, 1 - known.mean(0)),
         ]
-    return [Panel(name, note, _drawing(values, ())) for name, note, values in found]
+    return [Panel(name, note, _drawing(values, None)) for name, note, values in found]
 
 
 def _strongest(cells: np.ndarray) -> Sequence[int]:

@@ -90,11 +90,21 @@ def _of_table(table: Any, schema: Schema, rows: np.ndarray, cells: np.ndarray) -
             made, there = made.cast(plain, safe=False), column.cast(plain)
             joined = pc.if_else(empty, pa.chunked_array([made]), there)
             if pa.types.is_dictionary(column.type):
-                joined = joined.dictionary_encode().cast(column.type)
+                joined = _coded(joined.combine_chunks(), column)
             found = found.set_column(table.column_names.index(name), table.schema.field(name), joined)
         return found
 
     return fill
+
+
+def _coded(texts: Any, like: Any) -> Any:
+    """Texts as a dictionary of a column's type: its own categories in their order, and then those that it lacks."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = [chunk.dictionary for chunk in like.chunks]
+    every = pc.unique(pa.concat_arrays([*known, pc.unique(texts)])).drop_null()
+    return pa.DictionaryArray.from_arrays(pc.index_in(texts, every), every, ordered=like.type.ordered).cast(like.type)
 
 
 def _of_model(model_rows: Rows | StreamedRows, schema: Schema, rows: np.ndarray, cells: np.ndarray) -> Fill:

@@ -1,7 +1,9 @@
 # pyright: reportAttributeAccessIssue=false
 """Columns of Arrow as columns of a `Table`: numbers, and the numbers of categories."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,46 +11,87 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vaekit.data.bounds import MOST_TEXT_BYTES, MOST_TEXTS
-from vaekit.data.columns import check_distinct
+from vaekit.data.columns import category_name, check_distinct
+from vaekit.data.formats.odd_texts import PLAIN, OddTexts, may_have_odd
+from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Table
 from vaekit.errors import DataError
 
 _BOOLEANS = ("False", "True")
+_MIDNIGHT = " 00:00:00"
+MIXED = {b"vaekit": b"mixed"}  # metadata of a field of texts of which some were numbers
+
+Parts = Callable[[], Iterable[pa.Array]]  # the cells of a column, as often as they are wanted
 
 
-def table_of_arrow(name: str, arrow: pa.Table, **facts: object) -> Table:
+def table_of_arrow(name: str, arrow: pa.Table, spec: DataSpec, notices: tuple[str, ...] = (), **facts: object) -> Table:
     """A table of Arrow in memory."""
     check_distinct(arrow.column_names, name)
-    columns = tuple(column_of(field, categories_of(arrow[field.name])) for field in arrow.schema)
+    found = [column_of_cells(field, partial(iter, arrow[field.name].chunks), spec) for field in arrow.schema]
+    columns = tuple(column for column, _ in found)
     values = np.empty((len(arrow), len(columns)), np.result_type(*(column.stored for column in columns)))
     for place, column in enumerate(columns):
         values[:, place] = cells_of(arrow[column.name], column)
-    return Table.of(name, values, columns=columns, **facts)
+    notices += tuple(notice for _, notice in found if notice)
+    return Table.of(name, values, columns=columns, notices=notices, **facts)
 
 
-def table_of_file(path: Path, arrow: pa.Table) -> Table:
+def table_of_file(path: Path, arrow: pa.Table, spec: DataSpec) -> Table:
     """A table that was read from a file; DataError where it has no rows or no columns."""
     if arrow.num_rows == 0 or arrow.num_columns == 0:
         raise DataError(f"{path} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")
-    return table_of_arrow(path.name, arrow)
+    return table_of_arrow(path.name, arrow, spec)
+
+
+def column_of_cells(field: pa.Field, parts: Parts, spec: DataSpec) -> tuple[Column, str]:
+    """What a field of Arrow is, by its type and, where it has categories, by its cells; and what to say of it.
+
+    Texts that are numbers, but for a few that are usual for missing cells, are numbers where there are many different
+    ones, where some were numbers in the source, or where they are declared to be. Times are categories where they are
+    declared to be.
+    """
+    declared = spec.columns.get(field.name)
+    as_texts = _is_time(field.type) and declared is not None and declared.has_categories
+    if not (is_named(field.type) or as_texts):
+        return column_of(field, None), ""
+    coded = pa.types.is_dictionary(field.type)
+    odd = OddTexts(field.name, spec) if is_text(field.type) and not coded and may_have_odd(field.name, spec) else None
+    categories, ordered = _categories(parts, coded and field.type.ordered, odd)
+    column = replace(column_of(field, categories), ordered=ordered)
+    if odd is None or not odd.few or odd.padded:
+        return column, ""
+    different = odd.different(None if categories is None else set(categories))
+    if different <= 1:
+        return column, ""
+    start = 0
+    for cells in parts():
+        odd.count(pc.utf8_trim_whitespace(as_text(cells)), start)
+        start += len(cells)
+    mixed = (field.metadata or {}).items() >= MIXED.items()
+    if odd.usual and (mixed or odd.among_numbers(different)):
+        numbers = pa.field(field.name, pa.int64() if odd.whole else pa.float64())
+        return column_of(numbers, None), odd.notice
+    return replace(column, odd=odd.first(different)), ""
 
 
 def column_of(field: pa.Field, categories: Sequence[str] | None, stored: np.dtype | None = None) -> Column:
-    """What a field of Arrow is; `categories` of text, `stored` the type that its numbers are read in."""
-    kind = field.type
+    """What a field of Arrow is; `categories` where it has some, `stored` the type that its numbers are read in."""
+    kind, dtype = field.type, "object"
+    of_numbers = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_boolean(kind):
         categories, dtype = _BOOLEANS, "bool"
-    elif is_numeric(kind):
-        dtype = (
-            "float64" if pa.types.is_null(kind) or pa.types.is_decimal(kind) else str(kind.to_pandas_dtype().__name__)
-        )
-        dtype = dtype if field.metadata is None else field.metadata.get(b"dtype", dtype.encode()).decode()
-    elif pa.types.is_dictionary(kind):
+    elif is_numeric(of_numbers):
+        whole = not (pa.types.is_null(of_numbers) or pa.types.is_decimal(of_numbers))
+        dtype = str(of_numbers.to_pandas_dtype().__name__).rstrip("_") if whole else "float64"
+        dtype = f"category[{dtype}]" if pa.types.is_dictionary(kind) else dtype
+    elif pa.types.is_dictionary(kind) and is_named(kind):
         dtype = "category"
     elif is_text(kind):
         dtype = "string"
-    else:
-        dtype = "datetime" if pa.types.is_temporal(kind) else "object"
+    elif _is_time(kind):
+        dtype = "datetime" if categories is None else "string"
+    elif pa.types.is_temporal(kind):
+        dtype = "timedelta"
     return Column(field.name, dtype, None if categories is None else tuple(categories), stored or stored_type(kind))
 
 
@@ -67,46 +110,105 @@ def cells_of(cells: pa.ChunkedArray, column: Column) -> np.ndarray:
     kind = cells.type
     if is_numeric(kind):
         return pc.cast(cells, pa.float64(), safe=False).to_numpy()
-    if column.categories is None:
+    if column.categories is None and not (column.is_number and is_text(kind)):
         return np.full(len(cells), np.nan)
-    if not is_text(kind):  # a number where a text was: of another file
-        cells = pc.cast(cells, pa.string())
-    return np.concatenate([_numbered(chunk, column.categories) for chunk in cells.chunks] or [np.empty(0)])
+    each = [_numbered(chunk, column.categories) for chunk in cells.chunks]
+    return np.concatenate(each or [np.empty(0)])
 
 
-def _numbered(cells: pa.Array, categories: Sequence[str]) -> np.ndarray:
-    """The numbers of the categories of texts; a text that a dictionary repeats is looked up once."""
+def _numbered(cells: pa.Array, categories: Sequence[str] | None) -> np.ndarray:
+    """The numbers of the categories of texts, or the numbers that texts are; of a dictionary, each is read once."""
     coded = pa.types.is_dictionary(cells.type)
-    texts = _without_views(cells.dictionary if coded else cells)
-    found = pc.cast(pc.index_in(texts, pa.array(categories, texts.type)), pa.float64()).to_numpy(zero_copy_only=False)
+    texts = as_text(cells.dictionary if coded else cells)
+    if categories is None:
+        trimmed = pc.utf8_trim_whitespace(texts)
+        known = pc.if_else(pc.match_substring_regex(trimmed, PLAIN), trimmed, pa.scalar(None, texts.type))
+        found = pc.cast(known, pa.float64())
+    else:
+        found = pc.cast(pc.index_in(texts, pa.array(categories, texts.type)), pa.float64())
+    numbers = found.to_numpy(zero_copy_only=False)
     if not coded:
-        return found
+        return numbers
     places = pc.cast(cells.indices, pa.float64()).to_numpy(zero_copy_only=False)
     known = ~np.isnan(places)
-    numbers = np.full(len(cells), np.nan)
-    numbers[known] = found[places[known].astype(np.int64)]
-    return numbers
+    found = np.full(len(cells), np.nan)
+    found[known] = numbers[places[known].astype(np.int64)]
+    return found
 
 
-def _without_views(texts: pa.Array) -> pa.Array:
-    """Texts that polars has as views, in which Arrow can neither look up nor take, as strings."""
-    return pc.cast(texts, pa.large_string()) if pa.types.is_string_view(texts.type) else texts
+def as_text(cells: pa.Array) -> pa.Array:
+    """Cells of any type that is a number, a text or a time as texts; a time at midnight is its date.
+
+    Texts that polars has as views, in which Arrow can neither look up nor take, become strings.
+    """
+    if pa.types.is_dictionary(cells.type):
+        return as_text(cells.dictionary).take(cells.indices)
+    if pa.types.is_string_view(cells.type):
+        return pc.cast(cells, pa.large_string())
+    if is_text(cells.type):
+        return cells
+    if pa.types.is_boolean(cells.type):
+        return pc.utf8_capitalize(pc.cast(cells, pa.string()))
+    if pa.types.is_floating(cells.type):
+        return pa.array([None if cell is None else category_name(cell) for cell in cells.to_pylist()], pa.string())
+    if not pa.types.is_temporal(cells.type):
+        return pc.cast(cells, pa.string())
+    whole = pc.replace_substring_regex(pc.cast(cells, pa.string()), r"\.0+(Z?)$", r"\1")
+    return pc.replace_substring_regex(whole, f"{_MIDNIGHT}$", "")
 
 
-def categories_of(cells: pa.ChunkedArray) -> tuple[str, ...] | None:
-    """The different texts of a column, sorted; None of one that holds no text, or too many different ones."""
-    if not is_text(cells.type):
-        return None
-    found: set[str] = set()
-    for chunk in cells.chunks:
-        if pa.types.is_dictionary(chunk.type):
-            texts = _without_views(chunk.dictionary).take(pc.unique(chunk.indices).drop_null())
+def _categories(parts: Parts, ordered: bool, odd: OddTexts | None) -> tuple[tuple[str, ...] | None, bool]:
+    """The different texts of a column, and whether they have an order; None where there are too many.
+
+    They are sorted, but for those of a type with an order, which is that of the longest of its dictionaries, if all
+    others follow it. `odd` looks at them.
+    """
+    found: set[str] | None = set()
+    orders: set[tuple[str, ...]] = set()
+    size = 0
+    for cells in parts():
+        if pa.types.is_dictionary(cells.type):
+            dictionary = as_text(cells.dictionary)
+            texts = dictionary.take(pc.unique(cells.indices).drop_null()).drop_null()
+            orders |= {tuple(dictionary.to_pylist())} if ordered and len(dictionary) <= MOST_TEXTS else set()
         else:
-            texts = pc.unique(chunk)
+            texts = as_text(pc.unique(cells)).drop_null()
+        if odd is not None:
+            odd.look(pc.utf8_trim_whitespace(texts))
         if len(texts) > MOST_TEXTS or texts.nbytes > MOST_TEXT_BYTES:
-            return None
-        found.update(texts.drop_null().to_pylist())
-    return tuple(sorted(found)) if len(found) <= MOST_TEXTS else None
+            found = None
+        elif found is not None:
+            new = set(texts.to_pylist()) - found
+            found |= new
+            size += sum(map(len, new))
+            found = found if len(found) <= MOST_TEXTS and size <= MOST_TEXT_BYTES else None
+        if found is None and (odd is None or not odd.few):
+            return None, False
+    if found is None:
+        return None, False
+    longest = max(orders, key=len, default=())
+    ordered = ordered and all(_follows(order, longest) for order in orders)
+    in_order = [text for text in longest if text in found] if ordered else sorted(found)
+    return tuple(in_order), ordered
+
+
+def _follows(part: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether some texts are among others, in their order."""
+    rest = iter(whole)
+    return all(text in rest for text in part)
+
+
+def is_named(kind: pa.DataType) -> bool:
+    """Whether cells of this type are categories: texts, or those of a dictionary of numbers, texts or times."""
+    if not pa.types.is_dictionary(kind):
+        return is_text(kind)
+    return is_text(kind) or is_numeric(kind.value_type) or _is_time(kind.value_type)
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds dates, times of day or both."""
+    duration = pa.types.is_duration(kind) or pa.types.is_interval(kind)
+    return pa.types.is_temporal(kind) and not duration
 
 
 def is_numeric(kind: pa.DataType) -> bool:

@@ -28,8 +28,9 @@ from vaekit.data.bounds import (
     refuse_bomb,
     size_of,
 )
-from vaekit.data.columns import LABEL_NAMES, check_distinct, is_number, listing
+from vaekit.data.columns import check_distinct, is_number
 from vaekit.data.formats.arrow import column_of
+from vaekit.data.formats.odd_texts import PLAIN, USUAL, OddTexts, may_have_odd
 from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
@@ -38,12 +39,6 @@ from vaekit.errors import DataError
 BLOCK = 1 << 24
 _SAMPLE = 1 << 20
 _MISSING = (*pa_csv.ConvertOptions().null_values, "?")
-_AMONG_NUMBERS = frozenset(  # missing there, but perhaps a category elsewhere
-    ("-", "--", "---", "\u2013", "\u2014", ".", "n/d", "n.d.", "nd", "n/a", "n.a.", "na", "nan", "null", "missing")
-)
-_MOST_ODD = 5  # different texts among numbers
-_ODD_SHARE = 0.05  # of the cells
-_MEASURED = 30  # different numbers, above which they are no names of categories
 _DELIMITERS = ("\t", ";", "|", ",", " ")
 _LINES = 50  # that are looked at for the delimiter
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d*)?$"
@@ -65,8 +60,7 @@ _COUNTED = 100_000  # rows up to which the line of one is counted
 BLANK = 2_000_000  # lines, and rows, that are looked at for some that are not blank
 CELLS = 1 << 20  # that are made numbers at once
 _DECIMAL_COMMA = r"^[+-]?(\d+,\d*|\d*,\d+|\d+)([eE][+-]?\d+)?$"
-_PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_NUMBER = "|".join((_PLAIN, _THOUSANDS, _POINTED, _DECIMAL_COMMA))
+_NUMBER = "|".join((PLAIN, _THOUSANDS, _POINTED, _DECIMAL_COMMA))
 
 
 @dataclass(frozen=True)
@@ -164,7 +158,7 @@ def with_texts(path: Path, spec: DataSpec, texts: Mapping[int, Mapping[int, str]
         wanted = texts.get(row, {}) if cells is not None and len(cells) == len(found.names) + 1 else {}
         if cells is not None and wanted:
             for place, text in wanted.items():
-                if (plain := _plain(cells[place])) in missing or plain.casefold() in _AMONG_NUMBERS:
+                if (plain := _plain(cells[place])) in missing or plain.casefold() in USUAL:
                     cells[place] = _in_its_blanks(text, cells[place])
             record = found.delimiter.join(cells[:-1]) + cells[-1]
         yield record.encode(encoding)
@@ -513,11 +507,8 @@ class _Cells:
         self.name, self._what, self._delimiter, self._decimal = name, what, delimiter, spec.decimal
         self._missing, self._missing_texts, self.lost = _missing(spec.missing_values)
         declared = spec.columns.get(name)
-        of_texts = declared is not None and declared.kind in ("binary", "categorical", "ordinal", "ignore")
-        apart = {*spec.drop, spec.label, spec.rows, spec.items}
-        self._odd: set[str] | None = None if of_texts or name in apart or name.casefold() in LABEL_NAMES else set()
-        self._cells = self._odd_cells = 0
-        self._first_odd: tuple[str, int] | None = None
+        self._possible = ("bool",) if declared is not None and declared.has_categories else _FORMS
+        self._odd = OddTexts(name, spec, _NUMBER) if may_have_odd(name, spec) else None
         self.notice = ""
         self.form = "empty"
         self.plain = True
@@ -536,7 +527,8 @@ class _Cells:
         """It, as a table has it."""
         categories = tuple(sorted(self._texts)) if self.form == "text" and self._texts is not None else None
         of_arrow = pa.field(self.name, _STORED.get(self.form, pa.float64()))
-        return replace(column_of(of_arrow, categories), odd=self._first_odd if self._is_odd else None)
+        odd = self._odd.first(self._different) if self.form == "text" and self._odd is not None else None
+        return replace(column_of(of_arrow, categories), odd=odd)
 
     @property
     def read(self) -> bool:
@@ -545,50 +537,37 @@ class _Cells:
 
     def begin_as_text(self) -> None:
         """Forget what was seen, for cells that are no numbers."""
-        self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), list(_FORMS)
+        self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), list(self._possible)
 
     @property
     def may_be_odd(self) -> bool:
         """Whether all texts but a few are numbers."""
-        return self.form == "text" and not self._forms and bool(self._odd) and self._different > 1
+        odd = self._odd is not None and self._odd.few and len(self._odd.texts) > 0
+        return self.form == "text" and not self._forms and odd and self._different > 1
 
     @property
     def _different(self) -> int:
         """How many different numbers there are among a few texts."""
-        return MOST_TEXTS if self._texts is None else len(self._texts) - len(self._odd or ())
+        return 0 if self._odd is None else self._odd.different(self._texts)
 
     @property
     def has_usual(self) -> bool:
         """Whether all texts that are no numbers are usual for missing cells."""
-        return all(text.casefold() in _AMONG_NUMBERS for text in self._odd or ())
-
-    @property
-    def _is_odd(self) -> bool:
-        known = self._cells
-        many = self._different > _MEASURED or 2 * self._different > known
-        return self.form == "text" and many and 0 < self._odd_cells <= _ODD_SHARE * known
+        return self._odd is not None and self._odd.usual
 
     def count_odd(self, cells: pa.Array, start: int) -> None:
         """Count the texts that are no numbers; start: number of the first row."""
-        known = self._known(cells)
-        odd = sorted(text for text in self._odd or () if self.has_usual or text.casefold() not in _AMONG_NUMBERS)
-        found = pc.is_in(known, pa.array(odd, pa.string()))
-        self._cells += len(known) - known.null_count
-        self._odd_cells += pc.sum(found).as_py() or 0
-        if self._first_odd is None and (row := pc.index(found, True).as_py()) >= 0:
-            self._first_odd = (known[row].as_py(), start + row)
+        assert self._odd is not None
+        self._odd.count(self._known(cells), start)
 
     def without_odd(self) -> None:
         """Forget what was seen, for cells of which the texts among numbers are missing."""
-        odd = sorted(self._odd or ())
-        self.notice = (
-            f"cells of {self.name!r} that are {listing([repr(text) for text in odd])} count as missing "
-            f"({self._odd_cells}): DataSpec.columns keeps them where it says that the column is categorical"
-        )
-        texts = (*self._missing_texts, *odd)
+        assert self._odd is not None
+        self.notice = self._odd.notice
+        texts = (*self._missing_texts, *sorted(self._odd.texts))
         self._missing, self._missing_texts = pa.array(texts, pa.string()), frozenset(texts)
         self.form, self.late, self.spaced, self._texts, self._forms, self._odd = "empty", False, None, None, [], None
-        self._seen, self._first_odd = set(), None
+        self._seen = set()
 
     def add(self, cells: pa.Array) -> None:
         """Look at the next cells, which are texts."""
@@ -682,9 +661,8 @@ class _Cells:
         if "1,234.5" in self._forms:
             self._marked = self._marked or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py()
         if self._odd is not None:
-            are_numbers = pc.match_substring_regex(known, _NUMBER)
-            self._odd.update(known.filter(pc.invert(are_numbers))[: _MOST_ODD + 1].to_pylist())
-            self._odd = self._odd if len(self._odd) <= _MOST_ODD else None
+            self._odd.look(known)
+            self._odd = self._odd if self._odd.few else None
         if self._texts is None:
             return
         if len(known) > MOST_TEXTS:

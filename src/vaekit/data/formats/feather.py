@@ -47,7 +47,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         raise DataError(
             f"{path} is truncated or damaged ({why}); expected a whole Feather or Arrow file: write it anew."
         ) from None
-    return table_of_file(path, arrow)
+    return table_of_file(path, arrow, spec)
 
 
 def _unpacked_bytes(file: IO[bytes], size: int) -> int:

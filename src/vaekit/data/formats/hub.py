@@ -77,6 +77,7 @@ def open_hub(spec: DataSpec, sizes: Sizes) -> Table:
     return table_of_arrow(
         source,
         arrow,
+        spec,
         test_rows=arrows[1].num_rows if len(arrows) > 1 else 0,
         note=f"splits {' and '.join(wanted)}, revision {parts['revision'] or 'not pinned'}",
         notices=() if pinned else ("no revision is pinned, and the hub's may change: add @ and a commit to the name",),

@@ -3,21 +3,17 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vaekit.data.bounds import (
-    MOST_TEXT_BYTES,
-    MOST_TEXTS,
-    MOST_TEXTS_IN_ALL,
-    refuse_bomb,
-    size_of,
-)
+from vaekit.data.bounds import MOST_TEXTS_IN_ALL, refuse_bomb, size_of
 from vaekit.data.columns import check_distinct, listing
-from vaekit.data.formats.arrow import categories_of, cells_of, column_of, is_text
+from vaekit.data.formats.arrow import cells_of, column_of, column_of_cells
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
@@ -52,20 +48,23 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     used = [field for field in schema if field.name not in spec.drop]
     for file in paths:
         _check_pages(file, [field.name for field in used], max(LARGEST_PAGE, sizes.cache))
-    texts: dict[str, tuple[str, ...]] = {}
+    columns, notices = [], []
     total = 0
-    for field in used:
-        known = _categories(paths, field.name) if is_text(field.type) else None
-        if known is not None and total + len(known) <= MOST_TEXTS_IN_ALL:
-            texts[field.name] = known
-            total += len(known)
-    columns = tuple(column_of(field, texts.get(field.name)) for field in schema)
+    for field in schema:
+        column, notice = column_of(field, None), ""
+        if field in used:
+            column, notice = column_of_cells(field, partial(_cells, paths, field.name), spec)
+        many = total + len(column.categories or ()) > MOST_TEXTS_IN_ALL
+        column = replace(column, categories=None) if many else column
+        total += len(column.categories or ())
+        columns.append(column)
+        notices += [notice] if notice else []
     dtype = np.result_type(*(column.stored for column in columns))
 
     def read(chunk: int, picked: Sequence[int] | None = None) -> np.ndarray:
         return _read(paths, groups, columns if picked is None else [columns[place] for place in picked], chunk)
 
-    return Table(path.name, starts, (len(columns),), dtype, read, columns)
+    return Table(path.name, starts, (len(columns),), dtype, read, tuple(columns), notices=tuple(notices))
 
 
 def column_names(path: Path) -> tuple[str, ...]:
@@ -213,24 +212,15 @@ def _page_sizes(content: bytes) -> tuple[int, int, int]:
     return sizes[2], sizes[3], at
 
 
-def _categories(paths: Sequence[Path], name: str) -> tuple[str, ...] | None:
-    """The different texts of a column in all files, read a row group at a time; see `categories_of`."""
-    found: set[str] = set()
-    size = 0
+def _cells(paths: Sequence[Path], name: str) -> Iterator[pa.Array]:
+    """The cells of a column in all files, some at a time; of texts, those that many rows share are kept once."""
     for path in paths:
         with _whole(path), _open(path, [name]) as file:
             for group in range(file.metadata.num_row_groups):
                 for batch in _batches(file, group, [name]):
-                    cells = pa.chunked_array([batch[name]])
+                    cells = batch[name]
                     cells.validate(full=True)  # of a dictionary, every number in it
-                    here = categories_of(cells)
-                    if here is None:
-                        return None
-                    size += sum(len(text) for text in here if text not in found)
-                    found.update(here)
-                    if len(found) > MOST_TEXTS or size > MOST_TEXT_BYTES:
-                        return None
-    return tuple(sorted(found))
+                    yield cells
 
 
 def _same_columns(first: pa.Schema, other: pa.Schema, first_path: Path, path: Path) -> None:
