@@ -59,6 +59,7 @@ class Purpose(Enum):
     # using a trained model
     ENCODED_ROWS = (13,)  # binarisation of rows to encode or reconstruct, of training rows alone: first row
     GENERATE = (6,)  # new rows
+    GENERATED_CONTEXTS = (43,)  # the training rows whose context they have
     SAMPLER_CODES = (30, 0)  # z that a sampler is fitted to: block of rows
     SAMPLER_FLOW = (30, 1)  # first weights of a sampler's flow
     SAMPLER_MIXTURE = (30, 2)  # where the components of a sampler's mixture start

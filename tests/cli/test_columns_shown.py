@@ -34,6 +34,17 @@ def test_each_column_is_described(cli, cli_json, tmp_path):
     assert "note: left out: 'id'" in out
 
 
+def test_ends_of_a_narrow_range_are_told_apart(cli, tmp_path):
+    numbers = 1e8 + np.random.default_rng(0).normal(size=60)
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{a:.4f},{a % 1:.3f}\n" for a in numbers))
+    code, out, _ = cli(f"data {tmp_path / 't.csv'}")
+    assert code == 0
+    line = next(line for line in out.splitlines() if line.startswith("a "))
+    low, _, high = line.split()[2:5]
+    assert abs(float(low) - numbers.min()) < 0.01
+    assert abs(float(high) - numbers.max()) < 0.01
+
+
 def test_ranges_are_of_numbers_as_they_are_stored(cli_json, tmp_path):
     rng = np.random.default_rng(0)
     many = np.abs(rng.normal(size=60)) * (np.arange(60) % 3)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -152,10 +153,14 @@ def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
     rng = np.random.default_rng(0)
     age = rng.integers(20, 60, 60)
     sex = rng.choice(["f", "m"], 60)
-    table = pa.table({"x": rng.normal(size=60), "y": rng.normal(size=60), "age": age, "sex": sex})
+    height = np.where(sex == "f", 165.25, 178.5)
+    kids = pa.array([None if place % 9 == 4 else place % 4 for place in range(60)])
+    table = pa.table({"x": rng.normal(size=60), "age": age, "y": rng.normal(size=60), "sex": sex, "height": height})
+    table = table.append_column("kids", kids)
     csv.write_csv(table, tmp_path / "t.csv")
     words = (
-        "data.context=[age,sex] data.label=none epochs=1 latent=2 encoder.widths=4 decoder.widths=4 train.device=cpu"
+        "data.context=[age,sex,height,kids] data.label=none epochs=1 latent=2 encoder.widths=4 decoder.widths=4 "
+        "train.device=cpu"
     )
     assert cli(f"train {tmp_path / 't.csv'} {words} --run-dir {tmp_path / 'run'}")[0] == 0
     trained = open_run(tmp_path / "run")
@@ -165,8 +170,9 @@ def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
     assert float(train[:, 0].mean()) == pytest.approx(0, abs=1e-5)
     assert float(train[:, 0].std(unbiased=False)) == pytest.approx(1, abs=1e-5)
     out = tmp_path / "x.npy"
+    missing = [0, 1, 0, 1]  # of height and kids
     for given, numbers in (
-        ("sex=f age=40", [(40 - mean) / deviation, 0, 1, 0, 0]),
+        ("sex=f age=40.0", [(40 - mean) / deviation, 0, 1, 0, 0]),
         ("age=40", [(40 - mean) / deviation, 0, 0, 0, 1]),
         ("sex=m", [0, 1, 0, 1, 0]),
     ):
@@ -175,13 +181,35 @@ def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
         assert f"given {', '.join(given.split())}" in printed
         with torch.no_grad():
             generator = new_generator(3, Purpose.GENERATE)
-            x = trained.model.generate(5, mean=True, generator=generator, context=torch.tensor([numbers]).expand(5, -1))
+            x = trained.model.generate(
+                5, mean=True, generator=generator, context=torch.tensor([[*numbers, *missing]]).expand(5, -1)
+            )
         np.testing.assert_allclose(np.load(out), trained.schema.to_array(x.numpy()), rtol=1e-5)
-    assert cli(f"sample {tmp_path / 'run'} -n 5 --out {tmp_path / 'new.csv'} --given sex=f age=40")[0] == 0
+    given = "sex=f age=40.0 kids=3.0 height=170"
+    assert cli(f"sample {tmp_path / 'run'} -n 5 --out {tmp_path / 'new.csv'} --given {given}")[0] == 0
     new = csv.read_csv(tmp_path / "new.csv")
     assert new.schema.equals(table.schema)
-    assert (set(new["sex"].to_pylist()), set(new["age"].to_pylist())) == ({"f"}, {40})
+    assert [set(new[name].to_pylist()) for name in ("sex", "age", "kids", "height")] == [{"f"}, {40}, {3}, {170}]
+    # Without values given, the context is that of training rows: here a height goes with each sex.
+    for seed in (1, 2):
+        code, printed, _ = cli(f"sample {tmp_path / 'run'} -n 40 --seed {seed} --out {tmp_path / f'{seed}.csv'}")
+        assert (code, "with the context of training rows" in " ".join(printed.split())) == (0, True)
+    new, other = (csv.read_csv(tmp_path / f"{seed}.csv") for seed in (1, 2))
+    assert new.schema.equals(table.schema)
+    assert new["age"] != other["age"]
+    for name, most in (("age", None), ("sex", None), ("kids", 0)):
+        assert set(new[name].to_pylist()) <= set(table[name].to_pylist())
+        assert most is None or new[name].null_count > most
+    assert {*zip(new["sex"].to_pylist(), new["height"].to_pylist(), strict=True)} == {("f", 165.25), ("m", 178.5)}
+    assert trained.contexts(40, seed=1)[:9].equal(trained.contexts(9, seed=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        far = cli(f"sample {tmp_path / 'run'} --out {out} --given age=95 --force")
+    assert (far[0], "note: age=95 is outside the range of the data, 20 to 59" in far[2]) == (0, True)
     for given, said in (
+        ("age=-5", "below 0"),
+        ("age=33.5", "no whole number"),
+        ("kids=1.5", "no whole number"),
         ("sex=x", "none of its categories: they are f, m"),
         ("size=3", "no column of the context"),
         ("sex=f sex=m", "two values of 'sex'"),

@@ -279,6 +279,29 @@ OF_KINDS = Context(
 )
 
 
+def test_the_cells_of_a_context_come_back(people, tmp_path):
+    for context in (("age", "old"), ("label",)):
+        data = of(people, *context)
+        assert data.schema.context is not None
+        assert not data.schema.context.coded
+        found = data.schema.context.cells(context_of(data.test))
+        expected = [data.test.labels] if context == ("label",) else [table()[name] for name in context]
+        for cells, wanted in zip(found, expected, strict=True):
+            assert context == ("label",) or all(np.abs(wanted - cell).min() < 1e-4 for cell in cells)
+            assert context != ("label",) or np.array_equal(cells, wanted)
+    made = data.schema.to_table(data.test.inputs(slice(None))["x"].numpy(), context_of(data.test))
+    assert made.column_names == [*table(), "label"]
+    assert made["label"].to_pylist() == [data.schema.classes[label] for label in data.test.labels]
+
+
+@pytest.mark.parametrize("declared", ["real", "count"])
+def test_a_kind_that_a_column_of_the_context_cannot_have_is_refused(tmp_path, declared):
+    rows = "".join(f"{place * 0.37 % 1:.2f},{'ab'[place % 2]}\n" for place in range(N))
+    (tmp_path / "t.csv").write_text("x,s\n" + rows)
+    with pytest.raises(DataError, check=naming("DataSpec.columns", "s")):
+        of(str(tmp_path / "t.csv"), "s", columns={"s": declared})
+
+
 @pytest.mark.parametrize("value", ["nan", "1e999", "1_000", "-inf", "33.5", "old"])
 def test_a_number_given_is_finite_and_whole_where_its_column_is(value):
     with pytest.raises(DataError, match="whole number" if value == "33.5" else "no finite number"):

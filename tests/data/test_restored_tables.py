@@ -106,3 +106,75 @@ def test_a_run_gives_tables_of_several_kinds(table):
     assert made.column_names[0] == "size"
     assert len(made) == 20
     assert trained.reconstruct()["place"].null_count == 0
+
+
+def cells(rows: int) -> dict[str, list[str]]:
+    """Texts as a file may have them, by the names of columns."""
+    rng = np.random.default_rng(1)
+    return {
+        "x": [f"{number:.3f}" for number in rng.normal(size=rows)],
+        "age": ["" if place % 7 == 2 else str(20 + place % 50) for place in range(rows)],
+        "kids": ["" if place % 5 == 2 else str(place % 3) for place in range(rows)],
+        "ok": [("TRUE", "FALSE")[place % 3 == 0] for place in range(rows)],
+        "yes": [("true", "false")[place % 2] for place in range(rows)],
+        "zip": [f"{place % 12 * 37:05}" for place in range(rows)],
+        "dose": [("0.5", "1.25", "4.0")[place % 3] for place in range(rows)],
+        "near": ["0.30000000000000004" if place % 3 == 0 else "0.3" for place in range(rows)],
+        "low": ["0.1" if place == 5 else "0.10000000000000002" for place in range(rows)],
+    }
+
+
+def test_cells_come_back_as_the_file_writes_them(tmp_path):
+    texts, path = cells(300), tmp_path / "t.csv"
+    path.write_text("\n".join([",".join(texts), *map(",".join, zip(*texts.values(), strict=True))]) + "\n")
+    spec, limit = DataSpec(source=str(path)), Limit()
+    data = prepare(spec, limit)
+    kinds = {field.name: (field.kind, len(field.categories)) for field in data.schema.fields or ()}
+    assert kinds.pop("zip") == ("categorical", 12)
+    assert kinds.pop("dose") == ("ordinal", 3)
+    assert set(kinds) == {"x", "age", "kids", "ok", "yes"}
+    assert any("'zip'" in notice and "codes" in notice for notice in data.schema.notices)
+    x = data.train.inputs(slice(None))["x"].numpy()
+    write_tables(tmp_path / "out.csv", [data.schema.to_table(x)], len(x), data.schema.dialect)
+    lines = [line.split(",") for line in (tmp_path / "out.csv").read_text().splitlines()]
+    assert lines[0] == list(texts)
+    made = dict(zip(texts, zip(*lines[1:], strict=True), strict=True))
+    for name in ("ok", "yes", "zip", "dose"):
+        assert set(made[name]) == set(texts[name])
+    for name in ("age", "kids"):
+        assert set(made[name]) <= {*texts[name], "0"}  # cells that are missing in the source are 0 in x
+    assert (set(made["near"]), set(made["low"])) == ({"0.3"}, {"0.10000000000000002"})
+    again = read_like(str(tmp_path / "out.csv"), spec, data.schema, limit)
+    assert np.array_equal(again.inputs(slice(None))["x"].numpy(), x)
+    pandas = pytest.importorskip("pandas")
+    assert pandas.read_csv(tmp_path / "out.csv").dtypes.astype(str).to_dict()["age"] == "int64"
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("block", [1 << 8, 1 << 24])
+def test_codes_are_known_wherever_the_first_is(tmp_path, monkeypatch, late, block):
+    from vaekit.data.formats import csv as reader
+
+    monkeypatch.setattr(reader, "BLOCK", block)
+    plain, path = [str(1000 + place % 9) for place in range(300)], tmp_path / "t.csv"
+    plain[290 if late else 3] = "0071"
+    others = [f"{place * 0.37 % 1:.3f}" for place in range(300)]
+    for column, kind in (
+        (plain, "categorical"),
+        ([text.replace("0071", "0") for text in plain], "ordinal"),
+        ([*plain[:-1], "1.5"], "ordinal"),
+        ([text.replace("0071", "0x71") for text in plain], "ordinal"),
+    ):
+        path.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in zip(column, others, strict=True)))
+        fields = prepare(DataSpec(source=str(path)), Limit()).schema.fields or ()
+        assert fields[0].kind == kind
+    path.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in zip(plain, others, strict=True)))
+    declared = DataSpec(source=str(path), columns={"a": "count"})  # pyright: ignore[reportArgumentType]
+    assert (prepare(declared, Limit()).schema.fields or ())[0].kind == "count"
+
+
+def test_arrays_have_a_near_constant_back_as_most_rows_have_it():
+    rows = np.stack([np.random.default_rng(0).normal(size=50), np.full(50, 0.3)], 1)
+    rows[7, 1] = np.nextafter(0.3, 0)
+    schema = prepare(DataSpec(), Limit(), data=rows).schema
+    assert [one.value for one in schema.constants] == [0.3]

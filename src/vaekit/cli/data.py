@@ -196,10 +196,13 @@ def _print_columns(console: Console, columns: Sequence[Mapping[str, Any]], rows:
 def _values(column: Mapping[str, Any]) -> str:
     names = column["categories"]
     if names is None:
-        ends = [column["lowest"], column["highest"]]
-        return (
-            "none" if None in ends else " to ".join(f"{end:.0f}" if end == int(end) else f"{end:.6g}" for end in ends)
-        )
+        low, high = column["lowest"], column["highest"]
+        if low is None or high is None:
+            return "none"
+        # So many digits that a thousandth of the range is seen.
+        size, span = max(abs(low), abs(high)), high - low
+        digits = min(17, max(6, math.ceil(math.log10(size / span)) + 3)) if span > 0 else 6
+        return " to ".join(f"{end:.0f}" if end == int(end) else f"{end:.{digits}g}" for end in (low, high))
     if column["kind"] == "ordinal":
         return f"{len(names)}: {short(names[0], 24)} to {short(names[-1], 24)}"
     listed = ", ".join(short(name, 24) for name in names[:3])

@@ -239,7 +239,7 @@ def _texts(trained: "TrainedRun", path: Path, found: "Imputed", values: "np.ndar
     texts: dict[int, dict[int, str]] = {}
     for cell, name in enumerate(columns_in(list(names), schema, spec.label)):
         mine = np.flatnonzero((found.cells == cell) & ~np.isnan(values))
-        column = texts_of(pa.chunked_array([as_arrow(schema, cell, values[mine])]), dialect) if len(mine) else []
+        column = texts_of(pa.chunked_array([as_arrow(schema, cell, values[mine])]), dialect, name) if len(mine) else []
         for row, text in zip(found.rows[mine].tolist(), column, strict=True):
             texts.setdefault(row, {})[names.index(name)] = text
     return with_texts(path, spec, texts)

@@ -51,10 +51,13 @@ def sample(
     Args:
         n: How many.
         out: File to write: .png (a grid of images), .npy, .npz, .csv, .parquet or .feather (as the data is
-            stored), .wav (of a model of recordings, one after another); - is a table on stdout.
-        label: The label to condition on, for a model trained with data.context=label; by default every label in turn.
+            stored, but that no cell is missing), .wav (of a model of recordings, one after another); - is a table on
+            stdout.
+        label: The label to condition on, for a model trained with data.context=label; by default every label in turn,
+            or, of a table, the labels of training rows at random.
         given: Values of the columns to condition on, as sex=Female age=40, for a model trained with data.context;
-            those not given are missing, and by default all have their mean.
+            those not given are missing, and by default all are those of training rows at random. They are columns of
+            the table that is written.
         source: Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the
             codes of the training rows when first used, and kept in the run folder; or a sampler of an installed
             package.
@@ -65,7 +68,7 @@ def sample(
             from it, as otherwise: a draw has noise of its own in every pixel.
         seed: Of the draw.
         data: Where the data that the run was trained on lies now, if it has moved; for --from aggregated, mixture and
-            flow.
+            flow, and for the context of training rows.
     """
     with piped(None, out, json) as (_, out):
         _sample(run, n, out, label, given, source, temperature, mean, seed, weights, json, force, data)
@@ -88,7 +91,7 @@ def _sample(
 ) -> None:
     import torch
 
-    from vaekit.cli.console.context import context_given, context_of_rows, with_columns_given
+    from vaekit.cli.console.context import context_of_samples, with_columns_given
     from vaekit.cli.console.request import open_on_device, sampler_named
     from vaekit.cli.console.writing import (
         ARRAYS,
@@ -103,7 +106,6 @@ def _sample(
         write_x,
     )
     from vaekit.randomness import Purpose, new_generator
-    from vaekit.report.pictures import context_in_words
     from vaekit.runs import sampling
 
     check_one_process("sample")
@@ -121,23 +123,21 @@ def _sample(
     what = (
         f"{'means' if mean else 'draws'} of p(x|z), z from {sampled.source}, temperature {temperature:g}, seed {seed}"
     )
-    fixed = context_given(trained, given, label)
-    if fixed is not None:
-        what += f", given {', '.join(given)}"
-    else:
-        what += context_in_words(trained.schema) if label is None else f", label {label}"
+    context, in_words = context_of_samples(trained, n, given, label, seed, data)
+    what += in_words
+    starts = range(0, n, AT_A_TIME)
 
     def blocks(advance: Callable[[int], object]) -> "Iterator[np.ndarray]":
-        for start in range(0, n, AT_A_TIME):
-            rows = range(start, min(start + AT_A_TIME, n))
-            context = context_of_rows(trained, label, rows) if fixed is None else fixed.expand(len(rows), -1)
-            context = None if context is None else context.to(device)
-            yield sampled.model.generate(len(rows), generator=generator, mean=mean, context=context).cpu().numpy()
-            advance(len(rows))
+        for start in starts:
+            rows = min(AT_A_TIME, n - start)
+            some = None if context is None else context[start : start + rows].to(device)
+            yield sampled.model.generate(rows, generator=generator, mean=mean, context=some).cpu().numpy()
+            advance(rows)
 
     with progress("sampling", n) as advance, torch.no_grad():
+        drawn = None if context is None or given else (context[at : at + AT_A_TIME].numpy() for at in starts)
         is_table = out.suffix.lower() in (CSV, PARQUET, FEATHER)
-        write_x(out, with_columns_given(trained, given) if is_table else trained, blocks(advance), n, what)
+        write_x(out, with_columns_given(trained, given) if is_table else trained, blocks(advance), n, what, drawn)
     if not as_json:
         return print_written(False, out, n, what)
     print_json(

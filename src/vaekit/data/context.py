@@ -1,16 +1,18 @@
 """Context: what a model is conditioned on besides x: the label of a row or columns of a table, and a row's size."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vaekit.data.columns import is_number, listing, refuse_odd
-from vaekit.data.fields import Facts, categories_of
+from vaekit.data.fields import Facts, categories_of, check_kind
 from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
 from vaekit.data.roles import LABEL, Roles
-from vaekit.data.schema import SIZE, Constant, Context, Field
+from vaekit.data.rounding import decimals_of, rounding_of
+from vaekit.data.schema import SIZE, Constant, Context, Field, FieldKind
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column
 from vaekit.errors import DataError
@@ -49,7 +51,8 @@ class Conditioning:
             return np.empty((len(values), 0))
         columns = self.roles.table.columns or ()
         chosen = [columns[place] for place in self.roles.context]
-        return _numbers(values[:, list(self.roles.context)].astype(np.float64), chosen, self.context.fields)
+        stored = values[:, list(self.roles.context)].astype(np.float64)
+        return _numbers(stored, chosen, self.context.fields) if self.context.coded else stored
 
     def unseen(self, values: np.ndarray) -> dict[str, int]:
         """How many cells of rows, (n, columns), have categories that the model does not know, by column."""
@@ -118,16 +121,20 @@ def _fit_given(roles: Roles, spec: DataSpec, facts: Sequence[Facts], train: Part
     if not roles.context:
         if spec.context != (LABEL,):
             return None
-        width = len(table.classes or ())
-        return Conditioning(roles, Context("label", table.classes or (), (0.0,) * width, (1.0,) * width))
+        classes, width = table.classes or (), len(table.classes or ())
+        column = table.label
+        label = () if column is None else (Field(column.name, "categorical", classes, dtype=column.dtype),)
+        return Conditioning(roles, Context("label", classes, (0.0,) * width, (1.0,) * width, label))
     columns = [(table.columns or ())[place] for place in roles.context]
-    fields = tuple(_field(column, known, spec, table.name) for column, known in zip(columns, facts, strict=True))
-    plain = all(field.is_number for field in fields) and not any(known.missing for known in facts)
     values = np.stack([train.column(place) for place in roles.context], 1).astype(np.float64)
+    every = zip(columns, facts, values.T, strict=True)
+    fields = tuple(_field(column, known, cells[~np.isnan(cells)], spec, table.name) for column, known, cells in every)
+    plain = all(field.is_number for field in fields) and not any(known.missing for known in facts)
     if plain:
         scale = np.where(np.ptp(values, 0) > 0, values.std(0), 1.0)
         names = tuple(column.name for column in columns)
-        return Conditioning(roles, Context("columns", names, tuple(values.mean(0).tolist()), tuple(scale.tolist())))
+        loc = tuple(values.mean(0).tolist())
+        return Conditioning(roles, Context("columns", names, loc, tuple(scale.tolist()), fields))
     numbers = _numbers(values, columns, fields)
     loc, scale, names = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]), _names(fields)
     for place, name in enumerate(names):
@@ -174,19 +181,20 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
             parts += [float(value == name) for name in field.categories]
         else:
             parts.append(np.nan if value is None else _number_given(field, value))
-        if context.fields:
+        if context.coded:
             parts.append(float(value is None))
     return context.scaled(np.array([[*parts, *size]]))
 
 
 def given_columns(context: Context, given: dict[str, str]) -> tuple[Constant, ...]:
     """The columns of rows with a context that `given_context` takes, as the source has them."""
-    fields = {field.name: field for field in context.fields}
+    fields = {LABEL if context.kind == "label" else field.name: field for field in context.fields}
     found = []
     for name, value in given.items():
         field = fields.get(name, Field(name, "real", dtype="float64" if "." in value else "int64"))
-        if context.kind != "label" and name != SIZE:
-            found.append(Constant(name, _as_written(field, value) if field.categories else float(value), field.dtype))
+        if name != SIZE and (name in fields or context.kind != "label"):
+            cell = _as_written(field, value) if field.categories else float(value)
+            found.append(Constant(field.name, cell, field.dtype))
     return tuple(found)
 
 
@@ -196,13 +204,25 @@ def _as_written(field: Field, value: str) -> str:
 
 
 def _number_given(field: Field, value: str) -> float:
-    """A number that is given as text."""
-    whole = field.dtype.startswith(("int", "uint"))
+    """A number that is given as text, with a warning where it lies outside the range of the data."""
+    whole = field.decimals == 0 or field.dtype.startswith(("int", "uint"))
     number = float(value) if is_number(value) and "_" not in value else np.nan
-    if np.isfinite(number) and not (whole and number != np.floor(number)):
+    what = ""
+    if not np.isfinite(number):
+        what = "no finite number"
+    elif whole and number != np.floor(number):
+        what = "no whole number, as all of its column are"
+    elif field.kind == "count" and number < 0:
+        what = "below 0, and its column is of counts"
+    elif field.kind == "positive" and number <= 0:
+        what = "not above 0, as all of its column are"
+    if not what:
+        low, high = field.range or (number, number)
+        if not low <= number <= high:
+            said = f"{field.name}={value} is outside the range of the data, {low:.6g} to {high:.6g}"
+            warnings.warn(said, stacklevel=5)
         return number
     example = f"{field.name}={1 if whole else 1.5}"
-    what = "no whole number, as all of its column are" if np.isfinite(number) else "no finite number"
     raise DataError(
         f"{field.name}={value} is {what}: give one, as {example}, or leave it out, and it is missing",
         field=field.name,
@@ -236,12 +256,20 @@ def number_of(category: str) -> float:
         return np.inf
 
 
-def _field(column: Column, known: Facts, spec: DataSpec, name: str) -> Field:
+def _field(column: Column, known: Facts, cells: np.ndarray, spec: DataSpec, name: str) -> Field:
+    """What a column of the context is; cells: (n,) some of its numbers."""
     declared = spec.columns.get(column.name)
-    if declared is None:
+    if declared is None or declared.is_number:
         refuse_odd(column, name)
-    if column.is_number and (declared is None or declared.kind in ("real", "positive", "count")):
-        return Field(column.name, "real", dtype=column.dtype)
+    if declared is not None:
+        check_kind(column, known, declared.kind, name, varies=False)
+    if column.is_number and (declared is None or declared.is_number):
+        kind: FieldKind = "count" if known.whole and known.low >= 0 else "real"
+        if declared is not None and declared.kind != "ignore":
+            kind = declared.kind
+        decimals = 0 if known.whole else decimals_of(cells, rounding_of(column.stored))
+        ends = None if known.missing == known.rows else (float(known.low), float(known.high))
+        return Field(column.name, kind, dtype=column.dtype, decimals=decimals, range=ends)
     if known.counts is None or not (column.is_number or column.categories is not None):
         raise DataError(
             f"{name}: the column {column.name!r} is neither numbers nor categories, and cannot be context: leave "
@@ -250,7 +278,8 @@ def _field(column: Column, known: Facts, spec: DataSpec, name: str) -> Field:
             value=column.name,
         )
     names = categories_of(column, known, "categorical" if declared is None else declared.kind, declared, name)
-    return Field(column.name, "categorical", names or ("0", "1"), dtype=column.dtype)
+    ordered = column.ordered or (declared is not None and declared.kind == "ordinal")
+    return Field(column.name, "ordinal" if ordered else "categorical", names or ("0", "1"), dtype=column.dtype)
 
 
 def _names(fields: Sequence[Field]) -> tuple[str, ...]:
@@ -263,8 +292,6 @@ def _names(fields: Sequence[Field]) -> tuple[str, ...]:
 
 def _numbers(stored: np.ndarray, columns: Sequence[Column], fields: Sequence[Field]) -> np.ndarray:
     """The numbers of a context before they are scaled: one-hot categories, and whether each column is missing."""
-    if not fields:
-        return stored
     parts = []
     for place, (column, field) in enumerate(zip(columns, fields, strict=True)):
         cells = stored[:, place]

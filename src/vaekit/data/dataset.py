@@ -21,12 +21,13 @@ from vaekit.data.part import Part
 from vaekit.data.per_row import all_sizes, all_weights, fit_weight
 from vaekit.data.preprocessing import TEST_SEED, Preprocessor
 from vaekit.data.roles import LABEL, Roles, assign_roles, refuse_text, size_column
+from vaekit.data.rounding import middle
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Moments, Scaling, choose_scale, fit_fields, fit_scaling
 from vaekit.data.scan import Scan, scan
 from vaekit.data.schema import SIZE, Binary, Constant, Context, Count, Field, Levels, Mixed, Real, Schema, Support
 from vaekit.data.sound import Sound
-from vaekit.data.spec import NO_LABEL, DataSpec, Limit
+from vaekit.data.spec import NO_LABEL, ColumnSpec, DataSpec, Limit
 from vaekit.data.split import Split, check_size, is_streamed, split_rows
 from vaekit.data.streaming import StreamedRows
 from vaekit.data.table import Kind, Sizes, Table
@@ -187,7 +188,8 @@ def _fit(
     constants: tuple[Constant, ...] = ()
     fields, notices = None, table.notices
     known = {*(roles.names or ()), *((table.names or ())[at] for at in roles.context)}
-    order = tuple(name for name in table.names or () if name in known)
+    known |= {table.label.name} if table.label is not None and spec.context == (LABEL,) else set()
+    order = tuple(name for name in table.order or table.names or () if name in known)
     scaling = Scaling(None, None, Binary())
     moments = found.moments
     if found.facts is not None:
@@ -220,7 +222,7 @@ def _fit(
             seen = _with_kept(moments, roles, found.kept) if how == "standard" and moments is not None else None
             if spec.scale == "auto" and moments is not None and seen is not None and table.columns is not None:
                 names = roles.names or ()
-                nearly = _constants(roles, seen)
+                nearly = _constants(roles, seen, found.kept)
                 constants, notices = (*constants, *nearly), (*notices, *notice_of_constants(nearly))
                 roles = roles.without(frozenset(one.name for one in constants))
                 fields = None if fields is None else tuple(one for one in fields if one.name in (roles.names or ()))
@@ -296,15 +298,21 @@ def _with_kept(moments: Moments, roles: Roles, kept: Part) -> Moments:
     return moments.join(_moments(roles, kept, roles.table.kind != "image"))
 
 
-def _constants(roles: Roles, seen: Moments) -> tuple[Constant, ...]:
+def _constants(roles: Roles, seen: Moments, kept: Part) -> tuple[Constant, ...]:
     """The columns that have one value, up to rounding, in training rows and in those that are kept in memory.
 
     Where every column has, they are left for an error.
     """
     if seen.constant.all():
         return ()
-    names, dtypes = roles.names or (), {column.name: column.dtype for column in roles.table.columns or ()}
-    return tuple(Constant(names[at], float(seen.low[at]), dtypes[names[at]]) for at in np.flatnonzero(seen.constant))
+    columns = roles.table.columns or ()
+    places = range(len(columns)) if roles.x is None else roles.x
+    found = []
+    for at in np.flatnonzero(seen.constant).tolist():
+        alike = seen.low[at] == seen.high[at] or not len(kept)
+        value = float(seen.low[at]) if alike else middle(kept.column(places[at]))
+        found.append(Constant(columns[places[at]].name, value, columns[places[at]].dtype))
+    return tuple(found)
 
 
 def _support_of(fields: tuple[Field, ...], by_column: Each) -> Support:
@@ -336,7 +344,7 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
     """
     plain = spec_like(source, spec, schema)
     if not isinstance(source, str):
-        return _like(table_of_rows(source, plain), plain, schema, limit)
+        return _like(table_of_rows(source, plain), replace(plain, columns={}), schema, limit)
     items = schema.columns if spec.rows is not None else None
     try:
         other = open_table(plain, limit, items)
@@ -344,7 +352,7 @@ def read_like(source: Any, spec: DataSpec, schema: Schema, limit: Limit) -> Rows
         if error.field != "DataSpec.label" or plain.context == (LABEL,):
             raise
         other = open_table(replace(plain, label=None), limit, items)
-    return _like(other, plain, schema, limit)
+    return _like(other, replace(plain, columns={}), schema, limit)
 
 
 def spec_like(source: Any, spec: DataSpec, schema: Schema) -> DataSpec:
@@ -355,7 +363,7 @@ def spec_like(source: Any, spec: DataSpec, schema: Schema) -> DataSpec:
         spec: Of the run's own data.
         schema: Of the run's own data.
     """
-    plain = replace(spec, stream="never" if spec.stream == "never" else "auto", columns={}, drop=())
+    plain = replace(spec, stream="never" if spec.stream == "never" else "auto", columns=_columns_like(schema), drop=())
     if not isinstance(source, str):
         return plain
     plain = replace(plain, source=source)
@@ -366,6 +374,14 @@ def spec_like(source: Any, spec: DataSpec, schema: Schema) -> DataSpec:
     if schema.dialect is None:
         plain = replace(plain, missing_values=DataSpec().missing_values, delimiter=None, decimal=None, encoding=None)
     return plain
+
+
+def _columns_like(schema: Schema) -> dict[str, ColumnSpec]:
+    """What columns of other data are to be read as: those that the model knows as numbers, and those of texts."""
+    number, text = ColumnSpec("real"), ColumnSpec("categorical")
+    known = (*(schema.fields or ()), *(schema.context.fields if schema.context is not None else ()))
+    of_texts = {field.name: field.dtype in ("string", "category") for field in known if field.dtype != "bool"}
+    return {name: text if is_text else number for name, is_text in of_texts.items()}
 
 
 def _like_sound(source: str, sound: Sound, kind: Kind) -> dict[str, Any]:
@@ -395,8 +411,9 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
     Raises:
         DataError: They are of another shape or break the support.
     """
-    plain = replace(spec, source=None, drop=(), columns={})
+    plain = replace(spec, source=None, drop=(), columns=_columns_like(schema))
     table = table_of_rows(values, plain, schema.axes)
+    plain = replace(plain, columns={})
     there = {*(table.names or ()), *([LABEL] if spec.label in (table.names or ()) else [])}
     if spec.context and context is None and there.issuperset(spec.context):
         rows = _like(table, plain, replace(schema, weight=None), Limit())

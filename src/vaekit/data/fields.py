@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vaekit.data.columns import category_name, is_number, listing, refuse_odd, unnamed
-from vaekit.data.rounding import decimals_of, rounding_of
+from vaekit.data.rounding import decimals_of, middle, rounding_of
 from vaekit.data.schema import Constant, Field, FieldKind
 from vaekit.data.spec import ColumnSpec, DataSpec
 from vaekit.data.table import Column
@@ -161,7 +161,8 @@ def find_fields(
         if declared is None and (why := _why_ignored(column, known, headed and column.name == "column 0")):
             ignored[column.name] = why
         elif declared is None and _is_constant(column, known):
-            value = known.low if column.categories is None else column.categories[int(known.low)]
+            value = known.low if known.low == known.high else middle(some(place))
+            value = value if column.categories is None else column.categories[int(value)]
             constants.append(Constant(column.name, value, column.dtype))
         else:
             cells = some(place)
@@ -218,7 +219,7 @@ def _why_ignored(column: Column, known: Facts, nameless: bool) -> str:
 def _field(column: Column, known: Facts, cells: np.ndarray, declared: ColumnSpec | None, name: str) -> Field:
     kind = _kind(column, known, cells) if declared is None else declared.kind
     if declared is not None:
-        _check_kind(column, known, declared.kind, name)
+        check_kind(column, known, declared.kind, name)
     assert kind != "ignore"
     if kind in ("binary", "categorical", "ordinal"):
         return Field(column.name, kind, categories_of(column, known, kind, declared, name), dtype=column.dtype)
@@ -256,8 +257,8 @@ def _skew(cells: np.ndarray) -> float:
     return float(((centred / spread) ** 3).mean()) if spread > 0 else 0.0
 
 
-def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
-    """Raise DataError where cells of a column cannot be of the kind that is declared."""
+def check_kind(column: Column, known: Facts, kind: str, name: str, varies: bool = True) -> None:
+    """Raise DataError where cells of a column cannot be of the kind that is declared; varies: whether they have to."""
     values = len(known.counts) if known.counts is not None else math.inf
     wrong = ""
     if column.categories is None and not column.is_number:
@@ -268,7 +269,7 @@ def _check_kind(column: Column, known: Facts, kind: str, name: str) -> None:
         wrong = "every cell is missing: use ignore"
     elif not column.is_number and kind in ("real", "positive", "count"):
         wrong = "it holds text: use categorical, ordinal or ignore"
-    elif kind in ("real", "positive") and _is_constant(column, known):
+    elif varies and kind in ("real", "positive") and _is_constant(column, known):
         wrong = "it has one value in every row, which no density can be fitted to: leave the declaration out"
     elif kind == "positive" and known.low <= 0:
         wrong = f"its lowest number is {known.low:g}: use real"

@@ -206,9 +206,9 @@ def _with_label(table: Table, spec: DataSpec) -> Table:
             f"{what} has too many different texts, which are no names of classes: leave it out of the data."
         )
     labels, classes = encode_labels(cells, what)
-    table = table.pick([other for other in range(len(columns)) if other != place])
+    table = replace(table.pick([other for other in range(len(columns)) if other != place]), order=tuple(names))
     notice = () if spec.label else (f"the column {label!r} is taken for the label: DataSpec.label=none models it",)
-    return replace(table, labels=labels, classes=classes, notices=(*table.notices, *notice))
+    return replace(table, labels=labels, classes=classes, label=columns[place], notices=(*table.notices, *notice))
 
 
 def _context(table: Table, spec: DataSpec) -> tuple[int, ...]:

@@ -14,6 +14,12 @@ def rounding_of(kind: np.dtype) -> float:
     return 0.0 if kind.kind != "f" else 1e-6 if kind.itemsize <= 4 else 1e-13
 
 
+def middle(cells: np.ndarray) -> float:
+    """The middle one of numbers (n,), which is one of them, but for NaN."""
+    known = np.sort(cells[~np.isnan(cells)])
+    return float(known[len(known) // 2])
+
+
 def decimals_of(cells: np.ndarray, rounding: float) -> int | None:
     """How many digits after the point all numbers have, but for rounding; None where there are more than a few.
 

@@ -1,6 +1,8 @@
 """Schema: the shape, support, scaling, columns, classes and origin of a data set, saved with each model."""
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -92,6 +94,7 @@ class Field:
         loc, scale: of a real or positive one.
         dtype: Of the cells as they are stored, as pandas calls it.
         decimals: How many digits after the point its numbers have; None where there are many.
+        range: The lowest and the highest number of one of the context; None of others, or where they are not known.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Field:
     scale: float = 1.0
     dtype: str = "float64"
     decimals: int | None = None
+    range: tuple[float, float] | None = None
 
     @property
     def is_number(self) -> bool:
@@ -131,11 +135,13 @@ class Dialect:
         delimiter: Between cells, with the space that follows it.
         decimal: What stands before the decimals of a number.
         header: Whether the first row names the columns.
+        truths: How false and true are written in some columns, where not as False and True.
     """
 
     delimiter: str = ","
     decimal: str = "."
     header: bool = True
+    truths: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
 
 @spec
@@ -162,7 +168,7 @@ class Context:
         kind: "label", one number for each class, of which one is 1; or "columns".
         names: Of its numbers: the classes, or the columns; for each category of a column "column=category".
         loc, scale: of each number.
-        fields: The columns, where some are categories or miss cells; none where each is one number.
+        fields: The columns, or that of the label; none where no more is known of them than `names`.
         size: What the last number is the standardised logarithm of, 0 at its median: the "total" of each row, or a
             column; None where there is no size factor.
     """
@@ -180,6 +186,11 @@ class Context:
         return self.names if self.size is None else self.names[:-1]
 
     @property
+    def coded(self) -> bool:
+        """Whether its columns have a number for each category, and one that says whether the cell is missing."""
+        return self.kind == "columns" and 0 < len(self.fields) < len(self.given)
+
+    @property
     def centre(self) -> str:
         """What a context of zeros is, of one that is not the label, in words."""
         parts = [f"the mean of {', '.join(self.given)}"] if self.given and self.kind != "label" else []
@@ -189,6 +200,23 @@ class Context:
         """Scaled context (n, width) of stored numbers (n, width), as a model takes it; of a missing one, 0."""
         scaled = ((stored - np.asarray(self.loc)) / np.asarray(self.scale)).astype(np.float32)
         return np.where(np.isnan(scaled), np.float32(0), scaled)
+
+    def cells(self, x: np.ndarray) -> list[np.ndarray]:
+        """The cells of each of its fields, (n,), as they are stored, in scaled contexts (n, width): NaN if missing.
+
+        A category is its number. This is the inverse of `scaled`, to single precision.
+        """
+        stored = x * np.asarray(self.scale) + np.asarray(self.loc)
+        found, at = [], 0
+        for field in self.fields:
+            part = stored[:, at : at + max(1, len(field.categories))]
+            at += part.shape[1]
+            missing = stored[:, at] > 0.5 if self.coded else np.zeros(len(x), bool)
+            at += self.coded
+            if field.categories:
+                missing |= part.max(1) < 0.5
+            found.append(np.where(missing, np.nan, part.argmax(1) if field.categories else part[:, 0]))
+        return found
 
     def examples(self, n: int) -> np.ndarray:
         """Context (n, width) of n rows: every class, in turn, or the mean of training rows; and the median size."""
@@ -301,11 +329,16 @@ class Schema:
         found |= {name: np.full(len(stored), value, stored.dtype) for name, value in values.items()}
         return np.stack([found[name] for name in self.order if name in found], 1)
 
-    def to_table(self, x: np.ndarray) -> Any:
+    def to_table(self, x: np.ndarray, context: np.ndarray | None = None) -> Any:
         """Rows x (n, columns) of a table, as the model sees them, as the table that the source has, in Arrow.
 
         Columns have their names, order and types: categories are texts, integers are rounded, floats have as many
-        decimals as those of the source, and constant columns are put back. `.to_pandas()` makes a data frame of it.
+        decimals as those of the source, and constant columns are put back. `.to_pandas()` makes a data frame of it. No
+        cell is missing, but for those of the context.
+
+        Args:
+            x: The rows.
+            context: (n, width) that they were made with, whose columns are then among those of the table.
         """
         import pyarrow as pa
 
@@ -319,6 +352,12 @@ class Schema:
             found = {
                 field.name: restored(cells, field.dtype, field.categories, field.decimals, field.kind == "ordinal")
                 for field, cells in zip(self.fields, stored.T, strict=True)
+            }
+        if context is not None and self.context is not None:
+            cells = self.context.cells(context.astype(np.float64))
+            found |= {
+                field.name: restored(part, field.dtype, field.categories, field.decimals, field.kind == "ordinal")
+                for field, part in zip(self.context.fields, cells, strict=True)
             }
         found |= {one.name: constant(one.value, one.dtype, len(x)) for one in self.constants}
         return pa.table({name: found[name] for name in self.order or names if name in found})

@@ -102,6 +102,9 @@ class Table:
         picked: The numbers of `columns` in the file, where not all are taken.
         labels: (n,) int64 numbers of the classes, or None.
         classes: Names of the labels, by number.
+        label: The column that they were, where they were one.
+        order: The names of all columns that the source has, with that of the label; where they are not those of
+            `columns`.
         factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
         factor_names, factor_sizes: of each factor, its name and how many values it takes.
         test_rows: How many of the last rows are the source's own test set; 0 where it has none.
@@ -123,6 +126,8 @@ class Table:
     picked: tuple[int, ...] | None = None
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
+    label: Column | None = None
+    order: tuple[str, ...] = ()
     factors: np.ndarray | None = None
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None

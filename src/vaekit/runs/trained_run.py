@@ -40,11 +40,12 @@ from vaekit.runs.config import make_run, parse_yaml
 from vaekit.runs.factory import build_model, log_scale_of, open_data
 from vaekit.runs.memory import check_memory
 from vaekit.runs.tree import Run, in_python_words, naming_settings
-from vaekit.runs.validation import check_likelihood
+from vaekit.runs.validation import check_likelihood, samples_are_conditional
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 from vaekit.uses import Imputed, Recommended, Scores, impute, recommend, score
 
+_CONTEXTS = 20_000  # training rows, of which new ones have the context
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
 _LATER = ("likelihood.units.loc", "likelihood.units.scale", "likelihood.head.least", "posterior.transform.loc")
 _LATER += ("posterior.transform.scale",)
@@ -207,23 +208,51 @@ class TrainedRun:
         Args:
             n: Number of rows.
             context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; by default
-                every label in turn, or the mean of the columns.
+                that of training rows at random, if the rows are those of a table, and else every label in turn.
             seed: Of the noise; the first rows of many are those of few.
             mean: Give the mean of p(x|z) in place of a sample of it.
 
         Returns:
             An array (n, ...) with the axes and in the units of the data; of a table whose columns are of several kinds,
-            a `pyarrow.Table` with their names and types, of which `.to_pandas()` makes a data frame.
+            a `pyarrow.Table` with their names and types, of which `.to_pandas()` makes a data frame; those of the
+            context are among its columns.
+
+        Raises:
+            DataError: The training rows are needed for their context, and are gone.
         """
-        if context is not None:
-            given = context_like(context, self.schema, n)
-        else:
-            given = None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
+        given = context_like(context, self.schema, n) if context is not None else self.contexts(n, seed)
         given = None if given is None else given.to(self._device, torch.float32)
         generator = new_generator(seed, Purpose.GENERATE, device=self._device)
         with evaluating(self.model):
             x = self.model.generate(n, generator=generator, mean=mean, context=given)
-        return self._as_stored(x.cpu().numpy())
+        return self._as_stored(x.cpu().numpy(), given)
+
+    def contexts(self, n: int, seed: int = 0, data: str | None = None) -> Tensor | None:
+        """The context (n, width) that n new rows have where none is given; None for a model without.
+
+        Of a table it is that of training rows, drawn at random, so that rows and context together are as the data; else
+        every label in turn. Where what is generated does not depend on the context, it is the same for all.
+
+        Args:
+            n: How many.
+            seed: Of the draw; the first of many are those of few.
+            data: Where the training data lies now; by default where it lay then.
+
+        Raises:
+            DataError: The training rows are gone, or have changed.
+        """
+        wanted = self.schema.context
+        if wanted is None or self.schema.kind != "table" or not samples_are_conditional(self.settings):
+            return None if wanted is None else torch.from_numpy(wanted.examples(n))
+        try:
+            rows = (self.data() if data is None else reopen(self, data)).train
+        except DataError as error:
+            raise DataError(
+                f"new rows have the context of training rows unless it is given: {error}", field=error.field
+            ) from None
+        some = rows.context_of(rows.some(_CONTEXTS))
+        assert some is not None
+        return some.cpu()[torch.randint(len(some), (n,), generator=new_generator(seed, Purpose.GENERATED_CONTEXTS))]
 
     def impute(
         self,
@@ -314,9 +343,10 @@ class TrainedRun:
             seed=seed,
         )
 
-    def _as_stored(self, x: np.ndarray) -> Any:
-        mixed = isinstance(self.schema.support, Mixed)
-        return self.schema.to_table(x) if mixed else self.schema.to_array(x)
+    def _as_stored(self, x: np.ndarray, context: Tensor | None = None) -> Any:
+        if not isinstance(self.schema.support, Mixed):
+            return self.schema.to_array(x)
+        return self.schema.to_table(x, None if context is None else context.cpu().numpy())
 
     @property
     def _device(self) -> torch.device:

@@ -9,6 +9,7 @@ import torch
 from vaekit.data import Codes
 from vaekit.data.context import given_columns, given_context
 from vaekit.errors import ConfigError, DataError
+from vaekit.report.pictures import context_in_words
 from vaekit.runs import TrainedRun
 from vaekit.runs.validation import samples_are_conditional
 
@@ -94,6 +95,26 @@ def with_columns_given(trained: TrainedRun, given: Sequence[str]) -> TrainedRun:
 
 def _values(given: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in (text.partition("=") for text in given)}
+
+
+def context_of_samples(
+    trained: TrainedRun, n: int, given: Sequence[str], label: str | None, seed: int, data: str | None
+) -> tuple[torch.Tensor | None, str]:
+    """The context (n, width) of new rows, and which one it is, in words; None for a model without.
+
+    Raises:
+        ConfigError: What is given is no context of the model.
+        DataError: The training rows are needed, and are gone.
+    """
+    if given:
+        fixed = context_given(trained, given, label)
+        return None if fixed is None else fixed.expand(n, -1), f", given {', '.join(given)}"
+    if label is not None:
+        return context_of_rows(trained, label, range(n)), f", label {label}"
+    drawn = trained.schema.kind == "table" and samples_are_conditional(trained.settings)
+    found = trained.contexts(n, seed, data)
+    of_rows = ", with the context of training rows" if drawn else context_in_words(trained.schema)
+    return found, "" if found is None else of_rows
 
 
 def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:

@@ -58,7 +58,7 @@ def _write_arrow(file: IO[bytes], tables: "Iterable[pa.Table]", ending: str) -> 
 
 def _write_csv(file: IO[bytes], tables: "Iterable[pa.Table]", dialect: Dialect) -> None:
     for number, table in enumerate(tables):
-        columns = [texts_of(column, dialect) for column in table.columns]
+        columns = [texts_of(table[name], dialect, name) for name in table.column_names]
         if number == 0 and dialect.header:
             file.write(_line([_quoted(name, dialect) for name in table.column_names], dialect))
         file.writelines(_line(row, dialect) for row in zip(*columns, strict=True))
@@ -72,8 +72,8 @@ def _line(cells: Iterable[str], dialect: Dialect) -> bytes:
     return (text + "\n").encode()
 
 
-def texts_of(column: "pa.ChunkedArray", dialect: Dialect) -> list[str]:
-    """The cells of a column as they stand in the file; a missing one is empty."""
+def texts_of(column: "pa.ChunkedArray", dialect: Dialect, name: str) -> list[str]:
+    """The cells of a column, of some name, as they stand in the file; a missing one is empty."""
     import numpy as np
     import pyarrow as pa
 
@@ -82,6 +82,8 @@ def texts_of(column: "pa.ChunkedArray", dialect: Dialect) -> list[str]:
         found = ["" if missing else str(cell) for cell, missing in zip(numbers, np.isnan(numbers), strict=True)]
         return found if dialect.decimal == "." else [_quoted(text.replace(".", ","), dialect) for text in found]
     cells = column.to_pylist()
+    if pa.types.is_boolean(column.type) and name in dialect.truths:
+        return ["" if cell is None else dialect.truths[name][cell] for cell in cells]
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         return ["" if cell is None else str(cell) for cell in cells]
     known = {cell: "" if cell is None else _quoted(cell, dialect) for cell in set(cells)}

@@ -34,7 +34,14 @@ _SILENCE = 0.2  # seconds after each
 Columns = Mapping[str, np.ndarray]
 
 
-def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: int, caption: str = "") -> None:
+def write_x(
+    out: Path,
+    trained: TrainedRun,
+    blocks: Iterable[np.ndarray],
+    rows: int,
+    caption: str = "",
+    contexts: Iterable[np.ndarray] | None = None,
+) -> None:
     """Write rows of x by the ending of `out`: a captioned picture, a table as the source has it, or an array.
 
     Args:
@@ -43,6 +50,7 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
         blocks: (n, *shape) each, as the model sees them.
         rows: Of all blocks together.
         caption: Of a picture.
+        contexts: (n, width) of each block, to be among the columns of a table.
     """
     from vaekit.cli.console.tables import write_tables
 
@@ -53,7 +61,8 @@ def write_x(out: Path, trained: TrainedRun, blocks: Iterable[np.ndarray], rows: 
     elif out.suffix.lower() == WAV:
         _write_sound(out, schema, blocks)
     elif schema.kind == "table" and out.suffix.lower() in (CSV, PARQUET, FEATHER):
-        write_tables(out, map(schema.to_table, blocks), rows, schema.dialect)
+        tables = map(schema.to_table, blocks) if contexts is None else map(schema.to_table, blocks, contexts)
+        write_tables(out, tables, rows, schema.dialect)
     else:
         write_rows(out, ({"x": schema.to_array(x)} for x in blocks), rows)
 

@@ -30,7 +30,7 @@ from vaekit.data.bounds import (
 )
 from vaekit.data.columns import check_distinct, is_number
 from vaekit.data.formats.arrow import column_of
-from vaekit.data.formats.odd_texts import PLAIN, USUAL, OddTexts, may_have_odd
+from vaekit.data.formats.odd_texts import PADDED, PLAIN, USUAL, OddTexts, may_have_odd
 from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
@@ -106,7 +106,10 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     notices = [column.notice for column in columns]
     notices += [_notice_of_header(values)] if found.header_lines == 0 and spec.header == "auto" else []
     dialect = Dialect(
-        found.delimiter + " " * (bool(texts) and all(texts)), "," if commas else ".", found.header_lines > 0
+        found.delimiter + " " * (bool(texts) and all(texts)),
+        "," if commas else ".",
+        found.header_lines > 0,
+        {column.name: column.truths for column in columns if column.truths is not None},
     )
     return Table.of(path.name, values, columns=of_table, dialect=dialect, notices=tuple(filter(None, notices)))
 
@@ -372,7 +375,8 @@ class _Reader:
     def look(self) -> tuple[list["_Cells"], int]:
         """What the columns hold, and how many rows there are.
 
-        A column that begins with numbers and goes on with texts is looked at a second time, for all of its texts.
+        A column that begins with numbers and goes on with texts is looked at a second time, for all of its texts; so is
+        one of codes.
         """
         delimiter, width = self._found.delimiter, len(self._found.names)
         columns = [
@@ -384,7 +388,7 @@ class _Reader:
             check_whole(self._path, 8 * rows * width, self._most)
             _add(columns, block)
             _bound_texts(columns)
-        late = {column.name: column for column in columns if column.late}
+        late = {column.name: column for column in columns if column.late or column.has_codes}
         if late:
             for column in late.values():
                 column.begin_as_text()
@@ -498,9 +502,11 @@ class _Cells:
             follow a comma, too, and 1,5 where they do and thousands are not marked.
         plain: Whether all cells so far are missing, or numbers without blanks around them.
         late: Whether a text came after blocks of numbers, so that all have to be looked at again.
+        padded: Whether integers have zeros before them, and are codes.
         spaced: Of a column of text, whether each begins with a space; None of numbers.
         lost: (k,) numbers that stand for missing cells.
-        notice: What to say of texts among numbers that count as missing.
+        truths: How a column of truth values writes false and true, where not as False and True.
+        notice: What to say of texts among numbers that count as missing, and of codes.
     """
 
     def __init__(self, name: str, what: str, delimiter: str, spec: DataSpec) -> None:
@@ -509,10 +515,12 @@ class _Cells:
         declared = spec.columns.get(name)
         self._possible = ("bool",) if declared is not None and declared.has_categories else _FORMS
         self._odd = OddTexts(name, spec, _NUMBER) if may_have_odd(name, spec) else None
+        self._is_number = declared is not None and declared.is_number
         self.notice = ""
+        self.truths: tuple[str, str] | None = None
         self.form = "empty"
         self.plain = True
-        self.late = False
+        self.late = self.padded = False
         self.spaced: bool | None = None
         self._texts: set[str] | None = None
         self._text_bytes = 0
@@ -537,12 +545,24 @@ class _Cells:
 
     def begin_as_text(self) -> None:
         """Forget what was seen, for cells that are no numbers."""
+        if self.has_codes and self._odd is not None:
+            self.notice = (
+                f"{self.name!r} holds numbers with zeros before them, and is taken for codes, which are text: "
+                "DataSpec.columns takes it as numbers where it says that it is count"
+            )
         self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), list(self._possible)
+        if self.padded:
+            self._forms, self._odd = [], None
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether all cells so far are integers, of which some have zeros before them: then they are texts."""
+        return self.padded and self.form == "integer" and not self._is_number
 
     @property
     def may_be_odd(self) -> bool:
         """Whether all texts but a few are numbers."""
-        odd = self._odd is not None and self._odd.few and len(self._odd.texts) > 0
+        odd = self._odd is not None and self._odd.few and not self._odd.padded and len(self._odd.texts) > 0
         return self.form == "text" and not self._forms and odd and self._different > 1
 
     @property
@@ -578,6 +598,7 @@ class _Cells:
             if found is not None:
                 if found.null_count < len(found):
                     self.form = "real" if self.form == "real" or pa.types.is_floating(found.type) else "integer"
+                    self.padded = self.padded or bool(_padded(self._known(cells)).any())
                 return
             if self.form != "empty":
                 self.plain, self.late = False, True
@@ -610,6 +631,9 @@ class _Cells:
                 field="DataSpec.decimal",
                 value=None,
             )
+        pairs = {_BOOLEANS.index(text) // 2 for text in self._texts or ()} if form == "bool" else set()
+        if len(pairs) == 1 and (pair := pairs.pop()) != _BOOLEANS.index("False") // 2:
+            self.truths = (_BOOLEANS[2 * pair], _BOOLEANS[2 * pair + 1])
         self.form, self.spaced, self._texts = form, None, None
 
     def numbers(self, cells: pa.Array) -> np.ndarray:
@@ -724,7 +748,7 @@ def _add(columns: list[_Cells], block: pa.RecordBatch) -> None:
         else:
             (plain[column.form] if column.form in plain and column.plain else alone).append(place)
     whole = []
-    for some, numbers in _groups(new, every, "real"):
+    for some, numbers, _ in _groups(new, every, "real"):
         if numbers is None:
             alone += some
             continue
@@ -732,15 +756,18 @@ def _add(columns: list[_Cells], block: pa.RecordBatch) -> None:
         whole += np.array(some)[~fractions].tolist()
         for place in np.array(some)[fractions].tolist():
             columns[place].form = "real"
-    for some, numbers in _groups(whole, every, "integer"):
+    for some, numbers, cells in _groups(whole, every, "integer"):
         if numbers is None:
             alone += some
             continue
         for place in np.array(some)[~np.isnan(numbers).all(1)].tolist():
             columns[place].form = "integer"
+        _mark_padded(columns, some, cells)
     for form, places in plain.items():
-        for some, numbers in _groups(places, every, form):
+        for some, numbers, cells in _groups(places, every, form):
             alone += some if numbers is None else ()
+            if numbers is not None and form == "integer":
+                _mark_padded(columns, some, cells)
     for place in alone:
         columns[place].add(every[place])
 
@@ -754,7 +781,7 @@ def _fill(values: np.ndarray, columns: dict[int, _Cells], block: pa.RecordBatch)
     for at, column in enumerate(cells):
         (plain[column.form] if column.plain else alone).append(at)
     for form, wanted in plain.items():
-        for some, numbers in _groups(wanted, every, form):
+        for some, numbers, _ in _groups(wanted, every, form):
             if numbers is None:
                 alone += some
                 continue
@@ -767,10 +794,10 @@ def _fill(values: np.ndarray, columns: dict[int, _Cells], block: pa.RecordBatch)
 
 def _groups(
     places: Sequence[int], every: Sequence[pa.Array], form: str
-) -> Iterator[tuple[Sequence[int], np.ndarray | None]]:
+) -> Iterator[tuple[Sequence[int], np.ndarray | None, pa.Array]]:
     """Some columns of a block at a time, with their numbers: (columns, rows) float64, NaN where a cell is missing.
 
-    None where a cell is no integer or real number as it is, or says NaN.
+    None where a cell is no integer or real number as it is, or says NaN. With them come the cells, column by column.
     """
     each = max(1, CELLS // max(1, len(every[0])))
     for start in range(0, len(places), each):
@@ -779,11 +806,25 @@ def _groups(
         try:
             found = pc.cast(cells, pa.int64() if form == "integer" else pa.float64())
         except pa.ArrowInvalid:
-            yield some, None
+            yield some, None, cells
             continue
         numbers = pc.cast(found, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         says_nan = np.isnan(numbers).sum() > cells.null_count
-        yield some, None if says_nan else numbers.reshape(len(some), -1)
+        yield some, None if says_nan else numbers.reshape(len(some), -1), cells
+
+
+def _mark_padded(columns: list[_Cells], some: Sequence[int], cells: pa.Array) -> None:
+    """Mark those of some columns that hold codes; cells: all of theirs, column by column."""
+    for place in np.array(some)[_padded(cells).reshape(len(some), -1).any(1)].tolist():
+        columns[place].padded = True
+
+
+def _padded(integers: pa.Array) -> np.ndarray:
+    """Which integers have zeros before them, (cells,), as codes do, and no number in base 16."""
+    found = pc.and_(pc.starts_with(integers, "0"), pc.greater(pc.binary_length(integers), 1))
+    if pc.any(found).as_py():
+        found = pc.match_substring_regex(integers, PADDED)
+    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
 
 
 def _bound_texts(columns: list[_Cells]) -> None:
