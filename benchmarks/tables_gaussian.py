@@ -10,7 +10,8 @@ the VAE stand, for the same training and test rows,
   are left out of its fit), times the frequencies of each column of text, one added to each; and
 - independent columns: for each, the best of its likelihood without z.
 
-Everything is in nats for each row in the units of the stored values; a probability of an integer counts as a density.
+Everything is in nats for each row in the units of the stored values; a probability of an integer counts as a density, and
+that of a number of few different ones as one over the least distance between two of these.
 The sets of `anomaly/`, of which the normal rows are taken, and Adult need $VAEKIT_DATA and are left out without it.
 """
 
@@ -90,16 +91,25 @@ def held_out(text: str, seed: int, settings: list[str]) -> dict[str, float]:
     assert isinstance(model.likelihood, Conditional)
     found = evaluate(model, rows.test, SAMPLES, seed=seed)["log_likelihood"]
     alone = baseline(model.likelihood, rows.train, rows.test)
+    steps = _log_steps(rows.schema)
     gaussian = full_gaussian(rows)
     return {
-        "vae": _value(found),
+        "vae": _value(found) - steps,
         "error": found.stderr,
-        "columns": _value(alone),
+        "columns": _value(alone) - steps,
         "gaussian": float(gaussian.mean()),
         "steps": last.step,
         "best_epoch": last.metrics["best_epoch"],
         "seconds": time.perf_counter() - began,
     }
+
+
+def _log_steps(schema: Schema) -> float:
+    """Sum of ln of the least distance between the numbers of each column whose numbers are categories."""
+    numbers = [
+        one.categories for place, one in enumerate(schema.fields or ()) if one.categories and _is_number(schema, place)
+    ]
+    return sum(math.log(np.diff(np.sort(np.array(names, float))).min()) for names in numbers if len(names) > 1)
 
 
 def _value(found: Estimate) -> float:
