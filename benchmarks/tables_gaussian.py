@@ -10,8 +10,8 @@ the VAE stand, for the same training and test rows,
   are left out of its fit), times the frequencies of each column of text, one added to each; and
 - independent columns: for each, the best of its likelihood without z.
 
-Everything is in nats for each row in the units of the stored values; a probability of an integer counts as a density, and
-that of a number of few different ones as one over the least distance between two of these.
+Everything is in nats for each row in the units of the stored values; a probability of an integer counts as a density,
+and that of a number of few different ones as one over the least distance between two of these.
 The sets of `anomaly/`, of which the normal rows are taken, and Adult need $VAEKIT_DATA and are left out without it.
 """
 

@@ -114,6 +114,25 @@ def test_texts_that_are_codes_stay_texts(tmp_path, form):
     assert said_of_s(prepared(tmp_path, form, [f"{place % 40:03}" for place in range(N)]))[0] == "categorical"
 
 
+@pytest.mark.parametrize("stored", ["float32", "float64", "int16"])
+def test_few_numbers_have_categories_of_their_type(stored):
+    """Their names are the fewest digits, in single precision, too; of the context, where they are declared."""
+    values = np.array([0.1, 0.7, 30.0] if stored != "int16" else [1, 5, 30], stored)
+    cells = values[np.arange(N) % 3]
+    names = ("0.1", "0.7", "30") if stored != "int16" else ("1", "5", "30")
+    table = pa.table({"x": X, "s": cells, "c": cells})
+    declared = DataSpec(columns={"c": "categorical"}, context=("c",))
+    data = prepare(declared, Limit(), data=table)
+    assert said_of_s(data) == ("ordinal", names)
+    given = data.train.inputs(slice(None))
+    assert "mask" not in given
+    made = data.schema.to_table(given["x"].numpy(), given["context"].numpy())
+    for name in ("s", "c"):
+        assert made[name].type == table[name].type
+        assert set(made[name].to_pylist()) == set(cells.tolist())
+    assert made["s"].equals(made["c"])
+
+
 def test_an_order_of_the_alphabet_is_said(tmp_path):
     data = prepared(tmp_path, "csv", SIZES, columns={"s": "ordinal"})
     assert said_of_s(data) == ("ordinal", ("L", "M", "S"))
@@ -146,7 +165,7 @@ def test_a_kind_of_a_column_that_is_not_modelled_is_refused(tmp_path, settings):
 def test_categories_under_a_likelihood_of_all_columns_are_refused(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("x,s\n" + "".join(f"{x},{s}\n" for x, s in zip(X, HUNDRED, strict=True)))
-    spec = DataSpec(source=str(path), columns={"s": "categorical"})  # pyright: ignore[reportArgumentType]
+    spec = DataSpec(source=str(path), columns={"s": "categorical"})
     with pytest.raises(SpecError, check=naming("DataSpec.columns", "s")):
         prepare(spec, Limit(), by_column="never")
 

@@ -169,7 +169,7 @@ def test_codes_are_known_wherever_the_first_is(tmp_path, monkeypatch, late, bloc
         fields = prepare(DataSpec(source=str(path)), Limit()).schema.fields or ()
         assert fields[0].kind == kind
     path.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in zip(plain, others, strict=True)))
-    declared = DataSpec(source=str(path), columns={"a": "count"})  # pyright: ignore[reportArgumentType]
+    declared = DataSpec(source=str(path), columns={"a": "count"})
     assert (prepare(declared, Limit()).schema.fields or ())[0].kind == "count"
 
 

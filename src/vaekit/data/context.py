@@ -246,14 +246,12 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (labels[:, None] == np.arange(classes)).astype(np.uint8)
 
 
-def number_of(category: str) -> float:
-    """What stands for a category where cells are numbers; infinity, which no cell is, where none can."""
+def number_of(category: str, column: Column) -> float:
+    """What stands for a category in a column of numbers; infinity, which no cell is, where nothing can."""
     if category in ("False", "True"):
         return float(category == "True")
-    try:
-        return float(category)
-    except ValueError:
-        return np.inf
+    number = float(category) if is_number(category) else np.inf
+    return float(column.stored.type(number)) if column.stored.kind == "f" else number
 
 
 def _field(column: Column, known: Facts, cells: np.ndarray, spec: DataSpec, name: str) -> Field:
@@ -301,6 +299,6 @@ def _numbers(stored: np.ndarray, columns: Sequence[Column], fields: Sequence[Fie
             texts = {name: number for number, name in enumerate(column.categories)}
             parts += [cells == texts.get(name, -1) for name in field.categories]
         else:
-            parts += [cells == number_of(name) for name in field.categories]
+            parts += [cells == number_of(name, column) for name in field.categories]
         parts.append(np.isnan(cells))
     return np.stack(parts, 1).astype(np.float64)

@@ -15,7 +15,7 @@ from vaekit.data.columns import nearest
 from vaekit.data.formats.damage import DAMAGED
 from vaekit.data.interactions import Interactions, by_user, interactions_of
 from vaekit.data.named import NAMED
-from vaekit.data.spec import NO_LABEL, DataSpec, Limit
+from vaekit.data.spec import NO_LABEL, ColumnSpec, DataSpec, Limit
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError, SpecError
 
@@ -164,9 +164,9 @@ def open_interactions(
     Raises:
         SpecError, DataError: As `open_table`; or the table is none of interactions.
     """
-    return interactions_of(
-        open_table(replace(spec, rows=None, items=None, values=None), limit), spec, users, items, other_items
-    )
+    names = {name: ColumnSpec("categorical") for name in (spec.rows, spec.items) if name is not None}
+    alone = replace(spec, rows=None, items=None, values=None, columns={**spec.columns, **names})
+    return interactions_of(open_table(alone, limit), spec, users, items, other_items)
 
 
 def _open_named(name: str, spec: DataSpec) -> Table:

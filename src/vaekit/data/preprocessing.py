@@ -158,7 +158,7 @@ class Preprocessor:
     def _stored_numbers(self) -> dict[int, np.ndarray]:
         """By place, the numbers that the categories of a field are, where these are no texts in the file."""
         return {
-            place: np.array([number_of(name) for name in (self.fields or ())[place].categories])
+            place: np.array([number_of(name, column) for name in (self.fields or ())[place].categories])
             for place, column in self._coded_columns.items()
             if column.categories is None
         }
