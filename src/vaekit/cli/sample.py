@@ -54,7 +54,7 @@ def sample(
             stored, but that no cell is missing), .wav (of a model of recordings, one after another); - is a table on
             stdout.
         label: The label to condition on, for a model trained with data.context=label; by default every label in turn,
-            or, of a table, the labels of training rows at random.
+            or, where it is a column of a table, that of training rows at random.
         given: Values of the columns to condition on, as sex=Female age=40, for a model trained with data.context;
             those not given are missing, and by default all are those of training rows at random. They are columns of
             the table that is written.

@@ -208,7 +208,7 @@ class TrainedRun:
         Args:
             n: Number of rows.
             context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; by default
-                that of training rows at random, if the rows are those of a table, and else every label in turn.
+                that of training rows at random, if it is columns of a table, and else every label in turn.
             seed: Of the noise; the first rows of many are those of few.
             mean: Give the mean of p(x|z) in place of a sample of it.
 
@@ -230,8 +230,7 @@ class TrainedRun:
     def contexts(self, n: int, seed: int = 0, data: str | None = None) -> Tensor | None:
         """The context (n, width) that n new rows have where none is given; None for a model without.
 
-        Of a table it is that of training rows, drawn at random, so that rows and context together are as the data; else
-        every label in turn. Where what is generated does not depend on the context, it is the same for all.
+        That of training rows, drawn at random, where `draws_contexts`; else every label in turn, or the same for all.
 
         Args:
             n: How many.
@@ -241,9 +240,8 @@ class TrainedRun:
         Raises:
             DataError: The training rows are gone, or have changed.
         """
-        wanted = self.schema.context
-        if wanted is None or self.schema.kind != "table" or not samples_are_conditional(self.settings):
-            return None if wanted is None else torch.from_numpy(wanted.examples(n))
+        if not self.draws_contexts:
+            return None if self.schema.context is None else torch.from_numpy(self.schema.context.examples(n))
         try:
             rows = (self.data() if data is None else reopen(self, data)).train
         except DataError as error:
@@ -253,6 +251,16 @@ class TrainedRun:
         some = rows.context_of(rows.some(_CONTEXTS))
         assert some is not None
         return some.cpu()[torch.randint(len(some), (n,), generator=new_generator(seed, Purpose.GENERATED_CONTEXTS))]
+
+    @property
+    def draws_contexts(self) -> bool:
+        """Whether new rows have the context of training rows, so that both together are as the data.
+
+        So it is where the context is columns of a table, and what is generated depends on it.
+        """
+        context = self.schema.context
+        of_columns = context is not None and len(context.fields) > 0 and self.schema.kind == "table"
+        return of_columns and samples_are_conditional(self.settings)
 
     def impute(
         self,

@@ -111,10 +111,8 @@ def context_of_samples(
         return None if fixed is None else fixed.expand(n, -1), f", given {', '.join(given)}"
     if label is not None:
         return context_of_rows(trained, label, range(n)), f", label {label}"
-    drawn = trained.schema.kind == "table" and samples_are_conditional(trained.settings)
-    found = trained.contexts(n, seed, data)
-    of_rows = ", with the context of training rows" if drawn else context_in_words(trained.schema)
-    return found, "" if found is None else of_rows
+    of_rows = ", with the context of training rows" if trained.draws_contexts else context_in_words(trained.schema)
+    return trained.contexts(n, seed, data), of_rows
 
 
 def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:
