@@ -52,25 +52,27 @@ def test_given_columns_make_it_conditional(linear, rows):
 
 
 def test_p_values_are_ranks_among_held_out_rows_and_uniform(linear, rows):
-    found = score(linear, rows[1:], samples=30)
-    held_out = score(linear, linear.data().valid, samples=30)
+    found = score(linear, rows[1:], samples=30, statistic="bound")
+    held_out = score(linear, linear.data().valid, samples=30, statistic="bound")
     assert np.array_equal(np.sort(held_out.score), found.held_out)
     expected = [(1 + (found.held_out <= one).sum()) / (len(found.held_out) + 1) for one in found.score]
     assert found.p_value == pytest.approx(expected)
     assert stats.kstest(found.p_value, "uniform").pvalue > 0.01
 
 
-def test_a_level_and_a_contamination_flag_rows(linear, rows):
-    by_level = score(linear, rows, samples=30, level=0.05)
+@pytest.mark.parametrize(("statistic", "ranked"), [("bound", 201), ("composite", "")])
+def test_a_level_and_a_contamination_flag_rows(linear, rows, statistic, ranked):
+    by_level = score(linear, rows, samples=30, level=0.05, statistic=statistic)
     assert by_level.flagged is not None
     assert np.array_equal(by_level.flagged, by_level.p_value <= 0.05)
     assert by_level.flagged[0]
-    assert np.array_equal(by_level.flagged, by_level.score <= by_level.threshold)
-    by_share = score(linear, rows, samples=30, contamination=0.1)
+    assert np.array_equal(by_level.flagged, by_level.oddness >= by_level.threshold)
+    by_share = score(linear, rows, samples=30, contamination=0.1, statistic=statistic)
     assert by_share.flagged is not None
     assert by_share.flagged.sum() == 30
-    assert by_share.score[by_share.flagged].max() <= by_share.score[~by_share.flagged].min()
-    assert any("no p-value is below 1/201" in text for text in score(linear, rows, samples=2, level=0.001).notices)
+    assert by_share.oddness[by_share.flagged].min() >= by_share.oddness[~by_share.flagged].max()
+    told = score(linear, rows, samples=2, level=0.001, statistic=statistic).notices
+    assert any(f"no p-value is below 1/{ranked}" in text for text in told)
 
 
 def test_the_odd_cell_is_found_with_its_conditional_density(linear, rows):
@@ -103,14 +105,16 @@ def test_rows_in_other_units_have_other_densities_and_the_same_ranks():
     x = rng.normal(size=(150, 3)) @ rng.normal(size=(3, 3))
     words = ["epochs=4", "latent=2", "encoder.widths=[8]", "decoder.widths=[8]", "model.likelihood=gaussian"]
     one, other = (vaekit.fit(vaekit.runs.run(*words), x * unit) for unit in (1.0, 1000.0))
-    first, second = one.score(x[:9], samples=20), other.score(x[:9] * 1000, samples=20)
+    first, second = (
+        trained.score(x[:9] * unit, samples=20, statistic="bound") for trained, unit in ((one, 1), (other, 1000))
+    )
     assert second.score == pytest.approx(first.score - 3 * math.log(1000), abs=0.01)
     assert np.array_equal(first.p_value, second.p_value)
     whole = one.evaluate(x[:9], samples=20)["log_likelihood"]
     assert first.score.mean() == pytest.approx(whole.value, abs=0.5)
     far = x[:3].copy()
     far[1] = 1e30
-    found = one.score(far, samples=5)
+    found = one.score(far, samples=5, statistic="bound")
     assert found.score[1] == -math.inf
     assert np.isfinite(found.score[[0, 2]]).all()
     assert found.p_value[1] == 1 / (len(found.held_out) + 1)

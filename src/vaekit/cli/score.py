@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -43,12 +43,13 @@ def score(
     level: float | None = None,
     contamination: float | None = None,
     given: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
+    statistic: Literal["auto", "bound", "composite"] = "auto",
     seed: WholeNumber = 0,
     weights: Weights = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Score rows by how probable they are, rank them among the run's validation rows, and name the cells that are odd.
+    """Score rows by how probable they are, rank them among the run's rows, and name the cells that are odd.
 
     For example:
 
@@ -58,18 +59,22 @@ def score(
 
     Args:
         out: File to write, .csv, .npz, .parquet or .feather; - is a table on stdout. Of each row: its number, counted
-            from 0; score, the importance-weighted bound on ln p(x) in nats; error, of K samples; p_value, its rank
-            among the validation rows; flagged, 0 or 1, where there is a threshold; and three times cell, the oddest,
-            with below, by how much E[ln p(x_j|z)] is below its mean over the validation rows, and given_rest,
-            ln p(x_j|x_-j), of flagged rows.
+            from 0; score, the importance-weighted bound on ln p(x) in nats; error, of K samples; oddness, by the
+            statistic, in nats; p_value, its rank among the rows of the run; flagged, 0 or 1, where there is a
+            threshold; and three times cell, the oddest, with below, by how much E[ln p(x_j|z)] is below its mean over
+            the validation rows, and given_rest, ln p(x_j|x_-j), of flagged rows.
         samples: K, samples of z for each row.
-        level: Flag rows whose p-value is at most this, as that of this share of validation rows is.
+        level: Flag rows whose p-value is at most this, as that of this share of ordinary rows is.
         contamination: Flag this share of the rows, the oddest.
         given: Columns B that the score is conditional on: it is then ln p(x_A|x_B) of all others, A.
+        statistic: What rows are ranked by. The bound is the score itself, ranked among the validation rows. The
+            composite adds what densities of single columns and a coarse one of whole rows say, is not misled where
+            training rows hold odd ones, and ranks among training and validation rows, those that seem to be odd left
+            out; auto takes it for tables of at most 256 columns, without a context and without --given.
         seed: Of the noise.
     """
     with piped(data, out, json) as (data, out):
-        _score(run, data, out, samples, level, contamination, given, seed, weights, json, force)
+        _score(run, data, out, samples, level, contamination, given, statistic, seed, weights, json, force)
 
 
 def _score(
@@ -80,6 +85,7 @@ def _score(
     level: float | None,
     contamination: float | None,
     given: tuple[str, ...],
+    statistic: Literal["auto", "bound", "composite"],
     seed: int,
     weights: str | None,
     as_json: bool,
@@ -114,7 +120,9 @@ def _score(
             value=unknown[0],
         )
     with progress("scoring", len(rows) + len(trained.data().valid)) as advance:
-        found = score_rows(trained, rows, samples, level, contamination, given, seed=seed, progress=advance)
+        found = score_rows(
+            trained, rows, samples, level, contamination, given, statistic=statistic, seed=seed, progress=advance
+        )
     write_rows(out, [_columns(found)], len(rows))
     what = f"the bound on {_what(given)}, K = {samples}, seed {seed}"
     if as_json:
@@ -132,7 +140,9 @@ def _score(
     console.print(f"Wrote [bold]{escape(str(out))}[/]: {len(rows)} rows, {escape(what)}", soft_wrap=True)
     if found.flagged is not None:
         console.print(
-            f"{int(found.flagged.sum())} rows are flagged: their score is at most {found.threshold:.2f}", soft_wrap=True
+            f"{int(found.flagged.sum())} rows are flagged: their oddness ({found.statistic}) is at least "
+            f"{found.threshold:.2f} nats",
+            soft_wrap=True,
         )
     _print_odd(console, found)
     for text in found.notices:
@@ -151,6 +161,7 @@ def _columns(found: "Scores") -> "dict[str, np.ndarray]":
         "row": np.arange(len(found.score)),
         "score": found.score,
         "error": found.error,
+        "oddness": found.oddness,
         "p_value": found.p_value,
     }
     if found.flagged is not None:
@@ -171,9 +182,10 @@ def _facts(found: "Scores") -> dict[str, Any]:
     from vaekit.evaluation.estimate import mean_of
     from vaekit.evaluation.results import NATS
 
-    order = np.argsort(found.score, kind="stable")[:LISTED].tolist()
+    order = np.argsort(-found.oddness, kind="stable")[:LISTED].tolist()
     return {
         "score": mean_of(torch.from_numpy(found.score), NATS).as_dict(),
+        "statistic": found.statistic,
         "held_out_rows": len(found.held_out),
         "flagged": None if found.flagged is None else int(found.flagged.sum()),
         "threshold": found.threshold,
@@ -181,6 +193,7 @@ def _facts(found: "Scores") -> dict[str, Any]:
             {
                 "row": row,
                 "score": float(found.score[row]),
+                "oddness": float(found.oddness[row]),
                 "p_value": float(found.p_value[row]),
                 "cells": [
                     {"name": str(found.names(rank)[row]), "below": float(found.below[row, rank])}
@@ -199,7 +212,7 @@ def _facts(found: "Scores") -> dict[str, Any]:
 def _print_odd(console: Console, found: "Scores") -> None:
     """The oddest rows, one in each line."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("row", "score", "± error", "p-value"):
+    for title in ("row", "score", "± error", "oddness", "p-value"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("odd by (nats below held-out rows)", no_wrap=True)
     for one in _facts(found)["odd"]:
@@ -210,6 +223,7 @@ def _print_odd(console: Console, found: "Scores") -> None:
             str(row),
             f"{one['score']:.2f}",
             f"{error:.2f}" if math.isfinite(error) else "",
+            f"{one['oddness']:.2f}",
             f"{one['p_value']:.2g}",
             ", ".join(cells),
         )

@@ -327,9 +327,10 @@ class TrainedRun:
         contamination: float | None = None,
         given: Sequence[str] = (),
         context: Any = None,
+        statistic: str = "auto",
         seed: int = 0,
     ) -> Scores:
-        """How probable rows are, among validation rows, and which cells make them odd: see `vaekit.uses.score`.
+        """How probable rows are, how odd among the run's rows, and by which cells: see `vaekit.uses.score`.
 
         Args:
             data: See `rows`; by default the run's own test rows.
@@ -338,6 +339,7 @@ class TrainedRun:
             contamination: Flag this share of the rows, the oddest.
             given: Columns that the score is conditional on.
             context: See `rows`.
+            statistic: What rows are ranked by: `bound`, `composite`, or `auto`, which chooses by the data.
             seed: Of the noise.
         """
         return score(
@@ -348,6 +350,7 @@ class TrainedRun:
             contamination=contamination,
             given=given,
             context=context,
+            statistic=statistic,
             seed=seed,
         )
 

@@ -1,4 +1,4 @@
-"""A VAE as a detector of anomalies: rows that are improbable under it."""
+"""A VAE as a detector of anomalies: rows that are odd under it."""
 
 from collections.abc import Mapping
 from numbers import Real
@@ -9,20 +9,23 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from vaekit.sklearn.estimator import BaseVAE
+from vaekit.uses.oddness import Oddness, Reference, cells_of, reference
 
-FENCE = 1.5  # interquartile ranges below the lower quartile
+LEVEL = 0.01  # share of ordinary rows below the offset, where no other is named
 
 
 class VAEAnomalyDetector(OutlierMixin, BaseVAE):
-    """A variational autoencoder that finds rows that are improbable under it.
+    """A variational autoencoder that finds rows that are improbable, among training rows that may hold such ones.
 
-    The score of a row is a bound on ln p(x), in nats: see `score_samples`. A row is an outlier (-1) where its score is
+    The score of a row, in nats, is by a statistic: see `score_samples`. A row is an outlier (-1) where its score is
     below `offset_`.
 
     Args:
-        contamination: Share of the training rows that lie below the offset, above 0 and up to 0.5; "auto" puts it 1.5
-            interquartile ranges below the lower quartile of their scores (Tukey's fence).
+        contamination: Share of the training rows that lie below the offset, above 0 and up to 0.5; "auto" puts it
+            where the p-value is 0.01: below are so many of the ordinary rows, and the odd ones that stand apart.
         latent, widths, likelihood, epochs, settings, random_state, verbose: As of `VAETransformer`.
+        statistic: What rows are scored by. "composite" adds the log-densities of single features to that of whole rows,
+            smoothed coarsely, which few odd rows among those of training do not bend; "bound" is the bound on ln p(x).
 
     Attributes:
         offset_: The least score of an inlier.
@@ -37,8 +40,15 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
         [1, -1]
     """
 
+    steps: ClassVar[int] = 500  # a coarse density is learned soon
+    least_epochs: ClassVar[int] = 5
+
+    _measure: Oddness
+    _reference: Reference
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "statistic": [StrOptions({"composite", "bound"})],
         **BaseVAE._parameter_constraints,
     }
 
@@ -52,8 +62,9 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
         settings: Mapping[str, Any] | None = None,
         random_state: Any = 0,
         verbose: bool = False,
+        statistic: str = "composite",
     ):
-        self.contamination = contamination
+        self.contamination, self.statistic = contamination, statistic
         super().__init__(latent, widths, likelihood, epochs, settings, random_state, verbose)
 
     def fit(self, X: Any, y: Any = None) -> "VAEAnomalyDetector":
@@ -63,13 +74,51 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
             X: (n, features) array, data frame of numbers or sparse matrix, which is made dense.
             y: Not used.
         """
-        scores = self._scores(self._fit(X, self.epochs))
+        rows = self._fit(X, self.epochs)
+        if self.statistic == "composite":
+            trained, model_rows = self._trained, self._model_rows(rows)
+            self._measure, self._reference = reference(trained, model_rows, model_rows.take(0), trained.settings.seed)
+        scores = self._scores(rows)
+        if self.statistic == "bound":
+            self._reference = Reference.of(-scores, np.ones(len(scores)))
         if isinstance(self.contamination, str):
-            lower, upper = np.quantile(scores, [0.25, 0.75])
-            self.offset_ = float(lower - FENCE * (upper - lower))
+            least = 1 / (1 + self._reference.beyond[0])  # of p-values
+            self.offset_ = -float(np.nextafter(self._reference.threshold(max(LEVEL, least)), -np.inf))
         else:
             self.offset_ = float(np.quantile(scores, self.contamination))
         return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """The score of each row; the lower, the odder.
+
+        By the statistic "composite" it is the sum of ln p_j(x_j) over features, p_j a kernel density of training rows,
+        and of ln p(x), p a coarse kernel density of rows that the model makes: see `vaekit.uses.oddness`. By "bound" it
+        is the importance-weighted bound on ln p(x), with 64 samples of q(z|x) for each row, that share their noise.
+
+        Args:
+            X: (n, features) array, data frame or sparse matrix; NaN is a value that is missing.
+
+        Returns:
+            (n,), in nats.
+        """
+        return super().score_samples(X)
+
+    def p_values(self, X: Any) -> np.ndarray:
+        """The share of ordinary rows that are at least as odd, (n,), by the training rows.
+
+        By the statistic "composite" each of these is measured without itself, and those that seem to be odd count for
+        less: p-values of ordinary rows are uniform as far as odd ones stand apart. By "bound" the model has seen them.
+
+        Args:
+            X: As in `fit`.
+        """
+        scores = self.score_samples(X)
+        return self._reference.p_values(-scores)
+
+    def _scores(self, rows: np.ndarray) -> np.ndarray:
+        if self.statistic == "bound":
+            return super()._scores(rows)
+        return -self._measure.of(*cells_of(self._model_rows(rows), len(rows)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less `offset_`: below 0 for outliers.

@@ -38,6 +38,8 @@ class BaseVAE(BaseEstimator):
     """A VAE that scikit-learn trains. Abstract: its subclasses are estimators, and spell out these parameters."""
 
     beta = 1.0
+    steps: ClassVar[int] = STEPS  # of training, if the number of epochs lies between these
+    least_epochs: ClassVar[int] = LEAST_EPOCHS
     most_epochs: ClassVar[int] = MOST_EPOCHS
     more_settings: ClassVar[Mapping[str, Any]] = {}  # of the kind of estimator, by path
 
@@ -156,7 +158,7 @@ class BaseVAE(BaseEstimator):
         batch = min(max(len(rows) // BATCHES, LEAST_BATCH), MOST_BATCH)
         train: dict[str, Any] = {"batch_size": batch, "lr": RATE, "compile": "off"}
         if epochs is None:
-            epochs = min(max(math.ceil(STEPS / math.ceil(len(rows) / batch)), LEAST_EPOCHS), self.most_epochs)
+            epochs = min(max(math.ceil(self.steps / math.ceil(len(rows) / batch)), self.least_epochs), self.most_epochs)
             train |= {} if few else {"patience": epochs // 4}
         model: dict[str, Any] = {"latent": int(self.latent or default_latent(*rows.shape))}
         if self.widths is not None:

@@ -1,8 +1,13 @@
 """How probable rows are, how many held-out rows are less so, and which of their cells make them odd.
 
 The score of a row is the importance-weighted bound on ln p(x) (Burda, Grosse and Salakhutdinov, 2015, arXiv 1509.00519,
-equation 8), in stored units, with its Monte Carlo error. The p-value is its rank among held-out rows, which is uniform
-for rows of the same distribution whatever the model is like: (1 + #{held-out scores <= score}) / (held-out rows + 1).
+equation 8), in stored units, with its Monte Carlo error. Rows are ranked by their oddness, which is by a statistic:
+
+- `bound`: the score with its sign turned. The p-value is (1 + #{held-out rows as odd}) / (held-out rows + 1), which is
+  uniform for rows of the same distribution whatever the model is like.
+- `composite`, of tables: see `vaekit.uses.oddness`. The p-value is likewise by training and validation rows, each
+  measured without itself, and those that seem to be odd count for less: it is uniform for ordinary rows as far as odd
+  ones stand apart from them.
 """
 
 import math
@@ -27,26 +32,31 @@ from vaekit.models.vae import Draw, Model
 from vaekit.randomness import Purpose, new_generator
 from vaekit.uses.cells import CellFacts
 from vaekit.uses.impute import check_weighable
+from vaekit.uses.oddness import Reference, cells_of, reference
 from vaekit.uses.trained import Trained, device_of
 
 Progress = Callable[[int], object]
+STATISTICS = ("auto", "bound", "composite")
+MOST_COLUMNS = 256  # of a table, of which the composite is taken where none is named: it takes time for each
 SHOWN = 3  # cells of each row, the oddest
 MOST_EXPLAINED = 200  # flagged rows, the oddest, of whose cells ln p(x_j|x_-j) is computed
 COMPLEX = 0.5  # rank correlation of scores with compressed sizes from which a notice says so
+NAMED = 0.01  # share of rows that stand apart from which a notice says so
 PAIRS = 100  # of a row and a cell, computed at once
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a model says of n rows: the lower a score or a p-value, the odder its row.
+    """What a model says of n rows: the lower a p-value, the odder its row.
 
     Attributes:
         score: (n,) the bound on ln p(x), or on ln p(x_A|x_B), in nats and stored units; -inf where it is not finite.
         error: (n,) its Monte Carlo error, from the spread of the importance weights: of few samples that carry the
             weight, too small.
-        p_value: (n,) by its rank among held-out rows.
+        oddness: (n,) in nats, by `statistic`: of `bound` it is the score with its sign turned.
+        p_value: (n,) by the rank of the oddness: among held-out rows, or among those of training and validation.
         flagged: (n,) bool, whether a row is odd; None where no threshold was named.
-        threshold: The score at or below which rows are flagged; None without.
+        threshold: The oddness at or above which rows are flagged; None without.
         cells: (n, SHOWN) int64, the oddest cells by number in the row of x, which is flat; -1 for none.
         below: (n, SHOWN) how far E[ln p(x_j|z)] under p(z|x) is below its mean over held-out rows, in nats: what
             the cell adds to the oddness at the z that explain the row best. It is no conditional density, since these z
@@ -58,10 +68,12 @@ class Scores:
         complexity: Of pictures and sequences, the rank correlation of scores with the rows' sizes by zlib; else None.
         notices: What limits the meaning of all this.
         facts: Of the cells: their names.
+        statistic: That of the oddness, `bound` or `composite`.
     """
 
     score: np.ndarray
     error: np.ndarray
+    oddness: np.ndarray
     p_value: np.ndarray
     flagged: np.ndarray | None
     threshold: float | None
@@ -73,6 +85,7 @@ class Scores:
     complexity: float | None
     notices: tuple[str, ...]
     facts: CellFacts
+    statistic: str
 
     def names(self, rank: int) -> np.ndarray:
         """The name of the oddest cell of each row, the second oddest, ... (rank 0, 1, ...), (n,); "" for none."""
@@ -90,10 +103,11 @@ def score(
     contamination: float | None = None,
     given: Sequence[str] = (),
     context: Any = None,
+    statistic: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score rows by how probable they are, beside the validation rows of the run.
+    """Score rows by how probable they are, and rank them among the rows of the run.
 
     Args:
         trained: The run, whose data is there.
@@ -103,16 +117,26 @@ def score(
         contamination: Flag this share of the rows, the oddest.
         given: Columns B by name: the score is then ln p(x_A|x_B) = ln p(x) - ln p(x_B) of all others, A.
         context: Of the rows, where the model takes one; see `TrainedRun.rows`.
+        statistic: What rows are ranked by: `bound` or `composite`; `auto` takes the composite of tables of at most 256
+            columns, where the model takes no context and no columns are given.
         seed: Of the noise.
         progress: Called with the number of rows done since the last call, validation rows included.
 
     Raises:
         NotApplicable: The posterior is deterministic and has no density to weigh samples by.
         SpecError: Level and contamination are both named, or are no shares; or `given` is, and the likelihood ties the
-            cells of a row to one another.
+            cells of a row to one another; or the statistic is the composite, of no table, or of given columns.
     """
     return score_rows(
-        trained, trained.rows(data, context), samples, level, contamination, given, seed=seed, progress=progress
+        trained,
+        trained.rows(data, context),
+        samples,
+        level,
+        contamination,
+        given,
+        statistic=statistic,
+        seed=seed,
+        progress=progress,
     )
 
 
@@ -124,55 +148,61 @@ def score_rows(
     contamination: float | None = None,
     given: Sequence[str] = (),
     *,
+    statistic: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Scores:
     """`score`, of rows that are read already."""
     check_some(data=len(rows), samples=samples)
     _check_threshold(level, contamination)
+    statistic = _statistic(statistic, trained, given)
     facts, device = CellFacts(trained.schema), device_of(trained)
     given_cells = facts.numbers(given)
     rows, held_out = rows.to(device), trained.data().valid.to(device)
     before = _Scorer(trained.model, held_out, facts, samples, given_cells, seed)
-    reference = before.reference(progress)
+    held_out_facts = before.held_out(progress)
     scorer = _Scorer(trained.model, rows, facts, samples, given_cells, seed)
-    parts = [scorer.part(block, reference, progress) for block in scorer.each()]
+    parts = [scorer.part(block, held_out_facts, progress) for block in scorer.each()]
     found, error, ess, cells, below, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
-    p_value = (1 + np.searchsorted(reference.scores, found, side="right")) / (len(reference.scores) + 1)
-    threshold = None
-    if level is not None:
-        most = math.floor(level * (len(reference.scores) + 1) + 1e-9) - 1  # held-out rows at or below a flagged one
-        threshold = -math.inf if most < 0 else float(reference.scores[min(most, len(reference.scores) - 1)])
-        flagged = p_value <= level
-    elif contamination is not None:
-        threshold = float(np.sort(found)[max(1, round(contamination * len(found))) - 1])
-        flagged = found <= threshold
+    if statistic == "composite":
+        measure, ranked = reference(trained, trained.data().train, trained.data().valid, seed)
+        oddness = measure.of(*cells_of(rows, len(rows)))
     else:
-        flagged = None
+        oddness, ranked = -found, Reference.of(-held_out_facts.scores, np.ones(len(held_out_facts.scores)))
+    p_value = ranked.p_values(oddness)
+    threshold, flagged = None, None
+    if level is not None:
+        threshold = ranked.threshold(level)
+    elif contamination is not None:
+        threshold = float(np.sort(oddness)[-max(1, round(contamination * len(found)))])
+    if threshold is not None:
+        flagged = oddness >= threshold
     given_rest = np.full(below.shape, np.nan)
     if flagged is not None and scorer.has_cells:
-        scorer.explain(np.flatnonzero(flagged)[np.argsort(found[flagged], kind="stable")], found, cells, given_rest)
+        scorer.explain(np.flatnonzero(flagged)[np.argsort(-oddness[flagged], kind="stable")], found, cells, given_rest)
     complexity = None if trained.schema.kind == "table" else _rank_correlation(found, sizes)
-    notices = _notices(scorer, ess, found, samples, level, len(reference.scores), complexity)
+    notices = _notices(scorer, ess, found, samples, level, ranked, complexity)
     return Scores(
         found,
         error,
+        oddness,
         p_value,
         flagged,
         threshold,
         cells,
         below,
         given_rest,
-        reference.scores,
+        held_out_facts.scores,
         ess,
         complexity,
         notices,
         facts,
+        statistic,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class _Reference:
+class _HeldOut:
     """Held-out rows: their scores in rising order, the mean term of each cell, and the range of stored values."""
 
     scores: np.ndarray
@@ -226,8 +256,8 @@ class _Scorer:
         """The blocks, in order."""
         yield from map(self.blocks.block, range(math.ceil(len(self.rows) / BLOCK)))
 
-    def reference(self, progress: Progress | None) -> _Reference:
-        """What the rows are as those that others are ranked among."""
+    def held_out(self, progress: Progress | None) -> _HeldOut:
+        """What the rows are as those that are held out."""
         scores, total, count = [], np.zeros(self.facts.count), np.zeros(self.facts.count)
         low, high = math.inf, -math.inf
         for block in self.each():
@@ -242,23 +272,23 @@ class _Scorer:
             scores += [found]
             if progress is not None:
                 progress(len(found))
-        return _Reference(np.sort(np.concatenate(scores)), total / np.maximum(count, 1), low, high)
+        return _HeldOut(np.sort(np.concatenate(scores)), total / np.maximum(count, 1), low, high)
 
-    def part(self, block: Block, reference: _Reference, progress: Progress | None) -> tuple[np.ndarray, ...]:
+    def part(self, block: Block, held_out: _HeldOut, progress: Progress | None) -> tuple[np.ndarray, ...]:
         """Of a block: scores, errors, effective samples, the oddest cells and how odd, and compressed sizes."""
         found, error, ess, terms = self.scored(block)
         shown = min(SHOWN, self.facts.count)
         cells, below = np.full((len(found), SHOWN), -1), np.full((len(found), SHOWN), np.nan)
         if terms is not None:
             usable = self.seen(block) & ~self.is_given & np.isfinite(terms)
-            lacks = np.where(usable, reference.cells - terms, -math.inf)
+            lacks = np.where(usable, held_out.cells - terms, -math.inf)
             order = np.argsort(-lacks, axis=1, kind="stable")[:, :shown]
             values = np.take_along_axis(lacks, order, 1)
             cells[:, :shown] = np.where(np.isfinite(values), order, -1)
             below[:, :shown] = np.where(np.isfinite(values), values, np.nan)
         if progress is not None:
             progress(len(found))
-        return found, error, ess, cells, below, self._sizes(block, reference)
+        return found, error, ess, cells, below, self._sizes(block, held_out)
 
     def scored(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """The score of each row of a block, its error, its effective samples, and E[ln p(x_j|z)] of each cell."""
@@ -342,12 +372,12 @@ class _Scorer:
     def _stored(self, block: Block) -> np.ndarray:
         return self.facts.stored(block.x.flatten(1).cpu().numpy(), np.arange(self.facts.count))
 
-    def _sizes(self, block: Block, reference: _Reference) -> np.ndarray:
+    def _sizes(self, block: Block, held_out: _HeldOut) -> np.ndarray:
         """The bytes of each row after zlib, at 8 bits a value between the lowest and highest of held-out rows."""
         if self.facts.schema.kind == "table":
             return np.zeros(len(block.x))
-        span = max(reference.high - reference.low, 1e-12)
-        levels = ((self._stored(block) - reference.low) * (255 / span)).round().clip(0, 255).astype(np.uint8)
+        span = max(held_out.high - held_out.low, 1e-12)
+        levels = ((self._stored(block) - held_out.low) * (255 / span)).round().clip(0, 255).astype(np.uint8)
         return np.array([float(len(zlib.compress(row.tobytes()))) for row in levels])
 
 
@@ -366,6 +396,31 @@ def _check_threshold(level: float | None, contamination: float | None) -> None:
     for name, value in (("level", level), ("contamination", contamination)):
         if value is not None and not 0 < value < 1:
             raise SpecError(f"{name} is {value}: it should lie between 0 and 1, as 0.01", field=name, value=value)
+
+
+def _statistic(statistic: str, trained: Trained, given: Sequence[str]) -> str:
+    """The statistic that is meant.
+
+    Raises:
+        SpecError: There is none of this name, or the rows are none of which there is a composite.
+    """
+    if statistic not in STATISTICS:
+        raise SpecError(
+            f"statistic is {statistic!r}: it should be auto, bound or composite",
+            field="statistic",
+            value=statistic,
+        )
+    schema = trained.schema
+    has_none = schema.kind != "table" or schema.context is not None or bool(given)
+    if statistic == "composite" and has_none:
+        raise SpecError(
+            "statistic is composite, which is of whole rows of tables, whose model takes no context: take bound",
+            field="statistic",
+            value=statistic,
+        )
+    if statistic == "auto":
+        return "bound" if has_none or math.prod(schema.shape) > MOST_COLUMNS else "composite"
+    return statistic
 
 
 def _rank_correlation(score: np.ndarray, sizes: np.ndarray) -> float | None:
@@ -387,7 +442,7 @@ def _notices(
     found: np.ndarray,
     samples: int,
     level: float | None,
-    held_out: int,
+    ranked: Reference,
     complexity: float | None,
 ) -> tuple[str, ...]:
     finite = np.isfinite(found)
@@ -395,10 +450,16 @@ def _notices(
     notices += [few_samples_warning(torch.from_numpy(ess[finite]), samples)] if finite.any() else []
     if not finite.all():
         notices += [f"{(~finite).sum()} rows have no finite density under the model: they count as the oddest"]
-    if level is not None and level * (held_out + 1) < 1 - 1e-9:
+    count = ranked.beyond[0]
+    if level is not None and level * (count + 1) < 1 - 1e-9:
         notices += [
-            f"no p-value is below 1/{held_out + 1}, of {held_out} held-out rows, so that none is at most {level:g}: "
-            f"that takes {math.ceil(1 / level) - 1}"
+            f"no p-value is below 1/{count + 1:.0f}, of {count:.0f} rows to be ranked among, so that none is at most "
+            f"{level:g}: that takes {math.ceil(1 / level) - 1}"
+        ]
+    if count < (1 - NAMED) * len(ranked.oddness):
+        notices += [
+            f"{1 - count / len(ranked.oddness):.0%} of the rows that others are ranked among stand apart: they are "
+            "taken for odd ones, and hardly count in p-values"
         ]
     if not scorer.has_cells:
         notices += ["the likelihood ties the cells of a row to one another: there is no density of single ones"]
