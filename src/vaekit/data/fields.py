@@ -104,13 +104,13 @@ class Found:
         fields: Those to be modelled, in their order.
         constants: Those of one value.
         ignored: The names of the others, each with why it is left out.
-        unordered: The names of those that are declared to be ordinal, and whose order is that of the alphabet.
+        of_levels: What to say of the levels of those that are declared to be ordinal.
     """
 
     fields: tuple[Field, ...]
     constants: tuple[Constant, ...]
     ignored: dict[str, str]
-    unordered: tuple[str, ...] = ()
+    of_levels: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -124,11 +124,7 @@ class Found:
         for name, why in self.ignored.items():
             by_reason.setdefault(why, []).append(name)
         said = [f"left out: {listing([repr(name) for name in names])} ({why})" for why, names in by_reason.items()]
-        said += [
-            f"{name!r} is ordinal in the order of the alphabet: DataSpec.columns says another one by levels"
-            for name in self.unordered
-        ]
-        return (*said, *notice_of_constants(self.constants))
+        return (*said, *self.of_levels, *notice_of_constants(self.constants))
 
 
 def notice_of_constants(constants: Sequence[Constant]) -> tuple[str, ...]:
@@ -152,11 +148,11 @@ def find_fields(
     Raises:
         DataError: A declared kind does not fit the column, or none is left.
     """
-    fields, constants, ignored, unordered = [], [], {}, []
+    fields, constants, ignored, of_levels = [], [], {}, []
     headed = {column.name for column in columns} != set(unnamed(columns))
     for place, (column, known) in enumerate(zip(columns, facts, strict=True)):
         declared = spec.columns.get(column.name)
-        if declared is None or declared.kind in ("real", "positive", "count"):
+        if declared is None or declared.is_number:
             refuse_odd(column, name)
         if declared is None and (why := _why_ignored(column, known, headed and column.name == "column 0")):
             ignored[column.name] = why
@@ -167,8 +163,8 @@ def find_fields(
         else:
             cells = some(place)
             fields.append(_field(column, known, cells[~np.isnan(cells)], declared, name))
-            if declared is not None and declared.kind == "ordinal" and _is_unordered(column, declared):
-                unordered.append(column.name)
+            if declared is not None and declared.kind == "ordinal":
+                of_levels += _notices_of_levels(column, known, declared)
     if not fields:
         why = [f"{column!r} is left out ({reason})" for column, reason in list(ignored.items())[:_MOST_SAID]]
         why += ["all others are constant" if ignored else "all are constant"] if constants else []
@@ -176,7 +172,7 @@ def find_fields(
             f"{name}: no column is left to model: {'; '.join(why)}: give columns that vary, or declare kinds with "
             "DataSpec.columns."
         )
-    return Found(tuple(fields), tuple(constants), ignored, tuple(unordered))
+    return Found(tuple(fields), tuple(constants), ignored, tuple(of_levels))
 
 
 def _is_constant(column: Column, known: Facts) -> bool:
@@ -240,10 +236,17 @@ def _kind(column: Column, known: Facts, cells: np.ndarray) -> FieldKind:
     return "positive" if known.low > 0 and _is_skewed(cells) else "real"
 
 
-def _is_unordered(column: Column, declared: ColumnSpec) -> bool:
-    """Whether nothing but the alphabet orders the texts of a column, which are no numbers and no dates."""
-    texts = () if column.ordered or declared.levels else column.categories or ()
-    return not all(is_number(text) or _DATE.match(text) for text in texts)
+def _notices_of_levels(column: Column, known: Facts, declared: ColumnSpec) -> list[str]:
+    """What to say of a column that is declared to be ordinal: that the alphabet orders it, or levels do not occur."""
+    found = _names_of(column, known)
+    if unused := [level for level in _levels_of(column, declared) if level not in found]:
+        return [
+            f"no row has {listing([repr(level) for level in unused])}, which is among the levels of {column.name!r}"
+        ]
+    ordered = column.ordered or declared.levels or column.categories is None
+    if ordered or all(is_number(text) or _DATE.match(text) for text in found):
+        return []
+    return [f"{column.name!r} is ordinal in the order of the alphabet: DataSpec.columns says another one by levels"]
 
 
 def _is_skewed(cells: np.ndarray) -> bool:
@@ -295,17 +298,11 @@ def categories_of(column: Column, known: Facts, kind: str, declared: ColumnSpec 
     Raises:
         DataError: A level is missing among those declared.
     """
-    used = sorted(known.counts or {})
-    if column.categories is not None:
-        found = tuple(column.categories[int(number)] for number in used)
-    else:
-        found = tuple(category_name(column.stored.type(value)) for value in used)
+    found = _names_of(column, known)
     if kind == "ordinal" and not column.ordered and all(map(is_number, found)):
         found = tuple(sorted(found, key=float))
     if declared is not None and declared.levels:
-        given = declared.levels
-        if column.categories is None:
-            given = tuple(category_name(float(text)) if is_number(text) else text for text in given)
+        given = _levels_of(column, declared)
         if lacking := [text for text in found if text not in given]:
             raise DataError(
                 f"{name}: the column {column.name!r} has cells that are none of the levels {listing(declared.levels)} "
@@ -314,4 +311,18 @@ def categories_of(column: Column, known: Facts, kind: str, declared: ColumnSpec 
                 value=column.name,
             )
         return given
-    return () if kind == "binary" and column.categories is None and set(used) <= {0, 1} else found
+    return () if kind == "binary" and column.categories is None and {"0", "1"}.issuperset(found) else found
+
+
+def _names_of(column: Column, known: Facts) -> tuple[str, ...]:
+    """The names of the categories that occur, in the order of their numbers."""
+    used = sorted(known.counts or {})
+    if column.categories is not None:
+        return tuple(column.categories[int(number)] for number in used)
+    return tuple(category_name(column.stored.type(value)) for value in used)
+
+
+def _levels_of(column: Column, declared: ColumnSpec) -> tuple[str, ...]:
+    """The levels that are declared, by the names that the categories of the column have."""
+    of_numbers = column.categories is None
+    return tuple(category_name(float(text)) if of_numbers and is_number(text) else text for text in declared.levels)
