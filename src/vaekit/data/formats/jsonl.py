@@ -2,9 +2,10 @@
 """JSON lines: a table with an object in each line, whose keys are the columns."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.json as pa_json
@@ -36,7 +37,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
     return table_of_file(path, arrow, spec)
 
 
-def _read(source: Path | pa.NativeFile) -> pa.Table:
+def _read(source: Path | IO[bytes]) -> pa.Table:
     return pa_json.read_json(source, read_options=pa_json.ReadOptions(block_size=2 * LONGEST_LINE))
 
 
@@ -44,7 +45,10 @@ def _read_mixed(path: Path) -> pa.Table:
     """The table in a file that has texts and numbers in one column: texts, as they would stand in a CSV file."""
     mixed = _mixed(path)
     try:
-        arrow = _read(pa.BufferReader(b"".join(_with_texts(path, mixed))))
+        with tempfile.TemporaryFile() as file:
+            file.writelines(_with_texts(path, mixed))
+            file.seek(0)
+            arrow = _read(file)
     except MemoryError:
         raise
     except pa.ArrowException as error:
