@@ -134,6 +134,13 @@ def test_few_numbers_have_categories_of_their_type(stored):
     assert made["s"].equals(made["c"])
 
 
+@pytest.mark.parametrize(("amounts", "kind"), [(X, "real"), ([0.5, 1.5] * N, "ordinal")])
+def test_amounts_that_are_mostly_nothing_are_numbers(amounts, kind):
+    cells = [amounts[place // 12] if place % 12 == 0 else 0.0 for place in range(N)]
+    data = prepare(DataSpec(), Limit(), data=pa.table({"x": X, "s": cells}))
+    assert said_of_s(data)[0] == kind
+
+
 def test_an_order_of_the_alphabet_is_said(tmp_path):
     data = prepared(tmp_path, "csv", SIZES, columns={"s": "ordinal"})
     assert said_of_s(data) == ("ordinal", ("L", "M", "S"))

@@ -229,11 +229,17 @@ def _kind(column: Column, known: Facts, cells: np.ndarray) -> FieldKind:
         return "ordinal"
     if column.categories is not None or values == 2:
         return "binary" if values <= 2 else "categorical"
-    if values <= MOST_ORDINAL and known.rows >= _ROWS_OF_EACH * values:
+    if values <= MOST_ORDINAL and known.rows >= _ROWS_OF_EACH * values and (known.whole or _recur(known)):
         return "ordinal"
     if known.whole:
         return "count" if known.low >= 0 else "real"
     return "positive" if known.low > 0 and _is_skewed(cells) else "real"
+
+
+def _recur(known: Facts) -> bool:
+    """Whether at least half of the different numbers of a column occur more than once."""
+    counts = (known.counts or {}).values()
+    return 2 * sum(count == 1 for count in counts) <= len(counts)
 
 
 def _notices_of_levels(column: Column, known: Facts, declared: ColumnSpec) -> list[str]:
