@@ -3,8 +3,12 @@
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
+from vaekit.models import Columns
+from vaekit.models.likelihoods.histogram import Histogram
+
 # For specs that cannot be made without arguments, or whose defaults are slow or wild; others are made by calling them.
 _NEEDED: dict[str, dict[str, Any]] = {
+    "AutoregressiveColumns": {"columns": Columns(real=Histogram(parts=12)), "width": 12},
     "Categorical": {"levels": 3},
     "BetaBinomial": {"levels": 7},
     "CountMixture": {"components": 3},

@@ -3,6 +3,7 @@
 from vaekit.models.building import BuildContext
 from vaekit.models.families import Family, Head, LikelihoodFamily, LikelihoodHead
 from vaekit.models.likelihoods import (
+    AutoregressiveColumns,
     Bernoulli,
     BetaBinomial,
     CalibratedGaussian,
@@ -26,6 +27,7 @@ from vaekit.models.likelihoods import (
 from vaekit.models.size_factor import SizeFactor
 
 __all__ = [
+    "AutoregressiveColumns",
     "Bernoulli",
     "BetaBinomial",
     "BuildContext",

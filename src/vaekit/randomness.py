@@ -52,6 +52,9 @@ class Purpose(Enum):
     SCORED_TREES = (36, 1)  # the ties of decision trees in them
     FACTOR_VOTES = (36, 2)  # the batches of the FactorVAE score
 
+    TABLE_TREES = (38, 0)  # gradient boosting of a column from the others
+    TABLE_ROWS = (38, 1)  # resampling of the rows that are predicted
+
     # checks of gradient estimators, on models of their own: number, estimator
     GRADIENT_CHECK = (20,)
     BOUND_CHECK = (21,)

@@ -11,7 +11,7 @@ from vaekit import registry
 from vaekit.evaluation.results import measure_of
 from vaekit.processes import World
 
-SUITES = ("likelihood", "latents", "samples", "disentanglement", "representation", "ranking")
+SUITES = ("likelihood", "latents", "samples", "disentanglement", "representation", "ranking", "table")
 FACTS = {"run", "data", "protocol", "rows", "importance_samples", "seed", "weights", "provenance", "not_applicable"}
 
 
@@ -54,7 +54,7 @@ def conditioned(tmp_path_factory):
 def test_all_suites_in_one_object(cli_json, trained):
     out = cli_json(f"evaluate {trained} --suite all --rows 60 --samples 8")
     assert set(out) == {*SUITES, *FACTS}
-    assert set(out["not_applicable"]) == {"disentanglement", "ranking"}
+    assert set(out["not_applicable"]) == {"disentanglement", "ranking", "table"}
     assert "known factors" in out["not_applicable"]["disentanglement"]
     assert out["disentanglement"] == {}
     assert (out["rows"], out["importance_samples"], out["seed"]) == (60, 8, 0)
@@ -171,7 +171,7 @@ def test_a_measure_that_does_not_apply_is_none_with_the_reason(cli, cli_json, tm
 
 def test_models_conditioned_on_labels(cli, cli_json, conditioned):
     out = cli_json(f"evaluate {conditioned} --suite all --rows 40 --samples 4")
-    assert set(out["not_applicable"]) == {"disentanglement", "representation", "ranking"}
+    assert set(out["not_applicable"]) == {"disentanglement", "representation", "ranking", "table"}
     assert "computed from the label" in out["not_applicable"]["representation"]
     assert all(found["value"] is not None for suite in ("likelihood", "latents") for found in out[suite].values())
     assert out["samples"]["prior.coverage"]["value"] is not None

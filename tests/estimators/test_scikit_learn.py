@@ -16,14 +16,24 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from naming import naming
 from vaekit.errors import NotApplicable, SpecError
-from vaekit.sklearn import VAEAnomalyDetector, VAEImputer, VAETransformer
+from vaekit.sklearn import VAEAnomalyDetector, VAEImputer, VAESynthesizer, VAETransformer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+NARROW = {  # a masked network, and histograms, that take no time
+    "model.likelihood": {
+        "kind": "autoregressive_columns",
+        "columns": {f"{kind}": {"kind": "histogram", "parts": 16} for kind in ("real", "positive")}
+        | {"count": {"kind": "count_histogram", "parts": 40}},
+        "width": 32,
+    }
+}
 SHORT = 3  # epochs: what is checked does not depend on how good a model is
 
 
 @pytest.mark.usefixtures("unchecked")
-@parametrize_with_checks([each(epochs=SHORT) for each in (VAETransformer, VAEAnomalyDetector, VAEImputer)])
+@parametrize_with_checks(
+    [each(epochs=SHORT) for each in (VAETransformer, VAEAnomalyDetector, VAEImputer, VAESynthesizer)]
+)
 def test_estimators_keep_the_contract_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -188,3 +198,73 @@ def test_missing_values_are_filled_from_what_is_observed_of_their_row(x):
     order = np.random.default_rng(1).permutation(100)[:20]
     np.testing.assert_allclose(imputer.transform(holes[order]), filled[order], rtol=1e-12)
     assert np.isfinite(imputer.transform(np.full((1, 6), np.nan))).all()
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """A table of all that columns hold."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 90, 300)
+    columns = {
+        "age": age,
+        "job": np.where(age > 65, "retired", rng.choice(["cook", "clerk"], 300)),
+        "size": pd.Categorical.from_codes(rng.integers(0, 2, 300), ["S", "M", "L"], ordered=True),
+        "since": pd.Timestamp("2020-02-29") + pd.to_timedelta(rng.integers(0, 300, 300), "D"),
+        "late": age % 2 == 0,
+        "height": rng.normal(170, 10, 300).astype("float32"),
+        "children": pd.array(np.where(age > 30, rng.poisson(1, 300), -1), "Int64"),
+        "one": 7,
+        "number": np.arange(300),
+        "key": [f"person {i}" for i in range(300)],
+        "share": rng.random(300).round(2),
+    }
+    made = pd.DataFrame(columns)
+    made.loc[made["children"] == -1, "children"] = pd.NA
+    return made
+
+
+@pytest.fixture(scope="module")
+def synthesizer(frame) -> VAESynthesizer:
+    with pytest.warns(UserWarning, match="'key'"):
+        return VAESynthesizer(epochs=60, settings=NARROW).fit(frame)
+
+
+def test_synthetic_frames_have_the_columns_types_and_categories_of_the_frame(synthesizer, frame):
+    made = synthesizer.sample(200)
+    assert made.columns.equals(frame.columns)
+    assert (made.dtypes == frame.dtypes).all()
+    assert made["key"].isna().all()
+    assert (made["one"] == 7).all()
+    assert set(made["job"]) <= set(frame["job"])
+    assert set(made["size"]) <= {"S", "M"}
+    assert (made["since"].dt.normalize() == made["since"]).all()
+    assert made["since"].min() >= frame["since"].min() - pd.Timedelta(days=100)
+    assert (made["share"].round(2) == made["share"]).all()
+    assert 0 < made["children"].isna().mean() < 0.5
+
+
+def test_synthetic_rows_can_have_some_of_their_values_given(synthesizer):
+    made = synthesizer.sample(40, given={"job": "retired", "late": True})
+    assert (made["job"] == "retired").all()
+    assert made["late"].all()
+    assert made["age"].median() > 60
+    with pytest.raises(ValueError, match="there is no column 'work'"):
+        synthesizer.sample(5, given={"work": "cook"})
+
+
+def test_synthetic_rows_are_the_same_each_time_and_from_a_pickle(synthesizer, frame):
+    content = pickle.dumps(synthesizer)
+    assert b"torch" not in content
+    other, made = pickle.loads(content), synthesizer.sample(20)
+    assert other.sample(20).equals(made)
+    assert not synthesizer.sample(20, random_state=1).equals(made)
+    scores = synthesizer.score_samples(frame)
+    np.testing.assert_allclose(other.score_samples(frame[::-1])[::-1], scores, rtol=1e-9)
+    wrong = frame.assign(job=np.where(frame["job"] == "retired", "cook", "retired"))
+    assert synthesizer.score(wrong) < scores.mean() - 1
+
+
+def test_synthetic_arrays_are_arrays_of_the_same_numbers(x):
+    made = VAESynthesizer(epochs=SHORT, settings=NARROW).fit(x.astype("float32")).sample(50)
+    assert (made.shape, made.dtype) == ((50, 6), np.float32)
+    assert (made[:, 5] == 7).all()

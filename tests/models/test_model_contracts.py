@@ -284,6 +284,8 @@ def test_every_network_and_likelihood_make_a_model(
     network: Any, head: LikelihoodFamily, event: tuple[int, ...]
 ) -> None:
     latents = 3
+    if head.kind == "autoregressive_columns" and len(event) > 1:
+        pytest.skip("it is of the columns of a table")
     model = VAE(
         Conditional(network.build(event, 2 * latents), Gaussian()),
         StandardNormal().build(latents),

@@ -43,7 +43,7 @@ def made_up(name: str, folder: Path) -> list[str] | None:
         for number in range(60):
             write_wav(folder / f"{number % 10}_{number}.wav", 0.3 * rng.standard_normal(1500), 8000)
         return [f"data.source={folder}"]
-    if name == "imputation":
+    if name in ("imputation", "synthetic"):
         cells = rng.normal(size=(100, 3))
         np.savetxt(folder / "holes.csv", np.where(rng.random(cells.shape) < 0.3, np.nan, cells), delimiter=",")
         return [f"data.source={folder / 'holes.csv'}"]

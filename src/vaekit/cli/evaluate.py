@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vaekit.cli.console.request import EvaluationRequest
 
-Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "ranking", "all"]
+Suite = Literal["likelihood", "latents", "samples", "disentanglement", "representation", "ranking", "table", "all"]
 PER_ROW = (".csv", ".npz", ".parquet")  # endings of files that hold several columns by name
 
 
@@ -32,6 +32,7 @@ def evaluate(
     weights: Weights = None,
     seed: WholeNumber = 0,
     per_row: Path | None = None,
+    target: str | None = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -50,7 +51,8 @@ def evaluate(
             importance sampling, bidirectional Monte Carlo); latents (active units, KL by dimension, the aggregate
             posterior); samples (Frechet distance, KID, precision, recall, density, coverage); disentanglement (scores
             against known factors); representation (labels predicted from codes); ranking (Recall and NDCG of held-out
-            items, of a table of interactions); or all of these.
+            items, of a table of interactions); table (how good a synthetic table is: its columns, what is learned from
+            it, and copies of training rows); or all of these.
         samples: K, samples of z for each row, of the importance-weighted bound.
         data: Other data than the run's, by name or path, all of its rows; or where the run's own data lies now, which
             is split as it was.
@@ -60,10 +62,17 @@ def evaluate(
         per_row: File to write, .csv, .npz or .parquet: of each row its number among those that are used, counted from
             0, its ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a
             label.
+        target: Of --suite table, the column that is predicted from the others; by default the last of categories.
     """
     from vaekit.cli.console.request import EvaluationRequest
 
-    request = EvaluationRequest(run, samples, data, split, rows, weights, seed)
+    request = EvaluationRequest(run, samples, data, split, rows, weights, seed, target)
+    if target is not None and suite not in ("table", "all"):
+        raise ConfigError(
+            f"--target names a column that --suite table predicts, and --suite is {suite or 'not given'}: leave it out",
+            field="target",
+            value=target,
+        )
     if suite is None:
         return _evaluate_bounds(request, json, per_row, force)
     if per_row is not None:

@@ -51,13 +51,13 @@ def sample(
     Args:
         n: How many.
         out: File to write: .png (a grid of images), .npy, .npz, .csv, .parquet or .feather (as the data is
-            stored, but that no cell is missing), .wav (of a model of recordings, one after another); - is a table on
-            stdout.
+            stored; a cell is missing only under a likelihood that draws holes), .wav (of a model of recordings, one
+            after another); - is a table on stdout.
         label: The label to condition on, for a model trained with data.context=label; by default every label in turn,
             or, where it is a column of a table, that of training rows at random.
-        given: Values of the columns to condition on, as sex=Female age=40, for a model trained with data.context;
-            those not given are missing, and by default all are those of training rows at random. They are columns of
-            the table that is written.
+        given: Values of columns that all rows have, as sex=Female age=40: of a table, the others are drawn as they are
+            beside these; of a model trained with data.context, values of that, of which those not given are missing,
+            and by default all are those of training rows at random. They are columns of the table that is written.
         source: Where z comes from: prior; aggregated (q(z|x) of random training rows); mixture or flow, fitted to the
             codes of the training rows when first used, and kept in the run folder; or a sampler of an installed
             package.
@@ -91,7 +91,13 @@ def _sample(
 ) -> None:
     import torch
 
-    from vaekit.cli.console.context import context_of_samples, with_columns_given
+    from vaekit.cli.console.context import (
+        check_only_given,
+        context_of_samples,
+        naming_given,
+        values_given,
+        with_columns_given,
+    )
     from vaekit.cli.console.request import open_on_device, sampler_named
     from vaekit.cli.console.writing import (
         ARRAYS,
@@ -107,6 +113,7 @@ def _sample(
     )
     from vaekit.randomness import Purpose, new_generator
     from vaekit.runs import sampling
+    from vaekit.uses import synthesise
 
     check_one_process("sample")
     check_at_least(1, number=n)
@@ -123,11 +130,22 @@ def _sample(
     what = (
         f"{'means' if mean else 'draws'} of p(x|z), z from {sampled.source}, temperature {temperature:g}, seed {seed}"
     )
-    context, in_words = context_of_samples(trained, n, given, label, seed, data)
+    by_columns = bool(given) and trained.schema.context is None and trained.schema.columns is not None
+    columns = values_given(given) if by_columns else {}
+    if by_columns:
+        check_only_given(label, source, temperature, mean)
+        context, in_words = None, f", given {', '.join(given)}"
+    else:
+        context, in_words = context_of_samples(trained, n, given, label, seed, data)
     what += in_words
     starts = range(0, n, AT_A_TIME)
 
     def blocks(advance: Callable[[int], object]) -> "Iterator[np.ndarray]":
+        if by_columns:
+            with naming_given():
+                yield synthesise(trained, n, given=columns, seed=seed).cpu().numpy()
+            advance(n)
+            return
         for start in starts:
             rows = min(AT_A_TIME, n - start)
             some = None if context is None else context[start : start + rows].to(device)

@@ -4,11 +4,12 @@ A measure that does not apply to a model has the value None, and a warning that 
 a run at all is refused, and `all` lists it with the reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -26,13 +27,14 @@ from vaekit.cli.console import (
 from vaekit.cli.console.options import check_one_process
 from vaekit.cli.console.request import EvaluationRequest
 from vaekit.cli.console.request import samplers as sources_of_z
-from vaekit.data import Rows, StreamedRows
+from vaekit.data import Rows, Schema, StreamedRows
 from vaekit.errors import ConfigError, DataError, NotApplicable
 from vaekit.evaluation import (
     Annealed,
     Annealing,
     Estimate,
     Sandwich,
+    Tables,
     aggregate_posterior,
     annealed_bound,
     bidirectional,
@@ -44,6 +46,7 @@ from vaekit.evaluation import (
     kl_per_group,
     representation,
     sample_quality,
+    table_quality,
 )
 from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION, SAMPLE_QUALITIES, label_of, unit_of
 from vaekit.randomness import Purpose, new_generator
@@ -54,6 +57,8 @@ ANNEALING = Annealing()
 ANNEALED_ROWS = 100  # of AIS, and simulated for BDMC
 FEWEST_COMPARED = 30  # rows, for the neighbours of rows
 HELD_OUT, RANKED = 0.2, 20  # share of each user's items, and the first of a ranking
+COMPARED_TABLE_ROWS = 100_000  # most that a synthetic table has, and is compared with
+DETAILS = 5  # of those that only JSON has all of, which are printed
 COMPARED_ROWS = 5_000  # most that are drawn and compared for the quality of samples
 KL = "kl_dimension_"
 Estimates = dict[str, Estimate]
@@ -66,10 +71,12 @@ class SuiteResult:
     Attributes:
         estimates: By name.
         about: How they were computed, in one line.
+        details: Further estimates, by what they are of: all are in JSON, and the largest are printed.
     """
 
     estimates: Estimates
     about: str = ""
+    details: Mapping[str, Estimates] = field(default_factory=dict)
 
 
 def evaluate_suites(request: EvaluationRequest, suite: str, as_json: bool) -> None:
@@ -82,7 +89,7 @@ def evaluate_suites(request: EvaluationRequest, suite: str, as_json: bool) -> No
 def _measure(request: EvaluationRequest, suite: str, as_json: bool) -> None:
     facts = request.facts
     console = Console(highlight=False, quiet=as_json)
-    found: dict[str, Estimates] = {}
+    found: dict[str, Mapping[str, Any]] = {}
     refused: dict[str, str] = {}
     for name, measure in SUITES.items():
         if suite not in (name, "all"):
@@ -95,7 +102,7 @@ def _measure(request: EvaluationRequest, suite: str, as_json: bool) -> None:
             result, refused[name] = SuiteResult({}, f"not applicable: {error}"), str(error)
         if not found:
             print_facts(console, facts, with_samples=suite in ("likelihood", "all"))
-        found[name] = result.estimates
+        found[name] = {**result.estimates, **result.details}
         _print(console, name, result)
     if as_json:
         facts["importance_samples"] = facts.pop("samples")  # samples is a suite
@@ -243,6 +250,41 @@ def ranking_of(request: EvaluationRequest) -> SuiteResult:
     return SuiteResult(found, f"{which}; {how}")
 
 
+def table_of(request: EvaluationRequest) -> SuiteResult:
+    """How good a synthetic table is, of as many rows as the model was trained on."""
+    schema, model = request.trained.schema, request.trained.model
+    if schema.kind != "table" or schema.columns is None or request.trained.settings.data.rows is not None:
+        raise ConfigError(
+            f"{schema.name} is no table whose columns have names: train a run on a CSV or Parquet file", field="data"
+        )
+    if request.on_training_rows:
+        raise ConfigError(
+            "a synthetic table is compared with rows that training left out: use --split valid or test", field="split"
+        )
+    train, held_out = (_spread(rows, COMPARED_TABLE_ROWS, request.seed) for rows in (request.train, request.held_out))
+    with progress("synthetic rows", None):
+        generator = new_generator(request.seed, Purpose.GENERATE, device=request.device)
+        made = model.generate(len(train), generator=generator, context=train.context_of(slice(None)))
+    fields = schema.fields or ()
+    tables = Tables(
+        _as_stored(schema, *_whole(train)),
+        _as_stored(schema, *_whole(held_out)),
+        _as_stored(schema, made, None),
+        schema.columns,
+        [one.kind in ("binary", "categorical") for one in fields] or [False] * len(schema.columns),
+    )
+    with progress("columns, predictions and copies", None):
+        found = table_quality(tables, request.target, request.seed)
+    with progress(label_of("bound"), len(held_out)) as advance:
+        bounds = evaluate(model, held_out, request.samples, seed=request.seed, progress=advance)
+    estimates = found.estimates | {"log_likelihood": bounds["log_likelihood"]}
+    about = (
+        f"{len(made)} synthetic rows beside {len(train)} training rows and, as real rows, {len(held_out)} held-out "
+        f"ones; the target is {found.target}, for which real rows are the training rows"
+    )
+    return SuiteResult(estimates, about, {"columns": found.columns, "pairs": found.pairs})
+
+
 SUITES: dict[str, Callable[[EvaluationRequest], SuiteResult]] = {
     "likelihood": likelihood,
     "latents": latents,
@@ -250,6 +292,7 @@ SUITES: dict[str, Callable[[EvaluationRequest], SuiteResult]] = {
     "disentanglement": disentanglement,
     "representation": representation_of,
     "ranking": ranking_of,
+    "table": table_of,
 }
 NEVER_REFUSED = ("likelihood", "latents")  # what is wrong with the rows is wrong for all
 
@@ -279,17 +322,34 @@ def _print(console: Console, name: str, result: SuiteResult) -> None:
         return
     dimensions = {key: estimate for key, estimate in result.estimates.items() if key.startswith(KL)}
     others = {key: estimate for key, estimate in result.estimates.items() if key not in dimensions}
-    if name == "samples":
-        for table in cross_tables(others, console.width):
-            print_table(console, table)
-    else:
-        print_estimates(console, others, counts=True)
+    crossed = {key: estimate for key, estimate in others.items() if "." in key}
+    for table in cross_tables(crossed, console.width) if crossed else ():
+        print_table(console, table)
+    if alone := {key: estimate for key, estimate in others.items() if key not in crossed}:
+        print_estimates(console, alone, counts=True)
+    for what, estimates in result.details.items():
+        largest = sorted(estimates.items(), key=lambda one: -(one[1].value or 0))[:DETAILS]
+        listed = "; ".join(f"{key} {' ± '.join(filter(None, one.numbers()))}" for key, one in largest)
+        console.print(f"{what} with the largest errors: {escape(listed)}", soft_wrap=True)
     if dimensions:
         print_kl(console, list(dimensions.values()))
     print_warnings(console, result.estimates)
 
 
-def _plain(found: dict[str, Estimates]) -> dict[str, Any]:
-    return {
-        suite: {name: estimate.as_dict() for name, estimate in estimates.items()} for suite, estimates in found.items()
-    }
+def _plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Estimates as JSON has them, at whatever depth."""
+    return {name: one.as_dict() if isinstance(one, Estimate) else _plain(one) for name, one in found.items()}
+
+
+def _whole(rows: Rows) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return rows.batch(slice(None)), rows.mask_of(slice(None))
+
+
+def _as_stored(schema: Schema, x: torch.Tensor, mask: torch.Tensor | None) -> np.ndarray:
+    """Rows as numbers in the units of the data, rounded as those are, with NaN where a cell is missing."""
+    seen = x if mask is None else torch.where(mask, x, torch.nan)
+    stored = schema.to_stored(seen.double().cpu().numpy())
+    for column, one in enumerate(schema.fields or ()):
+        if one.is_number and one.decimals is not None:
+            stored[:, column] = stored[:, column].round(one.decimals)
+    return stored

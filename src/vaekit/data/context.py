@@ -1,7 +1,7 @@
 """Context: what a model is conditioned on besides x: the label of a row or columns of a table, and a row's size."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
 from vaekit.data.roles import LABEL, Roles
 from vaekit.data.rounding import decimals_of, rounding_of
-from vaekit.data.schema import SIZE, Constant, Context, Field, FieldKind
+from vaekit.data.schema import SIZE, Constant, Context, Field, FieldKind, Schema
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column
 from vaekit.errors import DataError
@@ -184,6 +184,43 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
         if context.coded:
             parts.append(float(value is None))
     return context.scaled(np.array([[*parts, *size]]))
+
+
+def given_cells(schema: Schema, given: Mapping[str, str]) -> dict[int, float]:
+    """Values of modelled columns that are given as text, as x has them, by the number of the column.
+
+    Raises:
+        DataError: There is no such column, or it cannot have that value.
+    """
+    columns = schema.columns or ()
+    fields = schema.fields or tuple(Field(name, "real") for name in columns)
+    found = {}
+    for name, text in given.items():
+        if name not in columns:
+            raise DataError(
+                f"{name!r} is no column that is modelled: these are {listing(columns)}", field=name, value=text
+            )
+        place = columns.index(name)
+        value = _value_given(fields[place], text)
+        if schema.loc is not None and schema.scale is not None:
+            at = place if len(schema.scale) > 1 else 0
+            value = (value - schema.loc[at]) / schema.scale[at]
+        found[place] = value
+    return found
+
+
+def _value_given(field: Field, text: str) -> float:
+    """The number of a category, or a number, that is given as text."""
+    if not field.categories:
+        return _number_given(field, text)
+    text = _as_written(field, text)
+    if text not in field.categories:
+        raise DataError(
+            f"{field.name}={text} is none of its categories: they are {listing(field.categories)}",
+            field=field.name,
+            value=text,
+        )
+    return float(field.categories.index(text))
 
 
 def given_columns(context: Context, given: dict[str, str]) -> tuple[Constant, ...]:

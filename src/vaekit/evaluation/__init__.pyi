@@ -30,4 +30,7 @@ from .samples import frechet_distance as frechet_distance
 from .samples import kid as kid
 from .samples import prdc as prdc
 from .samples import sample_quality as sample_quality
+from .tables import TableQuality as TableQuality
+from .tables import Tables as Tables
+from .tables import table_quality as table_quality
 from .units import in_stored_units as in_stored_units

@@ -1,4 +1,10 @@
-"""How far the columns of one table are from those of another: single columns, and pairs of them, with errors."""
+"""How far the columns of one table are from those of another: single columns, and pairs of them, with errors.
+
+A distance is 1 less the similarity of the same name in SDMetrics (sdv-dev, release 0.20): KSComplement of a column of
+numbers, TVComplement of one of categories, CorrelationSimilarity of two columns of numbers, by Spearman's coefficient,
+and ContingencySimilarity of other pairs, whose numbers are in ten bins. These bins hold equally many rows, where those
+of SDMetrics are equally wide.
+"""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -18,7 +24,8 @@ class Difference:
     Attributes:
         columns: One name, or the two of a pair.
         measure: "total variation" of categories and of pairs with one, "Kolmogorov-Smirnov" of a column of numbers, or
-            "rank correlation", half the absolute difference, of two of these.
+            "rank correlation", half the absolute difference, of two of these. Missing cells do not count, but in a pair
+            with categories, where they are one more.
         value: The distance.
         error: Its standard error, by resampling the rows of both tables.
         chance: What it is on average between two tables of as many rows from the same distribution.
@@ -47,9 +54,14 @@ class Differences:
 
 
 def compare_columns(
-    data: np.ndarray, samples: np.ndarray, names: Sequence[str], categories: Sequence[bool], seed: int = 0
+    data: np.ndarray,
+    samples: np.ndarray,
+    names: Sequence[str],
+    categories: Sequence[bool],
+    seed: int = 0,
+    resamplings: int = _RESAMPLINGS,
 ) -> Differences:
-    """Compare each column, and each pair of the first 40, over the cells that are there.
+    """Compare each column, and each pair of the first 40.
 
     Args:
         data: (n, columns), NaN where a cell is missing.
@@ -57,6 +69,7 @@ def compare_columns(
         names: Of the columns.
         categories: Whether the numbers of each column stand for categories.
         seed: Of the resampling.
+        resamplings: For errors, and for what chance makes of two tables.
     """
     rng = np.random.default_rng(seed)
     places = range(len(names))
@@ -70,8 +83,8 @@ def compare_columns(
         return np.array([distance(of, first, second) for of, (_, distance) in zip(wanted, measures, strict=True)])
 
     values = distances(both[:n], both[n:])
-    again = np.array([distances(rng.integers(0, n, n), rng.integers(n, n + m, m)) for _ in range(_RESAMPLINGS)])
-    mixed = [rng.permutation(both) for _ in range(_RESAMPLINGS)]
+    again = np.array([distances(rng.integers(0, n, n), rng.integers(n, n + m, m)) for _ in range(resamplings)])
+    mixed = [rng.permutation(both) for _ in range(resamplings)]
     chance = np.array([distances(order[:n], order[n:]) for order in mixed])
 
     def difference(columns: tuple[str, ...], measure: str, of: slice | int) -> Difference:
@@ -137,11 +150,11 @@ class _Coded:
         )
 
     def _total_variation(self, of: tuple[int, ...], first: np.ndarray, second: np.ndarray) -> float:
-        sizes = [self.sizes[place] for place in of]
         found = []
         for rows in (first, second):
             codes = self.codes[rows][:, list(of)]
-            found.append(np.ravel_multi_index(tuple(codes[(codes >= 0).all(1)].T), sizes))
+            there = codes if len(of) > 1 else codes[codes[:, 0] >= 0]
+            found.append(np.ravel_multi_index(tuple(there.T + 1), [self.sizes[place] + 1 for place in of]))
         cells = np.unique(np.concatenate(found), return_inverse=True)[1]  # those that occur, which are few
         parts = np.split(cells, [len(found[0])])
         shares = [np.bincount(part, minlength=cells.max(initial=0) + 1) / max(1, len(part)) for part in parts]

@@ -22,7 +22,7 @@ from vaekit.models.networks.precision import run_network
 from vaekit.models.networks.units import Units
 from vaekit.models.parameters import Shape, floating
 from vaekit.models.part_errors import check_module, refuse_context, refuse_dtype
-from vaekit.models.protocols import DiscreteHead, MeasuredHead
+from vaekit.models.protocols import DiscreteHead, HeadOfHoles, MeasuredHead, TiedHead
 
 
 class Rescale(nn.Module):
@@ -147,6 +147,8 @@ class Conditional(nn.Module):
             context: Of these rows, where the head takes it.
             mask: True where a cell is observed; None where all are.
         """
+        if mask is not None and isinstance(self.head, HeadOfHoles):
+            self.head.measure_holes(mask)
         x = without_gaps(x, mask)
         if self.units is not None:
             self.units.measure(x, cast(LocationScale, self.head).best)
@@ -164,8 +166,8 @@ class Conditional(nn.Module):
             context: Of these rows, where the head takes it.
             mask: True where a cell is observed; None where all are.
         """
+        self.measure(x, context, mask)
         x = without_gaps(x, mask)
-        self.measure(x, context)
         given = (context,) if self.head.takes_context else ()
         initial = self._fitted_head.initial_parameters(x if self.units is None else self.units(x), *given)
         self.network.output_bias.copy_(initial)  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -188,11 +190,12 @@ class Conditional(nn.Module):
             quick: Use the initial parameters only, where the best take long.
             mask: True where a cell is observed; None where all are.
         """
-        x = without_gaps(x, mask)
         head, units = copy.deepcopy((self._fitted_head, self.units))
+        head = head.untied() if isinstance(head, TiedHead) else head
         alone = Conditional(nn.Identity(), head, self.event_shape, units=units)
         alone = alone if x.device.type == "mps" else alone.double()
-        alone.measure(x, context)
+        alone.measure(x, context, mask)
+        x = without_gaps(x, mask)
         x, given = wide(x) if units is None else units(wide(x)), (context,) if head.takes_context else ()
         return WithoutLatents(alone, wide(head.initial_parameters(x, *given) if quick else head.fitted(x, *given)))
 

@@ -107,6 +107,24 @@ class MeasuredHead(Protocol):
 
 
 @runtime_checkable
+class HeadOfHoles(Protocol):
+    """A head of p(x|z) that models which cells are missing."""
+
+    def measure_holes(self, mask: Tensor) -> None:
+        """Take what it holds of them from the masks of training rows, (n, *data), True where a cell is observed."""
+        ...
+
+
+@runtime_checkable
+class TiedHead(Protocol):
+    """A head of p(x|z) under which the values of a row depend on one another."""
+
+    def untied(self) -> Any:
+        """A copy under which they do not."""
+        ...
+
+
+@runtime_checkable
 class OverFields(Protocol):
     """A likelihood that is of a table's columns one by one."""
 

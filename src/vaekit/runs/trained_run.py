@@ -1,7 +1,7 @@
 """A trained run: its settings, data and model, read back from its folder or returned by `fit`."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood, samples_are_conditional
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
-from vaekit.uses import Imputed, Recommended, Scores, impute, recommend, score
+from vaekit.uses import Imputed, Recommended, Scores, impute, recommend, score, synthesise
 
 _CONTEXTS = 20_000  # training rows, of which new ones have the context
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
@@ -202,13 +202,22 @@ class TrainedRun:
 
         return self._as_stored(self._over(means, self.rows(data, context)))
 
-    def sample(self, n: int, *, context: Any = None, seed: int = 0, mean: bool = False) -> Any:
+    def sample(
+        self,
+        n: int,
+        *,
+        context: Any = None,
+        given: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        mean: bool = False,
+    ) -> Any:
         """New rows from the model, as the data is stored: z from the prior, then x from p(x|z).
 
         Args:
             n: Number of rows.
             context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; by default
                 that of training rows at random, if it is columns of a table, and else every label in turn.
+            given: Values of columns of a table, by name, that all rows have: see `vaekit.uses.synthesise`.
             seed: Of the noise; the first rows of many are those of few.
             mean: Give the mean of p(x|z) in place of a sample of it.
 
@@ -220,12 +229,15 @@ class TrainedRun:
         Raises:
             DataError: The training rows are needed for their context, and are gone.
         """
-        given = context_like(context, self.schema, n) if context is not None else self.contexts(n, seed)
-        given = None if given is None else given.to(self._device, torch.float32)
+        if given:
+            texts = {name: str(value) for name, value in given.items()}
+            return self._as_stored(synthesise(self, n, given=texts, seed=seed).cpu().numpy())
+        beside = context_like(context, self.schema, n) if context is not None else self.contexts(n, seed)
+        beside = None if beside is None else beside.to(self._device, torch.float32)
         generator = new_generator(seed, Purpose.GENERATE, device=self._device)
         with evaluating(self.model):
-            x = self.model.generate(n, generator=generator, mean=mean, context=given)
-        return self._as_stored(x.cpu().numpy(), given)
+            x = self.model.generate(n, generator=generator, mean=mean, context=beside)
+        return self._as_stored(x.cpu().numpy(), beside)
 
     def contexts(self, n: int, seed: int = 0, data: str | None = None) -> Tensor | None:
         """The context (n, width) that n new rows have where none is given; None for a model without.

@@ -6,9 +6,10 @@ pipelines, searches, `clone`, `pickle`.
 
 from vaekit.sklearn.anomaly import VAEAnomalyDetector
 from vaekit.sklearn.imputer import VAEImputer
+from vaekit.sklearn.synthesizer import VAESynthesizer
 from vaekit.sklearn.transformer import VAETransformer
 
-__all__ = ["VAEAnomalyDetector", "VAEImputer", "VAETransformer"]
+__all__ = ["VAEAnomalyDetector", "VAEImputer", "VAESynthesizer", "VAETransformer"]
 
 
 def __dir__() -> list[str]:

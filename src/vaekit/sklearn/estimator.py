@@ -115,7 +115,7 @@ class BaseVAE(BaseEstimator):
         if not kept.any():
             raise ValueError(f"no feature of X varies, of {self.n_features_in_} in {len(rows)} rows: give some that do")
         self._kept, self._constants = kept, np.where(seen.any(0), np.where(kept, 0.0, low), np.nan)
-        with _as_value_errors():
+        with as_value_errors():
             training = TrainingRun.start(self._run(rows[:, kept], epochs), data=rows[:, kept])
         if training.data.schema.shape != (kept.sum(),):
             raise ValueError(
@@ -152,8 +152,7 @@ class BaseVAE(BaseEstimator):
 
     def _run(self, rows: np.ndarray, epochs: int | None) -> Run:
         """The settings of a training on rows: the parameters, what they leave open, and `settings` over both."""
-        state = self.random_state
-        seed = int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31 - 1))
+        seed = seed_of(self.random_state)
         few = len(rows) < ROWS_TO_VALIDATE
         batch = min(max(len(rows) // BATCHES, LEAST_BATCH), MOST_BATCH)
         train: dict[str, Any] = {"batch_size": batch, "lr": RATE, "compile": "off"}
@@ -175,7 +174,7 @@ class BaseVAE(BaseEstimator):
             "objective": {"kind": "elbo", "beta": float(self.beta)},
             "train": train | {"epochs": int(epochs)},
         }
-        words = [f"{path}={_as_yaml(value)}" for path, value in {**self.more_settings, **(self.settings or {})}.items()]
+        words = [f"{path}={as_yaml(value)}" for path, value in {**self.more_settings, **(self.settings or {})}.items()]
         run = make_run(override_in_order(to_tree(make_run(tree)), words))
         return run.model_copy(update={"data": replace(run.data, **_reading(run, rows))})
 
@@ -229,6 +228,11 @@ class BaseVAE(BaseEstimator):
         return self._scores(self._rows(X, reset=False))
 
 
+def seed_of(state: Any) -> int:
+    """A seed of vaekit, from a `random_state` of scikit-learn."""
+    return int(state) if isinstance(state, Integral) else int(check_random_state(state).randint(2**31 - 1))
+
+
 def default_latent(rows: int, columns: int) -> int:
     """The size of z where it is left open.
 
@@ -260,7 +264,7 @@ def _reading(run: Run, rows: np.ndarray) -> dict[str, Any]:
 
 
 @contextmanager
-def _as_value_errors() -> Iterator[None]:
+def as_value_errors() -> Iterator[None]:
     """Within, wrong settings raise a ValueError, as wrong parameters of other estimators do."""
     try:
         yield
@@ -268,5 +272,6 @@ def _as_value_errors() -> Iterator[None]:
         raise SpecError(str(error), field=error.field, value=error.value) from None
 
 
-def _as_yaml(value: Any) -> str:
+def as_yaml(value: Any) -> str:
+    """A value as a word of settings has it."""
     return value if isinstance(value, str) else json.dumps(value)

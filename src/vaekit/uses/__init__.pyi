@@ -9,4 +9,5 @@ from .recommend import ranking as ranking
 from .recommend import recommend as recommend
 from .score import Scores as Scores
 from .score import score as score
+from .synthesise import synthesise as synthesise
 from .trained import Trained as Trained

@@ -1,6 +1,7 @@
 """The context of rows that a model with data.context generates or decodes: a label, or the mean of covariates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -68,19 +69,21 @@ def context_given(trained: TrainedRun, given: Sequence[str], label: str | None) 
         raise ConfigError("--label and --given both say what to condition on: give one of them", field="given")
     if context is None:
         raise ConfigError(
-            f"--given is {given[0]}, and {trained.folder.path} was trained without data.context: train it with the "
-            "columns to condition on",
+            f"--given is {given[0]}, and {trained.folder.path} was trained on no table, and without data.context: "
+            "leave it out",
             field="given",
             value=given[0],
         )
-    if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
-        raise ConfigError(f"--given is {wrong[0]}: give column=value", field="given", value=wrong[0])
-    names = [text.partition("=")[0] for text in given]
-    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
-        raise ConfigError(f"--given has two values of {twice!r}: give one", field="given", value=twice)
     _check_conditional(trained, "given", given[0])
+    with naming_given():
+        return torch.from_numpy(given_context(context, values_given(given)))
+
+
+@contextmanager
+def naming_given() -> Iterator[None]:
+    """Within, an error of values names the option that gave them."""
     try:
-        return torch.from_numpy(given_context(context, _values(given)))
+        yield
     except DataError as error:
         raise ConfigError(f"--given: {error}", field="given") from None
 
@@ -89,11 +92,21 @@ def with_columns_given(trained: TrainedRun, given: Sequence[str]) -> TrainedRun:
     """The run, whose tables have the columns whose values are given as column=value, too."""
     if not given or trained.schema.context is None:
         return trained
-    constants = (*trained.schema.constants, *given_columns(trained.schema.context, _values(given)))
+    constants = (*trained.schema.constants, *given_columns(trained.schema.context, values_given(given)))
     return replace(trained, schema=replace(trained.schema, constants=constants))
 
 
-def _values(given: Sequence[str]) -> dict[str, str]:
+def values_given(given: Sequence[str]) -> dict[str, str]:
+    """Values as column=value by the name of the column.
+
+    Raises:
+        ConfigError: One is no such text, or a column has two.
+    """
+    if wrong := [text for text in given if not text.partition("=")[0] or "=" not in text]:
+        raise ConfigError(f"--given is {wrong[0]}: give column=value", field="given", value=wrong[0])
+    names = [text.partition("=")[0] for text in given]
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise ConfigError(f"--given has two values of {twice!r}: give one", field="given", value=twice)
     return {name: value for name, _, value in (text.partition("=") for text in given)}
 
 
@@ -113,6 +126,17 @@ def context_of_samples(
         return context_of_rows(trained, label, range(n)), f", label {label}"
     of_rows = ", with the context of training rows" if trained.draws_contexts else context_in_words(trained.schema)
     return trained.contexts(n, seed, data), of_rows
+
+
+def check_only_given(label: str | None, source: str, temperature: float, mean: bool) -> None:
+    """Refuse what does not go with rows that are drawn with columns given."""
+    if label is not None:
+        raise ConfigError("--label and --given both say what to condition on: give one of them", field="given")
+    if source != "prior" or temperature != 1 or mean:
+        raise ConfigError(
+            "--given draws rows with these columns from the prior as it is: leave out --from, --temperature and --mean",
+            field="given",
+        )
 
 
 def context_of_codes(trained: TrainedRun, codes: Codes, label: str | None) -> tuple[np.ndarray | None, str]:

@@ -56,6 +56,7 @@ class EvaluationRequest:
         rows: The first so many alone; None for all.
         weights: Best or last; None for what the run's settings name.
         seed: Of the noise.
+        target: The column that `--suite table` predicts; None chooses one.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class EvaluationRequest:
     rows: int | None
     weights: str | None
     seed: int
+    target: str | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples)

@@ -11,6 +11,7 @@ from vaekit.models.distributions.bernoulli import (
 from vaekit.models.distributions.categorical import Categorical
 from vaekit.models.distributions.cells import cell_log_prob, factorises, observed_log_prob
 from vaekit.models.distributions.delta import Delta
+from vaekit.models.distributions.histogram import Histogram
 from vaekit.models.distributions.support import check_values, in_words, measure, support_of
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Categorical",
     "ContinuousBernoulli",
     "Delta",
+    "Histogram",
     "Mass",
     "SoftBernoulli",
     "Summed",

@@ -20,6 +20,15 @@ class OverCells(Protocol):
         ...
 
 
+@runtime_checkable
+class OverHoles(Protocol):
+    """A distribution of rows and of which of their cells are missing."""
+
+    def log_prob_with_holes(self, x: Tensor, mask: Tensor) -> Tensor:
+        """ln p of the observed cells of x (batch, *event), and of the mask, which is True for these."""
+        ...
+
+
 def observed(x: Tensor, mask: Tensor | None) -> Tensor:
     """x with 0 where nothing was observed, so that nothing depends on what is stored there.
 
@@ -76,6 +85,8 @@ def observed_log_prob(px: Distribution, x: Tensor, mask: Tensor | None) -> Tenso
     """ln p of the observed cells of rows, (..., batch): of all of them, where there is no mask."""
     if mask is None:
         return px.log_prob(x)
+    if isinstance(px, OverHoles):
+        return px.log_prob_with_holes(x, mask)
     log_p = cell_log_prob(px, x, mask)
     total = log_p.reshape(*log_p.shape[: log_p.dim() - len(px.event_shape)], -1).sum(-1)
     return total.to(getattr(unwrapped(px), "dtype", total.dtype))

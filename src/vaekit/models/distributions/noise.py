@@ -6,7 +6,8 @@ that ran before. A distribution without a map here (a mixture, counts, heavy tai
 own code, with torch's global generator seeded from ours for that moment and put back after.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -181,7 +182,14 @@ def _draw_by_its_own_code(q: Distribution, shape: tuple[int, ...], generator: to
     sample = q.rsample if q.has_rsample else q.sample
     if generator is None:
         return sample(Size(shape))
+    with seeded_from(generator):
+        return sample(Size(shape))
+
+
+@contextmanager
+def seeded_from(generator: torch.Generator) -> Iterator[None]:
+    """Within, torch's global generator has a seed that is drawn from ours; put back afterwards."""
     seed = torch.randint(2**62, (), generator=generator, device=generator.device)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int(seed))
-        return sample(Size(shape))
+        yield

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from vaekit.models.likelihoods.autoregressive_columns import AutoregressiveColumns
 from vaekit.models.likelihoods.bernoulli import Bernoulli, ContinuousBernoulli, SoftBernoulli
 from vaekit.models.likelihoods.beta_binomial import BetaBinomial
 from vaekit.models.likelihoods.categorical import Categorical
@@ -32,11 +33,13 @@ Likelihood = Annotated[
     | ZeroInflated
     | Multinomial
     | CountMixture
-    | Columns,
+    | Columns
+    | AutoregressiveColumns,
     choice("likelihoods"),
 ]
 
 __all__ = [
+    "AutoregressiveColumns",
     "Bernoulli",
     "BetaBinomial",
     "CalibratedGaussian",

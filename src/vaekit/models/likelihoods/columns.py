@@ -19,6 +19,7 @@ from vaekit.models.likelihoods.count_mixture import CountMixture
 from vaekit.models.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 from vaekit.models.likelihoods.gaussian import CalibratedGaussian, Gaussian
 from vaekit.models.likelihoods.heavy_tails import CalibratedStudentT, Laplace, StudentT
+from vaekit.models.likelihoods.histogram import CountHistogram, Histogram
 from vaekit.models.likelihoods.initialisation import counts_of_levels
 from vaekit.models.likelihoods.location_scale import LocationScale
 from vaekit.models.likelihoods.log_normal import LogNormal
@@ -44,7 +45,9 @@ OfColumn = Annotated[
     | Poisson
     | NegativeBinomial
     | ZeroInflated
-    | CountMixture,
+    | CountMixture
+    | Histogram
+    | CountHistogram,
     choice("likelihoods"),
 ]
 

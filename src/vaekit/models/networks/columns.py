@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class ColumnsAsNumbers(nn.Module):
 
     def __init__(self, fields: Sequence[FieldEvent], missing: bool = False):
         super().__init__()
-        self.missing = missing
+        self.missing, self.columns = missing, len(fields)
         named = list(enumerate(fields))
         kinds = {kind: [place for place, field in named if field.kind == kind] for kind in ("count", "positive")}
         plain = [place for place, field in named if field.kind in ("real", "binary", "ordinal")]
@@ -52,7 +53,8 @@ class ColumnsAsNumbers(nn.Module):
         many = [(place, f.categories) for place, f in named if f.kind == "categorical" and f.categories > MOST_ONE_HOT]
         self.register_buffer("loc", torch.zeros(len(self.numbers)))
         self.register_buffer("scale", torch.ones(len(self.numbers)))
-        column = torch.tensor([place for place, count in few for _ in range(count)], dtype=torch.int64)
+        self.one_hot = [place for place, count in few for _ in range(count)]
+        column = torch.tensor(self.one_hot, dtype=torch.int64)
         code = torch.tensor([code for _, count in few for code in range(count)], dtype=torch.int64)
         self.register_buffer("column", column, persistent=False)
         self.register_buffer("code", code, persistent=False)
@@ -64,6 +66,15 @@ class ColumnsAsNumbers(nn.Module):
             for (_, count), width in zip(many, widths, strict=True)
         )
         self.seen_shape = (len(self.numbers) + len(code) + sum(widths) + (len(fields) if missing else 0),)
+
+    @property
+    def owners(self) -> Tensor:
+        """The column of each number that a network sees, (numbers,) int64."""
+        embedded = [
+            place for place, part in zip(self.embedded, self.embeddings, strict=True) for _ in range(_width(part))
+        ]
+        masks = list(range(self.columns)) if self.missing else []
+        return torch.tensor([*self.numbers, *self.one_hot, *embedded, *masks], dtype=torch.int64, device="cpu")
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x if mask is None else torch.where(mask, x, 0)
@@ -95,6 +106,63 @@ class ColumnsAsNumbers(nn.Module):
         counts, positive = x[..., self.counts].clamp_min(0), x[..., self.positive]
         tiny = torch.finfo(x.dtype).tiny
         return torch.cat([x[..., self.plain], counts.log1p(), positive.clamp_min(tiny).log()], -1)
+
+
+class Steps(nn.Module):
+    """How far columns of numbers are on their way through each of several intervals: 0 before, 1 beyond.
+
+    Intervals hold about equally many training rows, so that a layer after it is piecewise linear in what a column is
+    worth. A missing cell gives zeros.
+
+    Source: Gorishniy, Rubachev and Babenko, 2022, arXiv 2203.05556, section 3.2.
+
+    Args:
+        places: Of the columns.
+        intervals: Of each of them.
+
+    Example:
+        >>> Steps([1], intervals=2)(torch.tensor([[7.0, 0.75]]))
+        tensor([[1.0000, 0.5000]])
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, places: Sequence[int], intervals: int = 32):
+        super().__init__()
+        self.places, self.intervals = list(places), intervals
+        ends = torch.linspace(0, 1, intervals + 1).repeat(len(self.places), 1)
+        self.register_buffer("low", ends[:, :-1].clone())
+        self.register_buffer("high", ends[:, 1:].clone())
+
+    @property
+    def owners(self) -> Tensor:
+        """The column of each number, (numbers,) int64."""
+        return torch.tensor(self.places, dtype=torch.int64, device="cpu").repeat_interleave(self.intervals)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        cells = x[..., self.places].to(self.low.dtype).unsqueeze(-1)
+        found = ((cells - self.low) / (self.high - self.low)).clamp(0, 1)
+        return (found if mask is None else torch.where(mask[..., self.places].unsqueeze(-1), found, 0)).flatten(-2)
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> None:
+        """Choose the intervals by rows x (n, columns)."""
+        for number, place in enumerate(self.places):
+            values = x[:, place].double().unique()
+            ends = (
+                x[:, place].double().quantile(torch.linspace(0, 1, self.intervals + 1).double().to(x.device)).unique()
+            )
+            if len(values) <= self.intervals + 1:
+                ends = values
+            ends = torch.cat([ends, ends[-1:] + 1]) if len(ends) == 1 else ends
+            more = ends[-1] + torch.arange(1, self.intervals + 2 - len(ends), device=x.device) * (ends[-1] - ends[0])
+            ends = torch.cat([ends, more]).to(self.low.dtype)
+            self.low[number], self.high[number] = ends[:-1], ends[1:]
+
+
+def _width(embedding: nn.Module) -> int:
+    return cast(nn.Embedding, embedding).embedding_dim
 
 
 class WithMask(nn.Module):
