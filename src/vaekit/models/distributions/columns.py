@@ -87,7 +87,7 @@ class Cells(Mass):
             return self._joined([part.to(self.dtype) for part in drawn])
 
     def of_cells(self, cells: Tensor, number: Callable[[Distribution], Tensor]) -> Tensor:
-        """A number of the distributions of some cells, (..., len(cells)): only the parts that they are among are evaluated.
+        """A number of the distributions of some cells, (..., len(cells)): only parts that they are among are evaluated.
 
         Args:
             cells: Their places in a row that is flat, int64.
