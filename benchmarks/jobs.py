@@ -19,12 +19,14 @@ from datetime import date
 from pathlib import Path
 
 from facts import cores, finish, processor, provenance, table
-from uses import anomaly, missing, ratings, synthetic
+from uses import anomaly, cells, missing, probe, ratings, synthetic
 from uses.job import Cell, Job, Measured, Method
 
 HERE = Path(__file__).parent
 MEASURED = HERE / "uses" / "measured"
-JOBS: dict[str, Job] = {job.name: job for job in (missing.JOB, anomaly.JOB, synthetic.JOB, ratings.JOB)}
+JOBS: dict[str, Job] = {
+    job.name: job for job in (missing.JOB, anomaly.JOB, synthetic.JOB, ratings.JOB, cells.JOB, probe.JOB)
+}
 
 
 def kept(job: Job) -> list[Cell]:

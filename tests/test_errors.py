@@ -23,6 +23,7 @@ OF_SURROUNDINGS = {  # functions that raise what no setting is to blame for: a m
     "check_one_process",
     "open_hub",
     "piped",
+    "write_h5ad",
 }
 OF_WORDS = {  # tests of what is said
     "test_a_missing_soundfile_is_one_line_with_what_brings_it",

@@ -73,6 +73,9 @@ class Purpose(Enum):
     SHARED_BY_ROWS = (44,)  # z of rows that an estimator scores, the same for each of them: group
     CONDITIONAL_CELLS = (41,)  # z of rows without one of their cells: block of rows
     HELD_OUT_ITEMS = (42,)  # which items of each user are held out: without a key
+    EXPRESSED_CELLS = (45, 0)  # z of the cells whose expression of genes is drawn: block of rows
+    COMPARED_CELLS = (45, 1)  # z of the pairs of cells whose expression is compared: which of both, block of pairs
+    PAIRS_OF_CELLS = (45, 2)  # which cells these are: without a key
     PHASES = (37,)  # the phases that sound made of its spectrum starts from
 
 

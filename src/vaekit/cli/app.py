@@ -7,6 +7,7 @@ from vaekit.cli.data import data
 from vaekit.cli.decode import decode
 from vaekit.cli.encode import encode
 from vaekit.cli.evaluate import evaluate
+from vaekit.cli.expression import differential, expression
 from vaekit.cli.impute import impute
 from vaekit.cli.presets import presets
 from vaekit.cli.recommend import recommend
@@ -41,6 +42,8 @@ COMMANDS = (
     impute,
     recommend,
     score,
+    expression,
+    differential,
     presets,
     data,
 )  # in the order of the help

@@ -31,6 +31,7 @@ def evaluate(
     rows: WholeNumber | None = None,
     weights: Weights = None,
     seed: WholeNumber = 0,
+    label: str | None = None,
     per_row: Path | None = None,
     target: str | None = None,
     force: Force = False,
@@ -45,6 +46,7 @@ def evaluate(
         vaekit evaluate runs/digits-1 --suite likelihood --samples 1000
         vaekit evaluate runs/digits-1 --suite all --json
         vaekit evaluate runs/digits-1 --data new.csv --per-row scores.csv
+        vaekit evaluate runs/fsdd-1 --suite representation --label speaker
 
     Args:
         suite: What to measure in place of the usual bounds: likelihood (the bound for K up to --samples, annealed
@@ -59,6 +61,8 @@ def evaluate(
         split: Rows of the run's own data to use.
         rows: Use only the first ROWS of them.
         seed: Of the noise.
+        label: What the rows' labels are, in place of the run's own: another column of obs (.h5ad), or another part of
+            recordings' names.
         per_row: File to write, .csv, .npz or .parquet: of each row its number among those that are used, counted from
             0, its ELBO, its bound on the log-likelihood, rate, distortion, and the number of its class if it has a
             label.
@@ -66,7 +70,7 @@ def evaluate(
     """
     from vaekit.cli.console.request import EvaluationRequest
 
-    request = EvaluationRequest(run, samples, data, split, rows, weights, seed, target)
+    request = EvaluationRequest(run, samples, data, split, rows, weights, seed, target, label)
     if target is not None and suite not in ("table", "all"):
         raise ConfigError(
             f"--target names a column that --suite table predicts, and --suite is {suite or 'not given'}: leave it out",

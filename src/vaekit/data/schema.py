@@ -1,6 +1,7 @@
 """Schema: the shape, support, scaling, columns, classes and origin of a data set, saved with each model."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -189,6 +190,18 @@ class Context:
     def coded(self) -> bool:
         """Whether its columns have a number for each category, and one that says whether the cell is missing."""
         return self.kind == "columns" and 0 < len(self.fields) < len(self.given)
+
+    @property
+    def places(self) -> dict[str, range]:
+        """Which of its numbers are those of the label, or of each column; without the size factor."""
+        if self.kind == "label":
+            return {"label": range(len(self.given))}
+        widths = {field.name: max(1, len(field.categories)) + self.coded for field in self.fields}
+        starts = itertools.accumulate(widths.values(), initial=0)
+        of_fields = {
+            name: range(start, start + width) for (name, width), start in zip(widths.items(), starts, strict=False)
+        }
+        return of_fields or {name: range(place, place + 1) for place, name in enumerate(self.given)}
 
     @property
     def centre(self) -> str:

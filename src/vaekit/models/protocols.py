@@ -125,6 +125,16 @@ class TiedHead(Protocol):
 
 
 @runtime_checkable
+class OfRates(Protocol):
+    """A distribution of counts by their rates."""
+
+    @property
+    def log_rate(self) -> Tensor:
+        """ln of the rate of each value, (*batch)."""
+        ...
+
+
+@runtime_checkable
 class OverFields(Protocol):
     """A likelihood that is of a table's columns one by one."""
 

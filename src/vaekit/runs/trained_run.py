@@ -43,7 +43,19 @@ from vaekit.runs.tree import Run, in_python_words, naming_settings
 from vaekit.runs.validation import check_likelihood, samples_are_conditional
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
-from vaekit.uses import Imputed, Recommended, Scores, impute, recommend, score, synthesise
+from vaekit.uses import (
+    DifferentialExpression,
+    Expression,
+    Imputed,
+    Recommended,
+    Scores,
+    differential_expression,
+    expression,
+    impute,
+    recommend,
+    score,
+    synthesise,
+)
 
 _CONTEXTS = 20_000  # training rows, of which new ones have the context
 # Buffers that runs of older versions lack, which stand for their data's own units there, as in a new model.
@@ -365,6 +377,98 @@ class TrainedRun:
             statistic=statistic,
             seed=seed,
         )
+
+    def expression(
+        self,
+        data: Any = None,
+        *,
+        genes: Sequence[str] = (),
+        samples: int = 100,
+        level: float = 0.9,
+        size: float | None = 10_000.0,
+        given: Mapping[str, str] | None = None,
+        context: Any = None,
+        seed: int = 0,
+    ) -> Expression:
+        """Expression of genes in cells, each with an interval: see `vaekit.uses.expression`.
+
+        Args:
+            data: Cells as they are stored; see `rows`. By default the run's own test rows.
+            genes: Those that are wanted, by name; by default all.
+            samples: Draws of z for each cell.
+            level: Of the intervals, between 0 and 1.
+            size: The library size that all cells get; None for that of each cell.
+            given: Columns of the context, such as the batch, and the value that the decoder is given.
+            context: See `rows`.
+            seed: Of the noise.
+        """
+        return expression(
+            self,
+            data,
+            genes=genes,
+            samples=samples,
+            level=level,
+            size=size,
+            given=given,
+            context=context,
+            seed=seed,
+        )
+
+    def differential_expression(
+        self,
+        first: Any,
+        second: Any,
+        *,
+        pairs: int = 2000,
+        delta: float = 0.25,
+        level: float = 0.9,
+        pseudocount: float | None = None,
+        seed: int = 0,
+    ) -> DifferentialExpression:
+        """How genes differ between two groups of cells: see `vaekit.uses.differential_expression`.
+
+        Args:
+            first: Cells of one group; see `rows`.
+            second: Those of the other.
+            pairs: How many of cells are drawn.
+            delta: The log2 fold change from which on genes count as different.
+            level: Of the intervals, between 0 and 1.
+            pseudocount: Added to shares; by default what the data says.
+            seed: Of the cells and of the noise.
+        """
+        return differential_expression(
+            self, first, second, pairs=pairs, delta=delta, level=level, pseudocount=pseudocount, seed=seed
+        )
+
+    def with_label(self, label: str) -> "TrainedRun":
+        """The same run, whose rows have other labels: another column of `obs`, another part of recordings' names.
+
+        Args:
+            label: As `data.label` names it.
+
+        Raises:
+            DataError: The data has no such column, or it is one that the model models.
+            ConfigError: The model is conditioned on the label.
+        """
+        if self.schema.context is not None and self.schema.context.kind == "label":
+            raise ConfigError(
+                f"label is {label}, and the model is conditioned on the run's own label: it cannot have another",
+                field="label",
+                value=label,
+            )
+        run = self.settings.model_copy(update={"data": replace(self.settings.data, label=label)})
+        if run.data.source is None:
+            raise DataError("the run was trained on rows in memory, whose labels are in no file", field="label")
+        _, data = open_data(run)
+        if (data.schema.columns, data.schema.shape) != (self.schema.columns, self.schema.shape):
+            raise DataError(
+                f"label is {label}, and with it other columns of {self.schema.name} are left than the model knows: "
+                "name one that is not modelled",
+                field="label",
+                value=label,
+            )
+        known = {"classes": data.schema.classes, "fingerprint": data.schema.fingerprint}
+        return replace(self, settings=run, schema=replace(self.schema, **known), dataset=data)
 
     def _as_stored(self, x: np.ndarray, context: Tensor | None = None) -> Any:
         if not isinstance(self.schema.support, Mixed):

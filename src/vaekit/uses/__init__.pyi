@@ -1,3 +1,8 @@
+from .expression import DifferentialExpression as DifferentialExpression
+from .expression import Expression as Expression
+from .expression import differential_expression as differential_expression
+from .expression import expression as expression
+from .expression import expression_blocks as expression_blocks
 from .hidden import HiddenCells as HiddenCells
 from .hidden import impute_hidden as impute_hidden
 from .impute import Imputed as Imputed

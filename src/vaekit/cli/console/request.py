@@ -57,6 +57,7 @@ class EvaluationRequest:
         weights: Best or last; None for what the run's settings name.
         seed: Of the noise.
         target: The column that `--suite table` predicts; None chooses one.
+        label: What the labels of the rows are; None for the run's own.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class EvaluationRequest:
     weights: str | None
     seed: int
     target: str | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
@@ -83,7 +85,7 @@ class EvaluationRequest:
     @cached_property
     def dataset(self) -> Dataset:
         """The run's own data."""
-        return self._own_data or reopen(self.trained)
+        return self._own_data or self.trained.data()
 
     @cached_property
     def is_own(self) -> bool:
@@ -121,7 +123,8 @@ class EvaluationRequest:
 
     @cached_property
     def _on_device(self) -> tuple[TrainedRun, torch.device]:
-        return open_on_device(self.folder, self.weights)
+        trained, device = open_on_device(self.folder, self.weights)
+        return (trained if self.label is None else trained.with_label(self.label)), device
 
     @property
     def on_training_rows(self) -> bool:

@@ -1,6 +1,7 @@
 """AnnData's .h5ad: counts of genes in cells, which stay sparse, and what is known of each cell."""
 
 import math
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from vaekit.errors import ConfigError, DataError
 
 _LABEL_NAMES = (*LABEL_NAMES, "cell_type", "celltype", "cell type")
 _TEXTS_AT_ONCE = 512
-SECONDS, _BYTES_PER_SECOND = 10, 10_000_000  # that a file may take to be looked at
+SECONDS, _BYTES_PER_SECOND = 10, 10_000_000  # of the processor, that a file may take to be looked at
+_WAITED = 20  # times that, of the clock: on a machine with much else to do
 _PROBE_BYTES = 1 << 30  # of memory, in that
 _LARGEST_CHUNK = 1 << 28  # bytes of a part of an array that is unpacked as one
 _BLOCK = 4_000_000  # bytes of a matrix that are read at once
@@ -33,6 +35,7 @@ import sys
 import h5py
 import resource
 resource.setrlimit(resource.RLIMIT_DATA, ({_PROBE_BYTES}, {_PROBE_BYTES}))
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[2]), int(sys.argv[2]) + 1))
 def look(name, part):
     dict(part.attrs)
     if isinstance(part, h5py.Dataset) and part.dtype.hasobject and part.ndim == 1:
@@ -119,13 +122,17 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _unreadable(path: Path) -> str:
     """Why HDF5 cannot read a file; empty where it can."""
-    limit = SECONDS + size_of(path) / _BYTES_PER_SECOND
+    limit = math.ceil(SECONDS + size_of(path) / _BYTES_PER_SECOND)
+    endless = f"HDF5 does not come to its end within {limit} seconds of the processor"
+    command = [sys.executable, "-P", "-c", _PROBE, str(path), str(limit)]
     try:
-        done = subprocess.run([sys.executable, "-P", "-c", _PROBE, str(path)], capture_output=True, timeout=limit)
+        done = subprocess.run(command, capture_output=True, timeout=_WAITED * limit)
     except subprocess.TimeoutExpired:
-        return f"HDF5 does not come to its end within {limit:.0f} seconds"
+        return endless
     if done.returncode == 0:
         return ""
+    if done.returncode == -signal.SIGXCPU:
+        return endless
     said = done.stderr.decode(errors="replace").strip().splitlines()
     return "HDF5 crashes over it" if done.returncode < 0 or not said else said[-1]
 

@@ -24,6 +24,11 @@ class PoissonByMean(Mass):
         return constraints.nonnegative_integer
 
     @property
+    def log_rate(self) -> Tensor:
+        """ln of the rate of each value."""
+        return self.log_mean
+
+    @property
     def mean(self) -> Tensor:
         return self.log_mean.exp().to(self.dtype)
 
@@ -51,6 +56,11 @@ class NegativeBinomialByMean(Mass):
     @property
     def support(self) -> constraints.Constraint:
         return constraints.nonnegative_integer
+
+    @property
+    def log_rate(self) -> Tensor:
+        """ln of the mean of each value."""
+        return self.log_mean
 
     @property
     def mean(self) -> Tensor:
@@ -100,6 +110,11 @@ class ZeroInflatedNegativeBinomial(Mass):
     @property
     def support(self) -> constraints.Constraint:
         return constraints.nonnegative_integer
+
+    @property
+    def log_rate(self) -> Tensor:
+        """ln of the mean of the counts, without the zeros of another kind."""
+        return self.counts.log_rate
 
     @property
     def mean(self) -> Tensor:
