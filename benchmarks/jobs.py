@@ -74,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=names, default=list(JOBS), metavar="JOB,JOB", help=f"of {', '.join(JOBS)}")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--cases", default="", metavar="TEXT", help="measure only cases whose names have this in them")
     parser.add_argument("--threads", type=int, default=1, help="of every contender")
     parser.add_argument("--peers", type=Path, default=Path(".jobs-venvs"), help="folder with a venv for each peer")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
@@ -88,7 +89,7 @@ def main() -> None:
                 path.unlink(missing_ok=True)
             known = {cell.key for cell in kept(job)}
             for case, name, seed in wanted(job, args.seeds):
-                if (case, name, seed) not in known:
+                if (case, name, seed) not in known and args.cases in case:
                     cell = measure(job, case, name, seed, args.threads, args.peers)
                     print(f"{job.name}, {case}, seed {seed}, {name}: {json.dumps(cell.numbers)}", flush=True)
                     with path.open("a") as file:
