@@ -32,7 +32,7 @@ def section(found: Measured) -> Section:
         Adult in {ADULT_ROWS:,} rows: the protocol of Mattei and Frellsen (2019, arXiv 1812.02633), whose
         notebook prints 0.2867 for breast cancer. Mean square errors are of numbers divided by the column's
         standard deviation; of Adult's columns of text, `accuracy` is the share of hidden cells that are right.
-        vaekit is trained with preset `imputation`, on all rows but a tenth that says when to stop, and fills
+        vaekit is trained with preset `imputation`, and fills
         with the mean, or the most probable category; its intervals hold {LEVEL:.0%}. IterativeImputer and
         KNNImputer have their defaults, and take categories as numbers, rounded."""
     )

@@ -155,3 +155,11 @@ def test_the_run_of_rows_that_are_gone_fills_others_and_says_so(cli, filled_run,
     code, out, err = cli(f"impute {run} {table} --samples 20 --out {tmp_path}/x.csv --json")
     assert code == 0, err
     assert "no error on hidden cells" in " ".join(json.loads(out)["notices"])
+
+
+def test_where_every_row_trains_cells_of_these_are_hidden_and_it_is_said(cli_json, table, tmp_path):
+    folder = tmp_path / "run"
+    cli_json(f"train {table} --preset imputation {WORDS} epochs=1 objective.samples=2 --run-dir {folder}")
+    found = cli_json(f"impute {folder} --out {tmp_path / 'f.csv'} --samples 5")
+    assert found["hidden"]["coat"]["imputed"]["n"] > 0
+    assert any("every row trained" in note for note in found["notices"])

@@ -60,8 +60,8 @@ def impute(
 
     Numbers get the mean of p(x_missing|x_observed), categories the most probable one, by importance-weighted samples of
     q(z|x_observed). Of a CSV file, all that stands in other cells is kept byte for byte. Observed cells of validation
-    rows are hidden and imputed, too: the error on them is printed, beside that of each column's mean or most frequent
-    category.
+    rows (of training rows, where every row trains) are hidden and imputed, too: the error on them is printed, beside
+    that of each column's mean or most frequent category.
 
     Args:
         out: File to write: .csv, .parquet, .feather, .npy or .npz; - is a table on stdout.
@@ -248,16 +248,18 @@ def _texts(trained: "TrainedRun", path: Path, found: "Imputed", values: "np.ndar
 def _hidden(
     trained: "TrainedRun", share: float, samples: int, level: float, seed: int
 ) -> "tuple[Mapping[str, HiddenCells], str]":
-    """The errors on hidden cells of the run's validation rows, or why there are none."""
+    """The errors on hidden cells of the run's validation rows, or of training rows; and what limits their meaning."""
     from vaekit.uses import impute_hidden
 
     if not share:
         return {}, ""
     try:
         with progress("hiding cells of validation rows", None) as advance:
-            return impute_hidden(trained, share=share, samples=samples, level=level, seed=seed, progress=advance), ""
+            found = impute_hidden(trained, share=share, samples=samples, level=level, seed=seed, progress=advance)
     except DataError as error:
         return {}, f"no error on hidden cells: {error}"
+    seen = "every row trained: the hidden cells are of rows that the model has seen, and the errors are too small"
+    return found, "" if trained.settings.data.valid_fraction else seen
 
 
 def _as_json(one: "HiddenCells") -> dict[str, Any]:
