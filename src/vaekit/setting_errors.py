@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from vaekit.errors import VaekitError
 from vaekit.registry import parts, registered
+from vaekit.words import counted
 
 MOST_EXPLAINED = 50  # of the mistakes of one tree; the others are only counted
 _RULE = re.compile("it (?:should|must) be(.*)")
@@ -75,7 +76,7 @@ def explain(error: ValidationError, root: Any) -> str:
     if len(lines) < 3 and more == len(lines) - 1:
         return "\n".join(lines)
     others = ", ".join(f"'{short(path)}'" for path in list(found)[1:4])
-    return f"{lines[0]}\nand {more:,} more mistakes{f', first in {others}' if others else ''}"
+    return f"{lines[0]}\nand {counted(more, 'more mistake')}{f', first in {others}' if others else ''}"
 
 
 def first_mistake(error: ValidationError, root: Any) -> tuple[str, object]:

@@ -76,7 +76,7 @@ def files(tmp_path):
         ("data nothing", 3, ["'nothing'"]),
         ("train {files}/nan.npy data.missing=refuse", 3, ["nan.npy", "row 7", "column 1"]),
         ("train {files}/inf.npy", 3, ["inf.npy", "row 3", "column 2"]),
-        ("train {files}/one.npy", 3, ["one.npy", "1 rows"]),
+        ("train {files}/one.npy", 3, ["one.npy", "1 row"]),
         ("train {files}/constant.npy data.scale=standard", 3, ["constant", "column 3", "data.drop"]),
         ("train {files}/objects.npy", 3, ["objects.npy", "object"]),
         ("train {files}/empty.csv", 3, ["empty.csv", "empty"]),

@@ -168,7 +168,7 @@ def test_arrays_that_are_no_data(tmp_path, array, parts):
     ("text", "settings", "parts"),
     [
         (CSV + "1,2,3\n", {}, ("line 12 has 3 cells (1,2,3)", "the first row has 2", "correct that line")),
-        ("\n" + CSV + "\n7\n", {}, ("line 14 has 1 cells (7)",)),
+        ("\n" + CSV + "\n7\n", {}, ("line 14 has 1 cell (7)",)),
         (CSV + "x,3\n", {}, ("column 'a'", "'x'", "row 10", 'DataSpec.drop=["a"]', "DataSpec.label=a")),
         ("a,b,c\n1,u,2\n2,v,3\n", {"drop": ("b",), "label": "d"}, ("'d'", "columns are a, b, c")),
         ("a;b\n1,500;2\n2,500;3\n", {}, ("'1,500'", "decimals or thousands", "DataSpec.decimal")),
@@ -199,7 +199,7 @@ def test_csv_errors(tmp_path, text, settings, parts):
         ({"X": TABLE, "X_test": TABLE[:0]}, {}, ("the test set", "holds nothing")),
         ({"X": TABLE, "y": np.arange(20)}, {"label": "z"}, ("'z'", "arrays are X, y")),
         ({"X": TABLE, "z": np.eye(20)}, {"label": "z"}, ("(20, 20)", "one label per row")),
-        ({"X": TABLE, "y": np.where(np.arange(20) == 7, np.nan, 1)}, {}, ("missing in 1 rows", "row 7")),
+        ({"X": TABLE, "y": np.where(np.arange(20) == 7, np.nan, 1)}, {}, ("missing in 1 row,", "row 7")),
         ({"X": TABLE}, {"drop": ("column 9",)}, ("'column 9'", "column 0, column 1, column 2")),
     ],
 )

@@ -84,7 +84,7 @@ def test_what_is_no_table_of_numbers(tmp_path):
     refused(
         write(tmp_path / "n.parquet", table(b=[None, *X[1:, 1]])),
         "row 0",
-        "column 'b' is the first of 1 cells",
+        "column 'b' is the first of 1 cell",
         missing="refuse",
     )
     refused(write(tmp_path / "e.parquet", table(slice(0, 0))), "no rows")

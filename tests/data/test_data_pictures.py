@@ -237,7 +237,7 @@ def test_bad_files_are_refused_or_skipped_and_counted(folder, name, stream):
 
 def test_only_bad_files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
-    refused(tmp_path, "none of its 1 files", bad_files="skip")
+    refused(tmp_path, "of its 1 file, none is a whole picture", bad_files="skip")
 
 
 @pytest.mark.parametrize(("height", "width"), [(6000, 10_000), (10_000, 10_000), (20_000, 20_000)])

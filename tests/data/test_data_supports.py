@@ -153,7 +153,7 @@ def test_cells_that_are_not_finite(make, value):
         make(table, missing="refuse")
     images = GREY / 255
     images[5, 1, 2] = value
-    with refused(DataError, str(value), "image 5", r"pixel \(channel 0, row 1, column 2\)", "1 cells"):
+    with refused(DataError, str(value), "image 5", r"pixel \(channel 0, row 1, column 2\)", "1 cell "):
         make(images, missing="refuse")
     with refused(DataError, "row 9 of the test set"):
         make({"X": TABLE, "X_test": table}, missing="refuse")

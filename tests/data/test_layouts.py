@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from scipy import sparse
 
+from naming import naming
 from vaekit.data import Dataset, DataSpec, Levels, Limit, prepare
 from vaekit.data.layout import Axes
-from vaekit.errors import DataError
+from vaekit.errors import DataError, SpecError
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -108,3 +111,15 @@ def test_levels_of_pictures_keep_all_their_bits(tmp_path, shape, axes, dtype, se
     assert data.schema.stored == Levels(levels)
     back = data.schema.to_array(whole(data).astype(np.float64)).round()
     assert np.array_equal(sorted_rows(back.astype(dtype)), sorted_rows(array))
+
+
+def test_a_layout_that_data_does_not_have_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n" + "1,2.5\n3,4.5\n" * 20)
+    table, matrix = pa.table({"a": RNG.normal(size=N)}), sparse.csr_array(np.eye(N))
+    sparse.save_npz(tmp_path / "sparse.npz", matrix)
+    files = [({"source": str(tmp_path / name)}, None) for name in ("a.csv", "sparse.npz")]
+    for settings, data in [*files, ({}, table), ({}, matrix)]:
+        with pytest.raises(SpecError, check=naming("DataSpec.layout", "image")):
+            prepare(DataSpec(layout="image", **settings), Limit(), data=data)
+    with pytest.raises(SpecError, check=naming("DataSpec.layout", "table")):
+        prepare(DataSpec(layout="table", source="digits"), Limit())

@@ -133,6 +133,27 @@ def test_unseen_categories_count_as_missing_with_a_word(tmp_path, form):
     assert "80 in 'sex'" in said[0]
 
 
+def test_a_constant_that_has_changed_is_said_once(tmp_path, form):
+    own = FRAME.append_column("unit", [["cm"] * N]).append_column("dose", [[0.1] * N])
+    spec = DataSpec(source=put(tmp_path / f"own.{form}", own), **OWN)
+    schema = prepare(spec, Limit()).schema
+    changed = own.set_column(6, "unit", [["cm"] * (N - 1) + ["in"]]).set_column(
+        7, "dose", [[0.1] * 9 + [2.5] * (N - 9)]
+    )
+    holes = own.set_column(6, "unit", pa.array([None, *["cm"] * (N - 1)]))
+    for new, said in (
+        (changed, "'unit' ('cm' then, 'in' here), 'dose' (0.1 then, 2.5 here)"),
+        (own.set_column(7, "dose", [["much"] * N]), "'dose' (0.1 then, 'much' here)"),
+        (holes, ""),
+        (FRAME, ""),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rows = read_like(put(tmp_path / f"new.{form}", new), spec, schema, Limit())
+        assert len(rows) == N
+        assert [said in str(one.message) for one in caught] == [True] * bool(said)
+
+
 def test_categories_as_context(tmp_path, form):
     rows, said = like(tmp_path, form, FRAME, context=("sex", "age"), **OWN)
     assert not said

@@ -248,7 +248,7 @@ def test_users_are_rows_and_items_columns(tmp_path):
     assert table.names == ("a", "b", "c")
     assert table.stored == Binary()
     np.testing.assert_array_equal(table.whole(), [[1, 0, 0], [0, 0, 1], [1, 1, 0]])
-    assert "1 interactions come more than once, and count once" in table.notices[0]
+    assert "1 interaction repeats another of the same user and item: counted once" in table.notices[0]
     rated = opened(path, rows="uid", items="iid", values="stars")
     np.testing.assert_array_equal(rated.whole(), [[5, 0, 0], [0, 0, 4], [1, 5, 0]])
     assert rated.stored == Count()
@@ -302,3 +302,22 @@ def test_interactions_are_for_tables(tmp_path):
     path = write(tmp_path, "a.npz", npz(**GOOD))
     with pytest.raises(SpecError, check=naming("DataSpec.rows", "uid")):
         opened(path, rows="uid", items="iid")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LOG, "DataSpec.rows=uid DataSpec.items=iid"),
+        (LOG.replace("b", "1").replace("a", "2").replace("c", "3"), "DataSpec.rows=uid DataSpec.items=iid"),
+        (LOG.replace("uid,iid", "userId,Movie ID"), "DataSpec.rows=userId DataSpec.items=Movie ID"),
+        (LOG.replace("uid,iid", "who,what"), "DataSpec.rows=who DataSpec.items=what"),
+    ],
+)
+def test_for_a_likelihood_of_shares_interactions_are_told_by_their_columns(tmp_path, text, said):
+    source = str(write(tmp_path, "a.csv", text + text.partition("\n")[2] * 9))
+    with pytest.raises(DataError) as caught:
+        prepare(DataSpec(source=source), Limit(), by_column="never", shares=True)
+    assert said in str(caught.value)
+    if "who" in text:
+        with pytest.raises(DataError, match=r"DataSpec.drop"):
+            prepare(DataSpec(source=source), Limit(), by_column="never")

@@ -34,7 +34,7 @@ def test_columns_that_are_left_out_may_miss_cells_where_none_may_be_missing(tmp_
     holes = write(tmp_path, "holes.csv", text("date,a,b", dates, a, b))
     with refused(DataError, "row 5 .*column 'b' is the first of 3 cells", check=naming("DataSpec.missing", "refuse")):
         prepared(holes, missing="refuse")
-    with refused(DataError, "column 'a' is the first of 1 cells"):
+    with refused(DataError, "column 'a' is the first of 1 cell"):
         prepared(holes, missing="refuse", drop=("b",))
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vaekit.data import Dataset, DataSpec, Limit, Rows, prepare
+from vaekit.report.figures import compact
 from vaekit.report.pictures import image_grid, to_unit
 from vaekit.report.understood import MOST_PANELS, Panel, data_picture, table_panels
 
@@ -45,6 +46,23 @@ def test_each_column_has_a_panel_of_its_shares():
     heights, edges = stairs.get_data().values, stairs.get_data().edges
     np.testing.assert_allclose(heights, np.histogram(cells[:, 1], edges)[0] / len(cells))
     assert data_picture(found.schema, rows, ("bernoulli", "gaussian")).width > 500
+
+
+def test_steps_of_a_scale_are_in_their_order():
+    grade = RNG.choice([1, 2, 3, 4, 12], N, p=[0.1, 0.5, 0.05, 0.05, 0.3])
+    found, rows = of(pyarrow.table({"grade": grade, "size": RNG.normal(size=N)}))
+    panels, _ = table_panels(found.schema, found.schema.to_stored(rows.batch(slice(None)).double().numpy()))
+    assert [text.get_text() for text in drawn(panels[0]).get_yticklabels()] == ["1", "2", "3", "4", "12"]
+    tops = [bar.get_y() for bar in drawn(panels[0]).patches]
+    assert tops == sorted(tops)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(4e18, "4e18"), (2.5e12, "2.5T"), (-3e10, "-30G"), (12_000, "12k"), (2e-7, "2e-7"), (0.25, "0.25")],
+)
+def test_ticks_are_short(value, said):
+    assert compact(value) == said
 
 
 def test_of_many_counts_rows_and_columns_are_summed_up():

@@ -143,8 +143,8 @@ def test_a_taste_is_found(folder, capsys):
     assert out["recall_at_2"]["value"] > 0.8  # by chance 2 of 8, and one of the first user's two is never found
     assert out["recall_at_2"]["n"] == USERS
     assert out["protocol"].startswith("weak generalisation: 61 held-out interactions of 60 users of log.csv, among 12")
-    assert "1 items that the model does not know are never found" in out["protocol"]
-    assert "1 interactions of other users are left out" in out["protocol"]
+    assert "1 item unknown to the model, and never found" in out["protocol"]
+    assert "1 interaction of other users left out" in out["protocol"]
 
 
 def test_users_that_training_left_out_are_ranked_by_a_part_of_their_items(folder, tmp_path, capsys):

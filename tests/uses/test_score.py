@@ -118,7 +118,7 @@ def test_rows_in_other_units_have_other_densities_and_the_same_ranks():
     assert found.score[1] == -math.inf
     assert np.isfinite(found.score[[0, 2]]).all()
     assert found.p_value[1] == 1 / (len(found.held_out) + 1)
-    assert any("1 rows have no finite density" in text for text in found.notices)
+    assert any("1 row has no finite density" in text for text in found.notices)
 
 
 def test_pictures_whose_scores_follow_their_complexity_are_named():

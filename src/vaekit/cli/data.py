@@ -2,24 +2,30 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from vaekit.cli.console import print_json, print_listing, progress
 from vaekit.cli.console.options import Force, Json, Words
 from vaekit.errors import ConfigError
 from vaekit.setting_errors import short
+from vaekit.words import counted
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vaekit.data import Dataset, DataSpec, Rows, Schema
-    from vaekit.models.families import LikelihoodFamily
+    from vaekit.report.features import Features
 
 WIDTH = 100
 MOST_SHOWN = 40  # columns of a table
+FEW_ZEROS = 0.05  # of the cells of a column, which are not worth a word
+_AS = {"image": "an image", "sequence": "a sequence"}
 MOST_ROWS, MOST_NUMBERS = 10_000, 20_000_000  # that are looked at
 
 
@@ -66,6 +72,7 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
     with progress("reading data", None):  # from now on, since imports take long, too
         from vaekit import runs
         from vaekit.cli.console.writing import check_apart, check_out
+        from vaekit.report.features import features
         from vaekit.runs.factory import open_data
 
         if out is not None:
@@ -74,13 +81,14 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
         run, dataset = open_data(runs.run(data, *settings))
         schema, likelihood = dataset.schema, run.model.likelihood
         some = _some_rows(dataset)
-        columns = _columns(schema, some, likelihood)
+        found = features(schema, some, likelihood)
     rows = {"train": len(dataset.train), "valid": len(dataset.valid), "test": len(dataset.test)}
     facts = {
         "name": schema.name,
-        "kind": schema.kind,
+        "kind": schema.kind if schema.sound is None else f"spectrogram of audio, as {_AS[schema.kind]}",
         "shape": list(schema.shape),
         "stored": str(schema.stored),
+        "scaling": _scaling(schema),
         "as the model sees it": str(schema.support),
         "likelihood": likelihood.kind if likelihood else "",
         "rows": rows,
@@ -94,18 +102,17 @@ def _describe(data: str, settings: Sequence[str], out: Path | None, force: bool,
             from vaekit.cli.console.writing import write_picture
             from vaekit.report.understood import data_picture
 
-            write_picture(out, data_picture(schema, some, [column["likelihood"] for column in columns]))
+            write_picture(out, data_picture(schema, some, found.likelihoods if schema.fields else ()))
     if as_json:
         written = {"path": str(out)} if out is not None else {}
-        return print_json({**facts, "columns": columns, "notices": list(schema.notices), **written})
+        return print_json({**facts, "columns": found.each(), "notices": list(schema.notices), **written})
     console = Console(highlight=False)
     for name, value in facts.items():
         if value == "":
             continue
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
         console.print(f"{name:>22}  {text}", soft_wrap=True, markup=False)
-    if columns:
-        _print_columns(console, columns, f"{len(some):,} training rows")
+    _print_features(console, found, "column" if schema.kind == "table" else "channel", len(some))
     for notice in schema.notices:
         console.print(f"note: {notice}", markup=False)
     if out is not None:
@@ -131,66 +138,81 @@ def _context(spec: "DataSpec", schema: "Schema") -> str:
     return f"{', '.join([*given, *more, *size])}; given to {', '.join(spec.context_to)}"
 
 
-def _columns(schema: "Schema", rows: "Rows", likelihood: "LikelihoodFamily | None") -> list[dict[str, Any]]:
-    """Of each column of a table of several kinds: what it is, its values in some rows, and its likelihood."""
-    import numpy as np
-
-    from vaekit.models.protocols import OverFields
-    from vaekit.runs.factory import events_of
-
-    if not schema.fields:
-        return []
-    heads: Sequence[Any] = [likelihood] * len(schema.fields)
-    if isinstance(likelihood, OverFields):
-        heads = list(likelihood.of_fields(events_of(schema)).heads)
-    given = rows.inputs(slice(None))
-    x = given["x"].numpy().astype(np.float64)
-    off = np.abs(x).max(0) * np.asarray(schema.scale or 1.0) * float(np.finfo(np.float32).eps)
-    stored = schema.to_stored(x)
-    if "mask" in given:
-        stored = np.where(given["mask"].numpy(), stored, np.nan)
-    found = []
-    for field, head, cells, lost in zip(schema.fields, heads, stored.T, off.tolist(), strict=True):
-        known = cells[~np.isnan(cells)]
-        if field.is_number and lost > 0:  # rounded to what single precision, in which x is, has kept
-            digits = math.floor(-math.log10(lost)) if field.decimals is None else field.decimals
-            known = known.round(digits) + 0.0
-        counts = np.bincount(known.astype(int), minlength=len(field.categories)) if field.categories else None
-        often = range(len(field.categories)) if counts is None or field.kind == "ordinal" else counts.argsort()[::-1]
-        found.append(
-            {
-                "name": field.name,
-                "kind": field.kind,
-                "lowest": float(known.min()) if counts is None and len(known) else None,
-                "highest": float(known.max()) if counts is None and len(known) else None,
-                "categories": None if counts is None else [field.categories[at] for at in often],
-                "missing": 1 - len(known) / len(cells),
-                "likelihood": getattr(head, "kind", ""),
-            }
-        )
-    return found
+def _scaling(schema: "Schema") -> str:
+    """How x is made of stored numbers, in words."""
+    if schema.loc is None or schema.scale is None:
+        return "none"
+    kinds = [field.kind for field in schema.fields or ()] if schema.stored.kind == "mixed" else []
+    parts = {
+        "real": "real columns less their mean, by their deviation",
+        "positive": "positive ones by their mean",
+    }
+    if kinds:
+        return "; ".join(text for kind, text in parts.items() if kind in kinds) or "none"
+    if len(schema.scale) == 1:
+        loc, scale = schema.loc[0], schema.scale[0]
+        return f"divided by {scale:.6g}" if loc == 0 else f"less {loc:.6g}, divided by {scale:.6g}"
+    return f"each {'column' if schema.kind == 'table' else 'channel'} less its mean, by its deviation"
 
 
-def _print_columns(console: Console, columns: Sequence[Mapping[str, Any]], rows: str) -> None:
-    """A table with a line for each column, at most 100 wide; the values of a narrow one go on in the next line."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("column", "kind", rows, "missing", "likelihood"):
-        table.add_column(title, overflow="fold", justify="right" if title == "missing" else "left")
-    for column in columns[:MOST_SHOWN]:
+def _print_features(console: Console, found: "Features", what: str, rows: int) -> None:
+    """A line for each column or channel, or, of many of one kind, how these are spread; at most 100 wide."""
+    title = counted(rows, "training row")
+    if len(found) > MOST_SHOWN and found.of_one_kind:
+        return _print_spread(console, found, f"{len(found):,} {what}s, {title}")
+    lines = found.each()
+    alike = found.of_one_kind
+    kind, moments = what == "column", ["mean", "deviation"] if alike else []
+    titles = [what, *(["kind"] if kind else []), title, *moments]
+    worth = {"missing": 0.0, "zeros": FEW_ZEROS}
+    shares = [share for share, least in worth.items() if any((line[share] or 0) > least for line in lines)]
+    likelihoods = ["likelihood"] if len({line["likelihood"] for line in lines}) > 1 else []
+    table = _table([*titles, *shares, *likelihoods], {"mean", "deviation", *shares})
+    for line in lines[:MOST_SHOWN]:
         table.add_row(
-            escape(short(column["name"], 40)),
-            column["kind"],
-            escape(_values(column)),
-            f"{column['missing']:.1%}" if column["missing"] else "",
-            column["likelihood"],
+            escape(short(line["name"], 40)),
+            *([line["kind"]] if kind else []),
+            escape(_values(line)),
+            *(_number(line[name]) for name in moments),
+            *(_share(line[share] or 0) for share in shares),
+            *(line["likelihood"] for _ in likelihoods),
         )
     console.print()
     console.print(table, width=min(console.width, WIDTH))
-    if len(columns) > MOST_SHOWN:
-        console.print(f"and {len(columns) - MOST_SHOWN} more columns, which --json lists")
+    if len(lines) > MOST_SHOWN:
+        console.print(f"and {counted(len(lines) - MOST_SHOWN, f'more {what}')}, which --json lists")
+
+
+def _print_spread(console: Console, found: "Features", title: str) -> None:
+    from vaekit.report.features import QUANTILES
+
+    table = _table([title, *QUANTILES], set(QUANTILES))
+    for name, values in found.over_all().items():
+        share = name in ("missing", "zeros")
+        if any(values) or not share:
+            table.add_row(name, *map(_share if share else _number, values))
+    console.print()
+    console.print(table, width=min(console.width, WIDTH))
+
+
+def _table(titles: Sequence[str], numbers: Collection[str]) -> "Table":
+    """An empty table without lines; numbers: the titles of columns that are set to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold", justify="right" if title in numbers else "left")
+    return table
+
+
+def _share(value: float) -> str:
+    return "" if value == 0 else f"{value:.1%}" if value >= 5e-4 else "<0.1%"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def _values(column: Mapping[str, Any]) -> str:

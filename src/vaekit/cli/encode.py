@@ -11,6 +11,7 @@ from vaekit.cli.console import print_written, progress
 from vaekit.cli.console.options import Data, Force, Json, Out, RunPath, Weights
 from vaekit.cli.console.pipes import piped
 from vaekit.errors import VaekitError
+from vaekit.words import counted
 
 if TYPE_CHECKING:
     from vaekit.cli.console.writing import Columns
@@ -73,7 +74,8 @@ def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_j
             write_rows(out, blocks, len(rows))
     world.wait()
     if world.leads:
-        print_written(as_json, out, len(rows), f"q(z|x), {sum(map(math.prod, trained.latent_shapes))} latents")
+        latents = sum(map(math.prod, trained.latent_shapes))
+        print_written(as_json, out, len(rows), f"q(z|x), {counted(latents, 'latent')}")
 
 
 def codes_of(

@@ -22,6 +22,7 @@ from vaekit.cli.console.options import (
 )
 from vaekit.cli.console.pipes import PIPE, piped
 from vaekit.errors import ConfigError, DataError
+from vaekit.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,7 @@ def _impute(
             }
         )
     console = Console(highlight=False)
-    console.print(f"Wrote [bold]{escape(str(out))}[/]: {len(rows)} rows, {escape(what)}", soft_wrap=True)
+    console.print(f"Wrote [bold]{escape(str(out))}[/]: {counted(len(rows), 'row')}, {escape(what)}", soft_wrap=True)
     if beside:
         console.print(f"and beside it {escape(', '.join(path.name for path in beside.values()))}", soft_wrap=True)
     _print_hidden(console, hidden, hide, level or COVERED)

@@ -17,6 +17,7 @@ from vaekit.cli.console.options import (
     check_one_process,
 )
 from vaekit.errors import ConfigError
+from vaekit.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,16 +88,20 @@ def recommend(
             best = recommended(trained, seen, top=top, progress=advance)
         write_rows(out, [_columns(best)], best.items.size)
         print_written(
-            json, out, users, f"users, the {top} items of highest mean of p(x|z), without those they have had"
+            json,
+            out,
+            users,
+            f"users, the {counted(top, 'item')} of highest mean of p(x|z), without those they have had",
         )
 
 
 def _protocol(trained: "TrainedRun", seen: "Interactions", held_out: "Interactions") -> str:
     other = len(held_out.items) - len(seen.items)
-    notes = [f"; {other:,} items that the model does not know are never found"] if other else []
-    notes += [f"; {held_out.unknown:,} interactions of other users are left out"] if held_out.unknown else []
+    notes = [f"; {counted(other, 'item')} unknown to the model, and never found"] if other else []
+    if held_out.unknown:
+        notes += [f"; {counted(held_out.unknown, 'interaction')} of other users left out"]
     return (
-        f"weak generalisation: {held_out.matrix.nnz:,} held-out interactions of {len(seen.users):,} users of "
+        f"weak generalisation: {held_out.matrix.nnz:,} held-out interactions of {counted(len(seen.users), 'user')} of "
         f"{trained.schema.name}, among {len(seen.items):,} items without those they have had{''.join(notes)}"
     )
 

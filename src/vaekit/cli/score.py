@@ -23,6 +23,7 @@ from vaekit.cli.console.options import (
 )
 from vaekit.cli.console.pipes import piped
 from vaekit.errors import ConfigError
+from vaekit.words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,10 +138,11 @@ def _score(
             }
         )
     console = Console(highlight=False)
-    console.print(f"Wrote [bold]{escape(str(out))}[/]: {len(rows)} rows, {escape(what)}", soft_wrap=True)
+    console.print(f"Wrote [bold]{escape(str(out))}[/]: {counted(len(rows), 'row')}, {escape(what)}", soft_wrap=True)
     if found.flagged is not None:
+        count = int(found.flagged.sum())
         console.print(
-            f"{int(found.flagged.sum())} rows are flagged: their oddness ({found.statistic}) is at least "
+            f"{counted(count, 'row is', 'rows are')} flagged, of an oddness ({found.statistic}) of at least "
             f"{found.threshold:.2f} nats",
             soft_wrap=True,
         )

@@ -52,6 +52,7 @@ from vaekit.evaluation.results import NATS, NO_KL_PER_DIMENSION, SAMPLE_QUALITIE
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import sampling
 from vaekit.uses import hold_out, interactions_in, ranking
+from vaekit.words import counted
 
 ANNEALING = Annealing()
 ANNEALED_ROWS = 100  # of AIS, and simulated for BDMC
@@ -141,7 +142,9 @@ def likelihood(request: EvaluationRequest) -> SuiteResult:
             ),
         )
     how = f"{ANNEALING.chains} chains for each row, {ANNEALING.temperatures} temperatures"
-    return SuiteResult(found, f"AIS and BDMC: {len(few)} rows, {how}; BDMC is on rows that the model makes itself")
+    return SuiteResult(
+        found, f"AIS and BDMC: {counted(len(few), 'row')}, {how}; BDMC is on rows that the model makes itself"
+    )
 
 
 def latents(request: EvaluationRequest) -> SuiteResult:
@@ -170,7 +173,9 @@ def samples(request: EvaluationRequest) -> SuiteResult:
     context = real.context_of(slice(None))
     n, device = len(real), real.device
     if n < FEWEST_COMPARED:
-        raise DataError(f"{n} rows are too few to compare samples with: give {FEWEST_COMPARED} at least")
+        raise DataError(
+            f"{counted(n, 'row is', 'rows are')} too few to compare samples with: give {FEWEST_COMPARED} at least"
+        )
     with progress("features to compare in", None):
         features = choose_features(request.train, seed)
     sources: dict[str, Callable[[], torch.Tensor]] = {}
@@ -223,7 +228,7 @@ def representation_of(request: EvaluationRequest) -> SuiteResult:
         raise DataError("the rows have no labels for a probe to predict: set data.label", field="data.label")
     with progress("representation", None):
         found = representation(request.trained.model, request.train, request.held_out, seed=request.seed)
-    return SuiteResult(found, f"fitted to {len(request.train)} training rows; times are of this machine")
+    return SuiteResult(found, f"fitted to {counted(len(request.train), 'training row')}; times are of this machine")
 
 
 def ranking_of(request: EvaluationRequest) -> SuiteResult:

@@ -20,6 +20,7 @@ from vaekit.cli.console.options import FLAG, Json, Words
 from vaekit.cli.console.streams import ReaderLeft
 from vaekit.errors import ConfigError, Diverged
 from vaekit.terminal import shows_bars
+from vaekit.words import counted
 
 if TYPE_CHECKING:
     from vaekit.findings import Finding
@@ -295,4 +296,4 @@ def _draw(training: "TrainingRun", folder: "RunFolder", epoch: int) -> None:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} columns"
+    return "x".join(map(str, shape)) if len(shape) > 1 else counted(shape[0], "column")

@@ -11,6 +11,7 @@ from vaekit.data.schema import Binary, Count, Field, Levels, Mixed, Real, Suppor
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Table
 from vaekit.errors import DataError, SpecError
+from vaekit.words import counted, plural
 
 _PART = 1 << 24  # bytes
 _LARGEST = float(np.finfo(np.float32).max)
@@ -40,9 +41,9 @@ def check_cells(roles: Roles, x: np.ndarray, start: int, may_miss: bool) -> bool
         what = "infinite" if may_miss else "missing (NaN) or infinite"
         fix = "" if may_miss else ", or leave missing cells out of the likelihood with DataSpec.missing=mask"
         raise DataError(
-            f"{roles.table.name}: {x[index]} in {_place(roles, index, start)} is the first of {count} cells "
-            f"that are {what}; every cell must be a finite number: fill it in, or leave out "
-            f"{_culprits(roles, _columns_of(bad))}{fix}."
+            f"{roles.table.name}: {x[index]} in {_place(roles, index, start)} is the first of {count} "
+            f"{plural(bad.sum(), 'cell that is', 'cells that are')} {what}; every cell must be a finite number: fill "
+            f"it in, or leave out {_culprits(roles, _columns_of(bad))}{fix}."
         )
     if x.dtype.itemsize > 4 and max(np.fmax.reduce(x, axis=None), -np.fmin.reduce(x, axis=None)) > _LARGEST:
         bad = np.abs(x) > _LARGEST
@@ -65,9 +66,10 @@ def refuse_missing(roles: Roles, facts: Sequence[Facts]) -> None:
     row, place = min(holes)
     cells = sum(known.missing for known in facts)
     raise DataError(
-        f"{roles.table.name}: {_place(roles, (row, place), 0)} is the first of {cells} cells that are missing: fill it "
-        f"in, or leave out {_culprits(roles, [place for _, place in holes])}, or leave missing cells out of the "
-        "likelihood with DataSpec.missing=mask.",
+        f"{roles.table.name}: {_place(roles, (row, place), 0)} is the first of "
+        f"{counted(cells, 'cell that is', 'cells that are')} missing: fill it in, or leave out "
+        f"{_culprits(roles, [place for _, place in holes])}, or leave missing cells out of the likelihood with "
+        "DataSpec.missing=mask.",
         field="DataSpec.missing",
         value="refuse",
     )

@@ -14,6 +14,7 @@ from vaekit.data.open import NPZ, format_of, open_table
 from vaekit.data.spec import NO_LABEL, DataSpec, Limit
 from vaekit.data.table import Table
 from vaekit.errors import DataError
+from vaekit.words import counted
 
 LABEL = "label"
 MEANS = ("mean", "z")  # arrays of a .npz file that hold codes
@@ -88,7 +89,8 @@ def read_codes(path: Path, size: int, with_labels: bool = False) -> Codes:
         raise DataError(f"{path} cannot be read: {why}; give a file of codes, as `vaekit encode` writes") from None
     if codes.table.shape != (size,) or len(codes) == 0:
         raise DataError(
-            f"{path} holds {len(codes)} rows of shape {codes.table.shape}, and this model's z needs rows of ({size},)"
+            f"{path} holds {counted(len(codes), 'row')} of shape {codes.table.shape}, and this model's z needs "
+            f"rows of ({size},)"
         )
     for _ in codes.blocks():  # what cannot be decoded is found before anything is
         pass
@@ -115,7 +117,9 @@ def _of_archive(path: Path, limit: Limit, with_labels: bool) -> Codes:
         )
     labels = found.get(LABEL)
     if labels is not None and labels.shape != values.shape[:1]:
-        raise DataError(f"{path} holds {len(values)} codes and labels of shape {labels.shape}: give one for each row")
+        raise DataError(
+            f"{path} holds {counted(len(values), 'code')} and labels of shape {labels.shape}: give one for each row"
+        )
     return Codes(Table.of(path.name, values), path, None if labels is None else _as_text(labels))
 
 

@@ -2,14 +2,20 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from vaekit.data.table import Column
 from vaekit.errors import DataError
+from vaekit.words import counted
 
 LABEL_NAMES = ("label", "labels", "target", "class", "y")
+_MOST_OF_INTERACTIONS = 8  # columns of a table of interactions of users with items, taken for one by their names
+_NUMBERED = "s?([_ ]?(id|name|number|no|code|index))?$"
+_USERS = re.compile(f"(?i)^(u|user|customer|client|reviewer|visitor|member|reader|viewer|listener|author){_NUMBERED}")
+_ITEMS = re.compile(f"(?i)^(i|item|product|article|movie|film|book|song|track|artist|asin|isbn|sku|recipe){_NUMBERED}")
 
 
 def are_classes(values: np.ndarray) -> bool:
@@ -40,7 +46,7 @@ def encode_labels(values: np.ndarray, what: str) -> tuple[np.ndarray, tuple[str,
     missing = np.isnan(values) if kind == "f" else values == "" if kind == "U" else np.zeros(1, bool)
     if missing.any():
         raise DataError(
-            f"{what} is missing in {missing.sum()} rows, first in row {missing.argmax()} (counted from 0); "
+            f"{what} is missing in {counted(missing.sum(), 'row')}, first in row {missing.argmax()} (counted from 0); "
             "labels must be complete or absent: fill them in, or leave the labels out with DataSpec.label=none.",
             field="DataSpec.label",
         )
@@ -99,6 +105,13 @@ def numbered(width: int, stored: np.dtype) -> tuple[Column, ...]:
 def unnamed(columns: Sequence[object]) -> tuple[str, ...]:
     """The names that so many columns have if they have none."""
     return tuple(f"column {place}" for place in range(len(columns)))
+
+
+def interacting(columns: Sequence[Column]) -> tuple[str, str] | None:
+    """The columns that hold users and items, by their names, of a table that may have an interaction in each row."""
+    names = [column.name for column in columns]
+    users, items = ([name for name in names if form.match(name)] for form in (_USERS, _ITEMS))
+    return (users[0], items[0]) if users and items and len(names) <= _MOST_OF_INTERACTIONS else None
 
 
 def check_distinct(names: Sequence[str], what: str) -> None:

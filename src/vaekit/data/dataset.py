@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vaekit.data.checks import check_kinds, check_levels, refuse_missing
-from vaekit.data.columns import LABEL_NAMES, find_name, listing, unnamed
+from vaekit.data.columns import LABEL_NAMES, find_name, interacting, listing, unnamed
 from vaekit.data.context import Conditioning, fit_context, one_hot
 from vaekit.data.fields import find_fields, notice_of_constants
 from vaekit.data.in_memory import table_of_rows
@@ -21,7 +21,7 @@ from vaekit.data.part import Part
 from vaekit.data.per_row import all_sizes, all_weights, fit_weight
 from vaekit.data.preprocessing import TEST_SEED, Preprocessor
 from vaekit.data.roles import LABEL, Roles, assign_roles, refuse_text, size_column
-from vaekit.data.rounding import middle
+from vaekit.data.rounding import middle, rounding_of
 from vaekit.data.rows import Rows
 from vaekit.data.scaling import Moments, Scaling, choose_scale, fit_fields, fit_scaling
 from vaekit.data.scan import Scan, scan
@@ -30,8 +30,9 @@ from vaekit.data.sound import Sound
 from vaekit.data.spec import NO_LABEL, ColumnSpec, DataSpec, Limit
 from vaekit.data.split import Split, check_size, is_streamed, split_rows
 from vaekit.data.streaming import StreamedRows
-from vaekit.data.table import Kind, Sizes, Table
+from vaekit.data.table import Column, Kind, Sizes, Table
 from vaekit.errors import DataError, SpecError
+from vaekit.words import counted
 
 _CELLS = 1 << 25  # of which moments are computed at once
 BLACK_AND_WHITE = (
@@ -60,6 +61,7 @@ def prepare(
     discrete: bool | Callable[[Support, Kind], bool] = True,
     by_column: Each = "auto",
     sized: bool = False,
+    shares: bool = False,
     data: Any = None,
 ) -> Dataset:
     """Open, split, fit and transform a data set, as `spec` says; the same call gives the same rows.
@@ -73,6 +75,8 @@ def prepare(
         by_column: Whether the columns of a table have a likelihood each: "never" where the likelihood is one of all,
             and "auto" where they are of several kinds.
         sized: Whether the likelihood's rates are shares of a size, which is then the total where nothing else is set.
+        shares: Whether the likelihood divides the total of a row among its columns, as of ratings: a table with an
+            interaction in each row is refused then.
         data: Rows in memory in place of `spec.source`: an array, a tensor, a data frame, a sparse matrix, a torch
             `Dataset`, or an iterable of chunks of rows.
 
@@ -88,8 +92,15 @@ def prepare(
     roles = assign_roles(table, spec)
     each = _by_column(roles, spec, by_column)
     if not each:
-        refuse_text(roles)
+        refuse_text(roles, shares=shares)
         _refuse_categories(spec)
+    if shares and (pair := interacting(table.columns or ())) is not None:
+        raise DataError(
+            f"{table.name} has an interaction in each row, by its columns {pair[0]!r} and {pair[1]!r}, and the "
+            f"likelihood is of rows of counts: make them with DataSpec.rows={pair[0]} DataSpec.items={pair[1]}.",
+            field="DataSpec.rows",
+            value=spec.rows,
+        )
     check_size(roles.table, spec, limit)
     split = split_rows(roles.table, spec, limit)
     wanted, parts = _wanted(roles.table, spec, split.train, split.valid, split.test)
@@ -494,6 +505,7 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
         size_factor=(schema.context.size if schema.context is not None else None) or "none",
         weight=schema.weight.name if schema.weight is not None and weighted else None,
     )
+    _warn_of_other_constants(other, schema)
     roles = _roles_like(other, spec, schema)
     shape = roles.table.shape if roles.names is None else (len(roles.names),)
     refuse_text(roles, {field.name for field in schema.fields or () if field.categories})
@@ -546,6 +558,42 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
         labels, factors = (None if one is None else one[whole] for one in (other.labels, other.factors))
         rows = preprocessor.test(replace(found.kept, labels=labels, factors=factors))
     return replace(rows, protocol=_protocol_of_other(other, spec, schema, len(rows)))
+
+
+def _warn_of_other_constants(other: Table, schema: Schema) -> None:
+    """Say which columns had one value in all rows of the model's data, and have another one here."""
+    places = {name: place for place, name in enumerate(other.names or ())}
+    if not places.keys() >= set(schema.columns or ()):
+        return
+    there = [one for one in schema.constants if one.name in places]
+    table = other.pick([places[one.name] for one in there]) if there else other
+    found: dict[str, str] = {}
+    for chunk in range(table.chunks if there else 0):
+        values = table.chunk(chunk)
+        for one, column, cells in zip(there, table.columns or (), values.T, strict=True):
+            known = cells[~np.isnan(cells)] if cells.dtype.kind == "f" else cells
+            changed = known[_differs(known, one.value, column)]
+            if len(changed) and one.name not in found:
+                value = float(changed[0])
+                now = f"{value:g}" if column.categories is None else repr(column.categories[int(value)])
+                was = repr(one.value) if isinstance(one.value, str) else f"{one.value:g}"
+                found[one.name] = f"{one.name!r} ({was} then, {now} here)"
+    if found:
+        warnings.warn(
+            f"{other.name}: columns that had one value when the model was trained, which knows nothing of them, have "
+            f"another: {listing(list(found.values()))}",
+            stacklevel=5,
+        )
+
+
+def _differs(known: np.ndarray, value: float | str, column: Column) -> np.ndarray:
+    """Which cells (n,) of a column are not a value, but for what single precision rounds away."""
+    if isinstance(value, str):
+        names = column.categories or ()
+        return known != names.index(value) if value in names else np.ones(len(known), bool)
+    if column.categories is not None:
+        return np.ones(len(known), bool)
+    return np.abs(known - value) > rounding_of(np.dtype(np.float32)) * np.maximum(np.abs(known), abs(value))
 
 
 def _roles_like(other: Table, spec: DataSpec, schema: Schema) -> Roles:
@@ -603,7 +651,7 @@ def _labelled(other: Table, spec: DataSpec, used: tuple[str, ...]) -> Table:
 def _protocol_of_other(other: Table, spec: DataSpec, schema: Schema, rows: int) -> str:
     """Which rows of another source were read, and what was done to them."""
     which = "the test set" if other.test_rows else "all rows"
-    parts = [f"{which} of {other.name}, {rows} rows, none of them split off"]
+    parts = [f"{which} of {other.name}, {counted(rows, 'row')}, none split off"]
     if spec.binarise == "dynamic":
         parts += [f"binarised once, RandomState({TEST_SEED})"]
     elif spec.binarise == "threshold":

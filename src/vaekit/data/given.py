@@ -21,6 +21,7 @@ from vaekit.data.spec import DataSpec
 from vaekit.data.table import KINDS, Column, Table
 from vaekit.errors import DataError
 from vaekit.randomness import split_generator
+from vaekit.words import counted, plural
 
 
 def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = None) -> Dataset:
@@ -64,7 +65,9 @@ def dataset_of(data: Any, spec: DataSpec, *, valid: Any = None, context: Any = N
         held, train = np.split(order, [max(1, round(spec.valid_fraction * len(x)))])
     if min(len(train), len(held)) == 0:
         raise DataError(
-            f"there are {len(x)} rows; training and validation need at least one row each: add rows", field="data"
+            f"there {plural(len(x), 'is', 'are')} {counted(len(x), 'row')}; training and validation need at "
+            "least one row each: add rows",
+            field="data",
         )
     given = None if context is None else _context(contexts, len(x))
     x = np.ascontiguousarray(x)

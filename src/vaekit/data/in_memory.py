@@ -15,6 +15,7 @@ from vaekit.data.schema import Binary, Count, Real, Support
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Column, Table, even_starts
 from vaekit.errors import DataError
+from vaekit.words import counted
 
 NAME = "the rows given"
 _CHUNK = 4_000_000  # bytes of a sparse matrix that are made dense at once
@@ -129,7 +130,9 @@ def _of_frame(frame: Any, spec: DataSpec) -> Table:
     arrow = arrow_of(frame)
     if arrow.num_rows == 0 or arrow.num_columns == 0:
         raise DataError(
-            f"the data frame has {arrow.num_rows} rows and {arrow.num_columns} columns: give some of both", field="data"
+            f"the data frame has {counted(arrow.num_rows, 'row')} and {counted(arrow.num_columns, 'column')}"
+            ": give some of both",
+            field="data",
         )
     return table_of_arrow(NAME, arrow, spec)
 

@@ -12,6 +12,7 @@ from vaekit.data.in_memory import sparse_table
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Table
 from vaekit.errors import DataError, SpecError
+from vaekit.words import counted
 
 _LARGEST = 1 << 53  # whole number up to which double precision holds every one
 
@@ -96,16 +97,19 @@ def by_user(table: Table, spec: DataSpec, items: Sequence[str] | None = None) ->
         )
     notices = []
     if found.unknown:
-        notices.append(f"{found.unknown:,} interactions with items that the model does not know are left out")
+        unknown = counted(found.unknown, "interaction")
+        notices.append(f"{unknown} with items that the model does not know left out")
     if found.repeated:
-        how = "count once" if spec.values is None else "have their values added"
-        notices.append(f"{found.repeated:,} interactions come more than once, and {how}")
+        how = "counted once" if spec.values is None else "their values added"
+        repeated = counted(found.repeated, "interaction repeats", "interactions repeat")
+        notices.append(f"{repeated} another of the same user and item: {how}")
     matrix = found.matrix if spec.values is None else found.matrix.astype(np.float32)
     return sparse_table(
         table.name,
         matrix,
         found.items,
-        note=f"{len(found.users):,} users ({spec.rows}) and {len(found.items):,} items ({spec.items})",
+        note=f"{counted(len(found.users), 'user')} ({spec.rows}) and "
+        f"{counted(len(found.items), 'item')} ({spec.items})",
         notices=tuple(notices),
     )
 

@@ -15,6 +15,7 @@ from vaekit.data.columns import (
     drop_setting,
     encode_labels,
     find_name,
+    interacting,
     is_number,
     listing,
     nearest,
@@ -22,6 +23,7 @@ from vaekit.data.columns import (
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Table
 from vaekit.errors import DataError, SpecError
+from vaekit.words import counted
 
 LABEL = "label"
 _MOST_CLASSES = 100  # among numbers of a column that nothing but its name says to be labels
@@ -76,9 +78,17 @@ def assign_roles(table: Table, spec: DataSpec) -> Roles:
     """Tell the columns of a table apart, as `spec` says.
 
     Raises:
-        SpecError: A setting for tables is given for arrays, or what is named for context cannot be.
+        SpecError: A setting for tables is given for arrays, DataSpec.layout says something else than the format, or
+            what is named for context cannot be.
         DataError: A column that is named is not there, or none is left to model.
     """
+    if spec.layout not in ("auto", table.kind):
+        raise SpecError(
+            f"DataSpec.layout={spec.layout} is for arrays, and {table.name} holds {table.kind}s: leave it out, or save "
+            "the rows as a .npy array.",
+            field="DataSpec.layout",
+            value=spec.layout,
+        )
     if table.columns is None:
         for setting, value in {"drop": list(spec.drop), "columns": dict(spec.columns)}.items():
             if value:
@@ -195,7 +205,8 @@ def _with_label(table: Table, spec: DataSpec) -> Table:
     if spec.label is None and categories is None and len(np.unique(cells)) > _MOST_CLASSES:
         return table  # numbers of so many values are measurements
     if spec.label is None and (holes := int(np.isnan(cells).sum())):
-        notice = f"the column {label!r} is modelled, and not taken for the label, which {holes} rows lack"
+        lacking = counted(holes, "row lacks", "rows lack")
+        notice = f"the column {label!r} is modelled, and not taken for the label, which {lacking}"
         return replace(table, notices=(*table.notices, notice))
     what = f"{table.name}: the label"
     if categories is not None:
@@ -239,10 +250,13 @@ def _context(table: Table, spec: DataSpec) -> tuple[int, ...]:
     return tuple(columns.index(name) for name in wanted)
 
 
-def refuse_text(roles: Roles, categorical: Collection[str] | None = None) -> None:
+def refuse_text(roles: Roles, categorical: Collection[str] | None = None, shares: bool = False) -> None:
     """Raise DataError where columns that are to be modelled as numbers hold something else.
 
-    categorical: for a model that is trained, the names of the columns that may.
+    Args:
+        roles: Which columns are modelled.
+        categorical: For a model that is trained, the names of the columns that may.
+        shares: Whether the likelihood divides a row's total among its columns, as of ratings.
     """
     columns = roles.table.columns or ()
     places = range(len(columns)) if roles.x is None else roles.x
@@ -258,10 +272,17 @@ def refuse_text(roles: Roles, categorical: Collection[str] | None = None) -> Non
     if text:
         names = [columns[place].name for place in text]
         fix = f"make it the labels with DataSpec.label={names[0]}, " if len(names) == 1 else ""
+        fix = f"leave out what is text with {drop_setting(names)}, {fix}or give every column a likelihood of its own "
+        fix += "with likelihood=columns"
+        if (pair := interacting(columns)) is not None or (shares and len(columns) > 1):
+            first, second = pair or tuple(column.name for column in columns[:2])
+            fix = (
+                "where each row is an interaction, say which columns hold the users and the items, as in "
+                f"DataSpec.rows={first} DataSpec.items={second}"
+            )
         raise DataError(
             f"{roles.table.name}: the column {names[0]!r} holds {_what_is_in(roles.table, text[0])}, and columns of "
-            f"one kind must be numbers: leave out what is text with {drop_setting(names)}, {fix}or give every column a "
-            "likelihood of its own with likelihood=columns."
+            f"one kind must be numbers: {fix}."
         )
 
 

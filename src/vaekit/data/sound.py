@@ -23,6 +23,7 @@ from vaekit.errors import ConfigError, SpecError
 from vaekit.files import write_whole
 from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
+from vaekit.words import plural
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MOST_SAMPLES = 50_000_000  # of a recording, all channels together: 20 minutes of stereo from a CD
@@ -69,7 +70,10 @@ def read(path: Path, most: int | None = None) -> tuple[np.ndarray, int]:
         while wanted > 0:
             block = sound.block(min(wanted, _BLOCK))
             if not len(block):
-                raise BadSound(f"is cut off: {wanted:,} of the {sound.length:,} samples in its header are missing")
+                raise BadSound(
+                    f"is cut off: {wanted:,} of the {sound.length:,} samples in its header "
+                    f"{plural(wanted, 'is', 'are')} missing"
+                )
             if not np.isfinite(block).all():
                 raise BadSound("has samples that are not finite")
             blocks.append(block.mean(1, dtype=np.float32))

@@ -13,6 +13,7 @@ from vaekit.data.spec import DataSpec, Limit
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError, SpecError
 from vaekit.randomness import split_generator
+from vaekit.words import counted
 
 _TRAIN_PART, _TEST_PART = 0, 1
 _MOST_IN_MEMORY = 10_000  # rows of a streamed source that validate, and that test
@@ -111,7 +112,7 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
         raise _empty(table.name, table.train_rows, table.test_rows, spec, gap)
     if gap is not None:
         left = len(table) - len(train) - len(valid) - len(tests)
-        protocol += f"; in blocks of consecutive rows, and {left} rows between blocks are left out"
+        protocol += f"; in blocks of consecutive rows, and {counted(left, 'row')} between blocks left out"
         protocol += "; windows overlap, so that errors over rows are too small" if gap else ""
     (tests, more_tests), (valid, more_valid) = _cut(tests, most), _cut(valid, most)
     if gap is None and (len(more_valid) or len(more_tests)):
@@ -120,9 +121,9 @@ def split_rows(table: Table, spec: DataSpec, limit: Limit) -> Split:
     left_out[train] = False
     if spec.valid_fraction == 0:
         valid = train[: limit.train][: min(most, _share(_STANDING_IN, len(train)))]
+        stands = counted(len(valid), "training row stands", "training rows stand")
         protocol += (
-            f"; no rows are kept out for validation: {len(valid)} training rows stand in, nothing stops early and the "
-            "last weights are kept"
+            f"; no rows are kept out for validation: {stands} in, nothing stops early and the last weights are kept"
         )
     limits = ((limit.train, len(train), "training"), (limit.valid, len(valid), "validation"))
     kept = [f"{most} {name}" for most, there, name in limits if most is not None and most < there]
@@ -227,7 +228,7 @@ def _empty(name: str, rows: int, tests: int, spec: DataSpec, gap: int | None) ->
     if tests > 0:
         divided, parts = (rows if spec.valid_from == "train" else tests), 2
     if divided < parts:
-        count = f"{rows} rows" if tests == 0 else f"{rows} training and {tests} test rows"
+        count = counted(rows, "row") if tests == 0 else f"{rows} training and {tests} test rows"
         return DataError(f"{name} has {count}; training, validation and test need at least one row each: add rows.")
     fractions = f"DataSpec.valid_fraction={spec.valid_fraction:g}"
     if tests == 0:

@@ -37,6 +37,7 @@ from vaekit.models.vae import Draw, Model
 from vaekit.processes import World
 from vaekit.randomness import Purpose, new_generator
 from vaekit.spec import spec
+from vaekit.words import plural
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -328,8 +329,8 @@ def _forward_estimates(
     poor, stuck = int((acceptance < POOR).sum()), ""
     if poor > 0.1 * len(acceptance):
         stuck = (
-            f"{poor} of {len(acceptance)} rows have under {POOR:.0%} of their trajectories accepted: their chains "
-            "hardly move and the bound is loose there; use fewer leapfrogs and more temperatures"
+            f"{poor} of {len(acceptance)} rows {plural(poor, 'has', 'have')} under {POOR:.0%} of their trajectories "
+            "accepted: their chains hardly move and the bound is loose there; use fewer leapfrogs and more temperatures"
         )
     warning = joined(score, stuck, few_samples_warning(ess, settings.chains, "use more temperatures"))
     return (

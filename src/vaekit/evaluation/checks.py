@@ -14,6 +14,7 @@ from vaekit.models.distributions.cells import observed
 from vaekit.models.distributions.support import has_density, in_words, measure, support_of
 from vaekit.models.vae import Draw, Model
 from vaekit.randomness import Purpose, new_generator
+from vaekit.words import counted
 
 NO_DENSITY = "the posterior is deterministic, a single point for each row: it has no density to bound ln p(x) with"
 FAR = "the rows are far from those that the model was trained on"
@@ -138,8 +139,9 @@ def check_finite(*rows: Tensor) -> None:
         if len(bad):
             row = int(bad[0])
             raise NotFinite(
-                f"the model gives {float(values[row])} for row {row} and {len(bad) - 1} others: its weights are out of "
-                "bounds, or the row is far from what it was trained on; train again with a smaller learning rate",
+                f"the model gives {float(values[row])} for row {row} and {counted(len(bad) - 1, 'other')}: its "
+                "weights are out of bounds, or the row is far from what it was trained on; train again with a smaller "
+                "learning rate",
                 field="row",
                 value=row,
             )

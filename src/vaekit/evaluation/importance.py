@@ -27,6 +27,7 @@ from vaekit.models.distributions.base import unwrapped
 from vaekit.models.drawing import Latent
 from vaekit.models.vae import Model
 from vaekit.processes import World
+from vaekit.words import plural
 
 AT_ONCE_ON_CPU, AT_ONCE = 500_000, 50_000_000  # parameters of p(x|z) decoded in one pass: 2 MB in single precision
 
@@ -145,8 +146,8 @@ def few_samples_warning(ess: Tensor, samples: int, fix: str = "use more samples"
     if samples == 1 or few <= 0.1 * len(ess):
         return ""
     return (
-        f"{few} of {len(ess)} rows have an effective sample size below {min(10, samples // 2)} of {samples}: "
-        f"the bound is loose there; {fix}"
+        f"{few} of {len(ess)} rows {plural(few, 'has', 'have')} an effective sample size below "
+        f"{min(10, samples // 2)} of {samples}: the bound is loose there; {fix}"
     )
 
 

@@ -20,6 +20,7 @@ from vaekit.evaluation.features import pca_features
 from vaekit.evaluation.results import unit_of
 from vaekit.models.vae import Model
 from vaekit.randomness import Purpose, numpy_generator, sklearn_seed
+from vaekit.words import plural
 
 Encoder = Callable[[Block], Tensor]  # from x and its context
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C, the inverse of the L2 penalty's weight
@@ -180,7 +181,10 @@ def _unknown_warning(known: np.ndarray, labels: np.ndarray) -> str:
     """A warning where test rows have labels that no training row has."""
     count = int((~np.isin(labels, known)).sum())
     return (
-        f"{count} of {len(labels)} rows have a label that no training row has, so they count as wrong" if count else ""
+        f"{count} of {len(labels)} rows {plural(count, 'has', 'have')} a label that no training row has, which counts "
+        "as wrong"
+        if count
+        else ""
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vaekit.errors import SpecError
+from vaekit.words import counted
 
 BLOCK = 256  # rows: products are within a tenth of full speed, and a few rows alone do not cost much more
 
@@ -101,7 +102,8 @@ class Generative(ABC):
             raise SpecError(f"n is {n}: the number of rows to draw should be at least 0", field="n", value=n)
         if context is not None and len(context) != n:
             raise SpecError(
-                f"the context has {len(context)} rows, and {n} are to be drawn: give one for each of them",
+                f"the context has {counted(len(context), 'row')}, and {counted(n, 'is', 'are')} to be drawn: give one "
+                "for each",
                 field="context",
             )
         found = []

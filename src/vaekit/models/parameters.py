@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from vaekit.words import counted
+
 Shape = tuple[int, ...]
 
 
@@ -43,8 +45,8 @@ def unpack(raw: Tensor, count: int, event_shape: Shape | None) -> Tensor:
         event_shape = (raw.shape[-1] // count,)
     if raw.shape[-1] != count * math.prod(event_shape):
         raise ValueError(
-            f"the network gives {raw.shape[-1]} numbers, but {count} for each of {math.prod(event_shape)} values "
-            f"(event shape {event_shape}) makes {count * math.prod(event_shape)}: give its last layer that width"
+            f"the network gives {counted(raw.shape[-1], 'number')}, but {count} for each of {math.prod(event_shape)} "
+            f"values (event shape {event_shape}) makes {count * math.prod(event_shape)}: give its last layer that width"
         )
     return raw.reshape(*raw.shape[:-1], count, *event_shape)
 

@@ -24,6 +24,7 @@ from vaekit.models.drawing import Latent, PerSample, draw_latent, enumerated_lat
 from vaekit.models.generative import BLOCK, Generative
 from vaekit.models.part_errors import check_module, refuse_context, refuse_input
 from vaekit.models.protocols import EncodedBesideBatch
+from vaekit.words import counted
 
 
 @dataclass(frozen=True)
@@ -239,8 +240,8 @@ class VAE(Generative, nn.Module):
         q, p = self._posterior_and_prior(x, context, mask, code)
         if q.batch_shape != x.shape[:1]:
             raise ValueError(
-                f"the posterior has batch shape {tuple(q.batch_shape)} for {len(x)} rows of x: it must be one "
-                "distribution for each row, with every dimension of z in its event (torch.distributions.Independent)"
+                f"the posterior has batch shape {tuple(q.batch_shape)} for {counted(len(x), 'row')} of x: it must be "
+                "one distribution for each row, every dimension of z in its event (torch.distributions.Independent)"
             )
         if self.refine is not None:
             q = self.refine(q, lambda z: observed_log_prob(self.decode((z,), context), x, mask) + p.log_prob(z))

@@ -64,8 +64,7 @@ class Iwae:
         for name, groups in {"groups": self.groups, "encoder_groups": self.encoder_groups or 1}.items():
             if self.samples % groups:
                 raise SpecError(
-                    f"{self.samples} samples cannot be divided into {groups} {name} of one size: make samples a "
-                    "multiple of it",
+                    f"samples is {self.samples}, which {name}={groups} does not divide: make samples a multiple of it",
                     field=name,
                     value=groups,
                 )

@@ -134,7 +134,8 @@ def _kept(axes: Axes, x: np.ndarray, y: np.ndarray, categories: Categories) -> N
 
 
 def _name_bars(axes: Axes, places: np.ndarray, labels: Sequence[str]) -> None:
-    axes.set_yticks(places, labels, fontsize=7)
+    every = -(-len(labels) // (_MOST_CATEGORIES + 1))
+    axes.set_yticks(places[::every], labels[::every], fontsize=7)
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.locator_params(axis="x", nbins=3)

@@ -107,11 +107,12 @@ def short(text: str, most: int) -> str:
 
 
 def compact(value: float, _: object = None) -> str:
-    """A tick in few characters: 200k, 1.5M."""
-    for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if abs(value) >= least:
+    """A tick in few characters: 200k, 1.5M, 4e18."""
+    for least, unit, letter in ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if least <= abs(value) < 1e15:
             return f"{value / unit:.4g}{letter}"
-    return f"{value:.4g}"
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def power_of_ten(value: float, _: object = None) -> str:

@@ -24,6 +24,7 @@ from vaekit.report.figures import (
     pictured,
 )
 from vaekit.report.pictures import GUTTER
+from vaekit.words import counted, plural
 
 _MOST_NAMED = 24  # dimensions, with a tick each
 _MOST_CLASSES = len(COLOURS)
@@ -45,7 +46,7 @@ def kl_bars(kl: Sequence[Estimate]) -> Figure:
     whiskers = {"elinewidth": 1, "ecolor": QUIET, "capsize": 2 if len(values) <= _MOST_NAMED else 0}
     axes.bar(places, values[order], yerr=errors[order], color=colours, width=0.75, error_kw=whiskers)
     line = axes.axhline(ACTIVE_KL, color=COLOURS[1], linestyle=STROKES[1], linewidth=1.4)
-    title = f"{active.sum()} of {len(values)} dimensions are active"
+    title = f"{active.sum()} of {len(values)} dimensions {plural(active.sum(), 'is', 'are')} active"
     named = len(values) <= _MOST_NAMED
     name_axes(axes, title, "latent dimension" if named else "latent dimensions, largest first", "KL (nats)")
     if named:
@@ -144,7 +145,8 @@ def _groups(
         name = classes[label] if classes and label < len(classes) else str(label)
         groups += [(name, labels == label, COLOURS[style % len(COLOURS)], style)]
     if len(kept) < len(found):
-        groups = [(f"{len(found) - len(kept)} others", ~np.isin(labels, kept), _OTHER, len(kept)), *groups]
+        others = len(found) - len(kept)
+        groups = [(counted(others, "other"), ~np.isin(labels, kept), _OTHER, len(kept)), *groups]
     return groups
 
 

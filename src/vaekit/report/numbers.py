@@ -18,6 +18,7 @@ from vaekit.evaluation.results import (
 )
 from vaekit.report.collect import HeldOut, RunFacts
 from vaekit.report.components import MINUS, NOTHING, Card, Cell, Table, cells, typeset
+from vaekit.words import counted
 
 _CLEAR = 2.0  # combined standard errors by which a best value has to lead
 
@@ -187,7 +188,7 @@ def _caption(facts: Sequence[RunFacts]) -> str:
             some = (
                 f"{rows:,} of {of:,} test rows, drawn at random with a fixed seed"
                 if rows < of
-                else f"all {of:,} test rows"
+                else f"all {counted(of, 'test row')}"
             )
             sources += [some]
     units = ""

@@ -26,6 +26,7 @@ from vaekit.report.pictures import (
     to_unit,
 )
 from vaekit.report.sounds import spectrograms, wavs
+from vaekit.words import counted
 
 Facts = Sequence[RunFacts]
 _MOST_PAIRS = 10
@@ -202,7 +203,7 @@ def _best_epoch(f: RunFacts) -> int | None:
 
 def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
     tag, name = _tag(f, facts), _name("reconstructions", f, facts)
-    alt = f"{len(held.originals)} test rows of {f.label} and their reconstructions."
+    alt = f"{counted(len(held.originals), 'test row')} of {f.label} and their reconstructions."
     if f.schema.sound is not None:
         rows = [f.schema.to_stored(part) for part in (held.originals, held.reconstructions)]
         image = spectrograms(rows, f.schema.sound, ("originals", "reconstructions"))
@@ -218,7 +219,7 @@ def _reconstruction(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
         means = f.schema.to_stored(held.reconstructions)
         caption = f"{tag}three rows, a colour each, and dashed their reconstructions{_channels_left_out(f)}"
         return Picture(name, reconstructed_lines(originals, means), alt, caption, DENSITY)
-    caption = f"{tag}{len(held.originals):,} rows; on the diagonal nothing is lost{_left_out(f)}"
+    caption = f"{tag}{counted(len(held.originals), 'row')}; on the diagonal nothing is lost{_left_out(f)}"
     first = _columns_shown(f, MOST_COLUMNS)
     means = flat(f.schema.to_stored(held.reconstructions))
     return Picture(
@@ -245,20 +246,20 @@ def _counts(f: RunFacts, facts: Facts) -> list[Picture]:
     data, samples = _tested(f, f.held_out), flat(f.schema.to_stored(f.prior_draws))
     sized = f.schema.context is not None and f.schema.context.size is not None
     size = "; samples have the median size, and test rows their own" if sized else ""
-    counted = f"{len(data):,} test rows and {len(samples):,} samples{size}"
+    which = f"{_counted(data)} and {len(samples):,} samples{size}"
     return [
         Picture(
             _name("mean-and-variance", f, facts),
             mean_and_variance(data, samples),
             f"The variance of each column over its mean, of test rows and of samples of {f.label}.",
-            f"{_tag(f, facts)}each point is a column, of {counted}",
+            f"{_tag(f, facts)}each point is a column, of {which}",
             DENSITY,
         ),
         Picture(
             _name("zeros", f, facts),
             zeros_and_totals(data, samples),
             f"Shares of zeros in columns and rows, of test rows and of samples of {f.label}.",
-            f"{_tag(f, facts)}on the dashed line samples have as many zeros; {counted}",
+            f"{_tag(f, facts)}on the dashed line samples have as many zeros; {which}",
             DENSITY,
         ),
     ]
@@ -287,6 +288,10 @@ def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
     return Picture(
         _name("samples", f, facts), image, f"Histograms of each column: {' and '.join(tables)}.", caption, DENSITY
     )
+
+
+def _counted(rows: np.ndarray) -> str:
+    return counted(len(rows), "test row")
 
 
 def _left_out(f: RunFacts, most: int = MOST_COLUMNS) -> str:
@@ -359,7 +364,7 @@ def _column_tables(f: RunFacts, held: HeldOut, facts: Facts) -> list[Table]:
             if shown is worst and len(found.pairs) > len(worst)
             else ""
         )
-        caption = f"{_tag(f, facts)}each {what}: {len(data):,} test rows and {len(samples):,} samples{fewer}"
+        caption = f"{_tag(f, facts)}each {what}: {_counted(data)} and {len(samples):,} samples{fewer}"
         tables += [Table(("", "distance", "by chance", "measure"), tuple(rows), caption)]
     return tables
 
@@ -372,7 +377,7 @@ def _distance_row(name: str, found: Difference) -> tuple[Cell, ...]:
 def _kl(f: RunFacts, held: HeldOut, facts: Facts) -> list[Picture]:
     if held.kl is None:
         return []
-    caption = f"{_tag(f, facts)}KL per latent dimension, mean ± standard error over {held.rows:,} test rows"
+    caption = f"{_tag(f, facts)}KL per latent dimension, mean ± standard error over {counted(held.rows, 'test row')}"
     alt = (
         f"{label_of('kl_dimension')} of {f.label}, largest first, from {max(e.value or 0 for e in held.kl):.3g} {NATS}."
     )
@@ -383,8 +388,8 @@ def _map(f: RunFacts, held: HeldOut, facts: Facts) -> Picture:
     points, names = principal_plane(held.codes)
     coloured = ", coloured by label" if held.labels is not None else ""
     classes = f": {', '.join(f.schema.classes)}" if coloured and f.schema.classes else ""
-    caption = f"{_tag(f, facts)}means of q(z|x) of {len(points):,} test rows{coloured}"
-    alt = f"Latent map of {f.label}: {len(points)} test rows over {' and '.join(names)}{coloured}{classes}."
+    caption = f"{_tag(f, facts)}means of q(z|x) of {_counted(points)}{coloured}"
+    alt = f"Latent map of {f.label}: {_counted(points)} over {' and '.join(names)}{coloured}{classes}."
     return Picture(
         _name("latent-map", f, facts), latent_map(points, held.labels, f.schema.classes, names), alt, caption, DENSITY
     )

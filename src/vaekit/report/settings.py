@@ -6,6 +6,7 @@ from typing import Any
 from vaekit.data import Schema
 from vaekit.report.collect import RunFacts
 from vaekit.report.components import NOTHING, TIMES, Cell, Table, cells
+from vaekit.words import counted, plural
 
 _SAID_ELSEWHERE = ("name", "about")
 
@@ -50,9 +51,10 @@ def _rows(schema: Schema) -> str:
     shape = f" {TIMES} ".join(map(str, schema.shape))
     match schema.kind:
         case "table":
-            return f"tables of {shape} columns"
+            return f"tables of {shape} {plural(schema.shape[0], 'column')}"
         case "sequence":
-            return f"sequences of {schema.shape[0]} channels and {schema.shape[1]} steps"
+            channels, steps = schema.shape
+            return f"sequences of {counted(channels, 'channel')} and {counted(steps, 'step')}"
         case kind:
             return f"{shape} {kind}s"
 
@@ -65,7 +67,7 @@ def _sentences(facts: RunFacts) -> tuple[str, ...]:
         f"{schema.name}: {_rows(schema)}, {schema.support}.",
         f"{run.model.summary}, {likelihood} likelihood; {facts.parameters:,} weights.",
         f"{run.objective.kind.upper()} with {run.objective.gradient.kind.replace('_', ' ')} gradients, "
-        f"{run.objective.samples} {'sample' if run.objective.samples == 1 else 'samples'} of z for each row.",
+        f"{counted(run.objective.samples, 'sample')} of z for each row.",
         f"{_epochs(facts)} in batches of {run.train.batch_size}, {run.train.optimiser.title} at {run.train.lr:g}.",
         f"Seed {run.seed}.",
     )
@@ -100,8 +102,9 @@ def _circumstances_of(facts: RunFacts) -> dict[str, str]:
 
 def _epochs(facts: RunFacts) -> str:
     done = facts.history[-1].get("epoch") if facts.history else None
-    requested = facts.run.train.epochs
-    return f"{done} of {requested} epochs" if done is not None and done != requested else f"{requested} epochs"
+    requested = int(facts.run.train.epochs or done or 0)
+    of = "" if done is None or done == requested else f"{done} of "
+    return f"{of}{counted(requested, 'epoch')}"
 
 
 def _duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ from vaekit.report.pictures import (
     observed,
     to_unit,
 )
+from vaekit.words import counted
 
 MOST_PANELS = 48
 _WIDE = 64  # columns of one kind: with more, rows and columns are summed up first
@@ -63,21 +64,25 @@ def data_picture(schema: Schema, rows: Rows, likelihoods: Sequence[str] = ()) ->
         labels = [] if rows.labels is None else rows.labels.tolist()
         names = [schema.classes[label] for label in labels] if schema.classes else []
         picture = _spectrograms(schema, schema.to_stored(x[:_SPECTROGRAMS]), names)
-        what = f"{min(len(x), _SPECTROGRAMS)} recordings as {schema.sound.words}"
+        count = min(len(x), _SPECTROGRAMS)
+        what = f"{counted(count, 'recording')} as {schema.sound.words}"
     elif schema.kind == "sequence":
         stored = observed(schema.to_stored(x), mask)
         picture = sampled_lines(stored, stored, ("rows", "5% to 95% of rows"))
         channels, steps = schema.shape
         fewer = f"; the first {MOST_CHANNELS} are shown" if channels > MOST_CHANNELS else ""
-        what = f"{len(x):,} training rows, sequences of {channels} channels over {steps} steps{fewer}"
+        what = (
+            f"{counted(len(x), 'training row')}, sequences of {counted(channels, 'channel')} over {steps} steps{fewer}"
+        )
     else:
         examples = x[:_EXAMPLES] if schema.kind == "image" else x[:_EXAMPLES, :, x.shape[2] // 2]
         picture = image_grid(to_unit(examples, schema))
         slices = "" if schema.kind == "image" else ", the middle slice of each"
-        what = f"{len(examples)} {schema.kind}s of shape {schema.shape}{slices}; {brightness(schema)}"
+        what = f"{counted(len(examples), schema.kind)} of shape {schema.shape}{slices}; {brightness(schema)}"
     notices = [*schema.notices[:_MOST_NOTICES]]
     if len(schema.notices) > _MOST_NOTICES:
-        notices.append(f"and {len(schema.notices) - _MOST_NOTICES} more notes")
+        more = len(schema.notices) - _MOST_NOTICES
+        notices.append(f"and {counted(more, 'more note')}")
     return captioned(picture, "; ".join([f"{short(schema.name, 60)}: {what}", *(short(one, 200) for one in notices)]))
 
 
@@ -104,12 +109,15 @@ def table_panels(schema: Schema, cells: np.ndarray, likelihoods: Sequence[str] =
     which = "those" if summed else f"the first {len(shown)}"
     some = f", and {which} of them that vary the most" if summed and shown else f", {which}" if not summed else ""
     fewer = some if len(shown) < len(names) else ""
-    return panels, f"{len(cells):,} training rows of {len(names):,} columns{fewer}; heights are shares"
+    return (
+        panels,
+        f"{counted(len(cells), 'training row')} of {counted(len(names), 'column')}{fewer}; heights are shares",
+    )
 
 
 def _drawing(cells: np.ndarray, categories: Categories | None) -> Callable[[Axes], Any]:
     known = cells[~np.isnan(cells)]
-    if categories:
+    if categories is not None:
         return lambda axes: bars_of_categories(axes, [known], categories)
     return lambda axes: _histogram(axes, known)
 

@@ -12,6 +12,7 @@ from vaekit.runs.trained_run import read_run
 from vaekit.runs.training_run import TrainingRun, check_apart_from_data
 from vaekit.runs.tree import Run, naming_settings
 from vaekit.training import RunFolder, pack
+from vaekit.words import counted
 
 FREE = ("epochs", "budget", "patience", "log_every", "save_every")  # settings of train that an extension may change
 OVER_THE_LENGTH = ("warmup", "cyclical", "cosine", "anneal", "switch")  # kinds that are computed for a number of steps
@@ -54,8 +55,8 @@ def _extend(home: RunFolder, settings: Sequence[str], run_dir: str | Path | None
     said = f"extended from {before} to {after} epochs after epoch {at.epoch}, step {at.step}"
     if stretched := list(_over_the_length(to_tree(training.run))):
         said += (
-            f": {', '.join(stretched)} computed for {before} epochs up to there and for {after} from there on, so the "
-            f"result is not that of {after} epochs from the start"
+            f": {', '.join(stretched)} computed for {counted(before or 0, 'epoch')} up to there and for {after} "
+            f"from there on, so the result is not that of {after} epochs from the start"
         )
     run = run.model_copy(update={"provenance": (*run.provenance, said), "run_dir": str(run_dir or home.path)})
     check_apart_from_data(run)

@@ -77,7 +77,10 @@ def open_data(run: Run, data: Any = None) -> tuple[Run, Dataset]:
         discrete = _default_is_discrete if family is None else family.integers
         sized = family is not None and family.needs_size
         by_column = _by_column(family)
-        found = prepare(run.data, run.limit, discrete=discrete, by_column=by_column, sized=sized, data=data)
+        shares = family is not None and family.ties_cells((2,))
+        found = prepare(
+            run.data, run.limit, discrete=discrete, by_column=by_column, sized=sized, shares=shares, data=data
+        )
     run = with_defaults(run, found)
     assert run.model.likelihood is not None
     check_likelihood(run.model.likelihood, found.schema)

@@ -13,6 +13,7 @@ from vaekit.models import VAE, HierarchicalVAE
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs.factory import assemble
 from vaekit.runs.tree import Run
+from vaekit.words import counted
 
 BYTES_PER_WEIGHT = 32  # single precision: weight, gradient, two moments; of the last good state 3; the best weight
 BYTES_PER_WEIGHT_READ = 12  # single precision: a file's bytes, the tensors in it, the weight
@@ -52,8 +53,8 @@ def check_memory(run: Run, schema: Schema, model: VAE | HierarchicalVAE | None =
                 value=run.model,
             )
         raise ConfigError(
-            f"this model needs about {needed:.1f} GB to train ({model_is}, {rows} samples of z at a time), and "
-            f"{allowed:.1f} GB is allowed, and free: make model.latent or the networks smaller, lower "
+            f"this model needs about {needed:.1f} GB to train ({model_is}, {counted(rows, 'sample')} of z at a "
+            f"time), and {allowed:.1f} GB is allowed, and free: make model.latent or the networks smaller, lower "
             "train.batch_size, or raise limit.memory_gb",
             field="limit.memory_gb",
             value=run.limit.memory_gb,

@@ -28,6 +28,7 @@ from vaekit.models import (
 from vaekit.objectives import Elbo, Objective
 from vaekit.spec import Several, Text, by_kind, in_words, spec
 from vaekit.training.spec import Train
+from vaekit.words import counted
 
 
 @spec
@@ -69,7 +70,7 @@ class ModelSpec:
     def summary(self) -> str:
         """The model's shape in a few words."""
         encoder, decoder = ("open" if one is None else one.kind for one in (self.encoder, self.decoder))
-        return f"{self.latent} latents, {encoder} encoder, {decoder} decoder"
+        return f"{counted(self.latent, 'latent')}, {encoder} encoder, {decoder} decoder"
 
 
 @spec

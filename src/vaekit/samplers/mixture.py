@@ -15,6 +15,7 @@ from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions.mixtures import mixture
 from vaekit.randomness import Purpose, sklearn_seed
 from vaekit.spec import spec
+from vaekit.words import counted
 
 
 class FullMixture(nn.Module):
@@ -74,7 +75,8 @@ class FromMixture:
 
         if len(codes) < self.components:
             raise SpecError(
-                f"{len(codes)} codes are too few for {self.components} components: use fewer components",
+                f"{counted(len(codes), 'code is', 'codes are')} too few for {self.components} components: use "
+                "fewer components",
                 field="FromMixture.components",
                 value=self.components,
             )

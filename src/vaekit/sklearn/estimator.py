@@ -23,6 +23,7 @@ from vaekit.runs.progress import shown
 from vaekit.runs.tree import ModelSpec
 from vaekit.sklearn.files import packed, unpacked
 from vaekit.sklearn.scores import log_px_bounds
+from vaekit.words import counted
 
 SAMPLES = 64  # of z for each row that is scored
 ROWS_TO_VALIDATE = 100  # with fewer, all of them train, and nothing stops early
@@ -113,14 +114,17 @@ class BaseVAE(BaseEstimator):
         low, high = np.where(seen, rows, np.inf).min(0), np.where(seen, rows, -np.inf).max(0)
         kept = low < high
         if not kept.any():
-            raise ValueError(f"no feature of X varies, of {self.n_features_in_} in {len(rows)} rows: give some that do")
+            raise ValueError(
+                f"no feature of X varies, of {self.n_features_in_} in {counted(len(rows), 'row')}: give some that do"
+            )
         self._kept, self._constants = kept, np.where(seen.any(0), np.where(kept, 0.0, low), np.nan)
         with as_value_errors():
             training = TrainingRun.start(self._run(rows[:, kept], epochs), data=rows[:, kept])
         if training.data.schema.shape != (kept.sum(),):
             raise ValueError(
-                f"by these settings x has shape {training.data.schema.shape}, and {kept.sum()} features vary: model "
-                "all of them, as a table; data.columns declares what is taken for an identifier"
+                f"by these settings x has shape {training.data.schema.shape}, and "
+                f"{counted(int(kept.sum()), 'feature varies', 'features vary')}: model all of them, as a table; "
+                "data.columns declares what is taken for an identifier"
             )
         self._trained = self._train(training, training.run)
         self.n_iter_ = training.state.at.epoch

@@ -17,6 +17,7 @@ from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import posterior_moments
 from vaekit.sklearn.estimator import BaseVAE
 from vaekit.sklearn.scores import double_inputs
+from vaekit.words import counted
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE):
@@ -139,7 +140,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseVAE)
         check_is_fitted(self)
         codes = check_array(X, dtype=[np.float64, np.float32])  # pyright: ignore[reportArgumentType]
         if codes.shape[1] != self.latent_:
-            raise ValueError(f"X has {codes.shape[1]} features, and the codes have {self.latent_}")
+            raise ValueError(f"X has {counted(codes.shape[1], 'feature')}, and the codes have {self.latent_}")
         model, shapes = self._double(), self._trained.latent_shapes
         sizes = [int(np.prod(shape)) for shape in shapes]
 

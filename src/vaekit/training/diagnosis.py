@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vaekit.findings import Finding
 from vaekit.training.optimisers import AdamKind
 from vaekit.training.spec import Train
+from vaekit.words import counted
 
 History = Sequence[Mapping[str, float | None]]
 
@@ -74,7 +75,7 @@ def worse_than_baseline(history: History, about: TrainingFacts) -> Finding | Non
         why=(
             f"The weights that are kept (epoch {line['epoch']:.0f}) have a validation loss {loss - baseline:,.4g} nats "
             "above that of the best model without z: they know "
-            + ("less" if clear else f"no more, as far as {about.valid_rows:,.0f} rows show,")
+            + ("less" if clear else f"no more, as far as {counted(int(about.valid_rows), 'row shows', 'rows show')},")
             + " of the data than its averages do."
         ),
         fix=_slower_or_longer(history, about) if clear else independent,
@@ -174,8 +175,8 @@ def still_improving(history: History, about: TrainingFacts) -> Finding | None:
         value=late,
         threshold=STILL_FALLING * gained,
         why=(
-            f"The validation loss was still falling when training ended after {steps:,.0f} steps: by {late:,.3g} nats "
-            f"in the last {'epoch' if tenth == 1 else f'{tenth} epochs'}, of {gained:,.3g} in all."
+            f"The validation loss was still falling when training ended after {counted(int(steps), 'step')}: by "
+            f"{late:,.3g} nats in the last {'epoch' if tenth == 1 else f'{tenth} epochs'}, of {gained:,.3g} in all."
         ),
         fix=f"Train.epochs={more}"
         if about.settings.budget is None

@@ -23,6 +23,7 @@ from vaekit.training.run_files import MOST_EPOCHS
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.updater import ADVICE, Rows, TrainingNotFinite, Updater, largest_weight
+from vaekit.words import counted
 
 VALIDATION_BLOCK = 500  # rows
 GOOD_EVERY = 1000  # steps between states to go back to, besides those after each validation
@@ -134,7 +135,8 @@ def train_model(
     judge = "valid_elbo" if state.step.validated_samples == 1 else "valid_bound"
     early = state.at.step < pace.steps(state)
     yield from new_findings(over=True, early=early)
-    message = f"stopped early: the {label_of(judge)} has not risen for {settings.patience} epochs" if early else ""
+    waited = counted(settings.patience or 0, "epoch")
+    message = f"stopped early: the {label_of(judge)} has not risen for {waited}" if early else ""
     best = {} if state.at.best_elbo is None else {f"best_{judge}": state.at.best_elbo}
     yield event("end", message, {"best_epoch": state.at.best_epoch, **best})
 

@@ -20,6 +20,7 @@ from vaekit.training.run_files import Above0, Finite, Whole
 from vaekit.training.spec import Train
 from vaekit.training.step import Step
 from vaekit.training.update_rules import MOST_KEPT, AdamUpdates, Updates, build_updates, own_rules
+from vaekit.words import counted
 
 Tensors = dict[str, Tensor]
 
@@ -276,7 +277,8 @@ class State:
         """
         self.give_up()
         if self.at.rollbacks >= allowed:
-            tried = f" Going back {allowed} times with half the learning rate each did not help." if allowed else ""
+            times = counted(allowed, "time")
+            tried = f" Going back {times} with half the learning rate each did not help." if allowed else ""
             raise Diverged(f"{why}{tried}")
         self.advance(lr_factor=self.at.lr_factor / 2, rollbacks=self.at.rollbacks + 1)
         return f"{why} Back at step {self.at.step} with half the learning rate ({self.at.rollbacks} of {allowed})."

@@ -21,6 +21,7 @@ from vaekit.training.noise import NoiseSource
 from vaekit.training.spec import Train
 from vaekit.training.state import State
 from vaekit.training.step import StepInputs
+from vaekit.words import counted
 
 CLEARED_EVERY = 50  # steps, in which a moment decays to a hundredth with Adam's usual beta1
 MOST_SKIPPED = 20  # in a row
@@ -253,7 +254,8 @@ class Updater:
         self.state.advance(micro_batch=math.ceil(now / 2))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return f"out of memory: from here on {math.ceil(now / 2)} rows at a time, the same batch in more pieces"
+        rows = math.ceil(now / 2)
+        return f"out of memory: from here on {counted(rows, 'row')} at a time, the same batch in more pieces"
 
     @torch.no_grad()
     def _explain(self, index: Tensor, objective: Bound, steps: int, sums: Mapping[str, float]) -> str:

@@ -34,6 +34,7 @@ from vaekit.uses.cells import CellFacts
 from vaekit.uses.impute import check_weighable
 from vaekit.uses.oddness import Reference, cells_of, reference
 from vaekit.uses.trained import Trained, device_of
+from vaekit.words import counted
 
 Progress = Callable[[int], object]
 STATISTICS = ("auto", "bound", "composite")
@@ -449,7 +450,8 @@ def _notices(
     notices = [score_warning(scorer.first.px), units_warning(scorer.model, scorer.blocks)]
     notices += [few_samples_warning(torch.from_numpy(ess[finite]), samples)] if finite.any() else []
     if not finite.all():
-        notices += [f"{(~finite).sum()} rows have no finite density under the model: they count as the oddest"]
+        rows = counted(int((~finite).sum()), "row has", "rows have")
+        notices += [f"{rows} no finite density under the model, which counts as the oddest"]
     count = ranked.beyond[0]
     if level is not None and level * (count + 1) < 1 - 1e-9:
         notices += [

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vaekit.terminal import shows_bars
+from vaekit.words import counted
 
 if TYPE_CHECKING:
     from vaekit.data import Schema
@@ -47,7 +48,9 @@ def print_written(as_json: bool, out: Path, n: int, what: str) -> None:
     """One line, or one JSON object, that names the file that was written."""
     if as_json:
         return print_json({"out": str(out), "rows": n, "what": what})
-    Console(highlight=False).print(f"Wrote [bold]{escape(str(out))}[/]: {n} rows, {escape(what)}", soft_wrap=True)
+    Console(highlight=False).print(
+        f"Wrote [bold]{escape(str(out))}[/]: {counted(n, 'row')}, {escape(what)}", soft_wrap=True
+    )
 
 
 @contextmanager
@@ -81,7 +84,7 @@ def print_facts(console: Console, facts: Mapping[str, Any], with_samples: bool =
     """The lines above a table: which run, on which rows, with which weights."""
     samples = f", K = {facts['samples']}" if with_samples else ""
     run, data = escape(str(facts["run"])), escape(str(facts["data"]))
-    console.print(f"[bold]{run}[/]: {data}, {facts['rows']} rows{samples}", soft_wrap=True)
+    console.print(f"[bold]{run}[/]: {data}, {counted(facts['rows'], 'row')}{samples}", soft_wrap=True)
     for text in (f"{facts['protocol']}; {facts['weights']['weights']} weights", *facts["provenance"]):
         console.print(f"  {text}", style="dim", soft_wrap=True, markup=False)
     if "log_scale" in facts:

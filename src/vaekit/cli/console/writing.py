@@ -23,6 +23,7 @@ from vaekit.models.generative import BLOCK
 from vaekit.report import captioned, rows_picture
 from vaekit.report.pictures import most_pictured
 from vaekit.runs import TrainedRun
+from vaekit.words import counted
 
 CSV, PARQUET, FEATHER = ".csv", ".parquet", ".feather"
 ARRAYS = (".npy", ".npz", CSV, PARQUET, FEATHER)
@@ -180,8 +181,8 @@ def room_for(out: Path, rows: int, each: int) -> None:
     if rows * each > free:
         raise bad_out(
             out,
-            f": {rows:,} rows take at least {in_gb(rows * each)}, and {in_gb(free)} are free "
-            f"there: at most {free // each:,} rows fit",
+            f": {counted(rows, 'row takes', 'rows take')} at least {in_gb(rows * each)}, and {in_gb(free)} are free "
+            f"there: at most {counted(free // each, 'row fits', 'rows fit')}",
         )
 
 

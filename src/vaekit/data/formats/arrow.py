@@ -16,6 +16,7 @@ from vaekit.data.formats.odd_texts import PLAIN, OddTexts, may_have_odd
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Table
 from vaekit.errors import DataError
+from vaekit.words import counted
 
 _BOOLEANS = ("False", "True")
 _MIDNIGHT = " 00:00:00"
@@ -39,7 +40,10 @@ def table_of_arrow(name: str, arrow: pa.Table, spec: DataSpec, notices: tuple[st
 def table_of_file(path: Path, arrow: pa.Table, spec: DataSpec) -> Table:
     """A table that was read from a file; DataError where it has no rows or no columns."""
     if arrow.num_rows == 0 or arrow.num_columns == 0:
-        raise DataError(f"{path} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")
+        raise DataError(
+            f"{path} has {counted(arrow.num_rows, 'row')} and {counted(arrow.num_columns, 'column')}; some of both are "
+            "needed."
+        )
     return table_of_arrow(path.name, arrow, spec)
 
 

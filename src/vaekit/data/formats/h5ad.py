@@ -21,6 +21,7 @@ from vaekit.data.schema import Count, Real
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import ConfigError, DataError
+from vaekit.words import counted, plural
 
 _LABEL_NAMES = (*LABEL_NAMES, "cell_type", "celltype", "cell type")
 _TEXTS_AT_ONCE = 512
@@ -276,7 +277,7 @@ def _genes(
     var = source.part(group, "var")
     index = None if var is None else source.part(var, str(var.attrs.get("_index", "_index")))
     if index is None or len(index) != width:
-        raise source.refused(f"var has {'no' if index is None else len(index)} names, and the matrix {width} columns")
+        raise source.refused(f"var has {'no' if index is None else len(index)} names, and the matrix is {width} wide")
     names, seen = source.texts(index), {}
     if len(set(names)) == len(names):
         return names, notices
@@ -325,7 +326,10 @@ def _cells(source: _Source, found: Any, name: str, rows: int) -> tuple[np.ndarra
         if len(codes) and int(codes.max()) >= len(categories):
             raise source.refused(f"the column {name!r} of obs has numbers beyond its categories")
     if cells.shape != (rows,):
-        raise source.refused(f"the column {name!r} of obs has shape {cells.shape}, and there are {rows} cells")
+        raise source.refused(
+            f"the column {name!r} of obs has shape {cells.shape}, and there "
+            f"{plural(rows, 'is', 'are')} {counted(rows, 'cell')}"
+        )
     return cells, categories
 
 

@@ -12,6 +12,7 @@ from vaekit.data.formats.arrow import table_of_arrow
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import ConfigError, DataError, SpecError
+from vaekit.words import counted
 
 _NAME = re.compile(r"hf:(?P<name>[^@:]+)(@(?P<revision>[^:]+))?(:(?P<split>[^:]+))?")
 
@@ -72,7 +73,10 @@ def open_hub(spec: DataSpec, sizes: Sizes) -> Table:
         )
     arrow = pa.concat_tables(arrows)
     if arrow.num_rows == 0 or arrow.num_columns == 0:
-        raise DataError(f"{source} has {arrow.num_rows} rows and {arrow.num_columns} columns; some of both are needed.")
+        raise DataError(
+            f"{source} has {counted(arrow.num_rows, 'row')} and {counted(arrow.num_columns, 'column')}"
+            "; some of both are needed."
+        )
     pinned = parts["revision"] is not None
     return table_of_arrow(
         source,

@@ -18,6 +18,7 @@ from vaekit.data.layout import how_to_read
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
+from vaekit.words import counted, plural
 
 _BLOCK = 1 << 20  # values that are read at once
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -45,8 +46,8 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
             of_labels, _ = _read_header(file, beside, zipped)
         if of_labels != values.shape[:1]:
             raise DataError(
-                f"{path}: the labels have shape {of_labels}, and there are {len(values)} rows; one label per row is "
-                "needed."
+                f"{path}: the labels have shape {of_labels}, and there "
+                f"{plural(len(values), 'is', 'are')} {counted(len(values), 'row')}; one label per row is needed."
             )
         labels, classes = encode_labels(read_idx(beside), f"{path}: the label")
     reading = how_to_read(values, spec.layout, f"{path}: the data")
@@ -110,7 +111,7 @@ def _read_header(file: BufferedIOBase, path: Path, zipped: bool) -> tuple[tuple[
     # The claim is judged before it is believed: gzip can shrink at most 1032 times.
     if claimed > stored * (1032 if zipped else 1):
         raise DataError(
-            f"{path}: its header says {shape}, which is {claimed} bytes, but the file has {stored}: "
+            f"{path}: its header says {shape}, which is {counted(claimed, 'byte')}, but the file has {stored}: "
             "it is truncated, or its header is wrong; fetch it anew."
         )
     refuse_bomb(path, stored, claimed)

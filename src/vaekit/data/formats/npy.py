@@ -12,6 +12,7 @@ from vaekit.data.layout import Reading, how_to_read
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table, even_starts
 from vaekit.errors import DataError
+from vaekit.words import counted, plural
 
 _SAMPLE = 1000  # rows that are looked at to see what they are
 
@@ -121,7 +122,7 @@ def read_header(file: _File, size: int, what: str) -> tuple[tuple[int, ...], boo
     there = size - file.tell()
     if claimed != there:
         raise DataError(
-            f"{what}: its header says shape {shape} of {dtype}, which is {claimed} bytes, but {there} are there: "
-            "it is truncated, or its header is wrong; save it anew."
+            f"{what}: its header says shape {shape} of {dtype}, which is {counted(claimed, 'byte')}, but {there} "
+            f"{plural(there, 'is', 'are')} there: it is truncated, or its header is wrong; save it anew."
         )
     return shape, fortran, dtype

@@ -16,6 +16,7 @@ from vaekit.data.layout import how_to_read
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table
 from vaekit.errors import DataError
+from vaekit.words import counted, plural
 
 VALUE_NAMES = ("X", "x", "data", "images", "X_train", "x_train")
 
@@ -65,8 +66,8 @@ def _labels(found: _Found, path: Path, spec: DataSpec) -> tuple[np.ndarray | Non
         if labels is None or labels.shape != values.shape[:1]:
             how = "are missing" if labels is None else f"have shape {labels.shape}"
             raise DataError(
-                f"{path}: the {what} {how}, and there are {len(values)} rows; one label per row is needed "
-                "(X and y, X_test and y_test)."
+                f"{path}: the {what} {how}, and there {plural(len(values), 'is', 'are')} "
+                f"{counted(len(values), 'row')}; one label per row is needed (X and y, X_test and y_test)."
             )
     return encode_labels(np.concatenate([part for _, part, _ in pairs if part is not None]), f"{path}: the label")
 

@@ -13,6 +13,7 @@ from vaekit.data.schema import Levels
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table, even_starts
 from vaekit.errors import DataError
+from vaekit.words import counted, plural
 
 
 def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
@@ -43,7 +44,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
                 raise refused(file, error, "picture") from None
             bad.append(file)
     if not seen:
-        raise DataError(f"{path}: none of its {len(files)} files is a whole picture; some are needed.")
+        raise DataError(f"{path}: of its {counted(len(files), 'file')}, none is a whole picture; some are needed.")
     size = spec.image_size or seen[0][1].size
     for file, facts in seen:
         if spec.image_size is None and facts.size != size:
@@ -65,7 +66,10 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         notes.append(f"{resized} of {len(kept)} pictures {frame.words}")
     deep = sum(facts.depth == 16 for _, facts in seen)
     if frame.depth == 16 and deep < len(kept):
-        notes.append(f"{deep} of {len(kept)} pictures have 16 bits, over whose 65,536 levels the others are spread")
+        notes.append(
+            f"{deep} of {len(kept)} pictures {plural(deep, 'has', 'have')} 16 bits, over whose 65,536 levels the "
+            "others are spread"
+        )
     if spec.image_mode != "auto":
         notes.append(f"pictures read {'as grey levels' if frame.grey else 'in colour'}")
     return Table(

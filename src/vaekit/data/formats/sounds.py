@@ -15,6 +15,7 @@ from vaekit.data.sound import SUFFIXES, BadSound, LogMel, Sound, load, look, rea
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table, even_starts
 from vaekit.errors import DataError, SpecError
+from vaekit.words import counted
 
 _WINDOW = 0.064  # seconds of a frame, about
 _FRAMES = 8  # of which their number is a multiple, so that convolutions can halve it
@@ -50,7 +51,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
                 raise refused(file, error, "recording") from None
             bad.append(file)
     if not seen:
-        raise DataError(f"{path}: none of its {len(files)} files is a whole recording; some are needed.")
+        raise DataError(f"{path}: of its {counted(len(files), 'file')}, none is a whole recording; some are needed.")
     sound = _sound(seen, spec)
     kept = [file for file, _, _ in seen]
     shape = (sound.features.bands, sound.features.frames(sound.length))
@@ -112,8 +113,8 @@ def _labels(
     for file, found in zip(files, parts, strict=True):
         if len(found) != len(fields):
             raise DataError(
-                f"{file} has {len(found)} parts in its name, divided by _, and DataSpec.name_fields has {len(fields)} "
-                f"({listing(fields)}): give both as many.",
+                f"{file} has {counted(len(found), 'part')} in its name, divided by _, and DataSpec.name_fields has "
+                f"{len(fields)} ({listing(fields)}): give both as many.",
                 field="DataSpec.name_fields",
                 value=list(fields),
             )

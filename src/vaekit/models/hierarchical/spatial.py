@@ -31,6 +31,7 @@ from vaekit.models.networks.precision import run_network
 from vaekit.models.parameters import Shape
 from vaekit.models.priors import Prior
 from vaekit.spec import Several, spec
+from vaekit.words import counted
 
 Counts = Annotated[Several[Annotated[int, Field(ge=0, le=64)]], Field(min_length=1)]
 
@@ -80,7 +81,7 @@ class SpatialHierarchy:
     @property
     def summary(self) -> str:
         """The groups in a few words."""
-        return f"{self.latent} latents and {sum(self.groups)} maps of {self.depth}"
+        return f"{counted(self.latent, 'latent')} and {sum(self.groups)} maps of {self.depth}"
 
     def build(
         self, posterior: PosteriorFamily, prior: Prior, likelihood: LikelihoodFamily, ctx: BuildContext

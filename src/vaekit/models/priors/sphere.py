@@ -10,6 +10,7 @@ from vaekit.errors import SpecError
 from vaekit.models.building import ALONE, BuildContext
 from vaekit.models.distributions import directions
 from vaekit.spec import spec
+from vaekit.words import counted
 
 
 class UniformSpherePrior(nn.Module):
@@ -57,5 +58,7 @@ def check_dimensions(size: int) -> None:
     """
     if size < 2:
         raise SpecError(
-            f"the sphere in {size} dimensions has no directions: use a latent of at least 2", field="size", value=size
+            f"the sphere in {counted(size, 'dimension')} has no directions: use a latent of at least 2",
+            field="size",
+            value=size,
         )

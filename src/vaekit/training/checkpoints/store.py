@@ -22,6 +22,7 @@ from typing import Any
 from vaekit.errors import ModelFileError
 from vaekit.files import NotRegular, TooLarge, inside, parse_json, read_regular, sync_folder
 from vaekit.training.run_files import FORMAT_VERSION, MOST_BYTES, Manifest, check_format, parsed
+from vaekit.words import counted
 
 MANIFEST = "MANIFEST.json"
 KEPT = 2
@@ -152,7 +153,10 @@ class Checkpoints:
             except OSError as error:
                 return None, f"{path / name} cannot be read ({error.strerror})"
             if len(content) != facts.bytes:
-                return None, f"{path / name} is damaged: it has {len(content)} bytes, not {facts.bytes}"
+                return (
+                    None,
+                    f"{path / name} is damaged: it has {counted(len(content), 'byte')}, not {facts.bytes}",
+                )
             if _hash(content) != facts.sha256:
                 return None, f"{path / name} is damaged: its SHA-256 is not the one in {MANIFEST}"
         return Checkpoint(path, contents), ""

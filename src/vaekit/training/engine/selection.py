@@ -10,6 +10,7 @@ from vaekit.training.engine.autograd import Autograd
 from vaekit.training.engine.programs import FIRST_TRACED, Programs
 from vaekit.training.spec import Train
 from vaekit.training.state import State
+from vaekit.words import counted
 
 TRACED_FROM = 500  # steps of a training: for fewer, tracing does not pay
 NOTEWORTHY_FROM = 500  # steps of a training, in which it matters whether the machine is busy
@@ -31,7 +32,7 @@ def build_engine(state: State, settings: Train, steps: int) -> Autograd:
     if settings.compile == "on" and not alone:
         notices += ["several processes run uncompiled"]
     elif settings.compile == "on" and settings.budget is None and steps <= FIRST_TRACED:
-        notices += [f"not compiled: {steps} steps are over before there is anything to compile"]
+        notices += [f"not compiled: {counted(steps, 'step is', 'steps are')} over before there is anything to compile"]
     if steps >= NOTEWORTHY_FROM and (busy := slowed_by_others(next(state.step.parameters()).device)):
         notices += [busy]
     engine.notice = "; ".join(notices)
