@@ -54,8 +54,14 @@ def test_a_measured_histogram_of_numbers_has_its_spike_and_adds_up_to_one():
 def test_a_few_rows_without_repeats_are_no_values_of_their_own():
     head = Histogram().build(BuildContext(event_shape=(1,)))
     head.measure(torch.randn(30, 1, generator=torch.Generator().manual_seed(0)))
-    assert (head.absent[head.intervals + 2 :] == -math.inf).all()
-    assert (head.absent == 0).sum() == 3  # an interval and two tails
+    assert (head.there[head.intervals + 2 :] == 0).all()
+    assert head.there.sum() == 3  # an interval and two tails
+
+
+def test_all_that_is_saved_of_a_histogram_is_finite():
+    head = CountHistogram().build(BuildContext(event_shape=(1,)))
+    head.measure(with_spike(whole=True))
+    assert all(value.isfinite().all() for value in head.state_dict().values())  # or its run folder is not read
 
 
 def test_pictures_have_no_histogram():

@@ -18,7 +18,6 @@ from vaekit.spec import spec
 REPEATED = 3  # rows, or a thousandth of them, from which a value is one by itself
 ROWS_OF_AN_INTERVAL = 20
 NARROWEST = 1e-6  # cell of a single value, of the range of a column
-ABSENT = -math.inf
 
 Parts = Annotated[int, Field(ge=8, le=4096)]
 
@@ -95,13 +94,13 @@ class HistogramHead(nn.Module, LikelihoodHead):
     Attributes:
         edges: Of the intervals, (intervals + 1, columns).
         values: Those that repeat, (values, columns).
-        absent: 0 for each part that there is, else -inf, (parts, columns).
+        there: 1 for each part that there is, else 0, (parts, columns).
         cell, spread: Of single values, and of tails, (columns,).
     """
 
     edges: Tensor
     values: Tensor
-    absent: Tensor
+    there: Tensor
     cell: Tensor
     spread: Tensor
 
@@ -113,11 +112,11 @@ class HistogramHead(nn.Module, LikelihoodHead):
         edges = steps - 0.5 if whole else 6 * steps / self.intervals - 3
         self.register_buffer("edges", edges[:, None].repeat(1, columns))
         self.register_buffer("values", torch.zeros(singles, columns))
-        absent = torch.zeros(parts, columns)
-        absent[self.intervals + 2 :] = ABSENT
+        there = torch.ones(parts, columns)
+        there[self.intervals + 2 :] = 0
         if whole:
-            absent[0] = ABSENT
-        self.register_buffer("absent", absent)
+            there[0] = 0
+        self.register_buffer("there", there)
         self.register_buffer("cell", torch.ones(columns))
         self.register_buffer("spread", torch.ones(columns))
 
@@ -125,7 +124,7 @@ class HistogramHead(nn.Module, LikelihoodHead):
         return self.parts * math.prod(event_shape)
 
     def of_values(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
-        logits = unpack(raw, self.parts, event_shape) + self.absent
+        logits = unpack(raw, self.parts, event_shape).masked_fill(self.there == 0, -math.inf)
         return own.Histogram(logits, self.edges, self.values, self.cell, self.spread, self.integers)
 
     def forward(self, raw: Tensor, event_shape: Shape | None = None) -> Distribution:
@@ -142,7 +141,7 @@ class HistogramHead(nn.Module, LikelihoodHead):
         self.measure(x)
         x = x.to(self.edges.dtype)
         near = (x[:, None] - self.values).abs() * 2 < self.cell  # (n, values, columns)
-        near &= self.absent[self.intervals + 2 :] == 0
+        near &= self.there[self.intervals + 2 :] == 1
         inside = (x[:, None] >= self.edges).sum(1)  # (n, columns)
         part = torch.where(near.any(1), self.intervals + 2 + near.int().argmax(1), inside)
         counts = torch.stack([torch.bincount(of, minlength=self.parts) for of in part.T], 1)
@@ -165,12 +164,12 @@ class HistogramHead(nn.Module, LikelihoodHead):
         self.edges[:, place] = edges[-1]
         self.edges[: len(edges), place] = edges.to(self.edges.dtype)
         self.spread[place] = width / 10
-        self.absent[:, place] = ABSENT
-        self.absent[1 : len(edges), place] = 0
-        self.absent[self.intervals + 1, place] = 0
-        self.absent[self.intervals + 2 : self.intervals + 2 + len(single), place] = 0
+        self.there[:, place] = 0
+        self.there[1 : len(edges), place] = 1
+        self.there[self.intervals + 1, place] = 1
+        self.there[self.intervals + 2 : self.intervals + 2 + len(single), place] = 1
         if not self.integers:
-            self.absent[0, place] = 0
+            self.there[0, place] = 1
 
     def _edges(self, values: Tensor, counts: Tensor, least: float, most: float, width: float) -> Tensor:
         """Edges halfway between values, between which there are about equally many rows."""
