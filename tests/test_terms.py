@@ -10,7 +10,7 @@ GONE = {  # what is not written, and what is written in its place
     r"\btold\b|\btelling\b": "context, conditioning; a notice",
     r"\basked\b": "requested, named",
     r"\bshel(f|ves)\b|\bsurveys?\b|\bturn(?=\.(train|valid|test|source)\b|: [A-Z])": "chunk cache, scan, preprocessor",
-    r"\bkeepers?\b|\bjobs?\b|\bopened(?=\.[a-z]|: [A-Z]| = )": "run writer, training run, trained run",
+    r"\bkeepers?\b|\bjobs?\b(?!\.(?:md|py))|\bopened(?=\.[a-z]|: [A-Z]| = )": "run writer, training run, trained run",
     r"(?<![-/])\bladders?\b(?!-)|\brungs?\b": "hierarchical VAE, latent block",
     r"\b[Oo]pponents?\b|opponent_": "discriminator",
     r"\bis_point\b|kind: point\b|\"point\"|kind: standard\b": "deterministic, standard_normal",
