@@ -210,7 +210,7 @@ def _of_unseen(trained: "TrainedRun", source: str) -> str:
     if format_of(path) is CSV:
         names = list(column_names(path, spec_like(str(path), spec, schema)))
     else:
-        names = list(getattr(in_file(path), "column_names", ()))
+        names = [str(name) for name in getattr(in_file(path), "column_names", ())]
     seen = columns_in(names, schema, spec.label)
     unseen = [name for name in names if name not in seen]
     if not unseen:
