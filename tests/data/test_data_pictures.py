@@ -115,7 +115,7 @@ def test_a_picture_of_more_bits_than_the_others_is_said(folder):
     save(folder / "deep.png", GREY[0].astype(np.uint16) * 257)
     data = prepare(DataSpec(source=str(folder)), Limit())
     assert data.schema.stored == Levels(1 << 16)
-    assert "1 of 13 pictures have 16 bits, over whose 65,536 levels the others are spread" in data.schema.protocol
+    assert "1 of 13 pictures has 16 bits, over whose 65,536 levels the others are spread" in data.schema.protocol
 
 
 def test_a_picture_is_turned_as_its_camera_says(tmp_path):

@@ -35,6 +35,7 @@ from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
+from vaekit.words import counted
 
 BLOCK = 1 << 24
 _SAMPLE = 1 << 20
@@ -483,7 +484,7 @@ class _Reader:
             place = f"line {line}" if line else place
         shown = row.text if len(row.text) < 40 else f"{row.text[:40]}..."
         return DataError(
-            f"{self._path}: {place} has {row.actual_columns} cells ({shown}), the first row has "
+            f"{self._path}: {place} has {counted(row.actual_columns, 'cell')} ({shown}), the first row has "
             f"{row.expected_columns}; every row needs as many: correct that line."
         )
 
