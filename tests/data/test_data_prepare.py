@@ -112,7 +112,7 @@ def test_limits_are_upper_bounds(make):
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_too_few_rows(make, rows):
-    with refused(DataError, f"has {rows} rows", "at least one row each"):
+    with refused(DataError, f"has {rows} row", "at least one row each"):
         make(NUMBERED[:rows])
     with refused(DataError, "1 training and 5 test rows"):
         make({"X": NUMBERED[:1], "X_test": NUMBERED[:5]})

@@ -42,7 +42,7 @@ def test_no_step_is_in_two_splits(moved, seed):
     assert (len(data.valid), len(data.test)) == (80, 80)
     between = N - len(data.train) - 160
     assert between > 0
-    assert f"in blocks of consecutive rows, and {between} rows between blocks are left out" in data.schema.protocol
+    assert f"in blocks of consecutive rows, and {between} rows between blocks left out" in data.schema.protocol
     assert "windows overlap, so that errors over rows are too small" in data.schema.protocol
     assert shared(prepared(windows(moved), seed=seed, split_by="rows")) > 0
 

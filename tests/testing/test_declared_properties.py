@@ -85,7 +85,7 @@ POSTERIORS = {
     ),
     "not anywhere": (
         gaussian(lambda loc, scale: td.LogNormal(loc, scale, validate_args=False)),
-        "`support_of_z` is 'real', and q.z.x. is over the numbers from 0|is over GreaterThan",
+        "`support_of_z` is 'real', and q.z.x. is over the numbers above 0",
     ),
     "no flag": (variant(Gaussian, has_score=1), "`has_score` is 1: it should be True or False"),
     "ignores x": (gaussian(lambda loc, scale: td.Normal(0 * loc, 0 * scale + 1)), "the same for every x"),
