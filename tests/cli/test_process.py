@@ -16,12 +16,17 @@ VAEKIT = [sys.executable, "-m", "vaekit"]
 HEARS = ["env", "--default-signal=INT,HUP"]  # what starts the tests may have set them to be ignored
 
 
-def test_help_takes_under_700_ms():
-    """Measured as processor time, which other work on the machine does not stretch as it does the clock."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*VAEKIT, "--help"], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.7
+def test_help_takes_no_more_than_thirty_times_a_bare_start():
+    """Measured as processor time beside that of Python alone, as machines differ: about 0.4 s on an idle one."""
+
+    def seconds(*command: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    bare = seconds(sys.executable, "-c", "pass")
+    assert seconds(*VAEKIT, "--help") < max(0.7, 30 * bare)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ class Context:
     @property
     def coded(self) -> bool:
         """Whether its columns have a number for each category, and one that says whether the cell is missing."""
-        return self.kind == "columns" and 0 < len(self.fields) < len(self.given)
+        return self.kind != "label" and 0 < len(self.fields) < len(self.given)
 
     @property
     def places(self) -> dict[str, range]:
