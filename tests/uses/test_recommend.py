@@ -18,7 +18,15 @@ from vaekit.runs import open_run
 from vaekit.uses import hold_out, ranking, recommend
 
 USERS, ITEMS = 60, 12
-TINY = ["train.epochs=60", "train.batch_size=10", "train.lr=0.01", "model.latent=2", "data.rows=uid", "data.items=iid"]
+TINY = [
+    "train.epochs=60",
+    "train.batch_size=10",
+    "train.lr=0.01",
+    "train.log_every=60",
+    "model.latent=2",
+    "data.rows=uid",
+    "data.items=iid",
+]
 
 
 class Scores(torch.nn.Module):

@@ -228,6 +228,8 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
                 every = training.run.train.log_every or max(1, event.epochs // 10)
                 if event.epoch % every == 0 or event.epoch in (1, event.epochs):
                     _print_epoch(console, event)
+                pictured = training.run.train.log_every or max(1, event.epochs // 5)
+                if event.epoch % pictured == 0 or event.epoch in (1, event.epochs):
                     _write_pictures(console, training, event.epoch)
             elif event.kind == "notice":
                 errors.print(f"[yellow]note:[/] {escape(event.message)}", soft_wrap=True)

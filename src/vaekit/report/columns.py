@@ -26,6 +26,9 @@ MOST_COLUMNS = 12
 MOST_MARGINALS = 60  # in a report
 _MOST_CATEGORIES = 7  # of a panel
 _ACROSS, _ACROSS_PAGE = 3, 4
+# Inches that a panel leaves for its title, its ticks and their names. Measuring these takes longer than drawing them.
+_PANEL, _TITLE, _TICKS, _NAMES, _TICK_NAMES = 1.2, 0.3, 0.34, 1.05, 0.52
+_UNDER, _EDGE, _BELOW = 0.18, 0.12, 0.36
 _BINS = 30
 _MOST_INTEGERS = 10_000  # of a column; of more of them, what a bin holds hardly differs
 
@@ -58,8 +61,7 @@ def pairs_by_column(
         axes.locator_params(nbins=4)
         axes.xaxis.set_major_formatter(FuncFormatter(compact))
         axes.yaxis.set_major_formatter(FuncFormatter(compact))
-    figure.supxlabel("original", fontsize=10)
-    figure.supylabel("reconstruction", fontsize=10)
+    _name_both(figure, "original", "reconstruction")
     return figure
 
 
@@ -94,7 +96,7 @@ def histograms_by_column(
         axes.locator_params(nbins=4)
         axes.xaxis.set_major_formatter(FuncFormatter(compact))
         axes.set_ylim(bottom=0)
-    figure.supylabel("share of rows", fontsize=10)
+    _name_both(figure, "", "share of rows")
     add_legend(figure, handles, list(tables))
     return figure
 
@@ -146,14 +148,33 @@ def _panels(names: Sequence[str], most: int = MOST_COLUMNS, wide: bool = False) 
     shown = names[:most]
     across = min(len(shown), (_ACROSS_PAGE if len(shown) >= _ACROSS_PAGE else 2) if wide else _ACROSS)
     rows = -(-len(shown) // across)
-    figure = new_figure(PAGE_WIDTH if across == _ACROSS_PAGE else WIDTH, 0.7 + 1.75 * rows)
+    left, title = _NAMES if wide else _TICK_NAMES, _TITLE
+    below = _TICKS + (_UNDER if wide else 0)
+    width, height = PAGE_WIDTH if across == _ACROSS_PAGE else WIDTH, 0.1 + (title + _PANEL + below) * rows + _BELOW
+    figure = new_figure(width, height, plain=True)
+    panel = (width - _BELOW - across * left - _EDGE) / across
     grid = figure.subplots(rows, across, squeeze=False).ravel()
+    figure.subplots_adjust(
+        left=(_BELOW + left) / width,
+        right=1 - _EDGE / width,
+        top=1 - (0.1 + title) / height,
+        bottom=(_BELOW + below) / height,
+        wspace=left / panel,
+        hspace=(title + below) / _PANEL,
+    )
     for axes, name in zip(grid, shown, strict=False):
         axes.set_title(short(name, 20), fontsize=9.5)
         axes.tick_params(labelsize=8)
     for axes in grid[len(shown) :]:
         axes.remove()
     return figure, list(grid[: len(shown)])
+
+
+def _name_both(figure: Figure, x: str, y: str) -> None:
+    """Name the axes of all panels together."""
+    width, height = figure.get_size_inches()
+    figure.text(0.5, 0.1 / height, x, ha="center", va="bottom")
+    figure.text(0.1 / width, 0.5, y, ha="left", va="center", rotation="vertical")
 
 
 def bin_edges(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -74,9 +74,16 @@ def pictured(draw: Callable[P, Figure]) -> Callable[P, Image.Image]:
     return picture
 
 
-def new_figure(width: float = WIDTH, height: float = HEIGHT) -> Figure:
-    """An empty figure, in inches."""
-    return Figure(figsize=(width, height), dpi=100 * DENSITY, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+def new_figure(width: float = WIDTH, height: float = HEIGHT, plain: bool = False) -> Figure:
+    """An empty figure, in inches.
+
+    Args:
+        width: Of all.
+        height: Of all.
+        plain: Leave the places of the axes to the caller.
+    """
+    layout = None if plain else ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), dpi=100 * DENSITY, layout=layout)
 
 
 def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
@@ -88,11 +95,12 @@ def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
 
 def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], beside: bool = False) -> None:
     """A legend below the axes, or beside them. Labels are set as text: matplotlib hides those with an underscore."""
+    where = "right upper" if beside else "lower left"
     columns = 1 if beside else 2 if max(map(len, labels)) > 14 else min(4, len(labels))
     legend = figure.legend(
         handles,
         ["-"] * len(labels),
-        loc="outside right upper" if beside else "outside lower left",
+        loc=where if figure.get_layout_engine() is None else f"outside {where}",
         ncols=columns,
         handlelength=1.2 if beside else 2.6,
     )

@@ -64,7 +64,7 @@ class Train:
             the gain, and says so.
         parallel: How several processes divide the model: ddp keeps it whole at each, fsdp divides it among them.
         save_every: Steps between checkpoints; none saves about once a minute.
-        log_every: Epochs between printed lines and saved pictures; none makes about ten.
+        log_every: Epochs between printed lines and saved pictures; none makes about ten lines and five pictures.
     """
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | None = None
