@@ -47,6 +47,23 @@ def test_a_csv_file_gives_the_same(tmp_path):
     assert np.array_equal(load(path).whole(), load(tmp_path / "t.csv").whole())
 
 
+def test_files_are_opened_no_oftener_for_more_columns_of_text(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        pq, "ParquetFile", lambda path, _open=pq.ParquetFile, **how: opened.append(path) or _open(path, **how)
+    )
+    counts = []
+    for width in (2, 30):
+        texts = {f"t{place}": np.roll(KINDS, place) for place in range(width)}
+        for part in range(3):
+            write(tmp_path / str(width) / f"{part}.parquet", pa.table({"a": X[:, 0], **texts}), row_group_size=25)
+        opened.clear()
+        columns = load(tmp_path / str(width)).columns or ()
+        assert [column.categories for column in columns] == [None, *[("cat", "dog")] * width]
+        counts.append(len(opened))
+    assert counts[0] == counts[1]
+
+
 def test_a_folder_of_parts_is_one_table_in_the_order_of_names(tmp_path):
     write(tmp_path / "parts" / "b.parquet", table(slice(40, 60)))
     write(tmp_path / "parts" / "a.parquet", table(slice(0, 40)), row_group_size=9)

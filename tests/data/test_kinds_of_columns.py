@@ -115,6 +115,21 @@ def test_texts_that_are_codes_stay_texts(tmp_path, form):
     assert said_of_s(prepared(tmp_path, form, [f"{place % 40:03}" for place in range(N)]))[0] == "categorical"
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_few_zeros_before_numbers_make_no_codes(tmp_path, form):
+    numbers = [str(place * 7 % 53) for place in range(N)]
+    few, many = [*numbers[:50], "007", *numbers[51:]], [f"0{cell}" if len(cell) == 2 else cell for cell in numbers]
+    holes = [cell if place % 9 else "-" for place, cell in enumerate(few)]
+    one_width = [f"{40 + place % 30:03}" for place in range(N)]
+    for cells, kind in ((numbers, "count"), (few, "count"), (holes, "count"), (many, "categorical")):
+        assert said_of_s(prepared(tmp_path, form, cells))[0] == kind
+    assert said_of_s(prepared(tmp_path, form, one_width))[0] == "categorical"
+    kept = prepared(tmp_path, form, few, columns={"s": "categorical"})
+    assert "007" in said_of_s(kept)[1]
+    notices = prepared(tmp_path, form, few).schema.notices
+    assert any("'s'" in notice and "categorical" in notice for notice in notices)
+
+
 @pytest.mark.parametrize("stored", ["float32", "float64", "int16"])
 def test_few_numbers_have_categories_of_their_type(stored):
     """Their names are the fewest digits, in single precision, too; of the context, where they are declared."""

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from vaekit.data.bounds import MOST_TEXT_BYTES, MOST_TEXTS
 from vaekit.data.columns import category_name, check_distinct
-from vaekit.data.formats.odd_texts import PLAIN, OddTexts, may_have_odd
+from vaekit.data.formats.odd_texts import OddTexts, may_have_odd
+from vaekit.data.formats.texts import PLAIN
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Table
 from vaekit.errors import DataError
@@ -62,7 +63,7 @@ def column_of_cells(field: pa.Field, parts: Parts, spec: DataSpec) -> tuple[Colu
     odd = OddTexts(field.name, spec) if is_text(field.type) and not coded and may_have_odd(field.name, spec) else None
     categories, ordered = _categories(parts, coded and field.type.ordered, odd)
     column = replace(column_of(field, categories), ordered=ordered)
-    if odd is None or not odd.few or odd.padded:
+    if odd is None or not odd.few:
         return column, ""
     different = odd.different(None if categories is None else set(categories))
     if different <= 1:
@@ -71,6 +72,8 @@ def column_of_cells(field: pa.Field, parts: Parts, spec: DataSpec) -> tuple[Colu
     for cells in parts():
         odd.count(pc.utf8_trim_whitespace(as_text(cells)), start)
         start += len(cells)
+    if odd.of_codes:
+        return column, ""
     mixed = (field.metadata or {}).items() >= MIXED.items()
     if odd.usual and (mixed or odd.among_numbers(different)):
         numbers = pa.field(field.name, pa.int64() if odd.whole else pa.float64())
@@ -177,8 +180,8 @@ def _categories(parts: Parts, ordered: bool, odd: OddTexts | None) -> tuple[tupl
             orders |= {tuple(dictionary.to_pylist())} if ordered and len(dictionary) <= MOST_TEXTS else set()
         else:
             texts = as_text(pc.unique(cells)).drop_null()
-        if odd is not None:
-            odd.look(pc.utf8_trim_whitespace(texts))
+        if odd is not None and odd.few:
+            odd.look([text.strip() for text in texts.to_pylist()])
         if len(texts) > MOST_TEXTS or texts.nbytes > MOST_TEXT_BYTES:
             found = None
         elif found is not None:

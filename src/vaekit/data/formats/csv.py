@@ -30,7 +30,8 @@ from vaekit.data.bounds import (
 )
 from vaekit.data.columns import check_distinct, is_number
 from vaekit.data.formats.arrow import column_of
-from vaekit.data.formats.odd_texts import PADDED, PLAIN, USUAL, OddTexts, may_have_odd
+from vaekit.data.formats.odd_texts import USUAL, OddTexts, may_have_odd
+from vaekit.data.formats.texts import PLAIN, SHORT, Zeros, count_zeros, different_texts, matches
 from vaekit.data.schema import Dialect
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
@@ -503,7 +504,7 @@ class _Cells:
             follow a comma, too, and 1,5 where they do and thousands are not marked.
         plain: Whether all cells so far are missing, or numbers without blanks around them.
         late: Whether a text came after blocks of numbers, so that all have to be looked at again.
-        padded: Whether integers have zeros before them, and are codes.
+        zeros: Which integers have zeros before them.
         spaced: Of a column of text, whether each begins with a space; None of numbers.
         lost: (k,) numbers that stand for missing cells.
         truths: How a column of truth values writes false and true, where not as False and True.
@@ -514,14 +515,15 @@ class _Cells:
         self.name, self._what, self._delimiter, self._decimal = name, what, delimiter, spec.decimal
         self._missing, self._missing_texts, self.lost = _missing(spec.missing_values)
         declared = spec.columns.get(name)
-        self._possible = ("bool",) if declared is not None and declared.has_categories else _FORMS
+        self._has_categories = declared is not None and declared.has_categories
         self._odd = OddTexts(name, spec, _NUMBER) if may_have_odd(name, spec) else None
         self._is_number = declared is not None and declared.is_number
         self.notice = ""
         self.truths: tuple[str, str] | None = None
         self.form = "empty"
         self.plain = True
-        self.late = self.padded = False
+        self.late = False
+        self.zeros = Zeros()
         self.spaced: bool | None = None
         self._texts: set[str] | None = None
         self._text_bytes = 0
@@ -529,7 +531,7 @@ class _Cells:
         self._marked = False
         self._first = ""
         self._seen: set[str] = set()
-        self._numbers: dict[str, float] = {}
+        self._numbers: dict[str | None, float] = {}
 
     @property
     def column(self) -> Column:
@@ -546,24 +548,29 @@ class _Cells:
 
     def begin_as_text(self) -> None:
         """Forget what was seen, for cells that are no numbers."""
-        if self.has_codes and self._odd is not None:
+        codes = self.has_codes
+        if codes and self._odd is not None:
             self.notice = (
                 f"{self.name!r} holds numbers with zeros before them, and is taken for codes, which are text: "
                 "DataSpec.columns takes it as numbers where it says that it is count"
             )
-        self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), list(self._possible)
-        if self.padded:
-            self._forms, self._odd = [], None
+        self.form, self.plain, self.late, self._texts, self._forms = "text", False, False, set(), []
+        if codes:
+            self._odd = None
+        else:
+            self._forms = ["bool"] if self._has_categories else list(_FORMS)
 
     @property
     def has_codes(self) -> bool:
-        """Whether all cells so far are integers, of which some have zeros before them: then they are texts."""
-        return self.padded and self.form == "integer" and not self._is_number
+        """Whether all numbers so far are codes, which are texts as they are."""
+        if self.form != "integer" or self.zeros.padded == 0 or self._is_number:
+            return False
+        return self.zeros.of_codes or self._has_categories
 
     @property
     def may_be_odd(self) -> bool:
         """Whether all texts but a few are numbers."""
-        odd = self._odd is not None and self._odd.few and not self._odd.padded and len(self._odd.texts) > 0
+        odd = self._odd is not None and self._odd.few and len(self._odd.texts) > 0
         return self.form == "text" and not self._forms and odd and self._different > 1
 
     @property
@@ -574,7 +581,7 @@ class _Cells:
     @property
     def has_usual(self) -> bool:
         """Whether all texts that are no numbers are usual for missing cells."""
-        return self._odd is not None and self._odd.usual
+        return self._odd is not None and self._odd.usual and not self._odd.of_codes
 
     def count_odd(self, cells: pa.Array, start: int) -> None:
         """Count the texts that are no numbers; start: number of the first row."""
@@ -588,7 +595,7 @@ class _Cells:
         texts = (*self._missing_texts, *sorted(self._odd.texts))
         self._missing, self._missing_texts = pa.array(texts, pa.string()), frozenset(texts)
         self.form, self.late, self.spaced, self._texts, self._forms, self._odd = "empty", False, None, None, [], None
-        self._seen = set()
+        self._seen, self.zeros = set(), Zeros()
 
     def add(self, cells: pa.Array) -> None:
         """Look at the next cells, which are texts."""
@@ -599,7 +606,7 @@ class _Cells:
             if found is not None:
                 if found.null_count < len(found):
                     self.form = "real" if self.form == "real" or pa.types.is_floating(found.type) else "integer"
-                    self.padded = self.padded or bool(_padded(self._known(cells)).any())
+                    count_zeros([self.zeros], self._known(cells))
                 return
             if self.form != "empty":
                 self.plain, self.late = False, True
@@ -622,6 +629,11 @@ class _Cells:
         Raises:
             DataError: A comma may stand before decimals or thousands.
         """
+        if self.form == "integer" and self.zeros.padded and not (self.notice or self._is_number):
+            self.notice = (
+                f"zeros before numbers of {self.name!r} are left out ({counted(self.zeros.padded, 'cell')}): "
+                "DataSpec.columns keeps them where it says that the column is categorical"
+            )
         if not self._forms:
             return
         form = self._forms[0]
@@ -655,36 +667,48 @@ class _Cells:
 
     def _codes(self, cells: pa.Array) -> np.ndarray:
         """The numbers of texts, each of which is looked up once."""
+        if len(cells) <= SHORT:
+            texts = cells.to_pylist()
+            self._look_up(texts)
+            return np.array([self._numbers[text] for text in texts], np.float64)
         coded = cells.dictionary_encode()
-        texts = coded.dictionary.to_pylist()
-        if new := [text for text in texts if text not in self._numbers]:
-            values = pa.array(sorted(self._texts or ()) if self.form == "text" else _BOOLEANS, pa.string())
-            found = pc.index_in(self._known(pa.array(new, pa.string())), values).to_pylist()
-            codes = [np.nan if code is None else code & 1 if self.form == "bool" else code for code in found]
-            self._numbers.update(zip(new, codes, strict=True))
-        of_texts = np.array([*(self._numbers[text] for text in texts), np.nan])
-        return of_texts[pc.fill_null(coded.indices, len(texts)).to_numpy()]
+        texts = [*coded.dictionary.to_pylist(), None]
+        self._look_up(texts)
+        of_texts = np.array([self._numbers[text] for text in texts], np.float64)
+        return of_texts[pc.fill_null(coded.indices, len(texts) - 1).to_numpy()]
+
+    def _look_up(self, texts: Sequence[str | None]) -> None:
+        """Find the numbers of texts, as they stand in the file."""
+        if not self._numbers:
+            names = sorted(self._texts or ()) if self.form == "text" else _BOOLEANS
+            places = ((name, place & 1 if self.form == "bool" else place) for place, name in enumerate(names))
+            self._numbers = {name: place for name, place in places if name not in self._missing_texts}
+            self._numbers[None] = np.nan
+        for text in texts:
+            if text is not None and text not in self._numbers:
+                self._numbers[text] = self._numbers.get(text.strip(), np.nan)
 
     def _add_texts(self, cells: pa.Array) -> None:
         """Look at the next texts."""
         if not self._forms and self._texts is None and self._odd is None and self.spaced is False:
             return
-        different = pc.unique(cells).drop_null()
+        different = different_texts(cells)
         if len(different) <= _FEW:
-            before, here = len(self._seen), different.to_pylist()
-            self._seen.update(here)
+            before = len(self._seen)
+            self._seen.update(different)
             if len(self._seen) == before:
                 return
-        self.spaced = self.spaced is not False and pc.all(pc.starts_with(different, " ")).as_py()
-        known = self._known(different).drop_null()
+        self.spaced = self.spaced is not False and all(text.startswith(" ") for text in different)
+        trimmed = (text.strip() for text in different)
+        known = [text for text in trimmed if text not in self._missing_texts]
         if len(known) == 0:
             return
-        self._first = self._first or str(known[0])[:60]
-        if not all(text in _BOOLEANS or _DIGIT.search(text) for text in known[:_FEW].to_pylist()):
+        self._first = self._first or known[0][:60]
+        if not all(text in _BOOLEANS or _DIGIT.search(text) for text in known[:_FEW]):
             self._forms = []  # words
         self._forms = [form for form in self._forms if _is_written_as(form, self._decimal, known)]
         if "1,234.5" in self._forms:
-            self._marked = self._marked or pc.any(pc.match_substring_regex(known, r"\.|,\d{3},")).as_py()
+            self._marked = self._marked or any(matches(known, r"\.|,\d{3},"))
         if self._odd is not None:
             self._odd.look(known)
             self._odd = self._odd if self._odd.few else None
@@ -693,7 +717,7 @@ class _Cells:
         if len(known) > MOST_TEXTS:
             self._texts = None
             return
-        new = set(known.to_pylist()) - self._texts
+        new = set(known) - self._texts
         self._texts |= new
         self._text_bytes += sum(map(len, new))
         if len(self._texts) > MOST_TEXTS or self._text_bytes > MOST_TEXT_BYTES:
@@ -763,12 +787,12 @@ def _add(columns: list[_Cells], block: pa.RecordBatch) -> None:
             continue
         for place in np.array(some)[~np.isnan(numbers).all(1)].tolist():
             columns[place].form = "integer"
-        _mark_padded(columns, some, cells)
+        count_zeros([columns[place].zeros for place in some], cells)
     for form, places in plain.items():
         for some, numbers, cells in _groups(places, every, form):
             alone += some if numbers is None else ()
             if numbers is not None and form == "integer":
-                _mark_padded(columns, some, cells)
+                count_zeros([columns[place].zeros for place in some], cells)
     for place in alone:
         columns[place].add(every[place])
 
@@ -814,30 +838,17 @@ def _groups(
         yield some, None if says_nan else numbers.reshape(len(some), -1), cells
 
 
-def _mark_padded(columns: list[_Cells], some: Sequence[int], cells: pa.Array) -> None:
-    """Mark those of some columns that hold codes; cells: all of theirs, column by column."""
-    for place in np.array(some)[_padded(cells).reshape(len(some), -1).any(1)].tolist():
-        columns[place].padded = True
-
-
-def _padded(integers: pa.Array) -> np.ndarray:
-    """Which integers have zeros before them, (cells,), as codes do, and no number in base 16."""
-    found = pc.and_(pc.starts_with(integers, "0"), pc.greater(pc.binary_length(integers), 1))
-    if pc.any(found).as_py():
-        found = pc.match_substring_regex(integers, PADDED)
-    return pc.fill_null(found, False).to_numpy(zero_copy_only=False)
-
-
 def _bound_texts(columns: list[_Cells]) -> None:
     """Where all columns together have too many different texts, those with the most keep none."""
     total = sum(column.texts for column in columns)
-    while total > MOST_TEXTS_IN_ALL:
-        most = max(columns, key=lambda column: column.texts)
-        total -= most.texts
-        most.give_up()
+    for column in sorted(columns, key=lambda column: column.texts, reverse=True):
+        if total <= MOST_TEXTS_IN_ALL:
+            break
+        total -= column.texts
+        column.give_up()
 
 
-def _is_written_as(form: str, decimal: str | None, known: pa.Array) -> bool:
+def _is_written_as(form: str, decimal: str | None, known: Sequence[str]) -> bool:
     """Whether texts, each another, are numbers of a form, truth values or dates. The first few are tried first."""
     if decimal is not None and decimal == {"1,234.5": ",", "1.234,5": ".", "1,5": "."}.get(form):
         return False
@@ -845,21 +856,19 @@ def _is_written_as(form: str, decimal: str | None, known: pa.Array) -> bool:
     return all(_holds(form, part) for part in parts)
 
 
-def _holds(form: str, known: pa.Array) -> bool:
+def _holds(form: str, known: Sequence[str]) -> bool:
     if form == "bool":
-        return pc.all(pc.is_in(known, pa.array(_BOOLEANS))).as_py()
+        return all(text in _BOOLEANS for text in known)
     if form == "date":
-        return any(_is_cast(known, kind) for kind in _TIMES) or _all_match(known, _TIME)
-    return _all_match(known, {"1,234.5": _THOUSANDS, "1.234,5": _POINTED, "1,5": _DECIMAL_COMMA}[form])
+        return _are_times(pa.array(known, pa.string())) or all(matches(known, _TIME))
+    return all(matches(known, {"1,234.5": _THOUSANDS, "1.234,5": _POINTED, "1,5": _DECIMAL_COMMA}[form]))
 
 
-def _all_match(known: pa.Array, form: str) -> bool:
-    return pc.all(pc.match_substring_regex(known, form)).as_py()
-
-
-def _is_cast(known: pa.Array, kind: pa.DataType) -> bool:
-    try:
-        pc.cast(known, kind)
-    except pa.ArrowInvalid:
-        return False
-    return True
+def _are_times(known: pa.Array) -> bool:
+    for kind in _TIMES:
+        try:
+            pc.cast(known, kind)
+            return True
+        except pa.ArrowInvalid:
+            pass
+    return False

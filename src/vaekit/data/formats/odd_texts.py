@@ -1,11 +1,14 @@
 # pyright: reportAttributeAccessIssue=false
 """Texts among the numbers of a column: those that are usual for missing cells, and those that are wrong."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vaekit.data.bounds import MOST_TEXTS
 from vaekit.data.columns import LABEL_NAMES, listing
+from vaekit.data.formats.texts import PLAIN, Zeros, count_zeros, matches
 from vaekit.data.spec import DataSpec
 
 USUAL = frozenset(  # for missing cells among numbers, but perhaps a category elsewhere
@@ -29,8 +32,6 @@ USUAL = frozenset(  # for missing cells among numbers, but perhaps a category el
         "missing",
     )
 )
-PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-PADDED = r"^0\d+$"
 _WHOLE = r"^[+-]?\d+$"
 _MOST = 5  # different ones
 _SHARE = 0.05  # of the cells
@@ -57,27 +58,28 @@ class OddTexts:
         texts: Those that are no numbers.
         few: Whether there are no more of them than may be mistakes.
         whole: Whether all others are integers.
-        padded: Whether some are integers with zeros before them, as codes are.
     """
 
     def __init__(self, name: str, spec: DataSpec, number: str = PLAIN) -> None:
         self._name, self._number, self._declared = name, number, name in spec.columns
         self.texts: set[str] = set()
         self.few = self.whole = True
-        self.padded = False
+        self._zeros = Zeros()
         self._cells = self._count = 0
         self._first: tuple[str, int] | None = None
 
-    def look(self, different: pa.Array) -> None:
+    def look(self, different: Sequence[str]) -> None:
         """Look at different texts, without blanks around them."""
         if not self.few:
             return
-        are_numbers = pc.match_substring_regex(different, self._number)
-        self.texts.update(different.filter(pc.invert(are_numbers))[: _MOST + 1].to_pylist())
+        numbers = []
+        for text, is_number in zip(different, matches(different, self._number), strict=True):
+            if is_number:
+                numbers.append(text)
+            elif len(self.texts) <= _MOST:
+                self.texts.add(text)
         self.few = len(self.texts) <= _MOST
-        numbers = different.filter(are_numbers)
-        self.whole = self.whole and pc.all(pc.match_substring_regex(numbers, _WHOLE), min_count=0).as_py()
-        self.padded = self.padded or pc.any(pc.match_substring_regex(numbers, PADDED), min_count=0).as_py()
+        self.whole = self.whole and all(matches(numbers, _WHOLE))
 
     def different(self, texts: set[str] | None) -> int:
         """How many different numbers there are, of so many texts; None where these are too many."""
@@ -96,10 +98,18 @@ class OddTexts:
         self._count += pc.sum(found).as_py() or 0
         if self._first is None and (row := pc.index(found, True).as_py()) >= 0:
             self._first = (cells[row].as_py(), start + row)
+        if self.whole:
+            others = pc.is_in(cells, pa.array(sorted(self.texts), cells.type))
+            count_zeros([self._zeros], cells.filter(pc.invert(others)))
+
+    @property
+    def of_codes(self) -> bool:
+        """Whether the numbers that were counted are codes, which are texts as they are."""
+        return not self._declared and self._zeros.of_codes
 
     def among_numbers(self, different: int) -> bool:
         """Whether the column is one of numbers, of so many different ones: measured, or declared to be."""
-        return self._declared or different > _MEASURED or 2 * different > self._cells
+        return self._declared or (not self.of_codes and (different > _MEASURED or 2 * different > self._cells))
 
     def first(self, different: int) -> tuple[str, int] | None:
         """The first of them, and its row, where they are mistakes in a column of so many different numbers."""

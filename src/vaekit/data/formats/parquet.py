@@ -1,8 +1,8 @@
 """Parquet: a table in one file, or in a folder of parts with one schema."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from vaekit.data.bounds import MOST_TEXTS_IN_ALL, refuse_bomb, size_of
 from vaekit.data.columns import check_distinct, listing
-from vaekit.data.formats.arrow import cells_of, column_of, column_of_cells
+from vaekit.data.formats.arrow import cells_of, column_of, column_of_cells, is_named
 from vaekit.data.spec import DataSpec
 from vaekit.data.table import Column, Sizes, Table
 from vaekit.errors import DataError
 
 _CELLS = 1 << 21  # that are decoded at once
+_OPENED = 16  # files of a folder that stay open while columns of text are looked at
 LARGEST_PAGE = 1 << 28  # bytes of a page that is unpacked
 _PAGE_HEADER = 1 << 16  # bytes that the header of a page has at most
 _UNPACKED = {"UNCOMPRESSED": 1, "SNAPPY": 32, "LZ4": 256, "GZIP": 1100, "ZSTD": 1 << 15}  # times its size, at most
@@ -50,15 +51,19 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         _check_pages(file, [field.name for field in used], max(LARGEST_PAGE, sizes.cache))
     columns, notices = [], []
     total = 0
-    for field in schema:
-        column, notice = column_of(field, None), ""
-        if field in used:
-            column, notice = column_of_cells(field, partial(_cells, paths, field.name), spec)
-        many = total + len(column.categories or ()) > MOST_TEXTS_IN_ALL
-        column = replace(column, categories=None) if many else column
-        total += len(column.categories or ())
-        columns.append(column)
-        notices += [notice] if notice else []
+    texts = {field.name for field in used if is_named(field.type)}
+    with ExitStack() as stack:  # a footer of many columns takes long to read
+        files = {file: stack.enter_context(_open(file, sorted(texts))) for file in paths[:_OPENED]}
+        for field in schema:
+            column, notice = column_of(field, None), ""
+            if field in used:
+                cells = partial(_cells, paths, files if field.name in texts else {}, field.name)
+                column, notice = column_of_cells(field, cells, spec)
+            many = total + len(column.categories or ()) > MOST_TEXTS_IN_ALL
+            column = replace(column, categories=None) if many else column
+            total += len(column.categories or ())
+            columns.append(column)
+            notices += [notice] if notice else []
     dtype = np.result_type(*(column.stored for column in columns))
 
     def read(chunk: int, picked: Sequence[int] | None = None) -> np.ndarray:
@@ -212,10 +217,16 @@ def _page_sizes(content: bytes) -> tuple[int, int, int]:
     return sizes[2], sizes[3], at
 
 
-def _cells(paths: Sequence[Path], name: str) -> Iterator[pa.Array]:
-    """The cells of a column in all files, some at a time; of texts, those that many rows share are kept once."""
+def _cells(paths: Sequence[Path], files: Mapping[Path, pq.ParquetFile], name: str) -> Iterator[pa.Array]:
+    """The cells of a column in all files, some at a time; of texts, those that many rows share are kept once.
+
+    Args:
+        paths: Of the files.
+        files: Those of them that are open for all columns of text.
+        name: Of the column.
+    """
     for path in paths:
-        with _whole(path), _open(path, [name]) as file:
+        with _whole(path), nullcontext(files[path]) if path in files else _open(path, [name]) as file:
             for group in range(file.metadata.num_row_groups):
                 for batch in _batches(file, group, [name]):
                     cells = batch[name]
