@@ -19,6 +19,7 @@ from naming import naming
 from vaekit import fit, open_run
 from vaekit.cli.main import main
 from vaekit.data import Dataset, DataSpec, Field, Rows, Schema, dataset_of, rows_like
+from vaekit.data.codes import read_codes
 from vaekit.data.context import given_context
 from vaekit.data.schema import Context
 from vaekit.errors import DataError, NotApplicable, SpecError
@@ -28,6 +29,7 @@ from vaekit.runs import run
 from vaekit.uses import differential_expression, expression
 
 SPREAD, BATCHES = 0.5, ("b1", "b2")
+NAMES = [f"cell {place}" for place in range(240)]
 
 
 class Known(nn.Module):
@@ -194,7 +196,7 @@ def write_h5ad(path: Path) -> None:
         file["X"] = counts
         file["var/_index"] = ["high", "b", "c", "d", "e"]
         file["var"].attrs["_index"] = "_index"
-        file["obs/_index"] = [f"cell {place}" for place in range(240)]
+        file["obs/_index"] = NAMES
         file["obs"].attrs["_index"] = "_index"
         for name, codes, categories in (("kind", kinds, ["A", "B, late", "C"]), ("batch", batches, ["b1", "b2"])):
             file[f"obs/{name}/codes"], file[f"obs/{name}/categories"] = codes.astype(np.int8), categories
@@ -228,12 +230,34 @@ def test_files_of_expression_hold_what_python_gives(home, tmp_path):
         for name, values in (("X", found.mean), ("layers/lower", found.lower), ("layers/upper", found.upper)):
             np.testing.assert_array_equal(file[name], values)
         assert file["var/_index"].asstr()[:].tolist() == list(found.genes)
-        assert file["obs/_index"].asstr()[:3].tolist() == ["0", "1", "2"]
+        assert file["obs/_index"].asstr()[:].tolist() == NAMES
     table = csv.read_csv(tmp_path / "e.csv").to_pydict()
-    assert list(table) == ["row", "d", "d lower", "d upper", "high", "high lower", "high upper"]
+    assert list(table) == ["row", "name", "d", "d lower", "d upper", "high", "high lower", "high upper"]
+    assert table["name"] == NAMES
     np.testing.assert_allclose(table["high upper"], found.upper[:, 0], rtol=1e-5)
     with np.load(tmp_path / "e.npz") as arrays:
         np.testing.assert_array_equal(arrays["lower"], found.lower)
+        assert arrays["name"].tolist() == NAMES
+
+
+def test_cells_keep_their_names_in_whatever_is_written_of_them(home, tmp_path):
+    run = home / "run"
+    assert call("encode", run, home / "a.h5ad", "--out", tmp_path / "all.h5ad") == 0
+    with h5py.File(tmp_path / "all.h5ad") as file:
+        codes, spreads = file["X"][:], file["layers/scale"][:]
+        assert file["obs/_index"].asstr()[:].tolist() == NAMES
+        assert file["var/_index"].asstr()[:].tolist() == ["z0", "z1"]
+    np.testing.assert_array_equal(codes, open_run(run).encode(home / "a.h5ad"))
+    assert (spreads > 0).all()
+    assert call("encode", run, "--out", tmp_path / "own.csv") == 0
+    own = csv.read_csv(tmp_path / "own.csv").to_pydict()
+    assert 0 < len(own["name"]) < len(NAMES)  # the run's own test rows, wherever they stand in the file
+    np.testing.assert_allclose(own["z1"], codes[[NAMES.index(name) for name in own["name"]], 1], rtol=1e-4)
+    np.testing.assert_array_equal(next(read_codes(tmp_path / "own.csv", 2).blocks())[:, 1], np.float32(own["z1"]))
+    assert call("score", run, "--out", tmp_path / "s.csv", "--samples", 5) == 0
+    assert call("evaluate", run, "--per-row", tmp_path / "b.csv", "--samples", 5) == 0
+    for name in ("s.csv", "b.csv"):
+        assert csv.read_csv(tmp_path / name)["name"].to_pylist() == own["name"]
 
 
 def test_a_gene_that_differs_between_groups_comes_first(home, tmp_path, capsys):

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 NAMES = {  # what goes into a file by its ending, and the names that it has there
     ".npy": {"mean": "mean"},
-    ".npz": {"mean": "mean", "scale": "scale", "label": "label"},
-    ".csv": {"row": "row", "mean": "z", "label": "label"},
-    ".parquet": {"row": "row", "mean": "z", "scale": "scale", "label": "label"},
-    ".feather": {"row": "row", "mean": "z", "scale": "scale", "label": "label"},
+    ".npz": {"mean": "mean", "scale": "scale", "name": "name", "label": "label"},
+    ".csv": {"row": "row", "name": "name", "mean": "z", "label": "label"},
+    ".parquet": {"row": "row", "name": "name", "mean": "z", "scale": "scale", "label": "label"},
+    ".feather": {"row": "row", "name": "name", "mean": "z", "scale": "scale", "label": "label"},
+    ".h5ad": {"row": "row", "name": "name", "mean": "mean", "scale": "scale", "label": "label"},
 }
 
 
@@ -41,15 +42,17 @@ def encode(
         torchrun --nproc-per-node 4 -m vaekit encode runs/big images/ --out codes.parquet
 
     Args:
-        out: File to write: .npz (mean, scale, label), .csv (columns row, z0, z1, ..., label), .npy (the means
-            alone), .parquet or .feather (row, z0, ..., scale0, ..., label; several processes write a folder of Parquet
-            parts). Rows are counted from 0, and labels are text.
+        out: File to write: .npz (mean, scale, name, label), .csv (columns row, name, z0, z1, ..., label), .npy (the
+            means alone), .parquet or .feather (row, name, z0, ..., scale0, ..., label; several processes write a folder
+            of Parquet parts), or .h5ad (X, the means, and the layer scale). Rows are counted from 0, names are those of
+            cells in the data, and labels are text.
     """
     with piped(data, out, json) as (data, out):
         _encode(run, data, out, weights, json, force)
 
 
 def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_json: bool, force: bool) -> None:
+    from vaekit.cli.console.h5ad import H5AD, write_h5ad
     from vaekit.cli.console.request import open_on_device
     from vaekit.cli.console.writing import AT_A_TIME, check_apart, write_rows
     from vaekit.processes import World
@@ -61,20 +64,21 @@ def _encode(folder: Path, data: str | None, out: Path, weights: str | None, as_j
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
     rows = trained.rows_to_encode(data).to(device)
     check_same_run(world, trained, None if data is None else rows)
-    share = world.share(len(rows), AT_A_TIME)
+    share, latents = world.share(len(rows), AT_A_TIME), sum(map(math.prod, trained.latent_shapes))
     with progress("encoding", share.stop - share.start) as advance:
         names = NAMES[out.suffix.lower()]
         blocks = (
-            {names[name]: values for name, values in block.items() if name in names}
+            {called: block[name] for name, called in names.items() if name in block}
             for block in codes_of(trained, rows, share, advance)
         )
         if world.size > 1:
             _write_parts(out, blocks, share.stop - share.start, world)
+        elif out.suffix.lower() == H5AD:
+            write_h5ad(out, blocks, len(rows), [f"z{place}" for place in range(latents)], "mean")
         else:
             write_rows(out, blocks, len(rows))
     world.wait()
     if world.leads:
-        latents = sum(map(math.prod, trained.latent_shapes))
         print_written(as_json, out, len(rows), f"q(z|x), {counted(latents, 'latent')}")
 
 
@@ -90,27 +94,18 @@ def codes_of(
         advance: Called with the number of rows done since the last call.
 
     Yields:
-        `row` (n,), the numbers of the rows; `mean` and `scale` (n, latents) of q(z|x), the most probable value of a
-        discrete z in place of its mean; `label` (n,), as text, where the rows have labels: empty of a
-        class that the run does not know.
+        `mean` and `scale` (n, latents) of q(z|x), the most probable value of a discrete z in place of its mean; and
+        what `about_rows` says of each row.
     """
-    import numpy as np
-
-    from vaekit.cli.console.writing import AT_A_TIME
+    from vaekit.cli.console.writing import AT_A_TIME, about_rows
     from vaekit.models.generative import in_blocks
     from vaekit.runs import posterior_moments
 
-    classes = None if trained.schema.classes is None else np.array([*trained.schema.classes, ""])
     for start in range(share.start, share.stop, AT_A_TIME):
         index = slice(start, min(start + AT_A_TIME, share.stop))
         mean, scale = in_blocks(partial(posterior_moments, trained.model), **rows.inputs(index))
-        columns = {"row": np.arange(index.start, index.stop), "mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
-        if rows.labels is not None:
-            labels = rows.labels[index].cpu().numpy()
-            columns["label"] = (
-                labels.astype("<U20") if classes is None else classes[np.minimum(labels, len(classes) - 1)]
-            )
-        yield columns
+        about = about_rows(rows, index, trained.schema.classes)
+        yield about | {"mean": mean.cpu().numpy(), "scale": scale.cpu().numpy()}
         advance(index.stop - index.start)
 
 

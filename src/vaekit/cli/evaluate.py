@@ -92,10 +92,8 @@ def evaluate(
 
 def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | None, force: bool) -> None:
     """Print the usual bounds, and write those of each row where `out` is given."""
-    import numpy as np
-
     from vaekit import evaluation
-    from vaekit.cli.console.writing import check_apart, check_out, write_rows
+    from vaekit.cli.console.writing import check_apart, check_out, numbers_and_names, write_rows
     from vaekit.models.conditional import Conditional
     from vaekit.processes import World
     from vaekit.runs import check_same_run
@@ -110,7 +108,8 @@ def _evaluate_bounds(request: "EvaluationRequest", as_json: bool, out: Path | No
     def write_per_row(columns: "Mapping[str, np.ndarray]") -> None:
         if out is not None and world.leads:
             labels = {} if held_out.labels is None else {"label": held_out.labels.cpu().numpy()}
-            write_rows(out, [{"row": np.arange(len(held_out)), **columns, **labels}], len(held_out))
+            about = numbers_and_names(held_out, slice(0, len(held_out)))
+            write_rows(out, [{**about, **columns, **labels}], len(held_out))
 
     with request.resumable("evaluation") as folder:
         with progress("evaluating", len(held_out) // world.size) as advance:

@@ -1,7 +1,6 @@
 """`vaekit expression` and `vaekit differential`: expression of genes in cells, and how it differs between groups."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -25,12 +24,12 @@ from vaekit.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
+    from vaekit.cli.console.writing import Columns
     from vaekit.data import Rows, StreamedRows
     from vaekit.runs import TrainedRun
     from vaekit.uses import DifferentialExpression, Expression
 
 TABLES = (".csv", ".parquet", ".feather")
-H5AD = ".h5ad"
 LISTED = 10  # genes that are printed
 Cells = Annotated[str | None, Parameter(help="Cells, by path; by default all of the run's own data.")]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
@@ -43,7 +42,7 @@ def expression(
     *,
     out: Out,
     genes: Names = (),
-    samples: Annotated[WholeNumber, Parameter(name=["--samples", "-k"])] = 100,
+    samples: Annotated[WholeNumber, Parameter(name=["--samples", "-k"])] = 25,
     level: float = 0.9,
     size: float | Literal["observed"] = 10_000.0,
     given: Names = (),
@@ -62,8 +61,8 @@ def expression(
 
     Args:
         out: File to write: .h5ad (X, the mean over q(z|x), and layers lower and upper), .npz (mean, lower, upper,
-            label), or .csv, .parquet, .feather (row, label, a column for each gene, and with --genes its lower and
-            upper end besides).
+            name, label), or .csv, .parquet, .feather (row, name, label, a column for each gene, and with --genes its
+            lower and upper end besides). Cells have the names that they have in the data.
         genes: Those that are wanted; by default all.
         samples: Draws of z for each cell.
         level: Of the central intervals from lower to upper.
@@ -72,11 +71,12 @@ def expression(
         seed: Of the noise.
     """
     from vaekit.cli.console.context import context_given, values_given
-    from vaekit.cli.console.h5ad import write_h5ad
+    from vaekit.cli.console.h5ad import H5AD, write_h5ad
     from vaekit.cli.console.request import open_on_device
     from vaekit.cli.console.writing import check_apart, check_out, write_rows
     from vaekit.runs import open_rows
     from vaekit.uses import expression_blocks
+    from vaekit.uses.expression import genes_of
 
     check_one_process("expression")
     check_at_least(1, samples=samples)
@@ -84,6 +84,7 @@ def expression(
     _check_share(level=level)
     if size != "observed" and not 0 < size < float("inf"):
         raise ConfigError(f"--size is {size}: give a library size above 0, or observed", field="size", value=size)
+    ending = out.suffix.lower()
     check_out(out, (H5AD, ".npz", *TABLES), force)
     trained, device = open_on_device(run, weights)
     check_apart(out, trained.folder.path, trained.settings.data.source, data)
@@ -101,11 +102,13 @@ def expression(
             seed=seed,
             progress=advance,
         )
-        labelled = _labelled(trained, rows, blocks)
-        if out.suffix.lower() == H5AD:
-            write_h5ad(out, labelled, len(rows))
+        found, names = _of_cells(trained, rows, blocks), genes or genes_of(trained.schema)
+        if ending == H5AD:
+            write_h5ad(out, found, len(rows), names, "mean")
+        elif ending == ".npz":
+            write_rows(out, ({name: block[name] for name in block if name != "row"} for block in found), len(rows))
         else:
-            write_rows(out, (_columns(part, out, bool(genes)) for part in labelled), len(rows))
+            write_rows(out, (_by_gene(block, names, bool(genes)) for block in found), len(rows))
     of = "at the library size of each" if size == "observed" else f"in counts of a cell of {size:g}"
     print_written(json, out, len(rows), f"expression {of}, {level:.0%} intervals of {samples} draws, seed {seed}")
 
@@ -206,34 +209,27 @@ def _check_share(**shares: float) -> None:
             raise ConfigError(f"--{name} is {value}: it should lie between 0 and 1", field=name, value=value)
 
 
-def _labelled(
+def _of_cells(
     trained: "TrainedRun", rows: "Rows | StreamedRows", blocks: "Iterator[Expression]"
-) -> "Iterator[tuple[Expression, Mapping[str, np.ndarray]]]":
-    """Blocks of cells, with the numbers of the cells, and their labels where there are some."""
-    import numpy as np
+) -> "Iterator[Columns]":
+    """Blocks of cells, `mean`, `lower` and `upper` (cells, genes), and what is known of each cell."""
+    from vaekit.cli.console.writing import about_rows
 
-    classes, start = _texts((*(trained.schema.classes or ()), "")), 0
+    start = 0
     for part in blocks:
         index = slice(start, start + len(part.mean))
-        about: dict[str, np.ndarray] = {"row": np.arange(index.start, index.stop)}
-        if rows.labels is not None:
-            about["label"] = classes[np.minimum(rows.labels[index].cpu().numpy(), len(classes) - 1)]
-        yield part, about
+        of_genes = {"mean": part.mean, "lower": part.lower, "upper": part.upper}
+        yield about_rows(rows, index, trained.schema.classes) | of_genes
         start = index.stop
 
 
-def _columns(
-    part: "tuple[Expression, Mapping[str, np.ndarray]]", out: Path, intervals: bool
-) -> "dict[str, np.ndarray]":
-    found, about = part
-    if out.suffix.lower() == ".npz":
-        labels = {name: values for name, values in about.items() if name != "row"}
-        return {"mean": found.mean, "lower": found.lower, "upper": found.upper, **labels}
-    columns = dict(about)
-    for place, gene in enumerate(found.genes):
-        columns[gene] = found.mean[:, place]
+def _by_gene(block: "Columns", genes: "Sequence[str]", intervals: bool) -> "dict[str, np.ndarray]":
+    """The columns of a table."""
+    columns = {name: values for name, values in block.items() if values.ndim == 1}
+    for place, gene in enumerate(genes):
+        columns[gene] = block["mean"][:, place]
         if intervals:
-            columns |= {f"{gene} lower": found.lower[:, place], f"{gene} upper": found.upper[:, place]}
+            columns |= {f"{gene} {end}": block[end][:, place] for end in ("lower", "upper")}
     return columns
 
 

@@ -60,10 +60,10 @@ def score(
 
     Args:
         out: File to write, .csv, .npz, .parquet or .feather; - is a table on stdout. Of each row: its number, counted
-            from 0; score, the importance-weighted bound on ln p(x) in nats; error, of K samples; oddness, by the
-            statistic, in nats; p_value, its rank among the rows of the run; flagged, 0 or 1, where there is a
-            threshold; and three times cell, the oddest, with below, by how much E[ln p(x_j|z)] is below its mean over
-            the validation rows, and given_rest, ln p(x_j|x_-j), of flagged rows.
+            from 0; name, of cells that have some; score, the importance-weighted bound on ln p(x) in nats; error, of K
+            samples; oddness, by the statistic, in nats; p_value, its rank among the rows of the run; flagged, 0 or 1,
+            where there is a threshold; and three times cell, the oddest, with below, by how much E[ln p(x_j|z)] is
+            below its mean over the validation rows, and given_rest, ln p(x_j|x_-j), of flagged rows.
         samples: K, samples of z for each row.
         level: Flag rows whose p-value is at most this, as that of this share of ordinary rows is.
         contamination: Flag this share of the rows, the oddest.
@@ -93,7 +93,7 @@ def _score(
     force: bool,
 ) -> None:
     from vaekit.cli.console.request import check_samples, open_on_device
-    from vaekit.cli.console.writing import check_apart, check_out, write_rows
+    from vaekit.cli.console.writing import check_apart, check_out, numbers_and_names, write_rows
     from vaekit.runs import open_rows
     from vaekit.uses.score import score_rows
 
@@ -124,7 +124,7 @@ def _score(
         found = score_rows(
             trained, rows, samples, level, contamination, given, statistic=statistic, seed=seed, progress=advance
         )
-    write_rows(out, [_columns(found)], len(rows))
+    write_rows(out, [numbers_and_names(rows, slice(0, len(rows))) | _columns(found)], len(rows))
     what = f"the bound on {_what(given)}, K = {samples}, seed {seed}"
     if as_json:
         return print_json(
@@ -160,7 +160,6 @@ def _columns(found: "Scores") -> "dict[str, np.ndarray]":
     import numpy as np
 
     columns = {
-        "row": np.arange(len(found.score)),
         "score": found.score,
         "error": found.error,
         "oddness": found.oddness,

@@ -19,7 +19,7 @@ from vaekit.words import counted
 LABEL = "label"
 MEANS = ("mean", "z")  # arrays of a .npz file that hold codes
 _ROWS = 4096  # of a block of what is in memory
-_KNOWN = re.compile(r"row|label|scale\d+")  # columns that `encode` writes beside codes
+_KNOWN = re.compile(r"row|name|label|scale\d+")  # columns that `encode` writes beside codes
 
 
 @dataclass(frozen=True, eq=False)

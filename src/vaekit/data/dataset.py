@@ -119,6 +119,10 @@ def prepare(
         rows = StreamedRows.of(roles.table, split.out, preprocessor.train, Sizes.of(limit))
         rows = rows if limit.train is None else rows.take(limit.train)
     valid, test = preprocessor.valid(stored[parts.valid]), preprocessor.test(stored[parts.test], parts.chosen)
+    if (names := roles.table.row_names) is not None:
+        names = names[wanted]
+        rows = replace(rows, names=names[parts.train]) if isinstance(rows, Rows) else rows
+        valid, test = (replace(some, names=names[place]) for some, place in ((valid, parts.valid), (test, parts.test)))
     scales = valid.log_scale_of(slice(None))
     if isinstance(scales, torch.Tensor):
         weight = valid.weight if valid.weight is not None and valid.weight.any() else torch.ones(len(valid))
@@ -557,6 +561,7 @@ def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | 
             )
         labels, factors = (None if one is None else one[whole] for one in (other.labels, other.factors))
         rows = preprocessor.test(replace(found.kept, labels=labels, factors=factors))
+        rows = replace(rows, names=None if other.row_names is None else other.row_names[whole])
     return replace(rows, protocol=_protocol_of_other(other, spec, schema, len(rows)))
 
 

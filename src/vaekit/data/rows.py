@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Required, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +44,7 @@ class Rows:
         protocol: Which rows these are, and how they were made, where the schema does not say so: of other data.
         mask: (n, *shape) bool, which cells are observed; None where all are. The values of the others are 0.
         weight: (n,) how much each row counts, 1 on average over the training rows; None where all count alike.
+        names: (n,) what the source calls the rows, or None.
     """
 
     values: Tensor
@@ -57,6 +59,7 @@ class Rows:
     protocol: str = ""
     mask: Tensor | None = None
     weight: Tensor | None = None
+    names: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -158,7 +161,8 @@ class Rows:
 
     def take(self, n: int) -> "Rows":
         """The first n rows (all of them where there are fewer), sharing memory."""
-        return self._with(self.values[:n], lambda part: part[:n])
+        names = None if self.names is None else self.names[:n]
+        return replace(self._with(self.values[:n], lambda part: part[:n]), names=names)
 
     def _with(self, values: Tensor, change: Callable[[Tensor], Tensor]) -> "Rows":
         """The values in place of these, and what is known of each row changed as they were."""
@@ -215,4 +219,5 @@ def drawn_rows(rows: Any, index: Tensor, generator: torch.Generator | None, fact
         log_scales=rows.log_scales,
         mask=rows.mask_of(index),
         weight=rows.weight_of(index),
+        names=None if rows.names is None else rows.names[index.cpu().numpy()],
     )

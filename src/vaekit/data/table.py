@@ -103,6 +103,7 @@ class Table:
         labels: (n,) int64 numbers of the classes, or None.
         classes: Names of the labels, by number.
         label: The column that they were, where they were one.
+        row_names: (n,) what the source calls its rows, as cells by their barcodes; None where it does not.
         order: The names of all columns that the source has, with that of the label; where they are not those of
             `columns`.
         factors: (n, f) int64, the values 0, 1, ... of the factors that a row was made from, or None.
@@ -127,6 +128,7 @@ class Table:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     label: Column | None = None
+    row_names: np.ndarray | None = None
     order: tuple[str, ...] = ()
     factors: np.ndarray | None = None
     factor_names: tuple[str, ...] | None = None

@@ -44,11 +44,7 @@ from vaekit.runs.validation import check_likelihood, samples_are_conditional
 from vaekit.setting_errors import short
 from vaekit.training import RunFolder, check_alike, read_weights, refuse_newer, weights_wanted
 from vaekit.uses import (
-    DifferentialExpression,
-    Expression,
-    Imputed,
     Recommended,
-    Scores,
     differential_expression,
     expression,
     impute,
@@ -286,27 +282,11 @@ class TrainedRun:
         of_columns = context is not None and len(context.fields) > 0 and self.schema.kind == "table"
         return of_columns and samples_are_conditional(self.settings)
 
-    def impute(
-        self,
-        data: Any,
-        *,
-        samples: int = 1000,
-        draws: int = 0,
-        level: float = 0.9,
-        context: Any = None,
-        seed: int = 0,
-    ) -> Imputed:
-        """The missing cells of rows, filled from what is observed of each row: see `vaekit.uses.impute`.
-
-        Args:
-            data: Rows as they are stored, with NaN or null where a cell is missing.
-            samples: K, samples of q(z|x_observed) for each row.
-            draws: How many draws of the missing cells to give besides.
-            level: Of the intervals, between 0 and 1.
-            context: See `rows`.
-            seed: Of the noise.
-        """
-        return impute(self, data, samples=samples, draws=draws, level=level, context=context, seed=seed)
+    # uses that take rows as they are, with the run as their first argument
+    impute = impute
+    score = score
+    expression = expression
+    differential_expression = differential_expression
 
     def interactions(
         self, data: str | Path | None = None, users: Sequence[str] | None = None, other_items: bool = False
@@ -341,104 +321,6 @@ class TrainedRun:
             top: How many items for each user.
         """
         return recommend(self, self.interactions(data), top=top)
-
-    def score(
-        self,
-        data: Any = None,
-        *,
-        samples: int = 100,
-        level: float | None = None,
-        contamination: float | None = None,
-        given: Sequence[str] = (),
-        context: Any = None,
-        statistic: str = "auto",
-        seed: int = 0,
-    ) -> Scores:
-        """How probable rows are, how odd among the run's rows, and by which cells: see `vaekit.uses.score`.
-
-        Args:
-            data: See `rows`; by default the run's own test rows.
-            samples: K, samples of q(z|x) for each row.
-            level: Flag rows whose p-value is at most this.
-            contamination: Flag this share of the rows, the oddest.
-            given: Columns that the score is conditional on.
-            context: See `rows`.
-            statistic: What rows are ranked by: `bound`, `composite`, or `auto`, which chooses by the data.
-            seed: Of the noise.
-        """
-        return score(
-            self,
-            data,
-            samples=samples,
-            level=level,
-            contamination=contamination,
-            given=given,
-            context=context,
-            statistic=statistic,
-            seed=seed,
-        )
-
-    def expression(
-        self,
-        data: Any = None,
-        *,
-        genes: Sequence[str] = (),
-        samples: int = 100,
-        level: float = 0.9,
-        size: float | None = 10_000.0,
-        given: Mapping[str, str] | None = None,
-        context: Any = None,
-        seed: int = 0,
-    ) -> Expression:
-        """Expression of genes in cells, each with an interval: see `vaekit.uses.expression`.
-
-        Args:
-            data: Cells as they are stored; see `rows`. By default the run's own test rows.
-            genes: Those that are wanted, by name; by default all.
-            samples: Draws of z for each cell.
-            level: Of the intervals, between 0 and 1.
-            size: The library size that all cells get; None for that of each cell.
-            given: Columns of the context, such as the batch, and the value that the decoder is given.
-            context: See `rows`.
-            seed: Of the noise.
-        """
-        return expression(
-            self,
-            data,
-            genes=genes,
-            samples=samples,
-            level=level,
-            size=size,
-            given=given,
-            context=context,
-            seed=seed,
-        )
-
-    def differential_expression(
-        self,
-        first: Any,
-        second: Any,
-        *,
-        pairs: int = 2000,
-        delta: float = 0.25,
-        level: float = 0.9,
-        pseudocount: float | None = None,
-        seed: int = 0,
-    ) -> DifferentialExpression:
-        """How genes differ between two groups of cells: see `vaekit.uses.differential_expression`.
-
-        Args:
-            first: Cells of one group; see `rows`.
-            second: Those of the other.
-            pairs: How many of cells are drawn.
-            delta: The log2 fold change from which on genes count as different.
-            level: Of the intervals, between 0 and 1.
-            pseudocount: Added to shares; by default what the data says.
-            seed: Of the cells and of the noise.
-        """
-        return differential_expression(
-            self, first, second, pairs=pairs, delta=delta, level=level, pseudocount=pseudocount, seed=seed
-        )
 
     def with_label(self, label: str) -> "TrainedRun":
         """The same run, whose rows have other labels: another column of `obs`, another part of recordings' names.

@@ -24,6 +24,7 @@ from vaekit.errors import DataError, NotApplicable, SpecError
 from vaekit.evaluation.blocks import BLOCK, evaluating
 from vaekit.evaluation.checks import check_some
 from vaekit.models.distributions.base import unwrapped
+from vaekit.models.distributions.gamma import wide
 from vaekit.models.protocols import OfRates
 from vaekit.models.vae import Draw
 from vaekit.randomness import Purpose, new_generator, numpy_generator
@@ -34,7 +35,8 @@ SIZE = 10_000.0  # counts of a cell, by default
 CHANGE = 0.25  # log2 fold change that counts as one, by default, as in scvi-tools
 ABSENT = 0.9  # quantile, over genes without a count in a group, of their highest share there: the pseudocount
 LEAST = 1e-10  # share that is added at least
-_AT_ONCE = 4_000_000  # numbers of a block, in double precision
+SAMPLES = 25  # of z for each cell, by default
+_AT_ONCE = 4_000_000  # numbers of a block
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ def expression(
     data: Any = None,
     *,
     genes: Sequence[str] = (),
-    samples: int = 100,
+    samples: int = SAMPLES,
     level: float = 0.9,
     size: float | None = SIZE,
     given: Mapping[str, str] | None = None,
@@ -140,7 +142,7 @@ def expression_blocks(
     rows: Rows | StreamedRows,
     *,
     genes: Sequence[str] = (),
-    samples: int = 100,
+    samples: int = SAMPLES,
     level: float = 0.9,
     size: float | None = SIZE,
     given: Mapping[str, str] | None = None,
@@ -153,11 +155,12 @@ def expression_blocks(
     if size is not None and not 0 < size < math.inf:
         raise SpecError(f"size is {size}: a library size is above 0, as 10000", field="size", value=size)
     model, rows = trained.model, rows.to(device_of(trained))
-    known = _genes(trained.schema)
+    known = genes_of(trained.schema)
     places = _places(trained.schema, genes)
     names = tuple(known[place] for place in places)
     change = _override(trained.schema, given)
-    at_once = min(BLOCK, max(1, _AT_ONCE // (samples * math.prod(trained.schema.shape))))
+    fits = max(1, _AT_ONCE // (samples * math.prod(trained.schema.shape)))
+    at_once = BLOCK // math.ceil(BLOCK / fits)
     for start in range(0, len(rows), BLOCK):
         found, noise = [], new_generator(seed, Purpose.EXPRESSED_CELLS, start // BLOCK, device=rows.device)
         stop = min(start + BLOCK, len(rows))
@@ -168,8 +171,10 @@ def expression_blocks(
             with evaluating(model):
                 draw = model.draw(samples=samples, generator=noise, **inputs)
                 log_rate = _log_rates(model, draw, change)
-            scale = 0.0 if size is None else math.log(size) - log_rate.logsumexp(-1, keepdim=True)
-            drawn = (log_rate[..., places] + scale)[:, : stop - first].exp().float()
+            log_rate = log_rate[:, : stop - first].float()
+            if size is not None:
+                log_rate = log_rate.log_softmax(-1) + math.log(size)
+            drawn = (log_rate[..., places] if genes else log_rate).exp()
             found += [torch.cat([drawn.mean(0, keepdim=True), _ends(drawn, level)])]
         mean, lower, upper = torch.cat(found, 1).cpu().numpy()
         yield Expression(names, mean, lower, upper)
@@ -244,7 +249,7 @@ def differential_expression(
     expected = np.empty(genes)
     expected[order] = np.cumsum(1 - probability[order]) / np.arange(1, genes + 1)
     return DifferentialExpression(
-        _genes(trained.schema),
+        genes_of(trained.schema),
         changes.mean(0, dtype=torch.float64).numpy(),
         lower,
         upper,
@@ -282,7 +287,7 @@ class _Side:
         with evaluating(self.model):
             draw = self.model.draw(samples=1, generator=noise, **inputs)
             log_rate = _log_rates(self.model, draw, None)[0]
-        return draw.x, log_rate.softmax(-1)
+        return draw.x, wide(log_rate).softmax(-1)
 
     def look(self, block: slice) -> None:
         """Take in a block."""
@@ -298,7 +303,7 @@ class _Side:
 
 
 def _log_rates(model: Any, draw: Draw, change: Callable[[Tensor], Tensor] | None) -> Tensor:
-    """ln of the rates of all genes at the z of a draw, (samples, cells, genes), in double precision.
+    """ln of the rates of all genes at the z of a draw, (samples, cells, genes).
 
     change: what the context becomes for the decoder alone; None for what it is.
     """
@@ -313,15 +318,25 @@ def _log_rates(model: Any, draw: Draw, change: Callable[[Tensor], Tensor] | None
             "likelihood negative_binomial, zero_inflated or poisson",
             field="model.likelihood",
         )
-    log_rate = values.log_rate.flatten(2)
-    return log_rate if log_rate.device.type == "mps" else log_rate.double()
+    return values.log_rate.flatten(2)
 
 
 def _ends(values: Tensor, level: float) -> Tensor:
-    """The ends of central intervals of values (samples, ..., genes), (2, ..., genes)."""
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], device=values.device)
-    parts = values.split(max(1, _AT_ONCE * values.shape[-1] // values.numel()), -1)
-    return torch.cat([torch.quantile(part, ends, 0) for part in parts], -1)
+    """The ends of central intervals of draws (samples, ..., genes), (2, ..., genes).
+
+    Between draws in order, so that another draw is within with the probability `level`, as far as they reach.
+    """
+    samples = len(values)
+    ends = []
+    for part in values.split(max(1, _AT_ONCE * values.shape[-1] // values.numel()), -1):
+        part = part.movedim(0, -1).contiguous()
+        # on a CPU, NumPy sorts so few numbers four times as fast
+        ordered = torch.from_numpy(np.sort(part.numpy())) if part.device.type == "cpu" else part.sort().values
+        for quantile in ((1 - level) / 2, (1 + level) / 2):
+            place = min(max(quantile * (samples + 1) - 1, 0), samples - 1)
+            below, above = ordered[..., math.floor(place)], ordered[..., math.ceil(place)]
+            ends += [below.lerp(above, place % 1)]
+    return torch.stack([torch.cat(ends[0::2], -1), torch.cat(ends[1::2], -1)])
 
 
 def _override(schema: Schema, given: Mapping[str, str] | None) -> Callable[[Tensor], Tensor] | None:
@@ -386,14 +401,14 @@ def _pairs(
     return chosen
 
 
-def _genes(schema: Schema) -> tuple[str, ...]:
-    """The names of all genes."""
+def genes_of(schema: Schema) -> tuple[str, ...]:
+    """The names of all genes of a run's data."""
     return schema.columns or tuple(f"column {place}" for place in range(math.prod(schema.shape)))
 
 
 def _places(schema: Schema, genes: Sequence[str]) -> list[int]:
     """The numbers of genes by name; of all without names."""
-    known = _genes(schema)
+    known = genes_of(schema)
     numbers = {name: place for place, name in enumerate(known)}
     if unknown := [name for name in genes if name not in numbers]:
         raise DataError(

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from vaekit.data import Schema, names
+from vaekit.data import Rows, Schema, StreamedRows, names
 from vaekit.data.sound import wav_bytes
 from vaekit.errors import ConfigError, VaekitError
 from vaekit.files import is_within, written
@@ -107,6 +107,25 @@ def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
         raise bad_out(out, f": the folder {out.parent} cannot be written to; name another")
     if found is not None and not force:
         raise bad_out(out, ", which exists: add --force to replace it, or give another name")
+
+
+def numbers_and_names(rows: Rows | StreamedRows, index: slice) -> dict[str, np.ndarray]:
+    """`row`, the numbers of rows, and `name`, where the source has names for them."""
+    numbers = {"row": np.arange(index.start, index.stop)}
+    return numbers if rows.names is None else numbers | {"name": rows.names[index]}
+
+
+def about_rows(rows: Rows | StreamedRows, index: slice, classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """`numbers_and_names` and `label`, where rows have one: the text in `classes`, empty where the run knows none.
+
+    Without classes, labels are their numbers, as text.
+    """
+    columns = numbers_and_names(rows, index)
+    if rows.labels is not None:
+        labels = rows.labels[index].cpu().numpy()
+        names = None if classes is None else np.array([*classes, ""], str)
+        columns["label"] = labels.astype("<U20") if names is None else names[np.minimum(labels, len(names) - 1)]
+    return columns
 
 
 def check_apart(out: Path, run_folder: Path | None, *inputs: str | Path | None) -> None:

@@ -83,6 +83,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         )
         extra = [name for name in wanted if name in known and name not in genes and name != label]
         context = {name: _cells(source, known[name], name, matrix.shape[0]) for name in extra}
+        row_names = _names_of_cells(source, file, matrix.shape[0])
     counts = bool((matrix.data >= 0).all() and (matrix.data == np.floor(matrix.data)).all())
     table = sparse_table(
         path.name,
@@ -90,6 +91,7 @@ def open(path: Path, spec: DataSpec, sizes: Sizes) -> Table:
         (*genes, *context),
         labels=labels,
         classes=classes,
+        row_names=row_names,
         stored=Count() if counts else Real(),
         notices=notices,
     )
@@ -290,6 +292,21 @@ def _genes(
         unique.append(f"{name}-{number}" if number else name)
         taken.add(unique[-1])
     return tuple(unique), (*notices, "genes of one name are distinguished by numbers: NAME, NAME-1, ...")
+
+
+def _names_of_cells(source: _Source, file: Any, rows: int) -> np.ndarray | None:
+    """What the index of `obs` calls the cells, (rows,); None where it holds no text for each."""
+    obs = source.part(file, "obs")
+    if obs is None or not hasattr(obs, "keys"):
+        return None
+    index = source.part(obs, str(obs.attrs.get("_index", "_index")))
+    if index is None or not hasattr(index, "dtype") or index.shape != (rows,) or index.dtype.kind not in "OS":
+        return None
+    try:
+        names = source.texts(index)
+    except DataError:  # larger than names are
+        return None
+    return np.array(names, str) if rows * max(map(len, names), default=0) <= MOST_TEXT_BYTES else None
 
 
 def _columns(source: _Source, file: Any) -> dict[str, Any]:

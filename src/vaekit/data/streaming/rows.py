@@ -30,7 +30,7 @@ class StreamedRows:
         labels: (n,) int64, or None.
         n: How many rows these are.
         device: Where batches go.
-        log_scales, protocol: see `Rows`.
+        log_scales, protocol, names: see `Rows`.
     """
 
     table: Table
@@ -44,6 +44,7 @@ class StreamedRows:
     device: torch.device
     log_scales: Tensor | None = None
     protocol: str = ""
+    names: np.ndarray | None = None
     last: "_Last" = field(init=False, default_factory=lambda: _Last())
 
     @classmethod
@@ -53,8 +54,9 @@ class StreamedRows:
         cache = ChunkCache(table, sizes.cache)
         none = np.arange(0) if table.labels is None else table.labels[:0]
         empty = make(Part(np.empty((0, *table.shape), table.dtype), none))
-        n, device = len(table) - len(out), torch.device("cpu")
-        return cls(table, out, make, empty.shape, sizes, cache, labels, n, device, log_scales=empty.log_scales)
+        names = None if table.row_names is None else np.delete(table.row_names, out)
+        n, device, scales = len(table) - len(out), torch.device("cpu"), empty.log_scales
+        return cls(table, out, make, empty.shape, sizes, cache, labels, n, device, log_scales=scales, names=names)
 
     def __len__(self) -> int:
         return self.n
@@ -143,7 +145,8 @@ class StreamedRows:
     def take(self, n: int) -> "StreamedRows":
         """The first n rows of the file (all of them where there are fewer)."""
         n = min(n, self.n)
-        return replace(self, labels=None if self.labels is None else self.labels[:n], n=n)
+        labels, names = (None if part is None else part[:n] for part in (self.labels, self.names))
+        return replace(self, labels=labels, names=names, n=n)
 
     def _rows(self, index: Tensor | slice) -> Rows:
         """The rows in `index`, made once for the batch, the context and the mask that are wanted in turn."""
