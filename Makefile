@@ -13,11 +13,11 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming bench wheel dist clean
+.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming exporting bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audio,cells]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audio,cells,onnx]'
 	touch $@
 
 $(PEERS_STAMP): benchmarks/speed/peers.txt constraints.txt
@@ -98,6 +98,9 @@ fuzz: $(STAMP) ## damaged files of every format, read as data; writes docs/fuzz.
 
 streaming: $(STAMP) ## a 4 GB set from disk against memory; writes a table of docs/scaling.md
 	$(BIN)/python benchmarks/streaming.py --write docs/scaling.md
+
+exporting: $(STAMP) ## models of every kind as ONNX against torch; writes a table of docs/export.md
+	$(BIN)/python benchmarks/exporting.py --write docs/export.md
 
 bench: $(STAMP) $(PEERS_STAMP) ## speed against pythae, JAX and the machine's limit; writes a part of docs/performance.md
 	$(BIN)/python benchmarks/performance.py --peers $(PEERS)/bin/python --write docs/performance.md

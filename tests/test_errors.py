@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "vaekit"
 OF_SURROUNDINGS = {  # functions that raise what no setting is to blame for: a missing package, torchrun, a folder gone
     "_by_soundfile",
     "_check_folder",
+    "_check_installed",
     "_opened",
     "check_one_process",
     "open_hub",
@@ -37,6 +38,7 @@ OF_WORDS = {  # tests of what is said
     "test_without_datasets_one_line_says_what_brings_it",
     "test_without_h5py_one_line_says_what_brings_it",
     "test_without_soundfile_one_line_says_what_brings_it",
+    "test_without_the_extra_it_is_one_line",
 }
 LIBRARY = ("models", "objectives", "evaluation", "training", "samplers")  # and not runs, report and cli
 

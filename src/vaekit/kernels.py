@@ -58,7 +58,7 @@ def remember(choices: Mapping[str, str]) -> None:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x @ weight.T + bias, (..., n): as torch's own, by the fastest kernel where no gradient is to be computed."""
-    plain = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+    plain = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_exporting()
     if plain or not has_choice(x, weight):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])

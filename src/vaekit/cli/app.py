@@ -7,6 +7,7 @@ from vaekit.cli.data import data
 from vaekit.cli.decode import decode
 from vaekit.cli.encode import encode
 from vaekit.cli.evaluate import evaluate
+from vaekit.cli.export import export
 from vaekit.cli.expression import differential, expression
 from vaekit.cli.impute import impute
 from vaekit.cli.presets import presets
@@ -16,6 +17,7 @@ from vaekit.cli.report import report
 from vaekit.cli.sample import sample
 from vaekit.cli.score import score
 from vaekit.cli.train import train
+from vaekit.cli.traverse import interpolate, traverse
 
 EPILOGUE = """\
 Example, from nothing to a report:
@@ -39,11 +41,14 @@ COMMANDS = (
     reconstruct,
     encode,
     decode,
+    traverse,
+    interpolate,
     impute,
     recommend,
     score,
     expression,
     differential,
+    export,
     presets,
     data,
 )  # in the order of the help

@@ -11,3 +11,4 @@ from .pictures import reconstruction_picture as reconstruction_picture
 from .pictures import rows_picture as rows_picture
 from .pictures import sample_picture as sample_picture
 from .pictures import to_unit as to_unit
+from .pictures import traversal_picture as traversal_picture

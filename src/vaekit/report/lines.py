@@ -1,5 +1,7 @@
 """Pictures of sequences: a panel for each of some channels, over steps, in the units of the source."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -49,6 +51,23 @@ def sampled_lines(
             handles += [axes.fill_between(steps, low, high, color=COLOURS[0], alpha=0.22, linewidth=0)]
     if handles:
         add_legend(figure, handles, names[: len(handles)])
+    return figure
+
+
+@pictured
+def traversed_lines(x: np.ndarray, names: Sequence[str]) -> Figure:
+    """The first channel of rows (lines, steps, channels, time): a panel for each line, from light to dark in steps."""
+    rows, across = -(-len(x) // _ACROSS), min(_ACROSS, len(x))
+    figure = new_figure(WIDTH, 0.7 + 1.6 * rows)
+    grid = figure.subplots(rows, across, squeeze=False, sharex=True, sharey=True).ravel()
+    shades = np.linspace(0.15, 1.0, x.shape[1])
+    for axes, line, name in zip(grid, x, names, strict=False):
+        for values, shade in zip(line[:, 0], shades, strict=True):
+            axes.plot(values, color=COLOURS[0], alpha=shade, linewidth=1.2)
+        axes.set_title(name, fontsize=9.5)
+        axes.tick_params(labelsize=8)
+    for axes in grid[len(x) :]:
+        axes.remove()
     return figure
 
 

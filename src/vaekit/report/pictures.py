@@ -201,6 +201,31 @@ def _code(model: Model, x: Tensor, context: Tensor | None, mask: Tensor | None) 
     return model.encode(x, context) if mask is None else model.encode(x, context, mask)
 
 
+def traversal_picture(x: np.ndarray, names: Sequence[str], schema: Schema) -> Image.Image:
+    """A line of pictures for each traversal, its name on the left; of sequences a panel, in which they are lines.
+
+    Args:
+        x: Rows as the model sees them, (lines, steps, *shape).
+        names: Of the lines.
+        schema: Of the data, which are pictures or sequences.
+    """
+    if schema.kind == "sequence":
+        from vaekit.report.lines import traversed_lines
+
+        return traversed_lines(schema.to_stored(x), names)
+    count, steps = x.shape[:2]
+    grid = image_grid(to_unit(x.reshape(count * steps, *schema.shape), schema), columns=steps)
+    tall = (grid.height - 3) // count
+    font = ImageFont.load_default(max(11, min(16, tall // 3)))
+    margin = round(max((font.getlength(name) for name in names), default=0))
+    margin += 12 if margin else 0
+    canvas = Image.new("RGB", (margin + grid.width, grid.height), "white")
+    canvas.paste(grid, (margin, 0))
+    for number, name in enumerate(names):
+        ImageDraw.Draw(canvas).text((6, 3 + tall * (number + 0.5)), name, "black", font, "lm")
+    return canvas
+
+
 def captioned(picture: Image.Image, text: str) -> Image.Image:
     """The picture over a line of text, or several, in a strip of white below it."""
     size = max(12, min(20, picture.width // 40))

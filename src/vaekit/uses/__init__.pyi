@@ -16,3 +16,6 @@ from .score import Scores as Scores
 from .score import score as score
 from .synthesise import synthesise as synthesise
 from .trained import Trained as Trained
+from .traverse import Traversal as Traversal
+from .traverse import interpolate as interpolate
+from .traverse import traverse as traverse

@@ -177,14 +177,19 @@ class Factorised(Unchecked):
         return Factorised(self.log_probs.expand(shape), self.space, self.even, self.relaxation)
 
 
+def is_discrete(q: Distribution) -> bool:
+    """Whether q is over a discrete z."""
+    return isinstance(q, Factorised)
+
+
 def centre(q: Distribution) -> Tensor:
     """The z that stands for q: its mean, or the most probable value of a discrete z."""
-    return q.mode if isinstance(q, Factorised) else q.mean
+    return q.mode if is_discrete(q) else q.mean
 
 
 def centre_in_words(q: Distribution) -> str:
     """What `centre` is of q, for a message."""
-    return "the most probable z" if isinstance(q, Factorised) else "the mean of q(z|x)"
+    return "the most probable z" if is_discrete(q) else "the mean of q(z|x)"
 
 
 def check_enumerable(positions: int, classes: int) -> None:

@@ -223,9 +223,9 @@ class HierarchicalVAE(Generative, nn.Module):
         if isinstance(self.prior, EncodedBesideBatch):
             seen, given = self.prior.beside(seen, context)
         raw, *features = cast(BottomUp, self.posterior.network).everything(seen, given)
-        q, features = self.posterior.of(raw[: len(x)]), tuple(part[: len(x)] for part in features)
+        q, features = self.posterior.of(raw[: x.shape[0]]), tuple(part[: x.shape[0]] for part in features)
         if isinstance(self.prior, EncodedBesideBatch):
-            return q, self.prior.of_posteriors(self.posterior.of(raw[len(x) :]), context), features
+            return q, self.prior.of_posteriors(self.posterior.of(raw[x.shape[0] :]), context), features
         return q, call_part(self.prior, "prior", context=context), features
 
 
