@@ -25,6 +25,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(NO_DATA)
 
 
+# Files that take longest come first, so that no worker is left alone with one of them in the end.
+LONGEST = (
+    "test_processes",
+    "test_process",
+    "test_scikit_learn",
+    "test_resume",
+    "test_page",
+    "test_attacks",
+    "test_onnx",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if "VAEKIT_DATA" in str(report.longrepr)]
     if skipped:

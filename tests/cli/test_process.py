@@ -52,7 +52,7 @@ def test_a_signal_stops_cleanly_and_keeps_the_weights(tmp_path, number, code):
             break
         time.sleep(0.1)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert f"Interrupted. To go on: vaekit train --resume {tmp_path / 'run'}" in out
@@ -65,7 +65,7 @@ def test_a_terminal_shows_that_data_is_read():
     leader, follower = os.openpty()
     environment = {**os.environ, "TERM": "xterm"}
     process = subprocess.Popen([*VAEKIT, "data", "digits"], stdout=subprocess.PIPE, stderr=follower, env=environment)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     os.close(follower)
     shown = os.read(leader, 65536).decode()
     os.close(leader)
@@ -85,7 +85,7 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (130, "")
     assert "interrupted; the same command goes on from there" in err
     (block,) = folder.glob("evaluation-*/*.npz")
@@ -95,10 +95,10 @@ def test_an_evaluation_that_is_stopped_goes_on_from_there(trained, tmp_path):
         command = [*HEARS, *words, samples]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    out, err = rerun("3").communicate(timeout=60)
+    out, err = rerun("3").communicate(timeout=300)
     assert json.loads(out)["log_likelihood"]["value"] < 0, err
     assert block.stat().st_ino == kept, "another K is another matter"
-    out, err = rerun("6000").communicate(timeout=120)
+    out, err = rerun("6000").communicate(timeout=300)
     assert json.loads(out)["log_likelihood"]["value"] < 0, err
     assert not list(folder.glob("evaluation-*")), f"{err}\n{list(folder.glob('evaluation-*/*'))}"
 
@@ -125,7 +125,7 @@ def test_a_reader_that_left_before_a_short_text_is_no_error(trained):
 @pytest.mark.parametrize("columns", ["0", "1", "-5", "9" * 30, "x"])
 def test_a_width_that_no_screen_has_is_passed_over(columns):
     out = subprocess.run(
-        [*VAEKIT, "train", "--help"], capture_output=True, timeout=60, env={**os.environ, "COLUMNS": columns}
+        [*VAEKIT, "train", "--help"], capture_output=True, timeout=300, env={**os.environ, "COLUMNS": columns}
     )
     assert (out.returncode, out.stderr) == (0, b"")
     assert b"--run-dir" in out.stdout
@@ -153,7 +153,7 @@ def test_a_signal_in_the_first_second_is_one_line(trained, tmp_path, number):
         process.stdout.read(1)
         time.sleep(delay)
         process.send_signal(number)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 128 + number, err
         assert err.decode() in ("vaekit: interrupted\n", f"vaekit: ended by {number.name}\n")
     assert (tmp_path / "z.npy").read_bytes() == b"old"
@@ -201,7 +201,7 @@ def test_a_training_that_nobody_reads_ends_quietly_and_says_so_in_its_folder(tmp
     process.stdout.close()
     with process.stderr as errors:
         assert b"Traceback" not in errors.read()
-    assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+    assert process.wait(timeout=300) == 128 + signal.SIGPIPE
     assert (tmp_path / "run" / "STATUS").read_text().startswith("interrupted at step")
 
 

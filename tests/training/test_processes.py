@@ -159,11 +159,10 @@ except SystemExit as left:
 """
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "encode"])
+@pytest.mark.parametrize("verb", ["train", "encode"])
 def test_processes_with_different_data_are_refused_at_each(verb, trained, tmp_path):
     words = {
         "train": ["x.npy", "train.epochs=1", "--run-dir", str(tmp_path / "run")],
-        "evaluate": [str(trained), "--data", "x.npy"],
         "encode": [str(trained), "x.npy", "--out", str(tmp_path / "run.parquet")],
     }
     (tmp_path / "work.py").write_text(DIFFERENT)
