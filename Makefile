@@ -60,7 +60,7 @@ imports: $(STAMP)
 
 # Annotations, shapes included, are checked on every call in tests of parts; whole runs would take three times as long.
 CHECKED := models objectives samplers evaluation testing data
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 5
 tests: $(STAMP)
 	$(PYTEST) $(CHECKED:%=tests/%)
 	VAEKIT_ANNOTATIONS=unchecked $(PYTEST) $(CHECKED:%=--ignore=tests/%)
