@@ -190,6 +190,9 @@ def test_values_given_are_the_context_that_rows_are_sampled_with(cli, tmp_path):
     new = csv.read_csv(tmp_path / "new.csv")
     assert new.schema.equals(table.schema)
     assert [set(new[name].to_pylist()) for name in ("sex", "age", "kids", "height")] == [{"f"}, {40}, {3}, {170}]
+    assert cli(f"reconstruct {tmp_path / 'run'} {tmp_path / 't.csv'} --out {tmp_path / 'same.csv'}")[0] == 0
+    same = csv.read_csv(tmp_path / "same.csv")
+    assert (same.schema, same["sex"], same["age"]) == (table.schema, table["sex"], table["age"])
     # Without values given, the context is that of training rows: here a height goes with each sex.
     for seed in (1, 2):
         code, printed, _ = cli(f"sample {tmp_path / 'run'} -n 40 --seed {seed} --out {tmp_path / f'{seed}.csv'}")

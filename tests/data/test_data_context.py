@@ -11,6 +11,7 @@ import torch
 from naming import naming
 from vaekit.data import Dataset, DataSpec, Limit, Rows, Schema, StreamedRows, prepare, read_like
 from vaekit.data.context import given_columns, given_context
+from vaekit.data.dataset import context_like
 from vaekit.data.schema import Context, Field
 from vaekit.errors import DataError, SpecError, VaekitError
 
@@ -306,6 +307,47 @@ def test_a_kind_that_a_column_of_the_context_cannot_have_is_refused(tmp_path, de
 def test_a_number_given_is_finite_and_whole_where_its_column_is(value):
     with pytest.raises(DataError, match="whole number" if value == "33.5" else "no finite number"):
         given_context(OF_KINDS, {"age": value})
+
+
+@pytest.fixture
+def of_kinds(people) -> Schema:
+    return replace(of(people).schema, context=OF_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("context", "value"),
+    [
+        ([[33, "red"]], "red"),
+        ([["old", "True"]], "old"),
+        ([[33.5, True]], "33.5"),
+        ([[np.inf, True]], "inf"),
+        ({"age": [33], "smoke": [True]}, "smoke"),
+        ({"age": [33, 34]}, "age"),
+    ],
+)
+def test_a_context_of_cells_that_columns_cannot_have_is_refused(of_kinds, context, value):
+    with pytest.raises(DataError, check=naming("context", value)):
+        context_like(context, of_kinds, 1)
+
+
+def test_a_context_is_given_by_cells_or_by_names(of_kinds):
+    rows = [[33, True], [None, "false"], [40.0, None]]
+    wanted = [[33, 0, 0, 1, 0], [0, 1, 1, 0, 0], [40, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(context_like(rows, of_kinds, 3), wanted)
+    by_name = {"smoker": np.array([True, True]), "age": ["1", "2"]}
+    np.testing.assert_array_equal(context_like(by_name, of_kinds, 2), [[1, 0, 0, 1, 0], [2, 0, 0, 1, 0]])
+    assert context_like({}, of_kinds, 1).tolist() == [[0, 1, 0, 0, 1]]
+    ranged = replace(OF_KINDS, fields=(replace(OF_KINDS.fields[0], range=(18.0, 90.0)), OF_KINDS.fields[1]))
+    with pytest.warns(UserWarning, match="age=120 is outside the range of the data, 18 to 90"):
+        context_like([[120, True]], replace(of_kinds, context=ranged), 1)
+
+
+@pytest.mark.parametrize("label", ["zoe", 3, -1])
+def test_a_label_given_is_one_of_the_data(people, label):
+    schema = of(people, "label").schema
+    assert context_like(["cy", "ada"], schema, 2).tolist() == context_like([2, 0], schema, 2).tolist()
+    with pytest.raises(DataError, check=naming("context", label)):
+        context_like([label], schema, 1)
 
 
 def test_truth_values_are_given_in_any_case():

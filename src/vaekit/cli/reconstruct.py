@@ -88,8 +88,14 @@ def _reconstruct(
                 yield report.reconstruct(model, **rows.inputs(index))
                 advance(index.stop - start)
 
+        def contexts() -> "Iterator[np.ndarray]":
+            for start in range(0, n, AT_A_TIME):
+                context = rows.context_of(slice(start, min(start + AT_A_TIME, n)))
+                assert context is not None
+                yield context.cpu().numpy()
+
         with progress("reconstructing", n) as advance:
-            write_x(out, trained, blocks(advance), n)
+            write_x(out, trained, blocks(advance), n, contexts=None if schema.context is None else contexts())
     first = slice(0, 1)
     at = reconstructed_at(model, **rows.inputs(first))
     print_written(as_json, out, n, f"mean of p(x|z) at {at}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vaekit.data.columns import is_number, listing, refuse_odd
+from vaekit.data.columns import category_name, is_number, listing, refuse_odd
 from vaekit.data.fields import Facts, categories_of, check_kind
 from vaekit.data.part import Part
 from vaekit.data.per_row import sizes_of
@@ -160,7 +160,7 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
             )
         label = one_hot(np.array([context.given.index(given[LABEL])]), len(context.given))
         return context.scaled(np.array([[*label[0], *size]], np.float64))
-    fields = context.fields or tuple(Field(name, "real") for name in context.given)
+    fields = _fields_of(context)
     known = [*(field.name for field in fields), *([SIZE] if size else [])]
     if unknown := [name for name in given if name not in known]:
         raise DataError(
@@ -168,22 +168,50 @@ def given_context(context: Context, given: dict[str, str]) -> np.ndarray:
             field=unknown[0],
             value=given[unknown[0]],
         )
-    parts: list[float] = []
-    for field in fields:
-        value = _as_written(field, given[field.name]) if field.name in given else None
+    cells = np.array([[given.get(field.name) for field in fields]], object)
+    return context.scaled(np.column_stack([context_of_cells(context, cells), *([size] if size else [])]))
+
+
+def context_of_cells(context: Context, cells: np.ndarray) -> np.ndarray:
+    """The numbers of a context of columns, (n, width) without sizes and before they are scaled.
+
+    Args:
+        context: Of columns.
+        cells: (n, columns) as the source has them, as texts or numbers; None or NaN where one is missing.
+
+    Raises:
+        DataError: A cell is none that its column can have.
+    """
+    parts = []
+    for field, column in zip(_fields_of(context), cells.T, strict=True):
+        texts = [_text_of(field, cell) for cell in column.tolist()]
+        missing = np.array([text is None for text in texts], bool)
+        known = [text for text in texts if text is not None]
         if field.categories:
-            if value is not None and value not in field.categories:
-                raise DataError(
-                    f"{field.name}={value} is none of its categories: they are {listing(field.categories)}",
-                    field=field.name,
-                    value=value,
-                )
-            parts += [float(value == name) for name in field.categories]
+            if unknown := [text for text in known if text not in field.categories]:
+                raise _no_category(field, unknown[0])
+            names = np.array(texts, object)
+            parts += [names == category for category in field.categories]
         else:
-            parts.append(np.nan if value is None else _number_given(field, value))
+            numbers = np.full(len(texts), np.nan)
+            numbers[~missing] = _numbers_given(field, known)
+            parts.append(numbers)
         if context.coded:
-            parts.append(float(value is None))
-    return context.scaled(np.array([[*parts, *size]]))
+            parts.append(missing)
+    return np.stack(parts, 1).astype(np.float64) if parts else np.empty((len(cells), 0))
+
+
+def _fields_of(context: Context) -> tuple[Field, ...]:
+    return context.fields or tuple(Field(name, "real") for name in context.given)
+
+
+def _text_of(field: Field, cell: object) -> str | None:
+    """A cell that is given as a text or a number, as its column is written; None where it is missing."""
+    if cell is None or cell != cell:
+        return None
+    if isinstance(cell, float | int) and not isinstance(cell, bool) and field.categories:
+        return category_name(cell) if np.isfinite(cell) else str(cell)
+    return _as_written(field, str(cell))
 
 
 def given_cells(schema: Schema, given: Mapping[str, str]) -> dict[int, float]:
@@ -212,15 +240,19 @@ def given_cells(schema: Schema, given: Mapping[str, str]) -> dict[int, float]:
 def _value_given(field: Field, text: str) -> float:
     """The number of a category, or a number, that is given as text."""
     if not field.categories:
-        return _number_given(field, text)
+        return float(_numbers_given(field, [text])[0])
     text = _as_written(field, text)
     if text not in field.categories:
-        raise DataError(
-            f"{field.name}={text} is none of its categories: they are {listing(field.categories)}",
-            field=field.name,
-            value=text,
-        )
+        raise _no_category(field, text)
     return float(field.categories.index(text))
+
+
+def _no_category(field: Field, text: str) -> DataError:
+    return DataError(
+        f"{field.name}={text} is none of its categories: they are {listing(field.categories)}",
+        field=field.name,
+        value=text,
+    )
 
 
 def given_columns(context: Context, given: dict[str, str]) -> tuple[Constant, ...]:
@@ -240,31 +272,30 @@ def _as_written(field: Field, value: str) -> str:
     return value.capitalize() if field.dtype == "bool" and value.casefold() in ("true", "false") else value
 
 
-def _number_given(field: Field, value: str) -> float:
-    """A number that is given as text, with a warning where it lies outside the range of the data."""
+def _numbers_given(field: Field, values: Sequence[str]) -> np.ndarray:
+    """Numbers that are given as texts, (n,), with a warning where one lies outside the range of the data."""
     whole = field.decimals == 0 or field.dtype.startswith(("int", "uint"))
-    number = float(value) if is_number(value) and "_" not in value else np.nan
-    what = ""
-    if not np.isfinite(number):
-        what = "no finite number"
-    elif whole and number != np.floor(number):
-        what = "no whole number, as all of its column are"
-    elif field.kind == "count" and number < 0:
-        what = "below 0, and its column is of counts"
-    elif field.kind == "positive" and number <= 0:
-        what = "not above 0, as all of its column are"
-    if not what:
-        low, high = field.range or (number, number)
-        if not low <= number <= high:
-            said = f"{field.name}={value} is outside the range of the data, {low:.6g} to {high:.6g}"
-            warnings.warn(said, stacklevel=5)
-        return number
-    example = f"{field.name}={1 if whole else 1.5}"
-    raise DataError(
-        f"{field.name}={value} is {what}: give one, as {example}, or leave it out, and it is missing",
-        field=field.name,
-        value=value,
-    )
+    numbers = np.array([float(value) if is_number(value) and "_" not in value else np.nan for value in values])
+    rules = {
+        "no finite number": ~np.isfinite(numbers),
+        "no whole number, as all of its column are": whole & (numbers != np.floor(numbers)),
+        "below 0, and its column is of counts": (field.kind == "count") & (numbers < 0),
+        "not above 0, as all of its column are": (field.kind == "positive") & (numbers <= 0),
+    }
+    for what, wrong in rules.items():
+        if wrong.any():
+            value = values[int(wrong.argmax())]
+            example = f"{field.name}={1 if whole else 1.5}"
+            raise DataError(
+                f"{field.name}={value} is {what}: give one, as {example}, or leave it out, and it is missing",
+                field=field.name,
+                value=value,
+            )
+    low, high = field.range or (-np.inf, np.inf)
+    if (outside := (numbers < low) | (numbers > high)).any():
+        value = values[int(outside.argmax())]
+        warnings.warn(f"{field.name}={value} is outside the range of the data, {low:.6g} to {high:.6g}", stacklevel=5)
+    return numbers
 
 
 def _log_size(given: str | None) -> float:

@@ -3,7 +3,8 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import torch
 
 from vaekit.data.checks import check_kinds, check_levels, refuse_missing
 from vaekit.data.columns import LABEL_NAMES, find_name, interacting, listing, unnamed
-from vaekit.data.context import Conditioning, fit_context, one_hot
+from vaekit.data.context import Conditioning, context_of_cells, fit_context, one_hot
 from vaekit.data.fields import find_fields, notice_of_constants
 from vaekit.data.in_memory import table_of_rows
 from vaekit.data.open import open_table
@@ -420,8 +421,8 @@ def rows_like(values: Any, spec: DataSpec, schema: Schema, context: Any = None) 
             Where the model's data was binarised, rows of zeros and ones are taken as binarised already.
         spec: Of the run's own data.
         schema: Of the run's own data.
-        context: (n,) labels, by name or number, or (n, width) columns as they are stored, where the model takes a
-            context; a data frame may bring it among its columns.
+        context: (n,) labels, by name or number, or (n, columns) cells as they are stored, or a mapping from names of
+            columns to these, where the model takes a context; a data frame may bring it among its columns.
 
     Raises:
         DataError: They are of another shape or break the support.
@@ -465,40 +466,93 @@ def context_like(context: Any, schema: Schema, rows: int, sizes: np.ndarray | No
     """A context (rows, width) as the model takes it, from one as it is stored; see `rows_like`.
 
     Args:
-        context: (rows,) labels, or (rows, width) columns, of which the last may be the sizes where the model has some.
+        context: (rows,) labels; or (rows, columns) cells, of which the last may be the sizes where the model has some,
+            or a mapping from names of columns to their cells, those left out being missing.
         schema: Says what the model takes.
         rows: How many.
         sizes: (rows,) where they are known otherwise. Where nothing says them, they are the median of training rows.
+
+    Raises:
+        DataError: It is no such context, or a column cannot have one of its cells.
     """
     wanted = schema.context
     if wanted is None and context is None:
         return None
     if wanted is not None and wanted.size is not None and context is None and not wanted.given:
         context = np.empty((rows, 0))
-    given = None if context is None else np.asarray(context)
-    if wanted is not None and given is not None and given.shape == (rows, len(wanted.given) + 1) and wanted.size:
+    names = () if wanted is None or wanted.kind == "label" else tuple(wanted.places)
+    if isinstance(context, Mapping) and names:
+        context = _cells_by_name(context, names, rows)
+    given = None if context is None else np.asarray(context, None if hasattr(context, "dtype") else object)
+    if wanted is not None and given is not None and given.shape == (rows, len(names) + 1) and wanted.size:
         given, sizes = given[:, :-1], given[:, -1] if sizes is None else sizes
-    shape = (rows,) if wanted is None or wanted.kind == "label" else (rows, len(wanted.given))
+    shape = (rows,) if wanted is None or wanted.kind == "label" else (rows, len(names))
     if wanted is None or given is None or given.shape != shape:
         raise DataError(
             f"the context given has shape {None if given is None else given.shape}, and the model takes "
-            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(wanted.given)}"),
+            + ("none" if wanted is None else f"{wanted.kind} of shape {shape}: {listing(names or wanted.given)}"),
             field="context",
         )
     if wanted.kind == "label":
-        numbers = {name: number for number, name in enumerate(wanted.given)}
-        labels = given if given.dtype.kind in "iu" else np.array([numbers.get(str(name), -1) for name in given])
-        given = one_hot(labels, len(numbers))
+        numbers = one_hot(_labels_given(given, wanted.given), len(wanted.given))
         if wanted.size is None:
-            return torch.from_numpy(given)
+            return torch.from_numpy(numbers)
+    else:
+        with _naming_context():
+            numbers = context_of_cells(wanted, given)
     if wanted.size is None:
-        return torch.from_numpy(wanted.scaled(given))
+        return torch.from_numpy(wanted.scaled(numbers))
     sizes = np.full(rows, np.nan) if sizes is None else np.asarray(sizes, np.float64)
     if (bad := ~np.isnan(sizes) & ~((sizes > 0) & (sizes < np.inf))).any():
         raise DataError(
             f"{SIZE} of row {int(bad.argmax())} is {sizes[bad][0]:g}: sizes are finite and above 0", field="context"
         )
-    return torch.from_numpy(wanted.scaled(np.column_stack([given, np.log(sizes)])))
+    return torch.from_numpy(wanted.scaled(np.column_stack([numbers, np.log(sizes)])))
+
+
+def _cells_by_name(given: Mapping[str, Any], names: Sequence[str], rows: int) -> np.ndarray:
+    """The cells (rows, columns) of a context that is given by the names of columns."""
+    if unknown := [name for name in given if name not in names]:
+        raise DataError(
+            f"context has {unknown[0]!r}, which is no column of the context: these are {listing(names)}",
+            field="context",
+            value=unknown[0],
+        )
+    cells = np.full((rows, len(names)), None, object)
+    for name, column in given.items():
+        if np.shape(column) != (rows,):
+            raise DataError(
+                f"context[{name!r}] has shape {np.shape(column)}: give one value for each of {counted(rows, 'row')}",
+                field="context",
+                value=name,
+            )
+        cells[:, names.index(name)] = list(column)
+    return cells
+
+
+def _labels_given(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """The numbers of labels, (n,), that are given by name or number."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    whole = all(isinstance(label, int) and not isinstance(label, bool) for label in labels.tolist())
+    found = labels.astype(np.int64) if whole else np.array([numbers.get(str(label), -1) for label in labels], np.int64)
+    if (bad := (found < 0) | (found >= len(classes))).any():
+        row = int(bad.argmax())
+        raise DataError(
+            f"context has the label {labels[row]} in row {row}: it should be one of {listing(classes)}, or a number "
+            f"from 0 to {len(classes) - 1}",
+            field="context",
+            value=labels[row],
+        )
+    return found
+
+
+@contextmanager
+def _naming_context() -> Iterator[None]:
+    """Within, an error of a value names the argument that it was given by."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"context: {error}", field="context", value=error.value) from None
 
 
 def _like(other: Table, spec: DataSpec, schema: Schema, limit: Limit) -> Rows | StreamedRows:

@@ -19,7 +19,7 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
 from vaekit.models.generative import in_blocks
 from vaekit.randomness import Purpose, new_generator
-from vaekit.report.pictures import from_prior, reconstruct
+from vaekit.report.pictures import OF_TRAINING_ROWS, context_in_words, example_context, from_prior, reconstruct
 from vaekit.runs import Run, TrainedRun, reopen, to_yaml
 
 ROWS = 2000  # test rows that estimates are made from
@@ -83,6 +83,7 @@ class RunFacts:
         held_out: What was computed from test rows; None where the data is gone.
         prior_means: (n, *shape), means of p(x|z), z from the prior.
         prior_draws: (n, *shape), draws of p(x|z) at the same z.
+        prior_context: The context of both, to go after other words; empty for a model without.
         manifold: (side, side, *shape), means of p(x|z) over quantiles of z1 (across) and z2 (upwards); None where z is
             no plane.
         missing: Sentences that say what is left out, and why.
@@ -105,6 +106,7 @@ class RunFacts:
     held_out: HeldOut | None
     prior_means: np.ndarray
     prior_draws: np.ndarray
+    prior_context: str
     manifold: np.ndarray | None
     missing: tuple[str, ...]
 
@@ -133,7 +135,9 @@ def collect(trained: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths
     """
     missing: list[str] = []
     try:
-        held_out = _held_out(trained, reopen(trained), samples, rows)
+        data = reopen(trained)
+        trained = replace(trained, dataset=data)
+        held_out = _held_out(trained, data, samples, rows)
     except (DataError, ConfigError) as error:
         held_out = None
         missing += [f"Estimates, reconstructions and the latent map are left out, as the data is not there: {error}"]
@@ -145,6 +149,7 @@ def collect(trained: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths
         missing += ["There is no environment.json, so machine and versions are unknown."]
     image, shapes = trained.schema.kind == "image", trained.latent_shapes
     shown = SAMPLES if image else TABLE_ROWS
+    context, said = _context(trained, shown)
     with evaluating(trained.model):
         kind = measure(trained.model.decode([torch.zeros(1, *shape) for shape in shapes], trained.context(1)))
     found = RunFacts(
@@ -163,8 +168,9 @@ def collect(trained: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths
         parameters=sum(p.numel() for p in trained.model.parameters()),
         samples=samples,
         held_out=held_out,
-        prior_means=_from_prior(trained, shown, mean=True),
-        prior_draws=_from_prior(trained, shown, mean=False),
+        prior_means=_from_prior(trained, shown, context, mean=True),
+        prior_draws=_from_prior(trained, shown, context, mean=False),
+        prior_context=said,
         manifold=_manifold(trained)
         if image and shapes == ((2,),) and trained.settings.model.posterior.support_of_z == "real"
         else None,
@@ -251,9 +257,18 @@ def _codes(trained: TrainedRun, rows: Rows, index: Tensor) -> np.ndarray:
         return in_blocks(mean, **rows.inputs(index))[0].numpy()
 
 
-def _from_prior(trained: TrainedRun, n: int, mean: bool) -> np.ndarray:
+def _context(trained: TrainedRun, n: int) -> tuple[Tensor | None, str]:
+    """The context of n new rows, as `vaekit sample` has it, and what it is in words; an example without the data."""
+    try:
+        context = trained.contexts(n, trained.settings.seed)
+    except DataError:
+        return example_context(trained.schema, n), context_in_words(trained.schema)
+    return context, OF_TRAINING_ROWS if trained.draws_contexts else context_in_words(trained.schema)
+
+
+def _from_prior(trained: TrainedRun, n: int, context: Tensor | None, mean: bool) -> np.ndarray:
     generator = new_generator(trained.settings.seed, Purpose.GENERATE)
-    return from_prior(trained.model, trained.schema, n, generator, mean)
+    return from_prior(trained.model, n, context, generator, mean)
 
 
 def _manifold(trained: TrainedRun) -> np.ndarray:

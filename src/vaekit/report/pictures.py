@@ -133,12 +133,14 @@ def sample_picture(
         mean: Whether to show the mean of p(x|z) in place of a draw.
     """
     what = f"{'means' if mean else 'draws'} of p(x|z), z from the prior{context_in_words(schema)}"
-    return captioned(rows_picture(from_prior(model, schema, n, generator, mean), schema), what)
-
-
-def from_prior(model: Model, schema: Schema, n: int, generator: torch.Generator | None, mean: bool) -> np.ndarray:
-    """n rows of x from the prior, of every class in turn where the model is conditioned on labels."""
     context = example_context(schema, n, None if generator is None else generator.device)
+    return captioned(rows_picture(from_prior(model, n, context, generator, mean), schema), what)
+
+
+def from_prior(
+    model: Model, n: int, context: Tensor | None, generator: torch.Generator | None, mean: bool
+) -> np.ndarray:
+    """n rows of x from the prior; context: (n, width), if the model takes one."""
     with evaluating(model):
         return model.generate(n, generator=generator, mean=mean, context=context).cpu().numpy()
 
@@ -146,6 +148,9 @@ def from_prior(model: Model, schema: Schema, n: int, generator: torch.Generator 
 def example_context(schema: Schema, n: int, device: torch.device | None = None) -> Tensor | None:
     """A context for n rows (see `Context.examples`), or None for a model without context."""
     return None if schema.context is None else torch.from_numpy(schema.context.examples(n)).to(device)
+
+
+OF_TRAINING_ROWS = ", with the context of training rows"
 
 
 def context_in_words(schema: Schema) -> str:

@@ -64,7 +64,10 @@ def samples_section(facts: Facts) -> Section:
                 picture = image_grid(to_unit(x, f.schema))
                 pictures += [
                     Picture(
-                        _name(f"samples-{kind.split()[0]}", f, facts), picture, alt, f"{tag}{kind}, z from the prior"
+                        _name(f"samples-{kind.split()[0]}", f, facts),
+                        picture,
+                        alt,
+                        f"{tag}{kind}, z from the prior{f.prior_context}",
                     )
                 ]
         else:
@@ -268,7 +271,7 @@ def _counts(f: RunFacts, facts: Facts) -> list[Picture]:
 def _sampled_lines(f: RunFacts, facts: Facts) -> Picture:
     others = None if f.held_out is None else _tested(f, f.held_out).reshape(f.held_out.originals.shape)
     image = sampled_lines(f.schema.to_stored(f.prior_draws), others)
-    caption = f"{_tag(f, facts)}draws of p(x|z), z from the prior{_channels_left_out(f)}"
+    caption = f"{_tag(f, facts)}draws of p(x|z), z from the prior{f.prior_context}{_channels_left_out(f)}"
     return Picture(_name("samples", f, facts), image, f"Sequences drawn from {f.label}.", caption, DENSITY)
 
 
@@ -284,7 +287,8 @@ def _sampled_columns(f: RunFacts, facts: Facts) -> Picture:
     if f.held_out is not None:
         tables = {"test rows": _tested(f, f.held_out)[:, first], **tables}
     image = histograms_by_column(tables, *_names_of(f, first), most)
-    caption = f"{_tag(f, facts)}{len(f.prior_draws):,} draws of p(x|z), z from the prior, by column{_left_out(f, most)}"
+    draws = f"{len(f.prior_draws):,} draws of p(x|z), z from the prior{f.prior_context}"
+    caption = f"{_tag(f, facts)}{draws}, by column{_left_out(f, most)}"
     return Picture(
         _name("samples", f, facts), image, f"Histograms of each column: {' and '.join(tables)}.", caption, DENSITY
     )

@@ -130,8 +130,8 @@ class TrainedRun:
         Args:
             data: Rows as they are stored, in an array, a tensor or a data frame, (n, *shape), or in a torch `Dataset`;
                 the name or path of other data; or rows of a split, which are taken as they are.
-            context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; data that
-                is named, or a split, brings its own.
+            context: For a model that takes a context, (n,) labels, or (n, columns) cells as they are stored, or a
+                mapping from names of columns to these; data that is named, or a split, brings its own.
 
         Raises:
             DataError: They are not such rows.
@@ -194,7 +194,8 @@ class TrainedRun:
     def reconstruct(self, data: Any = None, *, context: Any = None) -> Any:
         """The mean of p(x|z) at the code of each row (see `encode`), as the data is stored.
 
-        Of a category it is the most probable one. Cells that were missing are filled.
+        Of a category it is the most probable one. Cells that were missing are filled; columns of the context are those
+        of the rows.
 
         Args:
             data: See `rows`; by default the run's own test rows.
@@ -208,7 +209,8 @@ class TrainedRun:
             code = self.model.encode(x, context, mask) if mask is not None else self.model.encode(x, context)
             return (self.model.decode([centre(q) for q in code.posteriors], context).mean,)
 
-        return self._as_stored(self._over(means, self.rows(data, context)))
+        rows = self.rows(data, context)
+        return self._as_stored(self._over(means, rows), rows.context_of(slice(None)))
 
     def sample(
         self,
@@ -223,8 +225,8 @@ class TrainedRun:
 
         Args:
             n: Number of rows.
-            context: (n,) labels or (n, width) columns as they are stored, for a model that takes a context; by default
-                that of training rows at random, if it is columns of a table, and else every label in turn.
+            context: For a model that takes a context, as in `rows`; by default that of training rows at random, if it
+                is columns of a table, and else every label in turn.
             given: Values of columns of a table, by name, that all rows have: see `vaekit.uses.synthesise`.
             seed: Of the noise; the first rows of many are those of few.
             mean: Give the mean of p(x|z) in place of a sample of it.

@@ -10,7 +10,7 @@ import torch
 from vaekit.data import Codes
 from vaekit.data.context import given_columns, given_context
 from vaekit.errors import ConfigError, DataError
-from vaekit.report.pictures import context_in_words
+from vaekit.report.pictures import OF_TRAINING_ROWS, context_in_words
 from vaekit.runs import TrainedRun
 from vaekit.runs.validation import samples_are_conditional
 
@@ -124,7 +124,7 @@ def context_of_samples(
         return None if fixed is None else fixed.expand(n, -1), f", given {', '.join(given)}"
     if label is not None:
         return context_of_rows(trained, label, range(n)), f", label {label}"
-    of_rows = ", with the context of training rows" if trained.draws_contexts else context_in_words(trained.schema)
+    of_rows = OF_TRAINING_ROWS if trained.draws_contexts else context_in_words(trained.schema)
     return trained.contexts(n, seed, data), of_rows
 
 
