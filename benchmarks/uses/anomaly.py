@@ -48,10 +48,11 @@ def section(found: Measured) -> Section:
     text = paragraph(
         f"""Ten sets of ADBench (Han et al., 2022, arXiv 2206.09426): 70 % of the rows to train on, odd ones among them
         and labels unseen, and the area under the ROC curve on the others. All have their defaults, the same on every
-        set: `{DETECTOR}()`, ranked by its composite statistic (log-densities of single columns, and a coarse one of
-        whole rows that the VAE makes); `{RUN}`, a run of `train` by default settings, by the same statistic, given one
-        seed; {FOREST} of scikit-learn; {ECOD} and the VAE of PyOD, of 30 epochs in batches of 32, which is given {SLOW}
-        seed on sets of more than 1,000 rows, and none on shuttle, where it takes long."""
+        set: `{DETECTOR}()`, ranked by its composite statistic (log-densities of single columns, and as much of whole
+        rows: the bound on ln p(x), and a coarse density of rows that the VAE makes); `{RUN}`, a run of `train` by
+        default settings, by the same statistic, given one seed; {FOREST} of scikit-learn; {ECOD} and the VAE of PyOD,
+        of 30 epochs in batches of 32, which is given {SLOW} seed on sets of more than 1,000 rows, and none on shuttle,
+        where it takes long."""
     )
     rest = paragraph(
         """P-values of ordinary rows that were held out: the distance of Kolmogorov and Smirnov to the uniform, and the

@@ -71,7 +71,11 @@ class Purpose(Enum):
     HIDDEN_CELLS = (40, 1)  # which observed cells are hidden to be imputed: without a key
     HIDDEN_ROWS = (40, 2)  # z of a row of which cells are hidden, and these: row
     SHARED_BY_ROWS = (44,)  # z of rows that an estimator scores, the same for each of them: group
-    CONDITIONAL_CELLS = (41,)  # z of rows without one of their cells: block of rows
+    SCORED_Z = (46, 0)  # z of a row that is scored: a checksum of the row
+    CONDITIONAL_CELLS = (
+        46,
+        1,
+    )  # the same without one of its cells: a checksum of the row, cell; its binarisation: block of them
     HELD_OUT_ITEMS = (42,)  # which items of each user are held out: without a key
     EXPRESSED_CELLS = (45, 0)  # z of the cells whose expression of genes is drawn: block of rows
     COMPARED_CELLS = (45, 1)  # z of the pairs of cells whose expression is compared: which of both, block of pairs

@@ -42,6 +42,15 @@ def test_scores_and_errors_are_those_of_the_gaussian(linear, rows):
     assert (found.flagged, found.threshold, found.complexity, found.notices) == (None, None, None, ())
 
 
+@pytest.mark.parametrize("given", [(), ("column 0",)])
+def test_a_row_scores_the_same_wherever_it_stands(linear, rows, given):
+    whole = score(linear, rows, samples=7, level=0.2, given=given)
+    order = np.random.default_rng(0).permutation(len(rows))[:110]
+    part = score(linear, rows[order], samples=7, level=0.2, given=given)
+    for name in ("score", "error", "oddness", "p_value", "below", "given_rest"):
+        np.testing.assert_allclose(getattr(part, name), getattr(whole, name)[order], rtol=1e-9, err_msg=name)
+
+
 def test_given_columns_make_it_conditional(linear, rows):
     found = score(linear, rows, samples=400, given=["column 0", "column 3"])
     truth = log_p(linear, rows) - log_p(linear, rows, [0, 3])

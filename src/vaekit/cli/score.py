@@ -69,9 +69,9 @@ def score(
         contamination: Flag this share of the rows, the oddest.
         given: Columns B that the score is conditional on: it is then ln p(x_A|x_B) of all others, A.
         statistic: What rows are ranked by. The bound is the score itself, ranked among the validation rows. The
-            composite adds what densities of single columns and a coarse one of whole rows say, is not misled where
-            training rows hold odd ones, and ranks among training and validation rows, those that seem to be odd left
-            out; auto takes it for tables of at most 256 columns, without a context and without --given.
+            composite adds what densities of single columns say, which odd training rows mislead less, and ranks among
+            training and validation rows, those that seem to be odd left out; auto takes it for tables of at most 256
+            columns, without a context and without --given.
         seed: Of the noise.
     """
     with piped(data, out, json) as (data, out):

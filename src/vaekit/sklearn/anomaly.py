@@ -9,7 +9,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from vaekit.sklearn.estimator import BaseVAE
-from vaekit.uses.oddness import Oddness, Reference, cells_of, reference
+from vaekit.uses.oddness import Judged, Oddness, Reference, reference
 
 LEVEL = 0.01  # share of ordinary rows below the offset, where no other is named
 
@@ -24,8 +24,8 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
         contamination: Share of the training rows that lie below the offset, above 0 and up to 0.5; "auto" puts it
             where the p-value is 0.01: below are so many of the ordinary rows, and the odd ones that stand apart.
         latent, widths, likelihood, epochs, settings, random_state, verbose: As of `VAETransformer`.
-        statistic: What rows are scored by. "composite" adds the log-densities of single features to that of whole rows,
-            smoothed coarsely, which few odd rows among those of training do not bend; "bound" is the bound on ln p(x).
+        statistic: What rows are scored by. "composite" adds log-densities of single features, which odd rows among
+            those of training bend less, and as much of whole rows; "bound" is the bound on ln p(x) alone.
 
     Attributes:
         offset_: The least score of an inlier.
@@ -40,7 +40,7 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
         [1, -1]
     """
 
-    steps: ClassVar[int] = 500  # a coarse density is learned soon
+    steps: ClassVar[int] = 500  # what is learned first is of many rows, and not of the odd ones
     least_epochs: ClassVar[int] = 5
 
     _measure: Oddness
@@ -91,9 +91,10 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
     def score_samples(self, X: Any) -> np.ndarray:
         """The score of each row; the lower, the odder.
 
-        By the statistic "composite" it is the sum of ln p_j(x_j) over features, p_j a kernel density of training rows,
-        and of ln p(x), p a coarse kernel density of rows that the model makes: see `vaekit.uses.oddness`. By "bound" it
-        is the importance-weighted bound on ln p(x), with 64 samples of q(z|x) for each row, that share their noise.
+        By the statistic "bound" it is the importance-weighted bound on ln p(x), with 64 samples of q(z|x) for each row,
+        that share their noise. By "composite" it is the sum of ln p_j(x_j) over features, p_j a kernel density of
+        training rows, of such a bound, of 16 samples, and of ln r(x), r a coarse kernel density of rows that the model
+        makes; the last two are scaled to vary as much as the first. See `vaekit.uses.oddness`.
 
         Args:
             X: (n, features) array, data frame or sparse matrix; NaN is a value that is missing.
@@ -106,8 +107,8 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
     def p_values(self, X: Any) -> np.ndarray:
         """The share of ordinary rows that are at least as odd, (n,), by the training rows.
 
-        By the statistic "composite" each of these is measured without itself, and those that seem to be odd count for
-        less: p-values of ordinary rows are uniform as far as odd ones stand apart. By "bound" the model has seen them.
+        By the statistic "composite" those of them that seem to be odd count for less: p-values of ordinary rows are
+        uniform as far as odd ones stand apart, and as the model, which has seen them, does not overfit.
 
         Args:
             X: As in `fit`.
@@ -118,7 +119,7 @@ class VAEAnomalyDetector(OutlierMixin, BaseVAE):
     def _scores(self, rows: np.ndarray) -> np.ndarray:
         if self.statistic == "bound":
             return super()._scores(rows)
-        return -self._measure.of(*cells_of(self._model_rows(rows), len(rows)))
+        return -self._measure.of(Judged.of(self._trained.model, self._model_rows(rows), self._trained.settings.seed))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less `offset_`: below 0 for outliers.

@@ -22,7 +22,7 @@ from vaekit.runs import Run, TrainedRun, TrainingRun, make_run, override_in_orde
 from vaekit.runs.progress import shown
 from vaekit.runs.tree import ModelSpec
 from vaekit.sklearn.files import packed, unpacked
-from vaekit.sklearn.scores import log_px_bounds
+from vaekit.uses.bounds import double_inputs, log_px_bounds
 from vaekit.words import counted
 
 SAMPLES = 64  # of z for each row that is scored
@@ -212,7 +212,7 @@ class BaseVAE(BaseEstimator):
     def _scores(self, rows: np.ndarray) -> np.ndarray:
         """A bound on ln p(x) of each row, (n,), in nats, of rows in their own units."""
         trained, found = self._trained, self._model_rows(rows)
-        bounds = log_px_bounds(self._double(), found, SAMPLES, trained.settings.seed)
+        bounds = log_px_bounds(self._double(), double_inputs(found), SAMPLES, trained.settings.seed)
         if not getattr(trained.settings.model.likelihood, "is_score", False):
             bounds = bounds - found.log_scale_of(slice(None))
         return bounds.numpy().astype(np.float64)

@@ -25,7 +25,7 @@ from vaekit.sklearn.estimator import (
     seed_of,
 )
 from vaekit.sklearn.frames import Layout
-from vaekit.sklearn.scores import log_px_bounds
+from vaekit.uses.bounds import double_inputs, log_px_bounds
 from vaekit.uses.synthesise import synthesise
 
 LEAST_EPOCHS = 15
@@ -141,7 +141,7 @@ class VAESynthesizer(BaseVAE):
         trained = self._trained
         found = trained.rows(table.select(list(trained.schema.columns or ())))
         assert isinstance(found, Rows)
-        bounds = log_px_bounds(self._double(), found, SAMPLES, trained.settings.seed)
+        bounds = log_px_bounds(self._double(), double_inputs(found), SAMPLES, trained.settings.seed)
         return (bounds - found.log_scale_of(slice(None))).numpy().astype(np.float64)
 
     def score(self, X: Any, y: Any = None) -> float:

@@ -16,7 +16,7 @@ from vaekit.models.generative import in_blocks
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import posterior_moments
 from vaekit.sklearn.estimator import BaseVAE
-from vaekit.sklearn.scores import double_inputs
+from vaekit.uses.bounds import double_inputs
 from vaekit.words import counted
 
 

@@ -1,45 +1,102 @@
 """How odd rows are: by their cells one by one, and by how these go together.
 
-Where training rows may hold odd ones, a sharp density of whole rows fits those, too. Cells one by one, and coarse
-densities of rows, are fitted by the many. So the oddness of a row is a composite likelihood (Varin, Reid and Firth,
-2011, Statistica Sinica 21), its lack of probability by two judges, in nats:
+Where training rows may hold odd ones, a sharp density of whole rows fits those, too, and cells one by one are fitted by
+the many; where cells go together closely, no single one shows what is odd. So the oddness of a row is its lack of
+probability by several judges, in nats:
 
-    -sum_j ln p_j(x_j) - ln p(x)
+    -sum_j ln p_j(x_j) - s ln p(x) - t ln r(x)
 
 p_j is a kernel density of training rows: Gaussian kernels as wide as the normal reference rule says, 1.06 s n^(-1/5),
-s the least of the standard deviation and the interquartile range over 1.34 (Silverman, 1986, equations 3.28 to 3.30).
-`FLOOR` bounds what one cell can add. p is a kernel density of `MADE` rows that the model makes: of Student's t of 3
-degrees of freedom, a standard deviation of the column wide, whose tails order far rows. Of categories, p_j is their
-share of the rows, and the kernel is half that and half their being the same.
+s the least of the standard deviation and the interquartile range over 1.34 (Silverman, 1986, equations 3.28 to 3.30);
+`FLOOR` bounds what one cell can add. Of categories, p_j is their share of the rows. This term alone is a composite
+likelihood (Varin, Reid and Firth, 2011, Statistica Sinica 21). ln p(x) is the model's bound, of `SAMPLES` samples of z,
+whose noise all rows share. r is coarse, a kernel density of `MADE` rows that the model makes: of Student's t of 3
+degrees of freedom, a standard deviation of the column wide, whose tails order far rows; of categories, half their share
+and half their being the same. s and t make both terms vary half as much over training rows as the first, by
+interquartile range, so that whole rows count as much as their cells.
 
 Odd rows among those that others are ranked among would make p-values of ordinary rows too large. So each of them has a
 weight, the probability that it is ordinary in a two-groups model (Efron, 2008, Statistical Science 23): where the
 density of oddness has fallen steepest, that of ordinary rows goes on to fall as steeply, as a log-concave one at least
-does, and what is above are odd rows. That can be seen only of odd rows that stand apart: of those that lie within the
-tail of ordinary ones, p-values stay too large.
+does, and what is above are odd rows. Where the density rises again by more than chance, that is looked for before it
+does. All that can be seen only of odd rows that stand apart: of those that lie within the tail of ordinary ones,
+p-values stay too large.
 """
 
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vaekit.data import Rows, StreamedRows
 from vaekit.randomness import Purpose, new_generator
+from vaekit.uses.bounds import in_double, log_px_bounds
 from vaekit.uses.cells import CellFacts
 
 FLOOR = 1e-4  # of the height of a kernel, which a density has everywhere
 PER_WIDTH, MOST_POINTS = 8, 1 << 15  # points of a density in a kernel's width, and in all
 REACH = 5  # widths to which a Gaussian kernel reaches
+SAMPLES = 16  # of z: what orders rows takes fewer than what is said of one
+FAR = 1e100  # nats, the most that a bound counts
 MADE = 256  # rows of the model
 AT_ONCE = 256  # rows, and
-FACTORS = 8  # cells, whose kernels are multiplied before a logarithm is taken; `FAR` keeps the product finite
-FAR = 1e15  # the most that a squared distance counts
+FACTORS = 8  # cells, whose kernels are multiplied before a logarithm is taken; `FARTHEST` keeps the product finite
+FARTHEST = 1e15  # the most that a squared distance counts
 MOST_ROWS, CHUNK = 50_000, 4096  # of training, that densities are fitted to; and that are read at once
 SMOOTH = 2.0  # kernels of the density of oddness are so much wider than by the rule, as slopes take more rows
-LEAST_TAIL, LEAST_ROWS = 0.1, 5  # share of rows beyond a slope, and rows within a kernel's width of it, that tell it
+LEAST_ROWS = 20  # within a kernel's width, that tell a slope
+APART = 3.0  # standard errors by which a density rises again
 POINTS = 4001
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Rows of m cells, and what the model says of them.
+
+    Attributes:
+        cells: (n, m).
+        seen: Which of these are observed, (n, m).
+        bounds: On ln p(x) of the observed cells as the model has them, (n,), in nats.
+    """
+
+    cells: np.ndarray
+    seen: np.ndarray
+    bounds: np.ndarray
+
+    @staticmethod
+    def of(model: Any, rows: Rows | StreamedRows, seed: int, most: int | None = None) -> "Judged":
+        """Of rows, or of more than `most` of them some in even distances; no rows give none.
+
+        Args:
+            model: A VAE.
+            rows: On its device.
+            seed: Of the noise of z.
+            most: How many are taken, about; None for all.
+        """
+        double = copy.deepcopy(model).double()  # how its products round then shows in no result
+        chunks = math.ceil(len(rows) / CHUNK)
+        count = chunks if most is None else min(chunks, math.ceil(most / CHUNK))
+        taken = np.unique(np.linspace(0, chunks - 1, count).round().astype(int)) if chunks else np.zeros(0, int)
+        parts = [Judged(np.zeros((0, math.prod(rows.shape))), np.zeros((0, math.prod(rows.shape)), bool), np.zeros(0))]
+        for number in taken.tolist():
+            index = slice(number * CHUNK, min((number + 1) * CHUNK, len(rows)))
+            x = rows.batch(index, new_generator(0, Purpose.ENCODED_ROWS, index.start, device=rows.device))
+            mask = rows.mask_of(index)
+            bounds = log_px_bounds(double, in_double(x, mask), SAMPLES, seed).cpu().numpy()
+            cells = x.flatten(1).cpu().numpy()
+            seen = np.ones(cells.shape, bool) if mask is None else mask.flatten(1).cpu().numpy()
+            parts += [Judged(cells, seen, np.clip(np.nan_to_num(bounds, nan=-FAR), -FAR, FAR))]
+        return joined(parts)
+
+
+def joined(parts: list[Judged]) -> Judged:
+    """One after the other."""
+    cells, seen, bounds = (
+        np.concatenate([getattr(one, name) for one in parts]) for name in ("cells", "seen", "bounds")
+    )
+    return Judged(cells, seen, bounds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +110,7 @@ class Oddness:
         own: The share of one row in the density, in heights, (m,): what is left out where a row is itself among them.
         spread: The standard deviation of each number, (m,); of a category 0.
         made: Rows that the model makes, (`MADE`, m).
+        scales: What -ln p(x) and -ln r(x) are multiplied by.
     """
 
     points: tuple[np.ndarray, ...]
@@ -61,43 +119,51 @@ class Oddness:
     own: np.ndarray
     spread: np.ndarray
     made: np.ndarray
+    scales: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def fitted(cls, rows: np.ndarray, seen: np.ndarray, categories: np.ndarray, made: np.ndarray) -> "Oddness":
+    def fitted(cls, rows: Judged, categories: np.ndarray, made: np.ndarray) -> "Oddness":
         """Of training rows and of rows that the model makes.
 
         Args:
-            rows: (n, m).
-            seen: Which cells are observed, (n, m).
+            rows: For training.
             categories: How many categories each cell has; 0 of a number, (m,).
             made: (`MADE`, m).
         """
         columns = [
             _shares(x[known], count) if count else _density(x[known].astype(np.float64))
-            for x, known, count in zip(rows.T, seen.T, categories.tolist(), strict=True)
+            for x, known, count in zip(rows.cells.T, rows.seen.T, categories.tolist(), strict=True)
         ]
         points, density, heights, own, spread = zip(*columns, strict=True)
-        return cls(points, density, np.array(heights), np.array(own), np.array(spread), made.astype(np.float64))
+        found = cls(points, density, np.array(heights), np.array(own), np.array(spread), made.astype(np.float64))
+        of_cells, *of_rows = (_range(term) for term in found._terms(rows, True))
+        return replace(found, scales=tuple(of_cells / 2 / one for one in of_rows))
 
-    def of(self, rows: np.ndarray, seen: np.ndarray, among: bool = False) -> np.ndarray:
+    def of(self, rows: Judged, among: bool = False) -> np.ndarray:
         """The oddness of each row, (n,), in nats; of missing cells, as if they were as odd as the others.
 
         Args:
-            rows: (n, m).
-            seen: Which cells are observed, (n, m).
+            rows: n of them.
             among: Whether the rows are those that the densities were fitted to: each then leaves itself out.
         """
-        found = [
-            self._of_some(rows[start : start + AT_ONCE], seen[start : start + AT_ONCE], among)
-            for start in range(0, len(rows), AT_ONCE)
-        ]
-        return np.concatenate(found) if found else np.zeros(0)
+        by_cells, fine, coarse = self._terms(rows, among)
+        return by_cells + self.scales[0] * fine + self.scales[1] * coarse
 
-    def _of_some(self, rows: np.ndarray, seen: np.ndarray, among: bool) -> np.ndarray:
-        apart, factors = np.zeros(len(rows)), np.ones((len(rows), len(self.made)))
+    def _terms(self, rows: Judged, among: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each term before it is scaled, (n,)."""
+        whole = rows.seen.shape[1] / np.maximum(rows.seen.sum(1), 1)
+        parts = [
+            self._of_some(rows.cells[start : start + AT_ONCE], rows.seen[start : start + AT_ONCE], among)
+            for start in range(0, len(rows.cells), AT_ONCE)
+        ]
+        by_cells, coarse = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else np.zeros((2, 0))
+        return by_cells * whole, -rows.bounds * whole, coarse * whole
+
+    def _of_some(self, cells: np.ndarray, seen: np.ndarray, among: bool) -> tuple[np.ndarray, np.ndarray]:
+        apart, factors = np.zeros(len(cells)), np.ones((len(cells), len(self.made)))
         together = np.zeros_like(factors)
-        for cell in range(rows.shape[1]):
-            x, known = rows[:, cell].astype(np.float64), seen[:, cell]
+        for cell in range(cells.shape[1]):
+            x, known = cells[:, cell].astype(np.float64), seen[:, cell]
             x = np.where(known, x, self.points[cell][0])
             height, own, spread = self.heights[cell], self.own[cell], self.spread[cell]
             level = np.interp(x, self.points[cell], self.density[cell])
@@ -105,18 +171,23 @@ class Oddness:
                 level = np.maximum(level - own, 0) / (1 - own)
             if spread:
                 apart -= np.where(known, np.log((level + FLOOR) * height), 0)
-                square = np.minimum(np.square((x[:, None] - self.made[:, cell]) / spread), FAR)
+                square = np.minimum(np.square((x[:, None] - self.made[:, cell]) / spread), FARTHEST)
                 factor = np.square(1 + square / 3)
             else:
                 apart -= np.where(known, np.log(np.maximum(level, own)), 0)
                 factor = 2 / ((x[:, None] == self.made[:, cell]) + np.maximum(level, own)[:, None])
             factors *= np.where(known[:, None], factor, 1)
-            if cell % FACTORS == FACTORS - 1 or cell == rows.shape[1] - 1:
+            if cell % FACTORS == FACTORS - 1 or cell == cells.shape[1] - 1:
                 together += np.log(factors)
                 factors[:] = 1
         nearest = together.min(1)
-        joint = nearest - np.log(np.exp(nearest[:, None] - together).mean(1))
-        return (apart + joint) * (rows.shape[1] / np.maximum(seen.sum(1), 1))
+        return apart, nearest - np.log(np.exp(nearest[:, None] - together).mean(1))
+
+
+def _range(x: np.ndarray) -> float:
+    """Between quartiles; where most values are one, of all."""
+    lower, upper = np.quantile(x, [0.25, 0.75])
+    return float(upper - lower) or float(np.ptp(x)) or 1.0
 
 
 def _shares(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float, float, float]:
@@ -200,36 +271,22 @@ def reference(
 ) -> tuple[Oddness, Reference]:
     """What oddness is measured by, and the rows that others are ranked among: those of training and validation.
 
-    Each of these is left out of the densities that its own oddness is measured by. Of more than `MOST_ROWS` of training
-    some in even distances are taken.
+    Each of these is left out of the densities of single cells that its own oddness is measured by. The model has seen
+    those for training: of one that overfits, p-values are too small. Of more than `MOST_ROWS` of training some in even
+    distances are taken.
 
     Args:
         trained: The run.
-        train: Its rows for training.
+        train: Its rows for training, on the model's device.
         valid: And those for validation.
-        seed: Of the rows that the model makes, which are the first that `TrainedRun.sample` gives for it.
+        seed: Of the noise of z, and of the rows that the model makes, the first that `TrainedRun.sample` gives for it.
     """
-    parts = [cells_of(part) for part in (train, valid) if len(part)]
-    rows, seen = (np.concatenate(some) for some in zip(*parts, strict=True))
+    rows = joined([Judged.of(trained.model, part, seed, MOST_ROWS) for part in (train, valid) if len(part)])
     device = next(trained.model.parameters()).device
     made = trained.model.generate(MADE, generator=new_generator(seed, Purpose.GENERATE, device=device))
-    measure = Oddness.fitted(rows, seen, CellFacts(trained.schema).categories, made.flatten(1).cpu().numpy())
-    found = measure.of(rows, seen, among=True)
+    measure = Oddness.fitted(rows, CellFacts(trained.schema).categories, made.flatten(1).cpu().numpy())
+    found = measure.of(rows, among=True)
     return measure, Reference.of(found, ordinary(found))
-
-
-def cells_of(rows: Rows | StreamedRows, most: int = MOST_ROWS) -> tuple[np.ndarray, np.ndarray]:
-    """The cells of rows, and which are observed, (n, cells) each; of more rows than `most`, some in even distances."""
-    chunks = math.ceil(len(rows) / CHUNK)
-    taken = np.unique(np.linspace(0, chunks - 1, min(chunks, math.ceil(most / CHUNK))).round().astype(int))
-    values, masks = [], []
-    for number in taken.tolist():
-        index = slice(number * CHUNK, min((number + 1) * CHUNK, len(rows)))
-        x = rows.batch(index, new_generator(0, Purpose.ENCODED_ROWS, index.start, device=rows.device)).flatten(1)
-        mask = rows.mask_of(index)
-        values += [x.cpu().numpy()]
-        masks += [np.ones(x.shape, bool) if mask is None else mask.flatten(1).cpu().numpy()]
-    return np.concatenate(values), np.concatenate(masks)
 
 
 def ordinary(oddness: np.ndarray) -> np.ndarray:
@@ -244,18 +301,38 @@ def ordinary(oddness: np.ndarray) -> np.ndarray:
         return np.ones(len(t))
     low = t.min()
     high = min(t.max(), low + POINTS * width / 4)
-    points, level = _smoothed(np.minimum(t, high), low, high, POINTS, width)
+    within = t <= high
+    points, level = _smoothed(t[within], low, high, POINTS, width)
+    rows = level * within.sum()  # as far as they are within a kernel's width
     step = points[1] - points[0]
-    beyond = 1 - np.searchsorted(np.sort(t), points) / len(t)
+    end = _antimode(rows)
     near = min(max(1, int(width / step)), POINTS // 2)
     slope = np.full(POINTS, -np.inf)
-    log_level = np.log(np.maximum(level, 1e-12))
-    slope[near:-near] = (log_level[: -2 * near] - log_level[2 * near :]) / (2 * near * step)
-    usable = (np.arange(POINTS) > level.argmax()) & (beyond > LEAST_TAIL) & (level * len(t) > LEAST_ROWS)
-    usable &= slope > 0
+    log_rows = np.log(np.maximum(rows, 1e-12))
+    slope[near:-near] = (log_rows[: -2 * near] - log_rows[2 * near :]) / (2 * near * step)
+    place = np.arange(POINTS)
+    usable = (place > rows.argmax()) & (place < end) & (rows > LEAST_ROWS) & (slope > 0)
     if not usable.any():
         return np.ones(len(t))
     at = np.flatnonzero(usable)[slope[usable].argmax()]
-    tail = level[at] * np.exp(-slope[at] * np.maximum(points - points[at], 0))
-    share = np.where(points <= points[at], 1.0, np.minimum(1, tail / np.maximum(level, 1e-300)))
+    tail = rows[at] * np.exp(-slope[at] * np.maximum(points - points[at], 0))
+    share = np.where(points <= points[at], 1.0, np.minimum(1, tail / np.maximum(rows, 1)))
     return np.interp(t, points, share)
+
+
+def _antimode(rows: np.ndarray) -> int:
+    """Where a density is least before it rises again by `APART` standard errors, by its place; the end if nowhere.
+
+    Of several such places it is that of the largest rise, in standard errors.
+
+    Args:
+        rows: Within a kernel's width about points in even distances, which are the density, (points,).
+    """
+    inner = np.arange(int(rows.argmax()) + 1, len(rows) - 1)
+    found, most = len(rows), APART
+    for place in inner[(rows[inner] <= rows[inner - 1]) & (rows[inner] < rows[inner + 1])].tolist():
+        peak = rows[place:].max()
+        rise = (peak - rows[place]) / math.sqrt((peak + rows[place]) / math.sqrt(2))
+        if rise > most:
+            found, most = place, rise
+    return found

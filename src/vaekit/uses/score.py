@@ -27,12 +27,13 @@ from vaekit.evaluation.checks import check_some, draw_of_first, score_warning, u
 from vaekit.evaluation.importance import AT_ONCE, AT_ONCE_ON_CPU, few_samples_warning, numbers_of
 from vaekit.models.distributions.base import unwrapped
 from vaekit.models.distributions.cells import OverCells, factorises
+from vaekit.models.distributions.noise import noise_map, noise_shape
 from vaekit.models.distributions.support import measure
-from vaekit.models.vae import Draw, Model
+from vaekit.models.vae import Code, Draw, Model
 from vaekit.randomness import Purpose, new_generator
 from vaekit.uses.cells import CellFacts
 from vaekit.uses.impute import check_weighable
-from vaekit.uses.oddness import Reference, cells_of, reference
+from vaekit.uses.oddness import Judged, Reference, reference
 from vaekit.uses.trained import Trained, device_of
 from vaekit.words import counted
 
@@ -42,7 +43,7 @@ MOST_COLUMNS = 256  # of a table, of which the composite is taken where none is 
 SHOWN = 3  # cells of each row, the oddest
 MOST_EXPLAINED = 200  # flagged rows, the oddest, of whose cells ln p(x_j|x_-j) is computed
 COMPLEX = 0.5  # rank correlation of scores with compressed sizes from which a notice says so
-NAMED = 0.01  # share of rows that stand apart from which a notice says so
+NAMED = 0.02  # share of rows that stand apart from which a notice says so
 PAIRS = 100  # of a row and a cell, computed at once
 
 
@@ -166,8 +167,8 @@ def score_rows(
     parts = [scorer.part(block, held_out_facts, progress) for block in scorer.each()]
     found, error, ess, cells, below, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
     if statistic == "composite":
-        measure, ranked = reference(trained, trained.data().train, trained.data().valid, seed)
-        oddness = measure.of(*cells_of(rows, len(rows)))
+        measure, ranked = reference(trained, trained.data().train.to(device), held_out, seed)
+        oddness = measure.of(Judged.of(trained.model, rows, seed))
     else:
         oddness, ranked = -found, Reference.of(-held_out_facts.scores, np.ones(len(held_out_facts.scores)))
     p_value = ranked.p_values(oddness)
@@ -294,11 +295,12 @@ class _Scorer:
     def scored(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """The score of each row of a block, its error, its effective samples, and E[ln p(x_j|z)] of each cell."""
         with evaluating(self.model):
-            log_p, error, ess, cells = self.weighed(block.x, block.context, block.mask, block.generator, self.has_cells)
+            noise = self.noise(block.x, Purpose.SCORED_Z)
+            log_p, error, ess, cells = self.weighed(block.x, block.context, block.mask, noise, self.has_cells)
             seen = self.seen(block)
             if self.is_given.any():
                 mask = torch.from_numpy(seen & self.is_given).reshape(block.x.shape).to(block.x.device)
-                rest, other, fewer, _ = self.weighed(block.x, block.context, mask, block.generator, False)
+                rest, other, fewer, _ = self.weighed(block.x, block.context, mask, noise, False)
                 log_p, error, ess = log_p - rest, (error**2 + other**2).sqrt(), torch.minimum(ess, fewer)
         scale = (seen & ~self.is_given) @ self.log_scale
         found = np.nan_to_num(log_p.cpu().numpy(), nan=-math.inf) - scale
@@ -310,7 +312,7 @@ class _Scorer:
         x: Tensor,
         context: Tensor | None,
         mask: Tensor | None,
-        generator: torch.Generator,
+        noise: Sequence[torch.Generator],
         cells: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """ln (1/K) sum_k w_k of each row, its error, the effective samples, and the weighted mean of ln p(x_j|z).
@@ -319,24 +321,62 @@ class _Scorer:
         """
         masked: dict[str, Any] = {} if mask is None else {"mask": mask}
         code = self.model.encode(x, context, **masked)
-        at_once = max(1, self.at_once // len(x))
+        at_once = max(1, self.at_once // BLOCK)
         largest = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
         total, squares = torch.zeros_like(largest), torch.zeros_like(largest)
         terms = torch.zeros(len(x), self.facts.count, dtype=torch.float64, device=x.device) if cells else None
         for start in range(0, self.samples, at_once):
             count = min(at_once, self.samples - start)
-            draw = self.model.draw(x, count, context=context, code=code, generator=generator, **masked)
-            log_w = draw.log_w.double()
+            base = self._base_noise(code, noise, count)
+            if base is not None:
+                draws = [self.model.draw(x, count, context=context, code=code, noise=base, **masked)]
+            else:
+                draws = [self._draw_alone(row, x, count, context, masked, noise[row]) for row in range(len(x))]
+            log_w = torch.cat([draw.log_w for draw in draws], 1).double()
             top = torch.maximum(largest, log_w.amax(0))
             shrunk, w = (largest - top).exp(), (log_w - top).exp()
             total, squares = total * shrunk + w.sum(0), squares * shrunk**2 + w.square().sum(0)
             if terms is not None:
-                terms = terms * shrunk[:, None] + torch.einsum("kb,kbc->bc", w, _of_cells(draw))
+                terms = terms * shrunk[:, None] + torch.einsum(
+                    "kb,kbc->bc", w, torch.cat([_of_cells(draw) for draw in draws], 1)
+                )
             largest = top
         k = self.samples
         ess = (total**2 / squares).clamp(1, k)
         error = ((1 / ess - 1 / k).clamp_min(0) * (k / max(1, k - 1))).sqrt()
         return largest + (total / k).log(), error, ess, None if terms is None else terms / total[:, None]
+
+    def noise(self, x: Tensor, purpose: Purpose, *cells: Sequence[int]) -> list[torch.Generator]:
+        """Of z of each row: keyed by what the row is, so that it depends neither on its place nor on other rows.
+
+        Args:
+            x: (rows, *data).
+            purpose: Of the noise.
+            cells: What else is in the key of each row, by number.
+        """
+        sums = [zlib.crc32(row.tobytes()) for row in x.detach().cpu().numpy()]
+        return [new_generator(self.seed, purpose, *key, device=x.device) for key in zip(sums, *cells, strict=True)]
+
+    def _base_noise(self, code: Code, noise: Sequence[torch.Generator], count: int) -> list[Tensor] | None:
+        """Of each group of latents, (count, rows, *event); None where some posterior samples by its own code."""
+        found = []
+        for q, latent in zip(code.posteriors, self.first.latents, strict=True):
+            by, shape, like = noise_map(q), noise_shape(q), latent.z
+            if by is None or shape is None or shape[:1] != (len(noise),):
+                return None
+            size = (count, 1, *shape[1:])
+            each = [by.base(size, generator=one, dtype=like.dtype, device=like.device) for one in noise]
+            found += [torch.cat(each, 1)]
+        return found
+
+    def _draw_alone(
+        self, row: int, x: Tensor, count: int, context: Tensor | None, masked: dict[str, Any], noise: torch.Generator
+    ) -> Draw:
+        one = slice(row, row + 1)
+        masked = {name: mask[one] for name, mask in masked.items()}
+        return self.model.draw(
+            x[one], count, context=None if context is None else context[one], generator=noise, **masked
+        )
 
     def seen(self, block: Block) -> np.ndarray:
         """Which cells of a block are observed, (rows, cells)."""
@@ -351,20 +391,18 @@ class _Scorer:
             some = pairs[start : start + PAIRS]
             index = torch.tensor([row for row, _ in some], device=self.rows.device)
             numbers = [int(cells[row, rank]) for row, rank in some]
-            generator = new_generator(self.seed, Purpose.CONDITIONAL_CELLS, start, device=index.device)
-            x = self.rows.batch(index, generator)
+            x = self.rows.batch(index, new_generator(self.seed, Purpose.CONDITIONAL_CELLS, start, device=index.device))
             x = x.to(self.first.x.dtype) if x.is_floating_point() else x
+            noise = self.noise(x, Purpose.CONDITIONAL_CELLS, numbers)
             mask = self.rows.mask_of(index)
             left = (torch.ones_like(x, dtype=torch.bool) if mask is None else mask.clone()).flatten(1)
             scale = left.double().cpu().numpy() @ np.where(self.is_given, 0, self.log_scale)
             left[range(len(some)), numbers] = False
             with evaluating(self.model):
-                rest, *_ = self.weighed(x, self.rows.context_of(index), left.reshape(x.shape), generator, False)
+                rest, *_ = self.weighed(x, self.rows.context_of(index), left.reshape(x.shape), noise, False)
                 if self.is_given.any():
                     known = left & torch.from_numpy(self.is_given).to(left.device)
-                    rest = (
-                        rest - self.weighed(x, self.rows.context_of(index), known.reshape(x.shape), generator, False)[0]
-                    )
+                    rest = rest - self.weighed(x, self.rows.context_of(index), known.reshape(x.shape), noise, False)[0]
             whole = found[[row for row, _ in some]] + scale  # as the model sees it
             values = whole - rest.cpu().numpy() - self.log_scale[numbers]
             for (row, rank), value in zip(some, values, strict=True):

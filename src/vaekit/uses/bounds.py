@@ -19,27 +19,35 @@ from vaekit.uses.impute import check_weighable
 
 def double_inputs(rows: Rows) -> Inputs:
     """What a model in double precision is called with for all of some rows."""
-    x = rows.batch(slice(None), new_generator(0, Purpose.ENCODED_ROWS))
-    return inputs_of(x.double() if x.is_floating_point() else x, None, rows.mask_of(slice(None)))
+    return in_double(rows.batch(slice(None), new_generator(0, Purpose.ENCODED_ROWS)), rows.mask_of(slice(None)))
 
 
-def log_px_bounds(model: Any, rows: Rows, samples: int, seed: int) -> Tensor:
+def in_double(x: Tensor, mask: Tensor | None) -> Inputs:
+    """What a model in double precision is called with.
+
+    Args:
+        x: (n, *data).
+        mask: Of these, True where a cell is observed; None where all are.
+    """
+    return inputs_of(x.double() if x.is_floating_point() else x, None, mask)
+
+
+def log_px_bounds(model: Any, inputs: Inputs, samples: int, seed: int) -> Tensor:
     """The importance-weighted bound on ln p(x) of each row, (n,), in nats, of x as the model has it.
 
     Args:
         model: A VAE in double precision.
-        rows: On its device.
+        inputs: What it is called with for all of the rows, on its device.
         samples: K, samples of q(z|x) for each row.
         seed: Of the noise.
 
     Raises:
         NotApplicable: The posterior is deterministic and has no density to weigh samples by.
     """
-    inputs = double_inputs(rows)
     with evaluating(model):
         first = inputs_of(inputs["x"][:1], None, None if "mask" not in inputs else inputs["mask"][:1])
         check_weighable(model.draw(**first, generator=new_generator(seed, Purpose.TRIAL)))
-        noise = _shared_noise(model.encode(**first).posteriors, samples, seed)
+        noise = _shared_noise(model.encode(**first).posteriors, samples, seed, inputs["x"].device)
         if noise is None:
             return torch.cat([_bound_of_row(model, inputs, at, samples, seed) for at in range(len(inputs["x"]))])
         at_once = max(1, AT_ONCE_ON_CPU // (BLOCK * inputs["x"][0].numel()))
@@ -55,7 +63,9 @@ def log_px_bounds(model: Any, rows: Rows, samples: int, seed: int) -> Tensor:
         return in_blocks(bounds, **inputs)[0]
 
 
-def _shared_noise(posteriors: tuple[Distribution, ...], samples: int, seed: int) -> list[Tensor] | None:
+def _shared_noise(
+    posteriors: tuple[Distribution, ...], samples: int, seed: int, device: torch.device
+) -> list[Tensor] | None:
     """Base noise of each group of latents for one row, (samples, 1, *event); None where some q samples by itself."""
     found = []
     for group, q in enumerate(posteriors):
@@ -63,7 +73,8 @@ def _shared_noise(posteriors: tuple[Distribution, ...], samples: int, seed: int)
         if by is None or shape is None or shape[:1] != (1,):
             return None
         generator = new_generator(seed, Purpose.SHARED_BY_ROWS, group)
-        found += [by.base((samples, *shape), generator=generator, dtype=torch.float64)]
+        noise = by.base((samples, *shape), generator=generator, dtype=torch.float64)
+        found += [noise.to(device)]
     return found
 
 
