@@ -290,6 +290,7 @@ def test_types_of_cells_are_read_off_codes_that_know_none(home, capsys):
         ("differential {run} --group1 A --out {out}.csv", 2, "no labels"),
         ("differential {run} --groupby kind --group1 D --out {out}.csv", 2, "labels are A"),
         ("differential {run} --groupby kin --group1 A --out {out}.csv", 3, "did you mean kind"),
+        ("differential {run} --groupby batch --group1 b1 --out {out}.csv", 2, "is the context"),
         ("differential {run} --groupby kind --group1 A --group2 A --out {out}.csv", 2, "both groups"),
         ("differential {run} --groupby kind --group1 A --out {out}.h5ad", 2, "ending"),
         ("expression {run} --genes hig --out {out}.csv", 3, "did you mean high"),

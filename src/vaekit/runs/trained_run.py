@@ -332,11 +332,18 @@ class TrainedRun:
 
         Raises:
             DataError: The data has no such column, or it is one that the model models.
-            ConfigError: The model is conditioned on the label.
+            ConfigError: The model is conditioned on the run's label, or on the one named.
         """
         if self.schema.context is not None and self.schema.context.kind == "label":
             raise ConfigError(
                 f"label is {label}, and the model is conditioned on the run's own label: it cannot have another",
+                field="label",
+                value=label,
+            )
+        if label in self.settings.data.context:
+            raise ConfigError(
+                f"label is {label}, which is the context of the run: name another column, or train without it as "
+                "data.context",
                 field="label",
                 value=label,
             )

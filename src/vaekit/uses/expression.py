@@ -314,8 +314,8 @@ def _log_rates(model: Any, draw: Draw, change: Callable[[Tensor], Tensor] | None
     values = unwrapped(px)
     if not isinstance(values, OfRates):
         raise NotApplicable(
-            f"the likelihood gives {type(values).__name__}, which has no rates of counts: train a run on counts with "
-            "likelihood negative_binomial, zero_inflated or poisson",
+            "the likelihood of this run has no rates of counts: train on counts with likelihood negative_binomial, "
+            "zero_inflated or poisson, as the preset cells does",
             field="model.likelihood",
         )
     return values.log_rate.flatten(2)
