@@ -27,6 +27,7 @@ from vaekit.runs import TrainedRun
 TOLERANCE = 1e-5  # of a number's difference from torch's, beside the larger of its size and 1
 ENCODER, DECODER, DESCRIPTION = "encoder.onnx", "decoder.onnx", "export.json"
 _ROWS = 64  # that both are tried with
+_MOST_SIMPLIFIED = 2000  # operations of a graph: of more, as of a mixture over 256 levels, that would take minutes
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,14 @@ def _write(module: nn.Module, given: Mapping[str, Tensor], outputs: Sequence[str
                 input_names=list(given),
                 output_names=list(outputs),
                 custom_translation_table={torch.ops.aten.sinh.default: _sinh()},
+                optimize=False,
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, TypeError) as error:
             raise NotApplicable(f"the {role} cannot be exported: {_reason(error)}") from error
-    assert program is not None
+        assert program is not None
+        if len(program.model.graph) < _MOST_SIMPLIFIED:
+            program.optimize()
     program.save(path)
 
 
@@ -160,7 +164,9 @@ def _differences(
     found = dict.fromkeys(outputs, 0.0)
     parts = [{name: tensor[rows] for name, tensor in given.items()} for rows in (slice(None), slice(1))]
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        quiet = onnxruntime.SessionOptions()
+        quiet.log_severity_level = 3
+        session = onnxruntime.InferenceSession(path, quiet, providers=["CPUExecutionProvider"])
         made = [session.run(list(outputs), {name: one.numpy() for name, one in part.items()}) for part in parts]
     except Exception as error:  # onnxruntime's have no class in common
         raise NotApplicable(f"the {path.stem} is not run by onnxruntime: {_reason(error)}") from error

@@ -95,12 +95,12 @@ def name_axes(axes: Axes, title: str, x: str, y: str) -> None:
 
 def add_legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], beside: bool = False) -> None:
     """A legend below the axes, or beside them. Labels are set as text: matplotlib hides those with an underscore."""
-    where = "right upper" if beside else "lower left"
+    inside, outside = ("upper right", "outside right upper") if beside else ("lower left", "outside lower left")
     columns = 1 if beside else 2 if max(map(len, labels)) > 14 else min(4, len(labels))
     legend = figure.legend(
         handles,
         ["-"] * len(labels),
-        loc=where if figure.get_layout_engine() is None else f"outside {where}",
+        loc=inside if figure.get_layout_engine() is None else outside,
         ncols=columns,
         handlelength=1.2 if beside else 2.6,
     )
