@@ -13,11 +13,11 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming exporting bench wheel dist clean
+.PHONY: demo explorer test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming exporting bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audio,cells,onnx]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,audio,cells,explorer,onnx]'
 	touch $@
 
 $(PEERS_STAMP): benchmarks/speed/peers.txt constraints.txt
@@ -31,6 +31,13 @@ $(OF_JOBS)/%/.installed: benchmarks/uses/peers/%.txt constraints.txt
 	$(OF_JOBS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch numpy
 	$(OF_JOBS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/uses/peers/$*.txt
 	touch $@
+
+PAGE := src/vaekit/explorer/assets/ort.wasm.zst
+$(PAGE): $(STAMP) hatch_build.py $(wildcard src/vaekit/explorer/front/* src/vaekit/explorer/front/src/*)
+	$(BIN)/python hatch_build.py
+	@touch $@
+
+explorer: $(PAGE) ## build the explorer's page, which the wheel has
 
 demo: $(STAMP) ## train on the bundled digits, print numbers, write pictures and a report to demo/
 	@rm -rf demo && mkdir demo

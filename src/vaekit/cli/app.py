@@ -7,6 +7,7 @@ from vaekit.cli.data import data
 from vaekit.cli.decode import decode
 from vaekit.cli.encode import encode
 from vaekit.cli.evaluate import evaluate
+from vaekit.cli.explore import explore
 from vaekit.cli.export import export
 from vaekit.cli.expression import differential, expression
 from vaekit.cli.impute import impute
@@ -41,6 +42,7 @@ COMMANDS = (
     reconstruct,
     encode,
     decode,
+    explore,
     traverse,
     interpolate,
     impute,

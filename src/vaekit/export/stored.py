@@ -1,4 +1,4 @@
-"""A trained encoder and decoder as functions of rows as they are stored: preprocessing and its inverse inside."""
+"""A trained model as functions of rows as they are stored: preprocessing and its inverse inside."""
 
 import math
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vaekit.data import Levels, Mixed, Schema
 from vaekit.evaluation.blocks import evaluating
+from vaekit.models.distributions.cells import observed_log_prob
 from vaekit.randomness import Purpose, new_generator
 from vaekit.runs import TrainedRun, posterior_moments
 
@@ -33,18 +34,24 @@ class StoredEncoder(nn.Module):
         given = trained.schema.context is not None and "encoder" in trained.settings.data.context_to
         self.context = StoredContext(trained.schema) if given else None
         binarised, stored = trained.settings.data.binarise != "none", trained.schema.stored
+        self.log_scale = trained.log_scale
         self.threshold = None if not binarised else (stored.count - 1) / 2 if isinstance(stored, Levels) else 0.5
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = self.rows.channels_first(x)
         beside = None if self.context is None or context is None else self.context(context)
+        rows, mask = self.model_rows(x)
+        return posterior_moments(self.model, rows, beside, mask)
+
+    def model_rows(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Stored rows as the x that the model takes, and which of its cells are observed; None where all are."""
+        x = self.rows.channels_first(x)
         if self.threshold is not None:
             x = torch.where(torch.isnan(x), x, (x >= self.threshold).to(x.dtype))
         x = self.rows.scaled(x).float()
         if not self.masked:
-            return posterior_moments(self.model, x, beside)
+            return x, None
         mask = ~torch.isnan(x)
-        return posterior_moments(self.model, torch.where(mask, x, 0), beside, mask)
+        return torch.where(mask, x, 0), mask
 
 
 class StoredDecoder(nn.Module):
@@ -67,9 +74,46 @@ class StoredDecoder(nn.Module):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         beside = None if self.context is None or context is None else self.context(context)
+        return self.rows.as_stored(self.model.decode(self.groups(z), beside).mean)
+
+    def groups(self, z: Tensor) -> list[Tensor]:
+        """The groups of latents in z (batch, latents)."""
         flat = z.split([math.prod(shape) for shape in self.shapes], 1)
-        groups = [group.unflatten(1, shape) for group, shape in zip(flat, self.shapes, strict=True)]
-        return self.rows.as_stored(self.model.decode(groups, beside).mean)
+        return [group.unflatten(1, shape) for group, shape in zip(flat, self.shapes, strict=True)]
+
+
+class StoredTerms(nn.Module):
+    """Rows as they are stored, and latents, to ln p(x|z) and ln p(z), in nats.
+
+    The call takes x (batch, ...) and z (batch, latents), as a `StoredEncoder` and a `StoredDecoder` do, and the context
+    as stored numbers (batch, width), if the model is given one. It returns both terms, (batch,) each: of a row the
+    observed cells, with a density that is one of stored values.
+
+    Args:
+        encoder: The run's.
+        decoder: The run's.
+    """
+
+    cells: Tensor
+
+    def __init__(self, encoder: StoredEncoder, decoder: StoredDecoder):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        scale = decoder.rows.scale.abs().log().expand(decoder.rows.event_shape)
+        self.register_buffer("cells", scale * (encoder.log_scale != 0))
+
+    def forward(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        model = self.decoder.model
+        beside = None if self.decoder.context is None or context is None else self.decoder.context(context)
+        rows, mask = self.encoder.model_rows(x)
+        groups = self.decoder.groups(z)
+        log_px = observed_log_prob(model.decode(groups, beside), rows, mask)
+        log_pz = model.log_joint(rows, groups, beside, mask) - log_px
+        return log_px - self.log_scale(mask).to(log_px.dtype), log_pz
+
+    def log_scale(self, mask: Tensor | None) -> Tensor:
+        """What a log-density of x is above that of the row as it is stored, in nats, by its observed cells."""
+        return self.cells.sum() if mask is None else (self.cells * mask).flatten(1).sum(1)
 
 
 class StoredRows(nn.Module):
@@ -81,6 +125,7 @@ class StoredRows(nn.Module):
     Attributes:
         dtype: In which stored values are exact enough: double precision of tables and of arrays that have it.
         shape: Of one row as it is stored.
+        event_shape: Of one row with channels first.
     """
 
     loc: Tensor
@@ -94,6 +139,7 @@ class StoredRows(nn.Module):
         self.one_channel, self.channels_last = axes in ("nhw", "nt", "ndhw"), axes in ("nhwc", "ntc", "ndhwc")
         channels, *others = schema.shape
         self.shape = tuple(others if self.one_channel else (*others, channels) if self.channels_last else schema.shape)
+        self.event_shape = tuple(schema.shape)
         along = (-1, *[1] * (len(schema.shape) - 1))
         for name, numbers, default in (("loc", schema.loc, 0.0), ("scale", schema.scale, 1.0)):
             self.register_buffer(name, torch.tensor(numbers or (default,), dtype=self.dtype).reshape(along))
@@ -110,10 +156,13 @@ class StoredRows(nn.Module):
 
     def as_stored(self, x: Tensor) -> Tensor:
         """The inverse of `scaled` and `channels_first`."""
-        stored = x.to(self.dtype) * self.scale + self.loc
+        return self.channels_as_stored(x.to(self.dtype) * self.scale + self.loc)
+
+    def channels_as_stored(self, x: Tensor) -> Tensor:
+        """The inverse of `channels_first`."""
         if self.one_channel:
-            return stored.squeeze(1)
-        return stored.movedim(1, -1) if self.channels_last else stored
+            return x.squeeze(1)
+        return x.movedim(1, -1) if self.channels_last else x
 
 
 class StoredContext(nn.Module):

@@ -39,7 +39,9 @@ class Categorical(Unchecked):
         return self.probs @ self._levels() ** 2 - self.mean**2
 
     def log_prob(self, value: Tensor) -> Tensor:
-        shape = np.broadcast_shapes(self.batch_shape, value.shape)  # torch's imports sympy
+        # torch's imports sympy, and NumPy's makes the rows of an exported graph a fixed number
+        broadcast = torch.broadcast_shapes if torch.compiler.is_exporting() else np.broadcast_shapes
+        shape = broadcast(self.batch_shape, value.shape)
         index = value.long().expand(shape).unsqueeze(self.dim)
         full = list(index.shape)
         full[self.dim] = -1

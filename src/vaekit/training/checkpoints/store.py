@@ -108,6 +108,12 @@ class Checkpoints:
         self._check()
         return bool(self._found())
 
+    def newest_step(self) -> int | None:
+        """The step of the newest checkpoint, whole or not; None where there is none of after step 0."""
+        self._check()
+        steps = (int(path.name.rpartition("-")[2]) for _, path in self._found())
+        return next((step for step in steps if step > 0), None)
+
     def tidy(self, wanted: Mapping[str, int] | None = None) -> None:
         """Remove what saves that never ended left behind, and put damaged checkpoints aside.
 
