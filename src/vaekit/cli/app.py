@@ -5,6 +5,7 @@ from cyclopts import App
 from vaekit import __version__
 from vaekit.cli.data import data
 from vaekit.cli.decode import decode
+from vaekit.cli.demo import demo
 from vaekit.cli.encode import encode
 from vaekit.cli.evaluate import evaluate
 from vaekit.cli.explore import explore
@@ -35,6 +36,7 @@ Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data, 4 model file, 5 diver
 Add --debug to any command for the traceback of an error.
 """
 COMMANDS = (
+    demo,
     train,
     evaluate,
     report,

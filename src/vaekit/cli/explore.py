@@ -4,7 +4,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 
@@ -13,6 +12,7 @@ from vaekit.cli.console.options import (
     FLAG,
     Force,
     Json,
+    NoBrowser,
     RunPath,
     Weights,
     WholeNumber,
@@ -31,7 +31,7 @@ def explore(
     export: Path | None = None,
     watch: Annotated[bool, FLAG] = False,
     port: WholeNumber = 0,
-    no_browser: Annotated[bool, Parameter(name="--no-browser", negative=())] = False,
+    no_browser: NoBrowser = False,
     points: WholeNumber = POINTS,
     weights: Weights = None,
     force: Force = False,
@@ -52,7 +52,6 @@ def explore(
         export: Write the page and the model into this .html file in place of serving it.
         watch: Of a run that is still trained: show what is saved as it changes.
         port: Of the page's address; by default a free one.
-        no_browser: Print the address and open nothing.
         points: Rows on the map, at most 20,000, drawn from the test rows.
     """
     from vaekit.cli.console.writing import check_apart, check_out

@@ -16,11 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from vaekit.cli.console import print_json, print_next_steps, progress
-from vaekit.cli.console.options import FLAG, Json, Words
+from vaekit.cli.console.options import FLAG, Json, NoBrowser, Words
 from vaekit.cli.console.streams import ReaderLeft
+from vaekit.cli.console.watched_page import WatchedPage
 from vaekit.errors import ConfigError, Diverged
 from vaekit.terminal import shows_bars
 from vaekit.words import counted
+
+WATCHED_SECONDS = 5.0  # between the checkpoints of a run that a page follows
 
 if TYPE_CHECKING:
     from vaekit.findings import Finding
@@ -37,6 +40,8 @@ def train(
     extend: Path | None = None,
     source: Annotated[Path | None, Parameter(name="--from")] = None,
     strict: Annotated[bool, FLAG] = False,
+    watch: Annotated[bool, FLAG] = False,
+    no_browser: NoBrowser = False,
     json: Json = False,
 ) -> None:
     """Train a model on DATA and save it in a run folder.
@@ -49,6 +54,7 @@ def train(
         vaekit train mnist --preset mnist-conv seed=1
         vaekit train table.csv model.latent=4 train.epochs=100 --run-dir runs/mine
         vaekit train digits --latent 2 --epochs 10
+        vaekit train digits --watch
         vaekit train --preset tutorial objective.gradient=score
         vaekit train --resume runs/digits-1
         vaekit train --extend runs/digits-1 train.epochs=100
@@ -67,7 +73,30 @@ def train(
         source: Start a new run from the settings and the weights of the run in this folder; the model must stay the
             same.
         strict: Exit with code 5 if a finding is an error; the weights are kept all the same.
+        watch: Open a page that shows curves, codes and reconstructions as they change, as `vaekit explore --watch`
+            does; it stays until Ctrl-C where the output is a terminal.
     """
+    train_in_folder(arguments, preset, config, run_dir, resume, extend, source, strict, watch, no_browser, json)
+
+
+def train_in_folder(
+    arguments: Sequence[str],
+    preset: str | None = None,
+    config: Path | None = None,
+    run_dir: Path | None = None,
+    resume: Path | None = None,
+    extend: Path | None = None,
+    source: Path | None = None,
+    strict: bool = False,
+    watch: bool = False,
+    no_browser: bool = False,
+    json: bool = False,
+) -> Path:
+    """Train as `train` does; the run folder."""
+    if watch:
+        from vaekit.explorer.server import check_ready
+
+        check_ready()
     with progress("reading data", None):  # from now on, since imports take long, too
         from vaekit import runs
         from vaekit.findings import as_json, has_errors
@@ -82,11 +111,15 @@ def train(
             training = _start(settings, run_dir)
     folder = Path(training.run.run_dir or "")
     console = Console(stderr=json, highlight=False, quiet=not world.leads)
+    page = WatchedPage(folder, console, browser=not no_browser) if watch and world.leads else None
     try:
         with runs.stop_signals(training) as received:
-            last, found, ended = _follow(console, training)
+            last, found, ended = _follow(console, training, page)
     except ReaderLeft:
         sys.exit(128 + signal.SIGPIPE)  # the weights are saved, the run is not finished
+    finally:
+        if page is not None and sys.exc_info()[0] is not None:
+            page.close()
     status = RunFolder(folder).status() if world.leads else ""
     if received and not ended:
         console.print(
@@ -98,6 +131,8 @@ def train(
     elif ended:
         _print_findings(console, found)
         print_next_steps(console, folder, training.data.schema)
+    if page is not None:
+        page.stay() if ended and not json else page.close()
     if received and not ended:
         sys.exit(128 + received[0])
     if strict and has_errors(found):
@@ -105,6 +140,7 @@ def train(
             f"--strict: {', '.join(one.id for one in found if one.severity == 'error')} (see above); the weights are "
             f"kept in {folder}"
         )
+    return folder
 
 
 def _start(settings: "Run", run_dir: Path | None) -> "TrainingRun":
@@ -188,7 +224,9 @@ def _introduce(console: Console, training: "TrainingRun") -> None:
         console.print(f"  the {label_of('loss')} is {SCORE}", style="dim")
 
 
-def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any], list[Finding], bool]":
+def _follow(
+    console: Console, training: "TrainingRun", page: WatchedPage | None
+) -> "tuple[dict[str, Any], list[Finding], bool]":
     """Read the events of a run; the metrics of the last epoch, the findings, and whether training came to its end."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -209,7 +247,8 @@ def _follow(console: Console, training: "TrainingRun") -> "tuple[dict[str, Any],
     last: dict[str, Any] = {}
     found: list[Finding] = []
     ended = False
-    with bar, closing(training.events()) as events:
+    raw_events = training.events() if page is None else training.events(save_seconds=WATCHED_SECONDS)
+    with bar, closing(raw_events) as events:
         task = bar.add_task("training", total=None)
         for raw in events:
             event = replace(raw, metrics=in_stored_units(raw.metrics, training.log_scale))

@@ -36,7 +36,7 @@ from vaekit.runs.preflight import foreseen
 from vaekit.runs.trained_run import ROWS_AT_A_TIME, check_same, read_run, rebuilt, same_data
 from vaekit.runs.tree import Run, finding_in_settings, in_settings, naming_settings
 from vaekit.runs.validation import check_objective
-from vaekit.runs.writer import RunWriter
+from vaekit.runs.writer import SAVE_SECONDS, RunWriter
 from vaekit.training import Event, RunFolder, State, Step, environment, train_model, unpack, wanted
 
 
@@ -185,11 +185,14 @@ class TrainingRun:
         """Ask training to end after the step that it is in; safe to call from a signal handler."""
         self.state.stop_requested = True
 
-    def events(self, clock: Callable[[], float] = time.perf_counter) -> Generator[Event, None, None]:
+    def events(
+        self, clock: Callable[[], float] = time.perf_counter, save_seconds: float = SAVE_SECONDS
+    ) -> Generator[Event, None, None]:
         """Train, yielding events. Ended early, by `stop` or by closing the iterator, it can be resumed.
 
         Args:
             clock: The time in seconds, by which a time budget is kept and speeds are measured.
+            save_seconds: Between checkpoints, where `train.save_every` does not say after how many steps.
 
         Raises:
             Diverged: A number that training needs was not finite, again and again.
@@ -199,7 +202,7 @@ class TrainingRun:
             raise VaekitError(
                 "this run has been trained already: start a new one, or use TrainingRun.resume on its folder"
             )
-        run, data, writer = self.run, self.data, RunWriter(self.folder, self.state, self.run)
+        run, data, writer = self.run, self.data, RunWriter(self.folder, self.state, self.run, save_seconds)
         with self.folder.lock() if self.folder else nullcontext():
             if self.folder:
                 self.folder.checkpoints.tidy(wanted(self.state))

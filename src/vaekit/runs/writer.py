@@ -19,10 +19,17 @@ MOST_FAILED_SAVES = 3  # in a row
 
 
 class RunWriter:
-    """Follows a training and keeps its folder; with no folder, it only follows."""
+    """Follows a training and keeps its folder; with no folder, it only follows.
 
-    def __init__(self, folder: RunFolder | None, state: State, run: Run):
-        self.folder, self.state, self.run = folder, state, run
+    Args:
+        folder: Of the run.
+        state: Of the training.
+        run: Its settings.
+        save_seconds: Between checkpoints, where the settings do not say after how many steps.
+    """
+
+    def __init__(self, folder: RunFolder | None, state: State, run: Run, save_seconds: float = SAVE_SECONDS):
+        self.folder, self.state, self.run, self.save_seconds = folder, state, run, save_seconds
         self.world = state.step.world
         self.saved, self.failed = time.monotonic(), 0
         self.begun = False  # the folder agrees with the state, so that it may be saved there
@@ -137,7 +144,7 @@ class RunWriter:
             return self._save() if event.step % every == 0 else ""
         if self.world.size > 1 and event.step % ASK_EVERY:
             return ""
-        return self._save() if self.world.agree(time.monotonic() - self.saved > SAVE_SECONDS) else ""
+        return self._save() if self.world.agree(time.monotonic() - self.saved > self.save_seconds) else ""
 
     def _save(self) -> str:
         """Write a checkpoint; what there is to tell of it, mostly nothing.

@@ -26,6 +26,7 @@ Data = Annotated[
 Words = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
 FLAG = Parameter(negative="", show_default=False)
+NoBrowser = Annotated[bool, FLAG, Parameter(help="Print the page's address, and open no browser.")]
 Force = Annotated[bool, FLAG, Parameter(help="Replace the file that is to be written, if it exists.")]
 WEIGHTS = "Weights to use; by default those that the run's settings name."
 Weights = Annotated[Literal["best", "last"] | None, Parameter(help=WEIGHTS)]

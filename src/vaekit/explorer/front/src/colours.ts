@@ -2,8 +2,8 @@
 
 import { theme } from "./state";
 
-const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#b0477f", "#8a6d00", "#2b8cbe", "#5b4ea1", "#7a3b12", "#444c56", "#a61c3c"];
-const DARK = ["#56b4e9", "#ff9b4a", "#2fc79b", "#e79cc8", "#f0e442", "#9ad8ff", "#b8adff", "#e0a070", "#b6c0cc", "#ff8fa3"];
+const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#b0477f", "#8a6d00", "#6a8f00", "#5b4ea1", "#7a3b12", "#444c56", "#a61c3c"];
+const DARK = ["#56b4e9", "#ff9b4a", "#2fc79b", "#e79cc8", "#f0e442", "#b5e061", "#b8adff", "#e0a070", "#b6c0cc", "#ff8fa3"];
 
 export const isDark = () =>
   theme.value === "dark" || (theme.value === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -12,8 +12,10 @@ export const palette = () => (isDark() ? DARK : LIGHT);
 
 export const colourOf = (label: number) => palette()[label % LIGHT.length];
 
-export const SHAPES = ["circle", "square", "triangle", "diamond"] as const;
-export const shapeOf = (label: number) => SHAPES[Math.floor(label / LIGHT.length) % SHAPES.length];
+// Neighbouring labels have another shape, too. Each is drawn within (-1, 1) squared.
+const SHAPES = ["M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z", "M-.85-.85H.85V.85H-.85Z", "M0-1L1 .8H-1Z", "M0-1.1L1.1 0L0 1.1L-1.1 0Z"];
+export const shapeOf = (label: number) => (label + Math.floor(label / LIGHT.length)) % SHAPES.length;
+export const pathOf = (shape: number) => SHAPES[shape];
 
 export function rgb(hex: string): [number, number, number] {
   return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255) as [number, number, number];

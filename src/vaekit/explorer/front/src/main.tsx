@@ -12,7 +12,7 @@ import { MapPanel } from "./map";
 import { Model } from "./model";
 import { ReconstructPanel } from "./reconstruct";
 import { SlidersPanel } from "./sliders";
-import { failure, model, start, tab, Tab, TABS, theme, training, waiting } from "./state";
+import { answers, failure, model, start, tab, Tab, TABS, theme, training, waiting } from "./state";
 
 const PANELS: Record<Tab, (given: { model: Model }) => preact.JSX.Element> = {
   map: MapPanel, sliders: SlidersPanel, manifold: ManifoldPanel, reconstruct: ReconstructPanel,
@@ -60,6 +60,18 @@ function Page() {
     </>
   );
 }
+
+// For the console of the browser: `await vaekit.decode([[0, 0]])`.
+Object.assign(globalThis, {
+  vaekit: {
+    facts: () => model.value?.facts,
+    decode: async (codes: number[][]) => Array.from(await answers().decode(Float32Array.from(codes.flat()), codes.length)),
+    encode: async (row: number[]) => {
+      const found = await answers().encode(model.value!.numbers(row), 1);
+      return { mean: Array.from(found.mean), scale: Array.from(found.scale) };
+    },
+  },
+});
 
 const place = document.getElementById("app")!;
 place.textContent = "";

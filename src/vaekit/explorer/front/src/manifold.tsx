@@ -6,7 +6,7 @@ import { magma } from "./colours";
 import { normalQuantile, text } from "./maths";
 import { Model, Numbers } from "./model";
 import { AxesChooser, download, Inspector } from "./parts";
-import { brightness, cell } from "./row";
+import { brightness, cell, channelRanges } from "./row";
 import { answers, axes, context, z } from "./state";
 
 export function ManifoldPanel({ model }: { model: Model }) {
@@ -116,8 +116,8 @@ function paintGrid(canvas: HTMLCanvasElement, model: Model, x: Numbers, side: nu
   pen.fillStyle = getComputedStyle(canvas).getPropertyValue("--surface") || "#fff";
   pen.fillRect(0, 0, canvas.width, canvas.height);
   const ink = getComputedStyle(canvas).getPropertyValue("--ink") || "#222";
-  let low = Infinity, high = -Infinity;
-  if (kind === "series") for (const v of x) { low = Math.min(low, v); high = Math.max(high, v); }
+  let low = 0, high = 1;
+  if (kind === "series") [low, high] = channelRanges(model)[0];
   if (kind === "table") { const c = about.columns![column]; [low, high] = c.categories ? [0, c.categories.length - 1] : [c.low, c.high]; }
   for (let i = 0; i < side * side; i++) {
     const left = (i % side) * tile, top = Math.floor(i / side) * tile, values = x.subarray(i * size, (i + 1) * size);

@@ -1,7 +1,7 @@
 // The map: where the rows lie in latent space. A click, or the arrow keys, decode the z at that place.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { colourOf, isDark, rgb } from "./colours";
+import { colourOf, isDark, rgb, shapeOf } from "./colours";
 import { Model } from "./model";
 import { AxesChooser, Inspector, Legend } from "./parts";
 import { Points, Renderer, renderer, View } from "./points";
@@ -50,7 +50,8 @@ export function MapPanel({ model }: { model: Model }) {
     const range = (values: Float32Array) => {
       const sorted = values.slice().sort();
       const low = sorted[Math.floor(0.002 * sorted.length)] ?? -1, high = sorted[Math.ceil(0.998 * (sorted.length - 1))] ?? 1;
-      return [Math.min(low, -1.5), Math.max(high, 1.5)];
+      const least = model.facts.prior === "standard" ? 1.5 : 0, middle = (low + high) / 2;
+      return [Math.min(low, -least, middle - 1e-6), Math.max(high, least, middle + 1e-6)];
     };
     const [l, r] = range(places.x), [b, t] = range(places.y);
     return { x: (l + r) / 2, y: (b + t) / 2, scale: 0.9 * Math.min(size.width / (r - l), size.height / (t - b)) };
@@ -72,7 +73,7 @@ export function MapPanel({ model }: { model: Model }) {
     for (let i = 0; i < model.n; i++) {
       const label = model.labels ? model.labels[i] : 0;
       colours.set([...rgb(colourOf(label)), off.has(label) ? 0 : 0.72], 4 * i);
-      shapes[i] = Math.floor(label / 10) % 4;
+      shapes[i] = shapeOf(label);
     }
     const points: Points = { n: model.n, ...places, colours, shapes, size: model.n > 8000 ? 5 : model.n > 1000 ? 7 : 9 };
     drawing.current = renderer(canvas.current!, points);

@@ -3,13 +3,11 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ComponentChildren } from "preact";
 import uPlot from "uplot";
-import { colourOf, isDark, palette } from "./colours";
+import { colourOf, isDark, palette, pathOf, shapeOf } from "./colours";
 import { column, text } from "./maths";
 import { Model } from "./model";
 import { Row } from "./row";
-import { address, axes, context, decoded, row, theme, z } from "./state";
-
-export const useModel = (model: Model) => model.facts;
+import { address, axes, context, decoded, theme, z } from "./state";
 
 export function download(name: string, href: string) {
   const link = document.createElement("a");
@@ -131,11 +129,6 @@ export function RowChooser({ model, value, onChange, label }: { model: Model; va
   );
 }
 
-export function useRow(model: Model) {
-  const chosen = Math.min(row.value, model.rowCount - 1);
-  return { chosen, x: model.row(chosen), beside: model.contextOf(chosen) };
-}
-
 export function AxesChooser({ model, plane }: { model: Model; plane: boolean }) {
   const { order, kl } = model.facts;
   if (model.latents < 2) return null;
@@ -168,13 +161,13 @@ export function AxesChooser({ model, plane }: { model: Model; plane: boolean }) 
   );
 }
 
-export function Histogram({ model, dimension }: { model: Model; dimension: number }) {
+export function Histogram({ model, dimension, reach }: { model: Model; dimension: number; reach: number }) {
   const bins = 36, values = column(model.mean, model.latents, dimension), counts = new Array<number>(bins).fill(0);
-  for (const v of values) counts[Math.max(0, Math.min(bins - 1, Math.floor(((v + 4) / 8) * bins)))]++;
+  for (const v of values) counts[Math.max(0, Math.min(bins - 1, Math.floor(((v + reach) / (2 * reach)) * bins)))]++;
   const top = Math.max(1, ...counts);
-  const curve = Array.from({ length: 61 }, (_, i) => {
-    const x = -4 + (8 * i) / 60;
-    return `${i ? "L" : "M"}${((x + 4) / 8) * 180} ${30 - 27 * Math.exp(-0.5 * x * x)}`;
+  const curve = Array.from({ length: 121 }, (_, i) => {
+    const x = reach * (i / 60 - 1);
+    return `${i ? "L" : "M"}${1.5 * i} ${30 - 27 * Math.exp(-0.5 * x * x)}`;
   }).join("");
   return (
     <svg class="histogram" viewBox="0 0 180 30" preserveAspectRatio="none" aria-hidden="true">
@@ -226,7 +219,7 @@ export function Legend({ model, off, onToggle }: { model: Model; off: ReadonlySe
     <div class="legend" role="group" aria-label={`Labels shown, by ${model.facts.label_name}`}>
       {names.slice(0, 40).map((name, i) => (
         <button key={i} type="button" aria-pressed={!off.has(i)} onClick={() => onToggle(i)}>
-          <svg viewBox="0 0 10 10" aria-hidden="true"><circle cx="5" cy="5" r="4.5" fill={colourOf(i)} /></svg>{name}
+          <svg viewBox="-1.1 -1.1 2.2 2.2" aria-hidden="true"><path d={pathOf(shapeOf(i))} fill={colourOf(i)} /></svg>{name}
         </button>
       ))}
     </div>

@@ -1,6 +1,7 @@
 // Points in a plane: by WebGL, so that 100,000 of them move at the rate of the screen, or on a plain canvas without it.
 
 import createRegl, { Regl } from "regl";
+import { pathOf } from "./colours";
 
 export interface View { x: number; y: number; scale: number } // centre in the plane, pixels to a unit
 export interface Renderer { draw(view: View, width: number, height: number): void; destroy(): void; kind: string }
@@ -78,25 +79,31 @@ function byWebGL(gl: WebGLRenderingContext, points: Points): Renderer {
 
 function onCanvas(canvas: HTMLCanvasElement, points: Points): Renderer {
   const pen = canvas.getContext("2d")!;
-  const colours = new Map<string, number[]>();
+  const groups = new Map<string, number[]>(); // of points that look alike
   for (let i = 0; i < points.n; i++) {
-    const [r, g, b, a] = points.colours.subarray(4 * i, 4 * i + 4);
-    const key = `rgba(${Math.round(255 * r)},${Math.round(255 * g)},${Math.round(255 * b)},${a.toFixed(2)})`;
-    const group = colours.get(key);
-    if (group) group.push(i); else colours.set(key, [i]);
+    if (points.colours[4 * i + 3] === 0) continue;
+    const colour = Array.from(points.colours.subarray(4 * i, 4 * i + 4), (v, k) => (k < 3 ? Math.round(255 * v) : +v.toFixed(2)));
+    const key = `rgba(${colour.join()})|${points.shapes[i]}`;
+    const group = groups.get(key);
+    if (group) group.push(i); else groups.set(key, [i]);
   }
   return {
     kind: "canvas",
     draw(view, width, height) {
-      const ratio = canvas.width / width, side = points.size * 0.8;
-      pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-      pen.clearRect(0, 0, width, height);
-      for (const [colour, group] of colours) {
-        if (colour.endsWith(",0.00)")) continue;
-        pen.fillStyle = colour;
+      const ratio = canvas.width / width, side = Math.ceil(points.size * ratio) + 2;
+      pen.setTransform(1, 0, 0, 1, 0, 0);
+      pen.clearRect(0, 0, canvas.width, canvas.height);
+      for (const [look, group] of groups) {
+        const [colour, shape] = look.split("|"), stamp = document.createElement("canvas");
+        stamp.width = stamp.height = side;
+        const ink = stamp.getContext("2d")!;
+        ink.setTransform((points.size * ratio) / 2.2, 0, 0, (points.size * ratio) / 2.2, side / 2, side / 2);
+        ink.fillStyle = colour;
+        ink.fill(new Path2D(pathOf(Number(shape))));
         for (const i of group) {
-          pen.fillRect(
-            width / 2 + (points.x[i] - view.x) * view.scale - side / 2, height / 2 - (points.y[i] - view.y) * view.scale - side / 2, side, side,
+          pen.drawImage(
+            stamp, Math.round(ratio * (width / 2 + (points.x[i] - view.x) * view.scale) - side / 2),
+            Math.round(ratio * (height / 2 - (points.y[i] - view.y) * view.scale) - side / 2),
           );
         }
       }

@@ -68,7 +68,7 @@ export function ReconstructPanel({ model }: { model: Model }) {
             <Pane name="Mean of p(x|z)"><Row model={model} x={result.mean} decoded label="Reconstruction" beside={kind === "table" || kind === "series" ? x : undefined} /></Pane>
             {kind === "image" && <Pane name="Absolute error"><ErrorMap model={model} x={x} mean={result.mean} /></Pane>}
           </div>
-          <Numbers_ model={model} bound={result.bound} point={from === "row" ? picked : -1} />
+          <Terms model={model} bound={result.bound} />
           {kind !== "table" && <>
             <h3>At four z drawn from q(z|x)</h3>
             <div class="panes small">{result.draws.map((draw, k) => <Pane key={k} name={`draw ${k + 1}`}><Row model={model} x={draw} decoded label={`Draw ${k + 1}`} /></Pane>)}</div>
@@ -83,7 +83,7 @@ const Pane = ({ name, children }: { name: string; children: preact.ComponentChil
   <figure class="pane"><figcaption>{name}</figcaption>{children}</figure>
 );
 
-function Numbers_({ model, bound, point }: { model: Model; bound: Bound; point: number }) {
+function Terms({ model, bound }: { model: Model; bound: Bound }) {
   const terms: [string, number | null, string][] = [
     ["ln p(x|z)", bound.log_likelihood, "mean over 64 z from q(z|x)"],
     ["KL(q(z|x) || p(z))", bound.kl, ""],
@@ -102,7 +102,7 @@ function Numbers_({ model, bound, point }: { model: Model; bound: Bound; point: 
     <>
       <dl class="terms">
         {terms.map(([name, value, more]) => <div key={name}><dt>{name}</dt><dd>{value === null ? "not known" : `${text(value, 4)} nats`} <span class="note">{more}</span></dd></div>)}
-        {share !== null && <div><dt>Percentile</dt><dd>{Math.round(100 * share)} <span class="note">of {model.n} test rows have a lower ELBO{point >= 0 && ", this one among the rows"}</span></dd></div>}
+        {share !== null && <div><dt>Among the rows</dt><dd>percentile {Math.round(100 * share)} <span class="note">so many % of {model.n} rows have a lower ELBO</span></dd></div>}
       </dl>
       {share !== null && (
         <div class="meter" role="img" aria-label={`ELBO at percentile ${Math.round(100 * share)} of the test rows`}><span style={{ width: `${100 * share}%` }} /></div>

@@ -116,31 +116,40 @@ function Player({ x, label }: { x: Numbers; label: string }) {
   );
 }
 
+// Between which numbers each channel of a series lies, in the rows that the page has.
+export function channelRanges(model: Model): [number, number][] {
+  const { steps, channels, order } = model.facts.x.series!;
+  const found: [number, number][] = Array.from({ length: channels }, () => [Infinity, -Infinity]);
+  model.rows.forEach((v: number, i: number) => {
+    const at = i % (steps * channels), range = found[order === "tc" ? at % channels : Math.floor(at / steps)];
+    if (Number.isFinite(v)) { range[0] = Math.min(range[0], v); range[1] = Math.max(range[1], v); }
+  });
+  return found.map(([low, high]) => (high > low ? [low, high] : [low - 0.5, low + 0.5]));
+}
+
 function Series({ model, x, label, large, beside }: Shown) {
   const { steps, channels, order } = model.facts.x.series!;
   const at = (values: Numbers, c: number, t: number) => values[order === "tc" ? t * channels + c : c * steps + t];
   const shown = Math.min(channels, 8), height = large ? 240 : 120, width = 480;
-  let low = Infinity, high = -Infinity;
-  for (const values of beside ? [x, beside] : [x]) for (const v of values) if (Number.isFinite(v)) { low = Math.min(low, v); high = Math.max(high, v); }
-  if (!(high > low)) { low -= 0.5; high += 0.5; }
-  const y = (v: number) => 6 + (height - 12) * (1 - (v - low) / (high - low));
+  const ranges = channelRanges(model), inner = height - 12;
+  const y = (v: number, c: number) => 6 + inner * (1 - (v - ranges[c][0]) / (ranges[c][1] - ranges[c][0]));
   const path = (values: Numbers, c: number) => {
     let found = "", on = false;
     for (let t = 0; t < steps; t++) {
       const v = at(values, c, t);
       if (!Number.isFinite(v)) { on = false; continue; }
-      found += `${on ? "L" : "M"}${((t / Math.max(1, steps - 1)) * width).toFixed(1)} ${y(v).toFixed(1)}`;
+      found += `${on ? "L" : "M"}${((t / Math.max(1, steps - 1)) * width).toFixed(1)} ${Math.max(1, Math.min(height - 1, y(v, c))).toFixed(1)}`;
       on = true;
     }
     return found;
   };
   return (
     <figure class="series">
-      <svg viewBox={`0 0 ${width} ${height}`} role="img" aria-label={`${label}: ${channels === 1 ? "one channel" : `${channels} channels`} over ${steps} steps, from ${text(low)} to ${text(high)}`}>
+      <svg viewBox={`0 0 ${width} ${height}`} role="img" aria-label={`${label}: ${channels === 1 ? "one channel" : `${channels} channels`} over ${steps} steps`}>
         {beside && Array.from({ length: shown }, (_, c) => <path key={`b${c}`} d={path(beside, c)} class="beside" />)}
         {Array.from({ length: shown }, (_, c) => <path key={c} d={path(x, c)} stroke={palette()[c]} />)}
       </svg>
-      <figcaption>{steps} steps, {text(low)} to {text(high)}{channels > shown && `, ${shown} of ${channels} channels`}</figcaption>
+      <figcaption>{steps} steps; {channels === 1 ? `${text(ranges[0][0])} to ${text(ranges[0][1])}` : `${shown} of ${channels} channels, each over its own range`}</figcaption>
     </figure>
   );
 }

@@ -48,7 +48,7 @@ export function SlidersPanel({ model }: { model: Model }) {
                 }}>{locked.has(i) ? "locked" : "lock"}</button>
               </div>
               <div class="track">
-                {reach === 4 && <Histogram model={model} dimension={i} />}
+                <Histogram model={model} dimension={i} reach={reach} />
                 <input
                   id={`z${i}`} type="range" min={-reach} max={reach} step={0.05} value={z.value[i]} disabled={locked.has(i)}
                   aria-describedby={`about-z${i}`} onInput={(e) => setDimension(i, Number(e.currentTarget.value))}
