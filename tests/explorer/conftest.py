@@ -15,7 +15,8 @@ def folder(tmp_path_factory):
     from vaekit import runs
 
     path = tmp_path_factory.mktemp("explored") / "run"
-    vaekit.fit(runs.run("digits", "train.epochs=8", "train.log_every=8").model_copy(update={"run_dir": str(path)}))
+    few = ("train.epochs=6", "train.log_every=6", "objective.beta=2")
+    vaekit.fit(runs.run("digits", *few).model_copy(update={"run_dir": str(path)}))
     return path
 
 

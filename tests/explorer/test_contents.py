@@ -32,9 +32,9 @@ def test_what_the_page_shows_is_that_of_the_run(trained):
     assert sorted(rows) == list(range(len(test)))
     assert np.allclose(mean, trained.encode()[rows], atol=1e-6)
     stored = array(contents, facts["rows"]["array"])
-    assert np.array_equal(stored, test.batch(torch.from_numpy(rows.astype(np.int64))).flatten(1)[: len(stored)])
+    assert np.array_equal(stored, test.batch(torch.tensor(rows.tolist())).flatten(1)[: len(stored)])
     labels = np.array(facts["labels"])[array(contents, facts["points"]["label"])]
-    assert labels.tolist() == [str(int(label)) for label in test.labels[rows]]
+    assert labels.tolist() == [str(int(label)) for label in test.labels[rows.tolist()]]
 
 
 def test_dimensions_without_kl_are_named_dead_and_come_last(trained):

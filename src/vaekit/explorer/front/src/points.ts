@@ -77,37 +77,49 @@ function byWebGL(gl: WebGLRenderingContext, points: Points): Renderer {
   };
 }
 
+// Pixel by pixel: 20,000 calls of a canvas's own functions take ten times as long.
 function onCanvas(canvas: HTMLCanvasElement, points: Points): Renderer {
   const pen = canvas.getContext("2d")!;
-  const groups = new Map<string, number[]>(); // of points that look alike
-  for (let i = 0; i < points.n; i++) {
-    if (points.colours[4 * i + 3] === 0) continue;
-    const colour = Array.from(points.colours.subarray(4 * i, 4 * i + 4), (v, k) => (k < 3 ? Math.round(255 * v) : +v.toFixed(2)));
-    const key = `rgba(${colour.join()})|${points.shapes[i]}`;
-    const group = groups.get(key);
-    if (group) group.push(i); else groups.set(key, [i]);
-  }
+  const shown = Array.from({ length: points.n }, (_, i) => i).filter((i) => points.colours[4 * i + 3] > 0);
+  const inks = points.colours.map((v) => 255 * v);
+  let masks: Float32Array[] = [], side = 0;
   return {
     kind: "canvas",
     draw(view, width, height) {
-      const ratio = canvas.width / width, side = Math.ceil(points.size * ratio) + 2;
-      pen.setTransform(1, 0, 0, 1, 0, 0);
-      pen.clearRect(0, 0, canvas.width, canvas.height);
-      for (const [look, group] of groups) {
-        const [colour, shape] = look.split("|"), stamp = document.createElement("canvas");
-        stamp.width = stamp.height = side;
-        const ink = stamp.getContext("2d")!;
-        ink.setTransform((points.size * ratio) / 2.2, 0, 0, (points.size * ratio) / 2.2, side / 2, side / 2);
-        ink.fillStyle = colour;
-        ink.fill(new Path2D(pathOf(Number(shape))));
-        for (const i of group) {
-          pen.drawImage(
-            stamp, Math.round(ratio * (width / 2 + (points.x[i] - view.x) * view.scale) - side / 2),
-            Math.round(ratio * (height / 2 - (points.y[i] - view.y) * view.scale) - side / 2),
-          );
+      const ratio = canvas.width / width, w = canvas.width, h = canvas.height;
+      const wanted = Math.ceil(points.size * ratio) + 2;
+      if (wanted !== side) { side = wanted; masks = [0, 1, 2, 3].map((shape) => mask(shape, side, points.size * ratio)); }
+      const image = pen.createImageData(w, h), pixels = image.data;
+      for (const i of shown) {
+        const left = Math.round(ratio * (width / 2 + (points.x[i] - view.x) * view.scale) - side / 2);
+        const top = Math.round(ratio * (height / 2 - (points.y[i] - view.y) * view.scale) - side / 2);
+        if (left < 0 || top < 0 || left + side > w || top + side > h) continue;
+        const stamp = masks[points.shapes[i]], r = inks[4 * i], g = inks[4 * i + 1], b = inks[4 * i + 2], alpha = points.colours[4 * i + 3];
+        for (let y = 0; y < side; y++) {
+          for (let x = 0; x < side; x++) {
+            const a = stamp[y * side + x] * alpha;
+            if (a === 0) continue;
+            const at = 4 * ((top + y) * w + left + x), below = (pixels[at + 3] / 255) * (1 - a), both = a + below;
+            pixels[at] = (r * a + pixels[at] * below) / both;
+            pixels[at + 1] = (g * a + pixels[at + 1] * below) / both;
+            pixels[at + 2] = (b * a + pixels[at + 2] * below) / both;
+            pixels[at + 3] = 255 * both;
+          }
         }
       }
+      pen.putImageData(image, 0, 0);
     },
     destroy: () => undefined,
   };
+}
+
+// How much of each pixel of a square a shape covers.
+function mask(shape: number, side: number, size: number): Float32Array {
+  const stamp = document.createElement("canvas");
+  stamp.width = stamp.height = side;
+  const ink = stamp.getContext("2d")!;
+  ink.setTransform(size / 2.2, 0, 0, size / 2.2, side / 2, side / 2);
+  ink.fill(new Path2D(pathOf(shape)));
+  const { data } = ink.getImageData(0, 0, side, side);
+  return Float32Array.from({ length: side * side }, (_, i) => data[4 * i + 3] / 255);
 }
