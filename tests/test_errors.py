@@ -19,9 +19,11 @@ PACKAGE = Path(__file__).parents[1] / "src" / "vaekit"
 OF_SURROUNDINGS = {  # functions that raise what no setting is to blame for: a missing package, torchrun, a folder gone
     "_by_soundfile",
     "_check_folder",
-    "_check_installed",
     "_opened",
+    "check_built",
     "check_one_process",
+    "check_onnx_installed",
+    "check_ready",
     "open_hub",
     "piped",
     "write_h5ad",

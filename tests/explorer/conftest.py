@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from vaekit.explorer import assets
-from vaekit.explorer.server import Explorer, _listening, application
+from vaekit.explorer.server import Explorer, application, listening_socket
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def served():
 
     @contextmanager
     def serving(explorer):
-        listening = _listening(0)
+        listening = listening_socket(0)
         port = listening.getsockname()[1]
         server = uvicorn.Server(
             uvicorn.Config(application(explorer, port), log_level="critical", lifespan="off", ws="none", http="h11")

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from tests.naming import naming
 
+from naming import naming
 from vaekit.errors import ConfigError
-from vaekit.explorer.server import MOST_BYTES, Explorer, _listening
+from vaekit.explorer.server import MOST_BYTES, Explorer, listening_socket
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_many_bad_requests_at_once_leave_it_working(port, explorer):
 
 def test_a_taken_port_is_named(port):
     with pytest.raises(ConfigError, check=naming("port", port)):
-        _listening(port)
+        listening_socket(port)
 
 
 def test_a_run_without_weights_waits(explorer, served, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from vaekit import __version__
 from vaekit.data import Dataset, Levels, Rows, StreamedRows
@@ -16,7 +17,7 @@ from vaekit.evaluation.results import ACTIVE_KL, label_of, measure_of
 from vaekit.explorer.stored_model import StoredModel
 from vaekit.export.stored import examples
 from vaekit.models.distributions.codes import is_discrete
-from vaekit.models.priors.standard_normal import StandardNormalPrior
+from vaekit.models.vae import call_part
 from vaekit.randomness import Purpose, new_generator
 from vaekit.report.pictures import column_categories, column_names, to_unit
 from vaekit.runs import TrainedRun, posterior_moments, reopen
@@ -130,7 +131,7 @@ def collect(trained: TrainedRun, points: int = POINTS, model: StoredModel | None
         "order": order.tolist(),
         "dead": ["" if kl is None else _dead(nats) for nats in (kl if kl is not None else carried)],
         "threshold": ACTIVE_KL,
-        "prior": "standard" if isinstance(trained.model.prior, StandardNormalPrior) and one_group else "other",
+        "prior": "standard" if one_group and _is_standard(trained) else "other",
         "posterior": model.posterior,
         "points": {
             "n": len(found.mean),
@@ -367,6 +368,14 @@ def _is_discrete(trained: TrainedRun) -> bool:
     with evaluating(trained.model):
         posteriors = trained.model.encode(torch.zeros(1, *trained.schema.shape), trained.context(1)).posteriors
     return any(map(is_discrete, posteriors))
+
+
+def _is_standard(trained: TrainedRun) -> bool:
+    """Whether the prior is N(0, I)."""
+    with evaluating(trained.model):
+        p = call_part(trained.model.prior, "prior", context=trained.context(1))
+    base = p.base_dist if isinstance(p, Independent) else p
+    return isinstance(base, Normal) and bool((base.loc == 0).all()) and bool((base.scale == 1).all())
 
 
 def _dead(nats: float) -> str:

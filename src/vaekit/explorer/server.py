@@ -286,7 +286,7 @@ def serve(explorer: Explorer, port: int = 0, *, browser: bool = True, ready: Cal
     check_ready()
     import uvicorn
 
-    with closing(_listening(port)) as listening:
+    with closing(listening_socket(port)) as listening:
         port = listening.getsockname()[1]
         address = f"http://{HOST}:{port}/"
         config = uvicorn.Config(
@@ -330,7 +330,15 @@ def check_ready() -> None:
         ) from None
 
 
-def _listening(port: int) -> socket.socket:
+def listening_socket(port: int) -> socket.socket:
+    """A socket on this machine's loopback alone.
+
+    Args:
+        port: 0 takes a free one.
+
+    Raises:
+        ConfigError: The port is taken, or not one that a user may have.
+    """
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
