@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE.parent / "tests" / "attacks"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from cut_outputs import cut_verdicts, make_home  # noqa: E402
-from harness import ADDRESSES, MEMORY, SECONDS, Case, Verdict, attack, warm  # noqa: E402
+from harness import ADDRESSES, LARGE_SECONDS, MEMORY, SECONDS, Case, Verdict, attack, slowness, warm  # noqa: E402
 from hostile_codes import codes_cases  # noqa: E402
 from hostile_data import data_cases  # noqa: E402
 from hostile_runs import make_run, run_cases  # noqa: E402
@@ -109,14 +109,16 @@ def page(found: list[Verdict], seconds: float, seed: int) -> str:
     verdict = "All held." if not broken else "Some did not hold:\n\n" + "\n".join(broken)
     about = paragraph(
         f"What hostile files, accidents and full disks do to a command, and what it promises then: a documented "
-        f"exit code, at most two lines of error, no traceback; at most {SECONDS} s of processor time, {MEMORY / 1e9:g} "
-        f"GB of resident memory beyond what the imports take and {ADDRESSES / 1e9:g} GB of address space; inputs that "
-        f"stay as they were, and nothing written elsewhere, read as a pickle or waited for. An output that is cut "
-        f"off is the old file or the whole new one, and what was left beside it is gone after the next run. Each case "
-        f"is a process of its own; what is damaged, and where, is drawn with the seed."
+        f"exit code, at most two lines of error, no traceback; at most {SECONDS} s of processor time (over a file of "
+        f"100 MB, while a bar is shown, {LARGE_SECONDS} s) of a machine that counts to a million in Python in 0.06 s; "
+        f"{MEMORY / 1e9:g} GB of resident memory beyond what the imports take and {ADDRESSES / 1e9:g} GB of address "
+        f"space; inputs that stay as they were, and nothing written elsewhere, read as a pickle or waited for. An "
+        f"output that is cut off is the old file or the whole new one, and what was left beside it is gone after the "
+        f"next run. Each case is a process of its own; what is damaged, and where, is drawn with the seed."
     )
     head = ["what is hostile", "cases", "held", "longest, s of processor", "most memory, MB"]
-    facts = provenance([seed], Duration=f"{seconds / 60:.0f} minutes")
+    slower = f"{slowness():.1f} times as long as the machine whose seconds these are"
+    facts = provenance([seed], Duration=f"{seconds / 60:.0f} minutes", Processor=slower)
     return f"# Attacks\n\n{about}\n\n{facts}\n\n{table(head, rows)}\n\n{verdict}\n"
 
 

@@ -6,6 +6,7 @@ most two lines of error, bounded time and memory, the inputs as they were, and n
 """
 
 import hashlib
+import math
 import os
 import resource
 import shutil
@@ -16,9 +17,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-SECONDS = 20  # of processor time
+SECONDS, LARGE_SECONDS = (
+    20,
+    60,
+)  # of processor time, on a machine that counts as fast as most do; of files of 100 MB, whose reading shows a bar
+_COUNTED = 0.06  # seconds in which such a machine counts to a million
 MEMORY = 2_500_000_000  # bytes of resident memory beyond what the imports take; data of limit.data_gb takes up to 2 GB
 ADDRESSES = 4_000_000_000  # bytes of address space beyond what the imports take
 NOBODY = 65534
@@ -36,6 +42,7 @@ class Case:
     writes: names in the folder that the command may make or change.
     user: the user id that it runs as; by default the caller's.
     check: what else must hold once it has ended: gets the folder and stdout, returns what is wrong, or nothing.
+    seconds: of processor time that it may take.
     """
 
     group: str
@@ -46,6 +53,7 @@ class Case:
     writes: frozenset[str] = frozenset()
     user: int | None = None
     check: Callable[[Path, str], str] | None = None
+    seconds: int = SECONDS
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,22 @@ class Ended:
     hung: bool
 
 
+def slowness() -> float:
+    """How many times longer than most this machine takes now, at least 1: it may be shared, and then changes."""
+    return _slowness(int(time.monotonic() / 60))
+
+
+@lru_cache(maxsize=1)
+def _slowness(minute: int) -> float:
+    times = []
+    for _ in range(3):
+        began, count = time.process_time(), 0
+        while count < 1_000_000:
+            count += 1
+        times.append(time.process_time() - began)
+    return max(1.0, min(times) / _COUNTED)
+
+
 def attack(case: Case, scratch: Path) -> Verdict:
     """Run one case in `scratch`, which is emptied first."""
     remove(scratch)
@@ -83,7 +107,7 @@ def attack(case: Case, scratch: Path) -> Verdict:
     case.make(folder)
     before, before_outside = snapshot(folder), snapshot(outside)
     out, err = scratch / "stdout", scratch / "stderr"
-    ended = in_child(case.words, folder, out, err, case.user)
+    ended = in_child(case.words, folder, out, err, case.user, seconds=case.seconds)
     stderr = err.read_text(errors="replace")
     problem = _broken(case, ended, stderr)
     problem = problem or _changes(before, snapshot(folder), case.writes) or _changes(before_outside, snapshot(outside))
@@ -92,7 +116,9 @@ def attack(case: Case, scratch: Path) -> Verdict:
     shown = stderr if problem else ""
     megabytes = ended.resident / 1e6
     remove(scratch)
-    return Verdict(case.group, case.name, " ".join(case.words), problem, ended.seconds, megabytes, shown[-1500:])
+    return Verdict(
+        case.group, case.name, " ".join(case.words), problem, ended.seconds / slowness(), megabytes, shown[-1500:]
+    )
 
 
 def _broken(case: Case, ended: Ended, stderr: str) -> str:
@@ -100,7 +126,7 @@ def _broken(case: Case, ended: Ended, stderr: str) -> str:
     if ended.hung:
         return "it hangs"
     if ended.code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return f"it takes more than {SECONDS} s"
+        return f"it takes more than {case.seconds} s of a usual machine's processor"
     if ended.code < 0:
         return f"it dies of signal {-ended.code}"
     if ended.resident > MEMORY:
@@ -128,16 +154,24 @@ def _changes(before: dict[str, tuple], after: dict[str, tuple], allowed: Iterabl
 
 
 def in_child(
-    words: Sequence[str], folder: Path, out: Path, err: Path, user: int | None = None, start: Callable = lambda: None
+    words: Sequence[str],
+    folder: Path,
+    out: Path,
+    err: Path,
+    user: int | None = None,
+    start: Callable = lambda: None,
+    seconds: int = SECONDS,
 ) -> Ended:
     """Run a command line in a forked child, in `folder`.
 
     start: called in the child before the command.
+    seconds: of processor time that it may take, on a machine as most are.
     """
+    seconds = math.ceil(seconds * slowness())
     began, base = time.monotonic(), _resident(os.getpid())
     child = os.fork()
     if child == 0:
-        _become_the_command(words, folder, out, err, user, start)
+        _become_the_command(words, folder, out, err, user, start, seconds)
     return wait_for(child, began, base)
 
 
@@ -149,7 +183,7 @@ def wait_for(child: int, began: float, base: int) -> Ended:
         if found:
             break
         if time.monotonic() > wall:
-            # a busy machine lets it wait for a processor, of which it uses SECONDS at most; a FIFO, for something else
+            # a busy machine lets it wait for a processor, of whose time it has its bound; a FIFO, for something else
             hung = _busy_seconds(child) < 0.05 * (time.monotonic() - began)
             if hung or time.monotonic() > began + 60 * SECONDS:
                 os.kill(child, signal.SIGKILL)
@@ -160,7 +194,7 @@ def wait_for(child: int, began: float, base: int) -> Ended:
 
 
 def _become_the_command(
-    words: Sequence[str], folder: Path, out: Path, err: Path, user: int | None, start: Callable
+    words: Sequence[str], folder: Path, out: Path, err: Path, user: int | None, start: Callable, seconds: int
 ) -> None:
     """In the child: bounds, streams, the command, and the end of the process."""
     code = 99
@@ -174,7 +208,7 @@ def _become_the_command(
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.update(HOME=str(folder.parent.parent / "home"), COLUMNS="200")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, size + ADDRESSES))
         if user is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as pa_feather
 import pyarrow.parquet as pq
-from harness import Case
+from harness import LARGE_SECONDS, Case
 from hostile_bytes import Maker
 from PIL import Image
 
@@ -33,7 +33,12 @@ def size_cases(size: int) -> Iterator[Case]:
     }.items():
         for name, what, make in hostile:
             yield Case(
-                group, f"{name}, {what}", ["data", f"./{name}"], partial(_at, name=name, make=make), GOOD_OR_DATA
+                group,
+                f"{name}, {what}",
+                ["data", f"./{name}"],
+                partial(_at, name=name, make=make),
+                GOOD_OR_DATA,
+                seconds=LARGE_SECONDS,
             )
     for what, make in picture_files():
         words = ["data", "./pictures", "data.image_size=[8, 8]"]

@@ -15,7 +15,7 @@ from vaekit.cli.main import main
 from vaekit.data import DataSpec, Limit, Real, Schema, StreamedRows, prepare
 from vaekit.data.dataset import read_like
 from vaekit.data.open import open_table
-from vaekit.data.sound import LogMel, resampled, write_wav
+from vaekit.data.sound import RATES, LogMel, resampled, write_wav
 from vaekit.data.sound import load as load_sound
 from vaekit.errors import ConfigError, SpecError
 
@@ -56,6 +56,15 @@ def test_rate_length_and_bands_by_setting(folder):
     expected = table.sound.features(torch.from_numpy(x))
     assert np.abs(table.whole()[0, 0] - expected.numpy()).mean() < 0.05  # of 16 bits
     assert "0.112 s at 4000 Hz, 20 bands by 8 frames" in table.note
+
+
+@pytest.mark.parametrize(("rate", "window"), [(RATES[1], 16_384), (4000, 256)])
+def test_the_window_fits_every_rate(tmp_path, rate, window):
+    for k in range(10):
+        write_wav(tmp_path / f"{k}.wav", RNG.uniform(-1, 1, rate // 20).astype(np.float32), rate)
+    table = load(tmp_path)
+    assert table.sound is not None
+    assert table.sound.features.window == window
 
 
 def test_parts_of_the_names_are_labels(folder):

@@ -210,6 +210,15 @@ def test_files_that_are_no_cells_are_one_line(tmp_path):
     refused(path, "another file, which is not followed")
 
 
+def test_names_that_unpack_to_gigabytes_are_refused_at_once(tmp_path):
+    path = write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["var/_index"]
+        index = file["var"].create_dataset("_index", (len(NAMES),), "S100000000", chunks=(1,), compression="gzip")
+        file["var"].attrs["_index"] = index.name.rpartition("/")[2]
+    refused(path, "holds more than")
+
+
 def test_a_matrix_of_zeros_that_unpacks_to_terabytes_is_refused_at_once(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad")
     with h5py.File(path, "a") as file:

@@ -27,6 +27,7 @@ from vaekit.words import plural
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MOST_SAMPLES = 50_000_000  # of a recording, all channels together: 20 minutes of stereo from a CD
+LARGEST_WINDOW = 16_384  # samples
 RATES = (1000, 768_000)  # samples a second, at least and at most
 
 _BLOCK = 1 << 18  # frames that are decoded at once
@@ -143,7 +144,7 @@ class LogMel:
     """
 
     rate: Annotated[int, Field(ge=RATES[0], le=RATES[1])] = 16_000
-    window: Annotated[int, Field(ge=16, le=16384)] = 1024
+    window: Annotated[int, Field(ge=16, le=LARGEST_WINDOW)] = 1024
     hop: Annotated[int, Field(ge=1)] = 256
     bands: Annotated[int, Field(ge=1, le=512)] = 64
     lowest: Annotated[float, Field(ge=0)] = 0.0

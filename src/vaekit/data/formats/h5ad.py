@@ -186,7 +186,8 @@ class _Source:
     def texts(self, found: Any) -> tuple[str, ...]:
         """An array of texts."""
         if not found.dtype.hasobject:
-            self.check(found.size * found.dtype.itemsize)
+            if found.size * found.dtype.itemsize > MOST_TEXT_BYTES:
+                raise self.refused(f"{found.name} holds more than {MOST_TEXT_BYTES // 1_000_000} MB of text")
             return tuple(str(name) for name in np.asarray(found[()]).astype(str))
         texts: list[str] = []
         total = 0

@@ -11,7 +11,7 @@ import torch
 from vaekit.data.columns import LABEL_NAMES, encode_labels, find_name, listing, nearest
 from vaekit.data.formats.folder import files_of, refused, skipped
 from vaekit.data.schema import Real
-from vaekit.data.sound import SUFFIXES, BadSound, LogMel, Sound, load, look, read
+from vaekit.data.sound import LARGEST_WINDOW, SUFFIXES, BadSound, LogMel, Sound, load, look, read
 from vaekit.data.spec import NO_LABEL, DataSpec
 from vaekit.data.table import Sizes, Table, even_starts
 from vaekit.errors import DataError, SpecError
@@ -87,7 +87,7 @@ def _sound(seen: list[tuple[Path, int, int]], spec: DataSpec) -> Sound:
     seconds = spec.sound_seconds
     if seconds is None:
         seconds = min(_LONGEST, float(np.quantile([length / of_file for _, of_file, length in seen], _COVERED)))
-    window = 2 ** round(math.log2(_WINDOW * rate))
+    window = min(2 ** round(math.log2(_WINDOW * rate)), LARGEST_WINDOW)
     hop = window // 4
     frames = _FRAMES * max(1, math.ceil((round(seconds * rate) / hop + 1) / _FRAMES))
     return Sound(LogMel(rate=rate, window=window, hop=hop, bands=spec.sound_bands), (frames - 1) * hop)
