@@ -13,7 +13,7 @@ ifneq ($(wildcard ../shared/data),)
 export VAEKIT_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo explorer test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming exporting bench wheel dist clean
+.PHONY: demo explorer test check lint format types imports tests tests-checked tutorial ablation quality faults stability tables jobs attack fuzz streaming exporting exploring bench wheel dist clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -106,6 +106,9 @@ streaming: $(STAMP) ## a 4 GB set from disk against memory; writes a table of do
 
 exporting: $(STAMP) ## models of every kind as ONNX against torch; writes a table of docs/export.md
 	$(BIN)/python benchmarks/exporting.py --write docs/export.md
+
+exploring: $(STAMP) explorer ## the explorer's page in Chromium and its server under load; writes a part of docs/explorer.md
+	$(BIN)/python benchmarks/exploring.py --write docs/explorer.md
 
 bench: $(STAMP) $(PEERS_STAMP) ## speed against pythae, JAX and the machine's limit; writes a part of docs/performance.md
 	$(BIN)/python benchmarks/performance.py --peers $(PEERS)/bin/python --write docs/performance.md
