@@ -1,11 +1,13 @@
 """Pictures of rows: brightness, grids, and what a training loop asks for."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from naming import naming
 from vaekit.data import Binary, Levels, Real, Schema, Unit
@@ -22,7 +24,7 @@ from vaekit.report import (
     to_unit,
 )
 from vaekit.report.columns import bin_edges
-from vaekit.report.pictures import GUTTER, brightness
+from vaekit.report.pictures import GUTTER, brightness, film_strip
 from vaekit.runs import open_run, reopen
 
 IMAGE = Schema("made", "image", (1, 2, 2), Unit(), Unit(), None, None, None, None, "", "")
@@ -156,3 +158,21 @@ def test_nothing_of_matplotlib_changes_on_import_or_drawing(table: Path) -> None
     trained = open_run(table)
     sample_picture(trained.model, trained.schema, 5, torch.Generator(), mean=True)
     assert dict(mpl.rcParams) == before
+
+
+def png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_film_strip_has_the_first_and_the_last_epoch_and_no_captions() -> None:
+    def grid(grey: int) -> bytes:
+        return png(captioned(Image.new("RGB", (460, 460), (grey, grey, grey)), "means of p(x|z), z from the prior"))
+
+    pictures = {epoch: grid(10 * epoch) for epoch in range(1, 13)}
+    strip = film_strip(pictures | {0: b"no picture", 13: grid(9)[:-40], 14: png(Image.new("1", (8000, 8000)))})
+    assert strip is not None
+    assert strip.size == (6 * 240 - 10, 26 + 230)
+    assert [strip.getpixel((240 * place + 100, 250))[0] for place in (0, 5)] == [10, 120]
+    assert film_strip({1: grid(0)}) is None

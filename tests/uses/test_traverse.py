@@ -9,7 +9,7 @@ from naming import naming
 from vaekit.cli.main import main
 from vaekit.errors import NotApplicable, SpecError
 from vaekit.runs import open_run
-from vaekit.uses import interpolate, traverse
+from vaekit.uses import interpolate, manifold, traverse
 
 TINY = "train.epochs=2 limit.train=96 limit.valid=40 model.latent=3 model.encoder.widths=[16] model.decoder.widths=[16]"
 
@@ -53,6 +53,22 @@ def test_by_default_the_largest_kl_comes_first_and_the_others_are_0(trained):
     assert sorted(found.dimensions) == [0, 1, 2]
     assert (np.diff(found.kl) <= 0).all()
     np.testing.assert_allclose(found.x[:, 1], decoded(trained, np.zeros((3, 3))), atol=1e-5)
+
+
+def test_a_manifold_is_a_grid_over_two_dimensions(trained, folder, tmp_path):
+    found = manifold(trained, (2, 0), steps=5, row=3)
+    probabilities = torch.distributions.Normal(0.0, 1.0).cdf(torch.from_numpy(found.values))
+    np.testing.assert_allclose(probabilities, np.linspace(0.02, 0.98, 5), atol=1e-5)
+    z = trained.encode()[3]
+    z[[2, 0]] = found.values[4], found.values[1]
+    np.testing.assert_allclose(found.x[3, 4], decoded(trained, z[None])[0], atol=1e-5)
+    by_kl = traverse(trained, steps=2).dimensions
+    assert manifold(trained, steps=2, spacing="linear", reach=2.0).dimensions == by_kl[:2]
+    assert call("manifold", folder, "--dimensions", 2, 0, "--steps", 4, "--out", tmp_path / "m.png") == 0
+    with Image.open(tmp_path / "m.png") as picture:
+        assert picture.width > 4 * 48
+    with pytest.raises(SpecError, check=naming("dimensions", 3)):
+        manifold(trained, (0, 3))
 
 
 def test_a_way_begins_and_ends_at_the_codes_of_its_rows(trained):

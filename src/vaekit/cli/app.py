@@ -19,7 +19,7 @@ from vaekit.cli.report import report
 from vaekit.cli.sample import sample
 from vaekit.cli.score import score
 from vaekit.cli.train import train
-from vaekit.cli.traverse import interpolate, traverse
+from vaekit.cli.traverse import interpolate, manifold, traverse
 
 EPILOGUE = """\
 Example, from nothing to a report:
@@ -46,6 +46,7 @@ COMMANDS = (
     decode,
     explore,
     traverse,
+    manifold,
     interpolate,
     impute,
     recommend,

@@ -1,4 +1,4 @@
-"""`vaekit traverse` and `vaekit interpolate`: what lines through the latent space decode to."""
+"""`vaekit traverse`, `vaekit manifold` and `vaekit interpolate`: what lines and planes of z decode to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +59,52 @@ def traverse(
     what = f"means of p(x|z), each dimension from {-reach:g} to {reach:g} in {steps} steps, the others {where}"
     _write(trained, out, found.x, names, what)
     print_written(json, out, len(names) * steps, f"{what}; {', '.join(names)}")
+
+
+def manifold(
+    run: RunPath,
+    data: RowsOf = None,
+    /,
+    *,
+    out: Out,
+    dimensions: Annotated[tuple[WholeNumber, WholeNumber] | None, Parameter(negative=())] = None,
+    steps: WholeNumber = 15,
+    spacing: Literal["quantile", "linear"] = "quantile",
+    reach: float = 3.0,
+    row: WholeNumber | None = None,
+    weights: Weights = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Decode z over a grid of two dimensions, the others fixed: the manifold that the decoder has learned.
+
+    For example:
+
+        vaekit manifold runs/digits-1 --out manifold.png
+        vaekit manifold runs/digits-1 --dimensions 3 0 --steps 20 --out manifold.png
+        vaekit manifold runs/table-1 --spacing linear --out grid.csv
+
+    Args:
+        out: File to write: .png, .npy, .npz, .csv, .parquet or .feather (rows as the data is stored, line by line from
+            the top).
+        dimensions: The one across and the one up, counted from 0; by default the two of the largest KL.
+        steps: Values of each dimension.
+        spacing: Of the values: quantiles of N(0, 1), from 0.02 to 0.98, or linear from -reach to reach.
+        reach: Of linear spacing.
+        row: The row whose code the other dimensions have, counted from 0; by default they are 0.
+    """
+    from vaekit.uses import manifold as over_plane
+
+    trained = _opened("manifold", run, data, weights, out, force)
+    found = over_plane(trained, dimensions, steps=steps, spacing=spacing, reach=reach, row=row, data=data)
+    across, up = found.dimensions
+    where = "0" if row is None else f"those of the mean of q(z|x) of row {row}"
+    what = (
+        f"means of p(x|z), z{across} across and z{up} up from {found.values[0]:.3g} to {found.values[-1]:.3g}, the "
+        f"others {where}"
+    )
+    _write(trained, out, found.x, [""] * steps, what)
+    print_written(json, out, steps * steps, what)
 
 
 def interpolate(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.distributions import Normal
 
@@ -19,7 +20,14 @@ from vaekit.models.conditional import Conditional
 from vaekit.models.distributions.support import measure
 from vaekit.models.generative import in_blocks
 from vaekit.randomness import Purpose, new_generator
-from vaekit.report.pictures import OF_TRAINING_ROWS, context_in_words, example_context, from_prior, reconstruct
+from vaekit.report.pictures import (
+    OF_TRAINING_ROWS,
+    context_in_words,
+    example_context,
+    film_strip,
+    from_prior,
+    reconstruct,
+)
 from vaekit.runs import Run, TrainedRun, reopen, to_yaml
 
 ROWS = 2000  # test rows that estimates are made from
@@ -86,6 +94,7 @@ class RunFacts:
         prior_context: The context of both, to go after other words; empty for a model without.
         manifold: (side, side, *shape), means of p(x|z) over quantiles of z1 (across) and z2 (upwards); None where z is
             no plane.
+        film: Of pictures, samples that were drawn while the model was trained, by epoch; None where there are none.
         missing: Sentences that say what is left out, and why.
     """
 
@@ -108,6 +117,7 @@ class RunFacts:
     prior_draws: np.ndarray
     prior_context: str
     manifold: np.ndarray | None
+    film: Image.Image | None
     missing: tuple[str, ...]
 
     @property
@@ -174,6 +184,7 @@ def collect(trained: TrainedRun, samples: int = 64, rows: int = ROWS, full_paths
         manifold=_manifold(trained)
         if image and shapes == ((2,),) and trained.settings.model.posterior.support_of_z == "real"
         else None,
+        film=film_strip(trained.folder.sample_pictures()) if image else None,
         missing=tuple(missing),
     )
     return found if full_paths else without_paths(found)

@@ -22,6 +22,7 @@ from vaekit.report.numbers import estimates_table, headline, why_not_comparable
 from vaekit.report.sections import (
     columns_section,
     curves_section,
+    film_section,
     latent_section,
     reconstructions_section,
     samples_section,
@@ -135,6 +136,7 @@ def _sections(facts: list[RunFacts], extra: Sequence[Section]) -> Iterable[Secti
         yield estimators_section()
     yield reconstructions_section(facts)
     yield samples_section(facts)
+    yield film_section(facts)
     yield sounds_section(facts)
     yield columns_section(facts)
     yield latent_section(facts)

@@ -1,7 +1,10 @@
 """Pictures of rows: pixel grids of images, panels of columns for tables. Fast enough for a training loop."""
 
+import io
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +21,8 @@ from vaekit.models.distributions.codes import centre, centre_in_words
 GUTTER = 144  # a grey that neither a black nor a white edge melts into
 MOST_NUMBERS = 10_000_000  # of all rows in a picture
 READABLE = 48  # pixels of a tile's longer side, at least
+_FRAMES, _FRAME = 6, 230  # pictures of a film strip at most, and pixels across one
+_MOST_PIXELS = 30_000_000  # of a picture that a run folder has
 _COLOURED = (1, 3, 4)  # channels of a picture: grey, RGB, RGBA
 _SPREAD = 3.0  # standard deviations on either side of the mean that the grey scale of standardised images covers
 
@@ -229,6 +234,35 @@ def traversal_picture(x: np.ndarray, names: Sequence[str], schema: Schema) -> Im
     for number, name in enumerate(names):
         ImageDraw.Draw(canvas).text((6, 3 + tall * (number + 0.5)), name, "black", font, "lm")
     return canvas
+
+
+def film_strip(pictures: Mapping[int, bytes]) -> Image.Image | None:
+    """Pictures of samples by epoch, side by side, the first and the last among them; None where there are not two.
+
+    Args:
+        pictures: PNG files by epoch; those that are damaged or too large are left out.
+    """
+    opened: dict[int, Image.Image] = {}
+    for epoch in sorted(pictures):
+        with suppress(OSError, ValueError, SyntaxError, struct.error), Image.open(io.BytesIO(pictures[epoch])) as image:
+            if image.format == "PNG" and image.width * image.height <= _MOST_PIXELS:
+                opened[epoch] = _without_caption(image.convert("RGB"))
+    if len(opened) < 2:
+        return None
+    epochs = [list(opened)[i] for i in np.unique(np.linspace(0, len(opened) - 1, _FRAMES).round().astype(int))]
+    font, width = ImageFont.load_default(15), _FRAME
+    frames = [opened[e].resize((width, max(1, round(opened[e].height * width / opened[e].width)))) for e in epochs]
+    strip = Image.new("RGB", (len(frames) * (width + 10) - 10, 26 + max(frame.height for frame in frames)), "white")
+    for place, (epoch, frame) in enumerate(zip(epochs, frames, strict=True)):
+        strip.paste(frame, (place * (width + 10), 26))
+        ImageDraw.Draw(strip).text((place * (width + 10) + 2, 4), f"epoch {epoch}", "black", font)
+    return strip
+
+
+def _without_caption(picture: Image.Image) -> Image.Image:
+    """The picture above the white strip that `captioned` adds, which gutters of grey lie over."""
+    grey = np.flatnonzero(np.asarray(picture.convert("L")).mean(1) < (GUTTER + 255) / 2)
+    return picture.crop((0, 0, picture.width, int(grey[-1]) + 1)) if len(grey) else picture
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:

@@ -77,6 +77,21 @@ def samples_section(facts: Facts) -> Section:
     return Section("Samples from the prior", (text,) if text else (), tuple(pictures))
 
 
+def film_section(facts: Facts) -> Section:
+    """Samples as they were while the model was trained."""
+    pictures = [
+        Picture(
+            _name("samples-by-epoch", f, facts),
+            f.film,
+            f"Samples of {f.label} by epoch, from the first to the last that was kept.",
+            f"{_tag(f, facts)}samples from the prior, from the same z, while the model was trained",
+        )
+        for f in facts
+        if f.film is not None
+    ]
+    return Section("Samples by epoch", (), tuple(pictures))
+
+
 def sounds_section(facts: Facts) -> Section:
     """Recordings to listen to: test rows, their reconstructions, and samples."""
     clips: list[Clip] = []

@@ -36,6 +36,7 @@ from vaekit.training.run_files import (
 
 STARTING = "starting"
 MOST_STATUS = 2000  # characters
+MOST_PICTURES = 200
 
 
 class Taken(ConfigError):
@@ -197,6 +198,16 @@ class RunFolder:
                 why = first_mistake(error) if isinstance(error, ValidationError) else "it is not JSON"
                 raise ModelFileError(f"{where} is damaged in line {number}: {why}") from None
             found += [plain]
+        return found
+
+    def sample_pictures(self) -> dict[int, bytes]:
+        """Pictures of samples that were written in training, by epoch, as PNG; without what is no regular file."""
+        found: dict[int, bytes] = {}
+        for path in sorted((self.path / "samples").glob("epoch-*-samples.png"))[:MOST_PICTURES]:
+            epoch = path.name.split("-")[1]
+            if epoch.isascii() and epoch.isdecimal() and len(epoch) < 10:
+                with contextlib.suppress(OSError, ModelFileError):
+                    found[int(epoch)] = self.read_bytes(f"samples/{path.name}")
         return found
 
     def trim_history(self, epoch: int) -> set[int]:

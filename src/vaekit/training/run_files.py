@@ -26,6 +26,7 @@ MOST_BYTES = {
     "MANIFEST.json": 1 << 20,
     "progress.json": 1 << 26,
     "samplers": 1 << 20,
+    "samples": 1 << 24,
 }
 """By the name of a file, or of the folder that it is in."""
 MOST_EPOCHS = 500_000  # lines of metrics.jsonl

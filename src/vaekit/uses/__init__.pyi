@@ -16,6 +16,8 @@ from .score import Scores as Scores
 from .score import score as score
 from .synthesise import synthesise as synthesise
 from .trained import Trained as Trained
+from .traverse import Manifold as Manifold
 from .traverse import Traversal as Traversal
 from .traverse import interpolate as interpolate
+from .traverse import manifold as manifold
 from .traverse import traverse as traverse

@@ -1,4 +1,4 @@
-"""Lines through the latent space, and what they decode to: along each dimension, and between two rows."""
+"""Lines and planes of the latent space, and what they decode to: along dimensions, over two, and between two rows."""
 
 import math
 from collections.abc import Sequence
@@ -64,24 +64,14 @@ def traverse(
 
     Source: Higgins et al., 2017, "beta-VAE".
     """
-    if steps < 2:
-        raise SpecError(f"steps is {steps}: a line has at least 2", field="steps", value=steps)
-    if not 0 < reach < math.inf:
-        raise SpecError(f"reach is {reach}: it should be a number above 0", field="reach", value=reach)
+    _check_line(steps, reach)
     rows = trained.rows(data).to(device_of(trained))
     code = _code(trained, rows, 0 if row is None else row)
     kl = _kl(trained, rows)
     latents = code.z.shape[1]
     if dimensions is None:
-        order = range(latents) if kl is None else np.argsort(-kl, kind="stable").tolist()
-        dimensions = list(order)[:MOST_DIMENSIONS]
-    for dimension in dimensions:
-        if not 0 <= dimension < latents:
-            raise SpecError(
-                f"dimension {dimension} is not one of z, which has {counted(latents, 'dimension')}, 0 to {latents - 1}",
-                field="dimensions",
-                value=dimension,
-            )
+        dimensions = _order(kl, latents)[:MOST_DIMENSIONS]
+    _check_dimensions(dimensions, latents)
     start = torch.zeros_like(code.z) if row is None else code.z
     values = torch.linspace(-reach, reach, steps, device=start.device)
     z = start.repeat(len(dimensions), steps, 1)
@@ -90,6 +80,70 @@ def traverse(
     x = _decoded(trained, z.flatten(0, 1), code).unflatten(0, (len(dimensions), steps))
     chosen = tuple(dimensions)
     return Traversal(chosen, values.cpu().numpy(), x.cpu().numpy(), None if kl is None else kl[list(chosen)])
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """What the model decodes over a plane of two dimensions of z, the others fixed.
+
+    Attributes:
+        dimensions: The one across and the one up.
+        values: Of both, rising, (steps,).
+        x: Means of p(x|z), as the model has them, (steps, steps, *data); the first line has the largest value up.
+    """
+
+    dimensions: tuple[int, int]
+    values: np.ndarray
+    x: np.ndarray
+
+
+def manifold(
+    trained: Trained,
+    dimensions: tuple[int, int] | None = None,
+    *,
+    steps: int = 15,
+    spacing: Literal["quantile", "linear"] = "quantile",
+    reach: float = 3.0,
+    row: int | None = None,
+    data: Any = None,
+) -> Manifold:
+    """Decode a grid over two dimensions of z (a manifold), the others fixed.
+
+    Args:
+        trained: The run.
+        dimensions: Of z, counted from 0, the one across and the one up; by default the two of the largest KL.
+        steps: Values of each.
+        spacing: Of the values: quantiles of N(0, 1) from 0.02 to 0.98 at even distances in probability, as of Kingma
+            and Welling, 2014, figure 4; or linear from -reach to reach.
+        reach: See `spacing`.
+        row: The row whose mean of q(z|x) the other dimensions have; by default they are 0.
+        data: The rows, see `TrainedRun.rows`; by default the run's own test rows.
+
+    Raises:
+        NotApplicable: z is discrete, or has a single dimension.
+        SpecError: There is no such dimension or row.
+    """
+    _check_line(steps, reach)
+    rows = trained.rows(data).to(device_of(trained))
+    code = _code(trained, rows, 0 if row is None else row)
+    latents = code.z.shape[1]
+    if latents < 2:
+        raise NotApplicable("z of this model has one dimension, and a manifold is over two: traverse it")
+    if dimensions is None:
+        first, second = _order(_kl(trained, rows), latents)[:2]
+        dimensions = (first, second)
+    _check_dimensions(dimensions, latents)
+    start = torch.zeros_like(code.z) if row is None else code.z
+    values = torch.linspace(-reach, reach, steps)
+    if spacing == "quantile":
+        values = torch.distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.02, 0.98, steps))
+    values = values.to(start)
+    across, up = dimensions
+    z = start.repeat(steps, steps, 1)
+    z[:, :, across] = values
+    z[:, :, up] = values.flip(0).unsqueeze(1)
+    x = _decoded(trained, z.flatten(0, 1), code).unflatten(0, (steps, steps))
+    return Manifold((across, up), values.cpu().numpy(), x.cpu().numpy())
 
 
 def interpolate(
@@ -120,6 +174,28 @@ def interpolate(
     share = torch.linspace(0, 1, steps, device=one.z.device).unsqueeze(1)
     z = _on_circle(one.z, other.z, share) if path == "spherical" else (1 - share) * one.z + share * other.z
     return _decoded(trained, z, one).cpu().numpy()
+
+
+def _check_line(steps: int, reach: float) -> None:
+    if steps < 2:
+        raise SpecError(f"steps is {steps}: a line has at least 2", field="steps", value=steps)
+    if not 0 < reach < math.inf:
+        raise SpecError(f"reach is {reach}: it should be a number above 0", field="reach", value=reach)
+
+
+def _check_dimensions(dimensions: Sequence[int], latents: int) -> None:
+    for dimension in dimensions:
+        if not 0 <= dimension < latents:
+            raise SpecError(
+                f"dimension {dimension} is not one of z, which has {counted(latents, 'dimension')}, 0 to {latents - 1}",
+                field="dimensions",
+                value=dimension,
+            )
+
+
+def _order(kl: np.ndarray | None, latents: int) -> list[int]:
+    """The dimensions, those of the largest KL first."""
+    return list(range(latents)) if kl is None else np.argsort(-kl, kind="stable").tolist()
 
 
 @dataclass(frozen=True)
