@@ -127,7 +127,7 @@ def collect(trained: TrainedRun, points: int = POINTS, model: StoredModel | None
         "context": _about_context(trained, model, found),
         "latents": model.latents,
         "discrete": _is_discrete(trained),
-        "kl": None if kl is None else kl.tolist(),
+        "kl": None if kl is None else _finite(kl),
         "order": order.tolist(),
         "dead": ["" if kl is None else _dead(nats) for nats in (kl if kl is not None else carried)],
         "threshold": ACTIVE_KL,
@@ -398,9 +398,11 @@ def _plane(mean: np.ndarray, order: np.ndarray, arrays: _Arrays) -> dict[str, An
     if latents <= 2:
         kind, directions, axes = ("line", "raw")[latents - 1], np.eye(2, latents), [f"z{i}" for i in range(latents)]
     else:
-        kind, axes, centre = "pca", ["first principal component", "second principal component"], mean.mean(0)
-        _, _, components = np.linalg.svd(mean - centre, full_matrices=False)
-        directions = components[:2]
+        kind, axes = "pca", ["first principal component", "second principal component"]
+        seen = mean[np.isfinite(mean).all(1)]
+        centre = seen.mean(0) if len(seen) else centre
+        spread = np.vstack([seen - centre, np.zeros((2, latents))])  # of any number of rows, two components at least
+        directions = np.linalg.svd(spread, full_matrices=False)[2][:2]
         largest = np.abs(directions).argmax(1)  # a component's sign is arbitrary: its largest weight is above 0
         directions = directions * np.sign(directions[np.arange(len(directions)), largest])[:, None]
     return {

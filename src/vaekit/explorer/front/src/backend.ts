@@ -4,6 +4,7 @@ import { decompress } from "fzstd";
 import * as ort from "onnxruntime-web/wasm";
 import { normals } from "./maths";
 import { Facts, FORMAT, Model, Numbers } from "./model";
+import { canSound, soundOf, wav } from "./sound";
 
 export interface Bound {
   elbo: number | null;
@@ -33,7 +34,7 @@ export async function open(): Promise<{ model: Model; backend: Backend }> {
   if (inline) {
     const facts = check(JSON.parse(inline.textContent!));
     const model = new Model(facts, (await block("bin"))!.buffer as ArrayBuffer);
-    return { model, backend: new StaticBackend(facts) };
+    return { model, backend: new StaticBackend(facts, model) };
   }
   const model = await fetched();
   return { model, backend: new RemoteBackend(model.facts) };
@@ -85,6 +86,10 @@ async function grouped<T extends Numbers>(
   return out!;
 }
 
+function checkFinite(z: Float32Array) {
+  if (!z.every(Number.isFinite)) throw new Error("This code has numbers that are not finite: the encoder's weights are damaged.");
+}
+
 const slice = (context: Float64Array | null | undefined, start: number, rows: number, n: number) =>
   context ? context.slice((start * context.length) / n, ((start + rows) * context.length) / n) : null;
 
@@ -115,7 +120,8 @@ class RemoteBackend implements Backend {
     return Math.max(1, Math.min(MOST_ROWS, Math.floor(MOST_BYTES / (8 * Math.max(this.facts.x.size, this.facts.latents)))));
   }
 
-  decode(z: Float32Array, n: number, context?: Float64Array | null) {
+  async decode(z: Float32Array, n: number, context?: Float64Array | null) {
+    checkFinite(z);
     const all = this.context(n, context), d = this.facts.latents;
     const make = (size: number): Numbers => this.facts.x.dtype === "float64" ? new Float64Array(size) : new Float32Array(size);
     return grouped<Numbers>(n, this.most, make, async (start, rows) => {
@@ -169,9 +175,15 @@ class StaticBackend implements Backend {
   private busy: Promise<unknown>;
   private failure = "";
   private sessions: Record<string, ort.InferenceSession> = {};
+  sound?: (x: Numbers) => Promise<Blob>;
 
   // The page is drawn before the runtime is there: what is asked for meanwhile waits.
-  constructor(private facts: Facts) {
+  constructor(private facts: Facts, model: Model) {
+    const about = facts.x.sound;
+    if (about && canSound(about)) {
+      const filters = model.array(about.filters) as Float32Array;
+      this.sound = async (x) => wav(await soundOf(x, about, filters), about.rate);
+    }
     this.busy = new Promise((painted) => setTimeout(painted, 30)).then(() => this.load())
       .catch((error: Error) => { this.failure = error.message; });
   }
@@ -216,7 +228,8 @@ class StaticBackend implements Backend {
     return found;
   }
 
-  decode(z: Float32Array, n: number, context?: Float64Array | null) {
+  async decode(z: Float32Array, n: number, context?: Float64Array | null) {
+    checkFinite(z);
     const d = this.facts.latents;
     const make = (size: number): Numbers => this.facts.x.dtype === "float64" ? new Float64Array(size) : new Float32Array(size);
     return grouped<Numbers>(n, MOST_ROWS, make, async (start, rows) => {

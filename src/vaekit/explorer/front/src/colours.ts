@@ -25,6 +25,6 @@ export function rgb(hex: string): [number, number, number] {
 const MAGMA = ["#000004", "#1c1044", "#4f127b", "#812581", "#b5367a", "#e55064", "#fb8761", "#fec287", "#fcfdbf"].map(rgb);
 
 export function magma(share: number): [number, number, number] {
-  const place = Math.max(0, Math.min(1, share)) * (MAGMA.length - 1), low = Math.min(MAGMA.length - 2, Math.floor(place));
+  const place = Math.max(0, Math.min(1, share || 0)) * (MAGMA.length - 1), low = Math.min(MAGMA.length - 2, Math.floor(place));
   return MAGMA[low].map((value, i) => value + (MAGMA[low + 1][i] - value) * (place - low)) as [number, number, number];
 }

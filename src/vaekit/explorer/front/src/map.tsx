@@ -48,7 +48,7 @@ export function MapPanel({ model }: { model: Model }) {
 
   const home = useMemo<View>(() => {
     const range = (values: Float32Array) => {
-      const sorted = values.slice().sort();
+      const sorted = values.filter(Number.isFinite).sort();
       const low = sorted[Math.floor(0.002 * sorted.length)] ?? -1, high = sorted[Math.ceil(0.998 * (sorted.length - 1))] ?? 1;
       const least = model.facts.prior === "standard" ? 1.5 : 0, middle = (low + high) / 2;
       return [Math.min(low, -least, middle - 1e-6), Math.max(high, least, middle + 1e-6)];

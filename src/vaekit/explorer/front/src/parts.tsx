@@ -1,6 +1,6 @@
 // What several panels use: the code that is looked at, choosers of rows and axes, curves and bars.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ComponentChildren } from "preact";
 import uPlot from "uplot";
 import { colourOf, isDark, palette, pathOf, shapeOf } from "./colours";
@@ -161,20 +161,23 @@ export function AxesChooser({ model, plane }: { model: Model; plane: boolean }) 
   );
 }
 
+// Of the means in one dimension; it is not drawn anew when z moves.
 export function Histogram({ model, dimension, reach }: { model: Model; dimension: number; reach: number }) {
-  const bins = 36, values = column(model.mean, model.latents, dimension), counts = new Array<number>(bins).fill(0);
-  for (const v of values) counts[Math.max(0, Math.min(bins - 1, Math.floor(((v + reach) / (2 * reach)) * bins)))]++;
-  const top = Math.max(1, ...counts);
-  const curve = Array.from({ length: 121 }, (_, i) => {
-    const x = reach * (i / 60 - 1);
-    return `${i ? "L" : "M"}${1.5 * i} ${30 - 27 * Math.exp(-0.5 * x * x)}`;
-  }).join("");
-  return (
-    <svg class="histogram" viewBox="0 0 180 30" preserveAspectRatio="none" aria-hidden="true">
-      {counts.map((count, i) => <rect key={i} x={(180 / bins) * i} width={180 / bins - 0.6} y={30 - (27 * count) / top} height={(27 * count) / top} />)}
-      {model.facts.prior === "standard" && <path d={curve} />}
-    </svg>
-  );
+  return useMemo(() => {
+    const bins = 36, values = column(model.mean, model.latents, dimension), counts = new Array<number>(bins).fill(0);
+    for (const v of values) counts[Math.max(0, Math.min(bins - 1, Math.floor(((v + reach) / (2 * reach)) * bins)))]++;
+    const top = Math.max(1, ...counts);
+    const curve = Array.from({ length: 121 }, (_, i) => {
+      const x = reach * (i / 60 - 1);
+      return `${i ? "L" : "M"}${1.5 * i} ${30 - 27 * Math.exp(-0.5 * x * x)}`;
+    }).join("");
+    return (
+      <svg class="histogram" viewBox="0 0 180 30" preserveAspectRatio="none" aria-hidden="true">
+        {counts.map((count, i) => <rect key={i} x={(180 / bins) * i} width={180 / bins - 0.6} y={30 - (27 * count) / top} height={(27 * count) / top} />)}
+        {model.facts.prior === "standard" && <path d={curve} />}
+      </svg>
+    );
+  }, [model, dimension, reach]);
 }
 
 export interface Curve { name: string; values: (number | null)[] }

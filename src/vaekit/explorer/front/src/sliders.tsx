@@ -34,6 +34,7 @@ export function SlidersPanel({ model }: { model: Model }) {
           <label class="small">Seed <input type="number" min={0} value={seed} onInput={(e) => setSeed(Math.max(0, Math.round(Number(e.currentTarget.value) || 0)))} /></label>
           <span class="note">{order.length} dimensions{kl ? ", by KL" : ", by the variance of their means"}{dead.some(Boolean) && `; ${dead.filter(Boolean).length} carry nothing`}</span>
         </div>
+        {model.facts.discrete && <p class="note">z is discrete: the decoder has seen its codes alone, so what lies between them is a guess. Rows have the codes where the histograms stand.</p>}
         <ul class="sliders">
           {order.slice(0, shown).map((i) => (
             <li key={i} class={dead[i] ? "slider dead" : "slider"}>
