@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import lapack
 
 PENALTIES = (30.0, 100.0, 300.0, 1000.0)
 TOP = 20
@@ -48,9 +49,14 @@ def matrix(pairs: np.ndarray, users: int, items: int) -> sparse.csr_array:
 
 
 def weights(x: sparse.csr_array, penalty: float) -> np.ndarray:
-    gram = (x.T @ x).toarray().astype(np.float64)
+    gram = (x.T @ x).toarray()
     gram[np.diag_indices_from(gram)] += penalty
-    inverse = np.linalg.inv(gram)
+    factor, failed = lapack.spotrf(gram, lower=1, overwrite_a=1)
+    assert not failed
+    half, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
+    assert not failed
+    lower = np.tril(half)
+    inverse = lower + np.tril(half, -1).T
     found = inverse / -np.diag(inverse)
     np.fill_diagonal(found, 0.0)
     return found

@@ -36,7 +36,7 @@ def demo(
         with progress("starting", None):
             from vaekit.cli.console.writing import check_out
 
-            check_out(export, (".html",), force)
+            check_out(export, (".html",), force, "export")
     settings = ("digits", "name=demo")
     run = train_in_folder(settings, run_dir=run_dir, watch=export is None, no_browser=no_browser)
     if export is not None:

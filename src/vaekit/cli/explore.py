@@ -63,13 +63,13 @@ def explore(
     if export is not None:
         if watch:
             raise ConfigError("--export writes a page that does not change: leave --watch out", field="watch")
-        check_out(export, (".html",), force)
+        check_out(export, (".html",), force, "export")
         with progress("exporting", None):
             from vaekit.explorer import write_page
             from vaekit.runs import open_run
 
             trained = open_run(run, weights)
-            check_apart(export, trained.folder.path, trained.settings.data.source)
+            check_apart(export, trained.folder.path, trained.settings.data.source, option="export")
             differences = write_page(trained, export, points=points)
         size = export.stat().st_size
         if json:

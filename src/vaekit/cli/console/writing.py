@@ -7,6 +7,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -68,9 +69,9 @@ def write_x(
         write_rows(out, ({"x": schema.to_array(x)} for x in blocks), rows)
 
 
-def bad_out(out: Path, why: str) -> ConfigError:
-    """The error of an --out that cannot be written; `why` goes on from its name."""
-    return ConfigError(f"--out is {out}{why}", field="out", value=out)
+def bad_out(out: Path, why: str, option: str = "out") -> ConfigError:
+    """The error of an --out, or another option, that cannot be written; `why` goes on from its name."""
+    return ConfigError(f"--{option} is {out}{why}", field=option, value=out)
 
 
 def check_pictured(out: Path, n: int, schema: Schema) -> None:
@@ -87,26 +88,28 @@ def check_pictured(out: Path, n: int, schema: Schema) -> None:
         )
 
 
-def check_out(out: Path, endings: tuple[str, ...], force: bool = False) -> None:
+def check_out(out: Path, endings: tuple[str, ...], force: bool = False, option: str = "out") -> None:
     """Refuse a file that cannot be written, or that is there already, before any work is done."""
+    refused = partial(bad_out, out, option=option)
     if out.suffix.lower() not in endings:
-        raise bad_out(out, f": name a file whose ending is one of {', '.join(endings)}")
+        wanted = endings[0] if len(endings) == 1 else f"one of {', '.join(endings)}"
+        raise refused(f": name a file whose ending is {wanted}")
     try:
         found = out.stat().st_mode
     except FileNotFoundError:
         found = None
     except (OSError, ValueError) as error:  # ValueError of a NUL
-        raise bad_out(out, f": {getattr(error, 'strerror', error)}; give another name") from None
+        raise refused(f": {getattr(error, 'strerror', error)}; give another name") from None
     if found is not None and stat.S_ISDIR(found):
-        raise bad_out(out, ", which is a folder: name a file in it")
+        raise refused(", which is a folder: name a file in it")
     if found is not None and not stat.S_ISREG(found):
-        raise bad_out(out, ", which is a device, a FIFO or a socket: name a file")
+        raise refused(", which is a device, a FIFO or a socket: name a file")
     if not out.parent.is_dir():
-        raise bad_out(out, f": there is no folder {out.parent}; make it first")
+        raise refused(f": there is no folder {out.parent}; make it first")
     if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise bad_out(out, f": the folder {out.parent} cannot be written to; name another")
+        raise refused(f": the folder {out.parent} cannot be written to; name another")
     if found is not None and not force:
-        raise bad_out(out, ", which exists: add --force to replace it, or give another name")
+        raise refused(", which exists: add --force to replace it, or give another name")
 
 
 def numbers_and_names(rows: Rows | StreamedRows, index: slice) -> dict[str, np.ndarray]:
@@ -128,16 +131,16 @@ def about_rows(rows: Rows | StreamedRows, index: slice, classes: Sequence[str] |
     return columns
 
 
-def check_apart(out: Path, run_folder: Path | None, *inputs: str | Path | None) -> None:
+def check_apart(out: Path, run_folder: Path | None, *inputs: str | Path | None, option: str = "out") -> None:
     """Refuse a file that would take the place of what is read, by whatever link or spelling.
 
     That is the data of a run, other inputs, what lies in them, and the files that a run folder consists of.
     """
     for source in inputs:
         if source is not None and source not in names() and is_within(out, os.path.expanduser(source)):
-            raise bad_out(out, f", which is the data {source} or lies in it: give another name")
+            raise bad_out(out, f", which is the data {source} or lies in it: give another name", option)
     if run_folder is not None and is_within(out.parent, run_folder) and not out.parent.samefile(run_folder):
-        raise bad_out(out, f", among the files that {run_folder} consists of: give another name")
+        raise bad_out(out, f", among the files that {run_folder} consists of: give another name", option)
 
 
 def write_rows(out: Path, blocks: Iterable[Columns], rows: int) -> None:
