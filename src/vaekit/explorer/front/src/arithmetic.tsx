@@ -14,6 +14,12 @@ export function ArithmeticPanel({ model }: { model: Model }) {
   const d = model.latents;
   const byLabel = (label: number) => Array.from({ length: model.n }, (_, i) => i).filter((i) => model.labels![i] === label);
 
+  // What a set is: all codes of a label, or those of an outline.
+  const wholeLabel = (set: number[]) => {
+    const label = model.labels![set[0]], count = model.labels!.reduce((n, one) => n + Number(one === label), 0);
+    return set.length === count && set.every((i) => model.labels![i] === label) ? labels![label] : "outlined";
+  };
+
   useEffect(() => {
     if (labels && labels.length > 1 && !setA.value.length && !setB.value.length) { setA.value = byLabel(0); setB.value = byLabel(1); }
   }, [model]);
@@ -51,7 +57,7 @@ export function ArithmeticPanel({ model }: { model: Model }) {
     <label>Set {name}
       {labels ? (
         <select value="" onChange={(e) => { if (e.currentTarget.value !== "") set.value = byLabel(Number(e.currentTarget.value)); }}>
-          <option value="">{set.value.length ? `${set.value.length} codes` : "choose a label"}</option>
+          <option value="">{set.value.length ? `${wholeLabel(set.value)} (${set.value.length} codes)` : "choose a label"}</option>
           {labels.map((label, i) => <option key={i} value={i}>{label}</option>)}
         </select>
       ) : <span class="note">{set.value.length ? `${set.value.length} codes` : "outline it on the map"}</span>}

@@ -1,5 +1,6 @@
 // The page: a heading, tabs, and the panel that is open.
 
+import { effect } from "@preact/signals";
 import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
@@ -71,6 +72,12 @@ Object.assign(globalThis, {
       return { mean: Array.from(found.mean), scale: Array.from(found.scale) };
     },
   },
+});
+
+// On a narrow screen the tabs scroll: the open one is in view.
+effect(() => {
+  const open = tab.value;
+  if (model.value) requestAnimationFrame(() => document.getElementById(`tab-${open}`)?.scrollIntoView({ block: "nearest", inline: "nearest" }));
 });
 
 const place = document.getElementById("app")!;

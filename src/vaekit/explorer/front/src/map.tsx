@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { colourOf, isDark, rgb, shapeOf } from "./colours";
+import { Density } from "./density";
 import { Model } from "./model";
 import { AxesChooser, Inspector, Legend } from "./parts";
 import { Points, Renderer, renderer, View } from "./points";
@@ -190,6 +191,7 @@ export function MapPanel({ model }: { model: Model }) {
           onDblClick={(e) => { const i = nearestTo(...at(e)); if (i >= 0) take(i); }}
         >
           <canvas ref={canvas} class="points" aria-hidden="true" />
+          {model.latents > 1 && <Density places={places} home={home} view={shown} width={size.width} height={size.height} dark={dark} />}
           <svg width={size.width} height={size.height} aria-hidden="true">
             {model.facts.prior === "standard" && [1, 2, 3].map((k) => <circle key={k} class="prior" cx={centre[0]} cy={centre[1]} r={k * shown.scale} />)}
             {model.facts.prior === "standard" && [1, 2, 3].map((k) => <text key={`t${k}`} class="prior-name" x={centre[0] + 3} y={centre[1] - k * shown.scale - 3}>{k}σ of the prior</text>)}
@@ -200,7 +202,7 @@ export function MapPanel({ model }: { model: Model }) {
           </svg>
           {near && <Hovered model={model} point={point} left={near[0]} top={near[1]} width={size.width} />}
         </div>
-        <p class="note axes-names">across: {plane.names[0]}; up: {plane.names[1]}. {text(model.n, 6)} of {text(model.facts.points.of || model.n, 6)} rows. Double-click a point to take its code.</p>
+        <p class="note axes-names">across: {plane.names[0]}; up: {plane.names[1]}. {text(model.n, 6)} of {text(model.facts.points.of || model.n, 6)} rows. The tint is how densely they lie. Double-click a point to take its code.</p>
         <Legend model={model} off={hidden.value} onToggle={(i) => {
           const next = new Set(hidden.value);
           if (!next.delete(i)) next.add(i);
