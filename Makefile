@@ -37,8 +37,9 @@ explorer: $(STAMP) ## build the explorer's page, which wheels have; needs npm's 
 
 demo: $(STAMP) ## train on the bundled digits, print numbers, write pictures, a report and the explorer to demo/
 	@rm -rf demo && mkdir demo
-	@$(BIN)/python hatch_build.py
-	@$(BIN)/vaekit demo --run-dir demo/digits --export demo/explorer.html
+	@if $(BIN)/python hatch_build.py; \
+		then $(BIN)/vaekit demo --run-dir demo/digits --export demo/explorer.html; \
+		else $(BIN)/vaekit train digits --run-dir demo/digits; fi
 	@$(BIN)/vaekit evaluate demo/digits
 	@$(BIN)/vaekit sample demo/digits -n 100 --mean --out demo/samples.png
 	@$(BIN)/vaekit reconstruct demo/digits --out demo/reconstructions.png
