@@ -13,7 +13,7 @@ from vaekit import __version__
 from vaekit.data import Dataset, Levels, Rows, StreamedRows
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import Estimate, bound_rows, evaluating, in_stored_units, kl_per_dimension
-from vaekit.evaluation.results import ACTIVE_KL, label_of, measure_of
+from vaekit.evaluation.results import ACTIVE_KL, NATS, label_of, measure_of
 from vaekit.explorer.stored_model import StoredModel
 from vaekit.export.stored import examples
 from vaekit.models.distributions.codes import is_discrete
@@ -29,6 +29,7 @@ _KEPT_ROWS = 200  # rows that are in the page themselves
 _MEASURED = 2_000  # rows that the KL of each dimension is a mean over
 _MOST_BYTES = 256_000_000  # of rows that are encoded
 _THUMBNAIL, _THUMBNAIL_BYTES = 32, 1_000_000  # pixels of a side at most; of all
+_MOST_CELLS = 500_000  # of the points of a table
 _CURVES = (
     *("train_loss", "valid_loss"),
     *("train_distortion", "valid_distortion", "train_rate", "valid_rate"),
@@ -140,6 +141,7 @@ def collect(trained: TrainedRun, points: int = POINTS, model: StoredModel | None
             "scale": arrays.add(found.scale, np.float32),
             "row": arrays.add(found.number, np.int32),
             "label": arrays.add(found.labels, np.uint16),
+            "cells": _cells(trained, found, arrays),
             "elbo": arrays.add(found.elbo, np.float32),
             "kl": arrays.add(found.rate, np.float32),
             "log_likelihood": arrays.add(-found.distortion, np.float32),
@@ -348,6 +350,12 @@ def _columns(trained: TrainedRun, stored: np.ndarray) -> list[dict[str, Any]]:
     return found
 
 
+def _cells(trained: TrainedRun, points: _Points, arrays: _Arrays) -> dict[str, Any] | None:
+    """The cells of the points of a table, by which they can be coloured, unless they are many."""
+    flat = points.stored.reshape(len(points.stored), -1)
+    return arrays.add(flat, np.float32) if _kind(trained) == "table" and flat.size <= _MOST_CELLS else None
+
+
 def _about_context(trained: TrainedRun, model: StoredModel, points: _Points) -> dict[str, Any] | None:
     """The numbers of the context, and what they are where none are chosen: those of the first point."""
     context = trained.schema.context
@@ -471,7 +479,7 @@ def _estimates(points: _Points) -> list[dict[str, str]]:
     for name, values in terms.items():
         if values is not None:
             error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-            estimate = Estimate(float(values.mean()), error, len(values), "nats")
+            estimate = Estimate(float(values.mean()), error, len(values), NATS)
             found += [{"name": name, "text": str(estimate)}]
     return found
 

@@ -3,26 +3,26 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { dot, meanOf, norm, text } from "./maths";
 import { Model, Numbers } from "./model";
-import { RowChooser } from "./parts";
+import { GroupingChooser, RowChooser } from "./parts";
 import { Row } from "./row";
-import { answers, context, row, setA, setB, z } from "./state";
+import { answers, context, groups, row, setA, setB, z } from "./state";
 
 export function ArithmeticPanel({ model }: { model: Model }) {
-  const labels = model.labels && model.facts.labels ? model.facts.labels : null;
+  const by = groups.value, labels = by?.names ?? null;
   const [strength, setStrength] = useState(1), [decoded, setDecoded] = useState<Numbers | null>(null), [problem, setProblem] = useState("");
   const picked = Math.min(row.value, model.rowCount - 1);
   const d = model.latents;
-  const byLabel = (label: number) => Array.from({ length: model.n }, (_, i) => i).filter((i) => model.labels![i] === label);
+  const byLabel = (label: number) => Array.from({ length: model.n }, (_, i) => i).filter((i) => by!.of[i] === label);
 
   // What a set is: all codes of a label, or those of an outline.
   const wholeLabel = (set: number[]) => {
-    const label = model.labels![set[0]], count = model.labels!.reduce((n, one) => n + Number(one === label), 0);
-    return set.length === count && set.every((i) => model.labels![i] === label) ? labels![label] : "outlined";
+    const label = by!.of[set[0]], count = by!.of.reduce((n, one) => n + Number(one === label), 0);
+    return set.length === count && set.every((i) => by!.of[i] === label) ? labels![label] : "outlined";
   };
 
   useEffect(() => {
     if (labels && labels.length > 1 && !setA.value.length && !setB.value.length) { setA.value = byLabel(0); setB.value = byLabel(1); }
-  }, [model]);
+  }, [model, by]);
 
   // The direction is made of the even members of both sets, and judged on the odd ones.
   const found = useMemo(() => {
@@ -67,6 +67,7 @@ export function ArithmeticPanel({ model }: { model: Model }) {
     <div class="main">
       <p class="lead">The mean code of set A less that of set B is a direction of z. Added to the code of a row, it should make the row more like A.</p>
       <div class="row-of-controls">
+        <GroupingChooser model={model} label="Sets by" />
         {chooser("A", setA)}{chooser("B", setB)}
         <RowChooser model={model} label="Add to row" value={picked} onChange={(i) => { row.value = i; }} />
         <label class="grow">Strength

@@ -4,9 +4,9 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { colourOf, isDark, rgb, shapeOf } from "./colours";
 import { Density } from "./density";
 import { Model } from "./model";
-import { AxesChooser, Inspector, Legend } from "./parts";
+import { AxesChooser, GroupingChooser, Inspector, Legend } from "./parts";
 import { Points, Renderer, renderer, View } from "./points";
-import { axes, context, hidden, row, setA, setB, theme, z } from "./state";
+import { axes, context, groups, hidden, row, setA, setB, theme, z } from "./state";
 import { dot, text } from "./maths";
 import { paintUnit } from "./row";
 
@@ -72,14 +72,14 @@ export function MapPanel({ model }: { model: Model }) {
   useEffect(() => {
     const off = hidden.value, colours = new Float32Array(4 * model.n), shapes = new Uint8Array(model.n);
     for (let i = 0; i < model.n; i++) {
-      const label = model.labels ? model.labels[i] : 0;
+      const label = groups.value ? groups.value.of[i] : 0;
       colours.set([...rgb(colourOf(label)), off.has(label) ? 0 : 0.72], 4 * i);
       shapes[i] = shapeOf(label);
     }
     const points: Points = { n: model.n, ...places, colours, shapes, size: model.n > 8000 ? 5 : model.n > 1000 ? 7 : 9 };
     drawing.current = renderer(canvas.current!, points);
     return () => { drawing.current?.destroy(); drawing.current = null; };
-  }, [model, places, hidden.value, dark]);
+  }, [model, places, hidden.value, groups.value, dark]);
 
   useEffect(() => {
     const ratio = Math.min(2, devicePixelRatio || 1), element = box.current!.querySelector("canvas.points") as HTMLCanvasElement;
@@ -87,7 +87,7 @@ export function MapPanel({ model }: { model: Model }) {
     element.height = Math.round(size.height * ratio);
     drawing.current?.draw(shown, size.width, size.height);
     element.dataset.renderer = drawing.current?.kind;
-  }, [shown, size, places, hidden.value, dark, model]);
+  }, [shown, size, places, hidden.value, groups.value, dark, model]);
 
   const toPixels = (x: number, y: number): [number, number] => [size.width / 2 + (x - shown.x) * shown.scale, size.height / 2 - (y - shown.y) * shown.scale];
   const toPlane = (px: number, py: number): [number, number] => [(px - size.width / 2) / shown.scale + shown.x, (size.height / 2 - py) / shown.scale + shown.y];
@@ -108,7 +108,7 @@ export function MapPanel({ model }: { model: Model }) {
     let best = (14 / shown.scale) ** 2, found = -1;
     for (let i = 0; i < model.n; i++) {
       const gap = (places.x[i] - x) ** 2 + (places.y[i] - y) ** 2;
-      if (gap < best && !(model.labels && hidden.value.has(model.labels[i]))) { best = gap; found = i; }
+      if (gap < best && !(groups.value && hidden.value.has(groups.value.of[i]))) { best = gap; found = i; }
     }
     return found;
   };
@@ -171,6 +171,7 @@ export function MapPanel({ model }: { model: Model }) {
       <div class="main">
         <div class="row-of-controls">
           <AxesChooser model={model} plane />
+          <GroupingChooser model={model} label="Colour by" />
           <label>Pointer
             <select value={mode} onChange={(e) => setMode(e.currentTarget.value as typeof mode)}>
               <option value="decode">decodes z</option><option value="move">moves the map</option>
@@ -203,7 +204,7 @@ export function MapPanel({ model }: { model: Model }) {
           {near && <Hovered model={model} point={point} left={near[0]} top={near[1]} width={size.width} />}
         </div>
         <p class="note axes-names">across: {plane.names[0]}; up: {plane.names[1]}. {text(model.n, 6)} of {text(model.facts.points.of || model.n, 6)} rows. The tint is how densely they lie. Double-click a point to take its code.</p>
-        <Legend model={model} off={hidden.value} onToggle={(i) => {
+        <Legend off={hidden.value} onToggle={(i) => {
           const next = new Set(hidden.value);
           if (!next.delete(i)) next.add(i);
           hidden.value = next;
@@ -226,7 +227,7 @@ function Hovered({ model, point, left, top, width }: { model: Model; point: numb
   return (
     <div class="hovered" style={{ ...side, top: `${Math.max(0, top - 30)}px` }}>
       {has && <canvas ref={canvas} class="thumbnail" />}
-      <span>{model.labels && <strong>{model.labelOf(point)}</strong>} row {model.rowNumbers[point]}{model.elbo && <><br />ELBO {text(model.elbo[point], 4)} nats</>}</span>
+      <span>{groups.value && <strong>{groups.value.names[groups.value.of[point]]}</strong>} row {model.rowNumbers[point]}{model.elbo && <><br />ELBO {text(model.elbo[point], 4)} nats</>}</span>
     </div>
   );
 }

@@ -70,7 +70,7 @@ export interface Facts {
   posterior: string;
   points: {
     n: number; of: number; mean: ArrayRef; scale: ArrayRef; row: ArrayRef;
-    label: ArrayRef | null; elbo: ArrayRef | null; kl: ArrayRef | null; log_likelihood: ArrayRef | null;
+    label: ArrayRef | null; cells: ArrayRef | null; elbo: ArrayRef | null; kl: ArrayRef | null; log_likelihood: ArrayRef | null;
   };
   labels: string[] | null;
   label_name: string;
@@ -101,6 +101,8 @@ export class Model {
   readonly contexts: Float64Array | null;
   readonly rowNumbers: Int32Array;
 
+  readonly groupings: Grouping[];
+
   constructor(readonly facts: Facts, readonly bytes: ArrayBuffer) {
     this.mean = this.array(facts.points.mean) as Float32Array;
     this.scale = this.array(facts.points.scale) as Float32Array;
@@ -110,6 +112,7 @@ export class Model {
     this.rowCount = facts.rows.array.shape[0];
     this.contexts = facts.rows.context && (this.array(facts.rows.context) as Float64Array);
     this.rowNumbers = this.array(facts.points.row) as Int32Array;
+    this.groupings = groupings(this);
   }
 
   array(ref: ArrayRef) {
@@ -145,6 +148,39 @@ export class Model {
   labelOf(point: number): string {
     return this.labels && this.facts.labels ? this.facts.labels[this.labels[point]] ?? "" : "";
   }
+}
+
+// What the points can be told apart by: their label, or a column of a table.
+export interface Grouping { name: string; names: string[]; of: Uint16Array }
+
+const MOST_GROUPS = 40;
+
+function groupings(model: Model): Grouping[] {
+  const { facts, labels } = model, found: Grouping[] = [];
+  if (labels && facts.labels) found.push({ name: facts.label_name, names: facts.labels, of: labels });
+  const columns = facts.x.columns;
+  if (!facts.points.cells || !columns) return found;
+  const cells = model.array(facts.points.cells) as Float32Array;
+  columns.forEach((column, j) => {
+    const values = Float32Array.from({ length: facts.points.n }, (_, i) => cells[i * columns.length + j]);
+    const grouping = column.categories ? byCategory(column.name, column.categories, values) : byQuarter(column.name, values);
+    if (grouping && grouping.names.length > 1) found.push(grouping);
+  });
+  return found;
+}
+
+function byCategory(name: string, categories: string[], values: Float32Array): Grouping | null {
+  if (categories.length > MOST_GROUPS) return null;
+  return { name, names: [...categories, "missing"], of: Uint16Array.from(values, (v) => (Number.isNaN(v) ? categories.length : v)) };
+}
+
+// Numbers by the quarter of the rows that they are in.
+function byQuarter(name: string, values: Float32Array): Grouping {
+  const sorted = values.filter((v) => !Number.isNaN(v)).sort();
+  const edges = [...new Set([0.25, 0.5, 0.75].map((q) => sorted[Math.floor(q * (sorted.length - 1))]))];
+  const short = (v: number) => String(+v.toPrecision(4)).replace("-", "\u2212");
+  const names = [`up to ${short(edges[0])}`, ...edges.map((edge, k) => (k + 1 < edges.length ? `to ${short(edges[k + 1])}` : `above ${short(edge)}`)), "missing"];
+  return { name, names, of: Uint16Array.from(values, (v) => (Number.isNaN(v) ? edges.length + 1 : edges.filter((edge) => v > edge).length)) };
 }
 
 export const FORMAT = 1;

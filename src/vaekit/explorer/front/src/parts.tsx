@@ -7,7 +7,7 @@ import { colourOf, isDark, palette, pathOf, shapeOf } from "./colours";
 import { column, text } from "./maths";
 import { Model } from "./model";
 import { Row } from "./row";
-import { address, axes, context, decoded, theme, z } from "./state";
+import { address, axes, context, decoded, grouping, groups, hidden, setA, setB, theme, z } from "./state";
 
 export function download(name: string, href: string) {
   const link = document.createElement("a");
@@ -214,13 +214,30 @@ export function Curves({ x, lines, title, unit }: { x: number[]; lines: Curve[];
   );
 }
 
-export function Legend({ model, off, onToggle }: { model: Model; off: ReadonlySet<number>; onToggle: (label: number) => void }) {
-  const names = model.facts.labels;
-  if (!model.labels || !names) return null;
+// By what the points are told apart, where there is a choice.
+export function GroupingChooser({ model, label }: { model: Model; label: string }) {
+  if (model.groupings.length < 2) return null;
+  const choose = (place: number) => {
+    grouping.value = place;
+    hidden.value = new Set();
+    setA.value = setB.value = [];
+  };
+  return (
+    <label>{label}
+      <select value={Math.min(grouping.value, model.groupings.length - 1)} onChange={(e) => choose(Number(e.currentTarget.value))}>
+        {model.groupings.map(({ name }, place) => <option key={place} value={place}>{name}</option>)}
+      </select>
+    </label>
+  );
+}
+
+export function Legend({ off, onToggle }: { off: ReadonlySet<number>; onToggle: (label: number) => void }) {
+  if (!groups.value) return null;
+  const { name: by, names, of } = groups.value, present = new Set(of);
   void theme.value;
   return (
-    <div class="legend" role="group" aria-label={`Labels shown, by ${model.facts.label_name}`}>
-      {names.slice(0, 40).map((name, i) => (
+    <div class="legend" role="group" aria-label={`Points shown, by ${by}`}>
+      {names.slice(0, 41).map((name, i) => present.has(i) && (
         <button key={i} type="button" aria-pressed={!off.has(i)} onClick={() => onToggle(i)}>
           <svg viewBox="-1.1 -1.1 2.2 2.2" aria-hidden="true"><path d={pathOf(shapeOf(i))} fill={colourOf(i)} /></svg>{name}
         </button>

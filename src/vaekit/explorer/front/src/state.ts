@@ -20,6 +20,8 @@ export const row = signal(0);
 export const axes = signal<[number, number] | null>(null); // of the map and the manifold; null is the plane at first
 export const setA = signal<number[]>([]);
 export const setB = signal<number[]>([]);
+export const grouping = signal(0); // which of the model's groupings colours the map
+export const groups = computed(() => model.value?.groupings[grouping.value] ?? model.value?.groupings[0] ?? null);
 export const hidden = signal<ReadonlySet<number>>(new Set()); // labels left out of the map
 export const training = signal<State | null>(null);
 export const theme = signal<"auto" | "light" | "dark">("auto");
