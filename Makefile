@@ -68,6 +68,7 @@ CHECKED := models objectives samplers evaluation testing data
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 5
 tests: $(STAMP)
 	-@$(BIN)/python hatch_build.py # without the page its tests are skipped
+	$(BIN)/python hatch_build.py --check
 	$(PYTEST) $(CHECKED:%=tests/%)
 	VAEKIT_ANNOTATIONS=unchecked $(PYTEST) $(CHECKED:%=--ignore=tests/%)
 

