@@ -3,9 +3,10 @@
 A choice is made once for each shape on each machine. Only single precision on a CPU has one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,3 +78,12 @@ def _fastest(x: Tensor, weight: Tensor, bias: Tensor | None) -> str:
     torchs, *others = zip(shortest_calls(KERNELS.values(), x, weight, bias), KERNELS, strict=True)
     best = min([torchs, *others])
     return best[1] if torchs[0] > WORTH_IT * best[0] else torchs[1]
+
+
+def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that tensors of these shapes have together.
+
+    torch's function imports sympy, which takes a second; NumPy's makes the rows of an exported graph a fixed number.
+    """
+    broadcast = torch.broadcast_shapes if torch.compiler.is_exporting() else np.broadcast_shapes
+    return tuple(broadcast(*shapes))

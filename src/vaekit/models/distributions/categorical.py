@@ -1,11 +1,11 @@
 """The categorical distribution over levels, by logits."""
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
+from vaekit.kernels import broadcast_shape
 from vaekit.models.distributions.base import Unchecked
 
 
@@ -39,9 +39,7 @@ class Categorical(Unchecked):
         return self.probs @ self._levels() ** 2 - self.mean**2
 
     def log_prob(self, value: Tensor) -> Tensor:
-        # torch's imports sympy, and NumPy's makes the rows of an exported graph a fixed number
-        broadcast = torch.broadcast_shapes if torch.compiler.is_exporting() else np.broadcast_shapes
-        shape = broadcast(self.batch_shape, value.shape)
+        shape = broadcast_shape(self.batch_shape, value.shape)
         index = value.long().expand(shape).unsqueeze(self.dim)
         full = list(index.shape)
         full[self.dim] = -1
